@@ -1,0 +1,22 @@
+"""tinydiff: diffusion models from scratch, small enough to read in an afternoon.
+
+The map, in reading order (imports only ever run downwards):
+
+    the diffusion tower: plain arrays        the network tower: Tensors
+      schedule    beta, alpha_bar, SNR         autodiff    record the operations, walk them backwards
+      diffusion   the forward process q        gradcheck   is this derivative right?
+      exact       perfect denoisers            ops         every operation, value beside derivative
+      sample      the reverse process          nn, optim   layers; Adam, EMA
+                                               unet        the network
+                                               classifier  the judge: which digit is this?
+    train         the bridge: Algorithm 1 of DDPM
+    data, checkpoint, plot, __main__           images in, weights on disk, pictures out, the command line
+    kernels       the ground both towers stand on: reference (NumPy), cpu (Numba)
+
+Sizes are single capitals, the same everywhere:
+
+    N batch    H W pixels    C channels in    O channels out    K kernel side    G groups
+    L = H W tokens    E embedding    T diffusion steps    M data set size    D = H W C numbers in an image
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,111 @@
+"""Reverse-mode automatic differentiation: record the operations, then walk them backwards.
+
+The whole idea: an operation returns its value and its vjp ("vector-Jacobian product"), the function that takes g, the
+derivative of the loss with respect to that value, to the derivatives with respect to the operation's inputs: g -> J^T g.
+A Tensor remembers which operation made it from what; `gradient` applies the vjps in reverse order (the chain rule).
+
+A Tensor is a variable, a plain array is a constant. Operations on constants alone record nothing.
+"""
+
+from functools import wraps
+
+
+class Tensor:
+    """A value and how it came about.
+
+    value: array of any shape; parents: the operation's arguments, Tensors or not; vjp: g, of value's shape -> one gradient
+    for each parent, or None for a leaf. A graph holds no cycles, so it is freed as soon as its last Tensor is dropped.
+    """
+
+    __slots__ = ("value", "parents", "vjp", "__weakref__")
+    __array_ufunc__ = None  # `array * tensor` then asks the Tensor (ops.py gives it + - * / @)
+
+    def __init__(self, value, parents=(), vjp=None):
+        self.value, self.parents, self.vjp = value, parents, vjp
+
+    @property
+    def shape(self):
+        return self.value.shape
+
+    @property
+    def ndim(self):
+        return self.value.ndim
+
+    @property
+    def dtype(self):
+        return self.value.dtype
+
+    def __repr__(self):
+        return f"Tensor({self.value!r})"
+
+
+def value_of(x):
+    """Strip a Tensor down to its array; a plain array passes unchanged. Any shape (...) -> the same (...)."""
+    return x.value if isinstance(x, Tensor) else x
+
+
+def op(forward):
+    """Lift `forward(*arrays, **options) -> (value, vjp)` to an operation on Tensors and arrays.
+
+    Positional arguments are differentiable inputs, keywords are not. If any input is a Tensor, so is the result; else it is
+    a plain array. vjp(g) gives one gradient for each input; where an input was broadcast, its gradient is summed back here.
+    """
+
+    @wraps(forward)
+    def lifted(*args, **options):
+        value, vjp = forward(*map(value_of, args), **options)
+        return Tensor(value, args, vjp) if any(isinstance(a, Tensor) for a in args) else value
+
+    lifted.forward = forward
+    return lifted
+
+
+def unbroadcast(g, shape):
+    """Sum g over the axes along which an input of the given shape was repeated: the adjoint of broadcasting.
+
+    g: (...), a shape that `shape` broadcasts to -> array of exactly `shape`
+    """
+    if g.shape == shape:
+        return g
+    new = g.ndim - len(shape)
+    repeated = tuple(range(new)) + tuple(i + new for i, n in enumerate(shape) if n == 1 and g.shape[i + new] != 1)
+    return g.sum(repeated).reshape(shape)
+
+
+def gradient(loss, params):
+    """Differentiate a scalar loss with respect to Tensors, by the chain rule from the loss backwards.
+
+    loss: Tensor with one element; params: list of Tensors -> list of arrays shaped like them, zeros where loss does not
+    depend on one. The graph stays as it was: nothing is accumulated, calling twice gives the same.
+    Raises TypeError when loss is a plain array (nothing was recorded), ValueError when it has several elements.
+    """
+    if not isinstance(loss, Tensor):
+        raise TypeError("loss is a plain array: no Tensor went into it, so there is nothing to differentiate")
+    if loss.value.size != 1:
+        raise ValueError(f"loss must be one number; it has shape {loss.shape}")
+    grads = {id(loss): loss.value * 0 + 1}
+    kept = {id(p) for p in params}
+    for node in _backwards(loss):
+        g = grads.get(id(node)) if id(node) in kept else grads.pop(id(node), None)
+        if g is None or node.vjp is None:
+            continue
+        for parent, g_parent in zip(node.parents, node.vjp(g), strict=True):
+            if isinstance(parent, Tensor):
+                g_parent = unbroadcast(g_parent, parent.shape)
+                before = grads.get(id(parent))
+                grads[id(parent)] = g_parent if before is None else before + g_parent
+    return [grads[id(p)] if id(p) in grads else p.value * 0 for p in params]
+
+
+def _backwards(loss):
+    """List the graph's Tensors so that each comes after all that were computed from it (iterative: no recursion limit)."""
+    order, seen, stack = [], set(), [(loss, False)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            order.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            stack.extend((p, False) for p in node.parents if isinstance(p, Tensor))
+    return reversed(order)

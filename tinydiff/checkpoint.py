@@ -1,0 +1,112 @@
+"""Weights on disk: one .npz file without pickle holds all that is needed to sample, or to go on training bit for bit.
+
+A file is written beside its final place and then moved there in one step: a crash leaves the old file or the new one.
+"""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from . import schedule
+from .train import Training
+from .unet import UNet
+
+FORMAT = "tinydiff checkpoint"
+VERSION = 1
+_ARRAYS = {"theta": None, "ema": None, "m": "adam", "v": "adam"}  # name -> the attribute of Training that holds it
+
+
+class CheckpointError(Exception):
+    """A checkpoint could not be written or read; the message says which file, why, and what to do."""
+
+
+def save(path, run, about):
+    """Write a training to disk, atomically: weights (P,), their average, optimiser, step, random state.
+
+    path: file name; run: a Training; about: dict for JSON with what rebuilds it, see `build` -> None
+    Raises CheckpointError when the disk is full or the folder is not writable; the file that was there before stays.
+    """
+    path = Path(path)
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        "step": run.step,
+        "adam_k": run.adam.k,
+        "loss": run.loss,
+        "rng": run.rng.bit_generator.state,
+        "about": about,
+    }
+    arrays = {name: getattr(getattr(run, owner) if owner else run, name) for name, owner in _ARRAYS.items()}
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(unfinished, "wb") as f:
+            np.savez(f, meta=np.array(json.dumps(meta)), **arrays)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(unfinished, path)
+    except OSError as e:
+        raise CheckpointError(f"{path} could not be written ({e.strerror or e}); what was there before is untouched") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load(path):
+    """Read a checkpoint: rebuild model and training just as they were saved.
+
+    path: file name -> run (a Training, theta (P,)), s (a Schedule), about (dict)
+    Raises CheckpointError when the file is missing, truncated, pickled, of another program or another version.
+    """
+    meta, arrays = _read(Path(path))
+    about = meta["about"]
+    try:
+        run, s = build(about, seed=0)
+        for name, owner in _ARRAYS.items():
+            getattr(getattr(run, owner) if owner else run, name)[:] = arrays[name]
+        run.step, run.adam.k, run.loss = meta["step"], meta["adam_k"], meta["loss"]
+        run.rng.bit_generator.state = meta["rng"]
+    except (KeyError, TypeError, ValueError) as e:
+        raise CheckpointError(f"{path} does not fit this version of tinydiff ({e})") from None
+    return run, s, about
+
+
+def build(about, seed):
+    """Build model, schedule and a fresh Training from their description.
+
+    about: {"model": arguments of UNet, "schedule": {"kind": "linear" or "cosine", "T": int}, ...}; seed: int
+    -> run (a Training at step 0), s (a Schedule with T + 1 entries)
+    """
+    rng = np.random.default_rng(seed)
+    run = Training(UNet(**about["model"], rng=rng), rng)
+    kinds = {"linear": schedule.linear, "cosine": schedule.cosine}
+    return run, kinds[about["schedule"]["kind"]](about["schedule"]["T"])
+
+
+def averaged(run):
+    """Put the running average of the weights (P,), which draws better than the last ones, into the model -> the model."""
+    run.theta[:] = run.ema
+    return run.model
+
+
+def _read(path):
+    """Read the file's parts and check that it is one of ours: -> meta (dict), arrays (dict)."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not there: give the path of a checkpoint that `python -m tinydiff train` wrote")
+    try:
+        with np.load(path, allow_pickle=False) as f:
+            if not hasattr(f, "files") or "meta" not in f.files:
+                raise CheckpointError(f"{path} is not a tinydiff checkpoint: it was written by another program")
+            meta = json.loads(str(f["meta"]))
+            if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+                raise CheckpointError(f"{path} is not a tinydiff checkpoint: it was written by another program")
+            if meta["version"] != VERSION:
+                raise CheckpointError(f"{path} has checkpoint version {meta['version']}; this tinydiff reads version {VERSION}")
+            return meta, {name: f[name] for name in _ARRAYS}
+    except (zipfile.BadZipFile, EOFError, OSError, KeyError) as e:
+        raise CheckpointError(f"{path} is damaged or truncated ({e}): take an older checkpoint") from None
+    except ValueError as e:
+        kind = "holds pickled objects, which could run code, and is refused" if "pickle" in str(e).lower() else "is not a tinydiff checkpoint"
+        raise CheckpointError(f"{path} {kind}: give a checkpoint that tinydiff wrote") from None

@@ -1,0 +1,61 @@
+"""Images in: the data sets that come with tinydiff, as arrays in [-1, 1].
+
+What they show, how they were made and under which licences: data/README.md and data/LICENSES.md.
+"""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = Path(__file__).resolve().parent.parent / "data"
+FILES = {"digits": "digits8.npz", "fashion": "fashion16.npz", "portraits": "portraits16.npz"}
+
+
+@dataclass
+class Dataset:
+    """A data set with its held-out part: N training and M test images of size (H, W, C).
+
+    train, test: (N, H, W, C), (M, H, W, C) float32 in [-1, 1]; train_labels, test_labels: (N, 1), (M, 1) ints;
+    classes: how many values the label has, (number,); names: what each value is called
+    """
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+    train_labels: np.ndarray
+    test_labels: np.ndarray
+    classes: tuple
+    names: list
+
+
+def load(name):
+    """Load a data set that comes with tinydiff.
+
+    name: "digits" (8 x 8 grey), "fashion" (16 x 16 grey) or "portraits" (16 x 16 RGB) -> Dataset, images (N, H, W, C) in [-1, 1]
+    Raises ValueError for another name, FileNotFoundError when the file is missing, OSError when it is damaged.
+    """
+    if name not in FILES:
+        raise ValueError(f"no data set {name!r}; there are: {', '.join(FILES)}")
+    path = FOLDER / FILES[name]
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: install tinydiff from its folder with `pip install -e .`, or run data/build.py")
+    try:
+        with np.load(path, allow_pickle=False) as f:
+            images, labels, test = f["images"], f["labels"].astype(np.int64)[:, None], f["test"]
+            names = [str(n) for n in f["label_names"]]
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as e:
+        raise OSError(f"{path} is damaged ({e}): restore it, or run data/build.py") from None
+    x = to_float(images)
+    return Dataset(name, x[~test], x[test], labels[~test], labels[test], (len(names),), names)
+
+
+def to_float(images):
+    """Map pixels from 0 .. 255 to [-1, 1]. (N, H, W, C) uint8 -> float32"""
+    return images.astype(np.float32) / np.float32(127.5) - 1
+
+
+def to_uint8(x):
+    """Map [-1, 1] to pixels 0 .. 255, cutting off what lies outside. (..., H, W, C) float -> uint8"""
+    return np.round((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8)

@@ -1,0 +1,109 @@
+"""The forward process q, stepwise and in closed form, and the algebra that every sampler shares.
+
+x_t = sqrt(alpha_bar[t]) x0 + sqrt(1 - alpha_bar[t]) eps is one equation in x0, eps and x_t: any two give the third.
+Shapes: an image batch is (N, ...), any number of axes after N. t is one int for all, or (N,) ints. 1 <= t <= T unless said.
+"""
+
+import numpy as np
+
+
+def _at(values, t, x):
+    """Pick values[t] in x's precision, shaped to multiply x: () for an int t, (N, 1, ...) for t of shape (N,)."""
+    picked = np.asarray(values[t], dtype=x.dtype)
+    return picked.reshape(picked.shape + (1,) * (x.ndim - 1)) if picked.ndim else picked
+
+
+def q_step(s, x_prev, t, eps):
+    """Add one step of noise: draw x_t from q(x_t | x_{t-1}).
+
+    x_t = sqrt(alpha[t]) x_prev + sqrt(beta[t]) eps
+    x_prev, eps: (N, ...), eps standard normal; t: int or (N,) int, 1 .. T -> x_t (N, ...)
+    Source: Ho et al. 2020, equation 2.
+    """
+    return np.sqrt(_at(s.alpha, t, x_prev)) * x_prev + np.sqrt(_at(s.beta, t, x_prev)) * eps
+
+
+def q_sample(s, x0, t, eps):
+    """Jump from clean data to time t at once: draw x_t from q(x_t | x0).
+
+    x_t = sqrt(alpha_bar[t]) x0 + sqrt(1 - alpha_bar[t]) eps
+    x0, eps: (N, ...), eps standard normal; t: int or (N,) int, 0 .. T -> x_t (N, ...)
+    Source: Ho et al. 2020, equation 4.
+    """
+    alpha_bar = _at(s.alpha_bar, t, x0)
+    return np.sqrt(alpha_bar) * x0 + np.sqrt(1 - alpha_bar) * eps
+
+
+def predict_x0(s, x_t, t, eps_hat):
+    """Read the clean image off a noisy one, given (a guess of) its noise: q_sample solved for x0.
+
+    x0_hat = (x_t - sqrt(1 - alpha_bar[t]) eps_hat) / sqrt(alpha_bar[t])
+    x_t, eps_hat: (N, ...); t: int or (N,) int, 0 .. T -> x0_hat (N, ...)
+    Source: Ho et al. 2020, equation 15.
+    """
+    alpha_bar = _at(s.alpha_bar, t, x_t)
+    return (x_t - np.sqrt(1 - alpha_bar) * eps_hat) / np.sqrt(alpha_bar)
+
+
+def predict_eps(s, x_t, t, x0_hat):
+    """Read the noise off a noisy image, given (a guess of) the clean one: q_sample solved for eps.
+
+    eps_hat = (x_t - sqrt(alpha_bar[t]) x0_hat) / sqrt(1 - alpha_bar[t])
+    x_t, x0_hat: (N, ...); t: int or (N,) int, 1 .. T -> eps_hat (N, ...)
+    """
+    alpha_bar = _at(s.alpha_bar, t, x_t)
+    return (x_t - np.sqrt(alpha_bar) * x0_hat) / np.sqrt(1 - alpha_bar)
+
+
+def v_target(s, x0, t, eps):
+    """Mix noise and image into the "velocity" v: close to eps when x_t is clean, close to -x0 when it is noise.
+
+    v = sqrt(alpha_bar[t]) eps - sqrt(1 - alpha_bar[t]) x0
+    x0, eps: (N, ...); t: int or (N,) int, 0 .. T -> v (N, ...)
+    Source: Salimans & Ho 2022 (progressive distillation), section 4.
+    """
+    alpha_bar = _at(s.alpha_bar, t, x0)
+    return np.sqrt(alpha_bar) * eps - np.sqrt(1 - alpha_bar) * x0
+
+
+def x0_from_v(s, x_t, t, v):
+    """Read the clean image off a noisy one, given (a guess of) v.
+
+    x0_hat = sqrt(alpha_bar[t]) x_t - sqrt(1 - alpha_bar[t]) v
+    x_t, v: (N, ...); t: int or (N,) int, 0 .. T -> x0_hat (N, ...)
+    """
+    alpha_bar = _at(s.alpha_bar, t, x_t)
+    return np.sqrt(alpha_bar) * x_t - np.sqrt(1 - alpha_bar) * v
+
+
+def eps_from_v(s, x_t, t, v):
+    """Read the noise off a noisy image, given (a guess of) v.
+
+    eps_hat = sqrt(alpha_bar[t]) v + sqrt(1 - alpha_bar[t]) x_t
+    x_t, v: (N, ...); t: int or (N,) int, 0 .. T -> eps_hat (N, ...)
+    """
+    alpha_bar = _at(s.alpha_bar, t, x_t)
+    return np.sqrt(alpha_bar) * v + np.sqrt(1 - alpha_bar) * x_t
+
+
+def posterior_weights(s, t):
+    """Weigh x0 against x_t in the mean of q(x_{t-1} | x_t, x0).
+
+    c0 = sqrt(alpha_bar[t-1]) beta[t] / (1 - alpha_bar[t]);  ct = sqrt(alpha[t]) (1 - alpha_bar[t-1]) / (1 - alpha_bar[t])
+    t: int or (N,) int, 1 .. T -> c0, ct: float64, of t's shape. At t = 1 they are 1 and 0: the last step returns x0.
+    Source: Ho et al. 2020, equation 7.
+    """
+    c0 = np.sqrt(s.alpha_bar[t - 1]) * s.beta[t] / (1 - s.alpha_bar[t])
+    ct = np.sqrt(s.alpha[t]) * (1 - s.alpha_bar[t - 1]) / (1 - s.alpha_bar[t])
+    return c0, ct
+
+
+def q_posterior(s, x0, x_t, t):
+    """Undo one step of noise when the clean image is known: the Gaussian q(x_{t-1} | x_t, x0).
+
+    mean = c0 x0 + ct x_t with (c0, ct) = posterior_weights(s, t);  var = beta_tilde[t]
+    x0, x_t: (N, ...); t: int or (N,) int, 1 .. T -> mean (N, ...), var: () or (N, 1, ...). At t = 1: (x0, 0).
+    Source: Ho et al. 2020, equations 6 and 7.
+    """
+    c0, ct = (_at(c, ..., x_t) for c in posterior_weights(s, t))
+    return c0 * x0 + ct * x_t, _at(s.beta_tilde, t, x_t)

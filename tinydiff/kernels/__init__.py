@@ -1,0 +1,37 @@
+"""One seam, several implementations: everything above calls `kernels.name(...)` and `use` decides who answers.
+
+    reference   every kernel in plain NumPy: the definition
+    cpu         the reference with the hot kernels replaced by Numba: the default
+
+Write `from tinydiff import kernels` and `kernels.conv2d(...)`; importing a kernel by name would freeze the choice.
+"""
+
+import os
+from importlib import import_module
+
+SETS = ("reference", "cpu")
+_active = None
+
+
+def use(name):
+    """Choose the kernel set that answers from now on.
+
+    name: "reference" (NumPy) or "cpu" (Numba) -> the module, whose functions take and give arrays (N, H, W, C)
+    Raises ValueError for another name.
+    """
+    global _active
+    if name not in SETS:
+        raise ValueError(f"no kernel set {name!r}; there are: {', '.join(SETS)}")
+    _active = import_module(f"{__name__}.{name}")
+    return _active
+
+
+def active():
+    """Return the kernel set in use: () -> module. At first it is $TINYDIFF_KERNELS, or cpu (numba loads only then)."""
+    return _active or use(os.environ.get("TINYDIFF_KERNELS", "cpu"))
+
+
+def __getattr__(name):
+    if name.startswith("_"):  # Python's own look-ups, while modules are being imported
+        raise AttributeError(name)
+    return getattr(active(), name)

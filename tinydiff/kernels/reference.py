@@ -1,0 +1,196 @@
+"""Every kernel in plain NumPy: the definition that the fast ones must equal.
+
+Images are (N, H, W, C), features last. Kernels come in pairs, name and name_grad; the mathematics of why a pair belongs
+together stands in ops.py. All take and give float32 or float64.
+"""
+
+import numpy as np
+
+# --- convolution ---
+
+
+def pad(x, p, padding):
+    """Surround each image by a border p pixels wide: zeros, or the image itself again, as if it were tiled.
+
+    x: (N, H, W, C); p: int >= 0; padding: "zeros" or "circular" -> (N, H + 2p, W + 2p, C)
+    """
+    if p == 0:
+        return x
+    return np.pad(x, ((0, 0), (p, p), (p, p), (0, 0)), mode={"zeros": "constant", "circular": "wrap"}[padding])
+
+
+def conv2d(x, w):
+    """Slide a K x K window over a padded image; each output pixel is the sum of K K matrix products.
+
+    y[n, h, w, o] = sum_{i, j, c} x[n, h + i, w + j, c] w[i, j, c, o]
+    x: (N, H + K - 1, W + K - 1, C), padded; w: (K, K, C, O) -> (N, H, W, O)
+    """
+    K, H, W = w.shape[0], x.shape[1] - w.shape[0] + 1, x.shape[2] - w.shape[1] + 1
+    return sum(x[:, i : i + H, j : j + W] @ w[i, j] for i in range(K) for j in range(K))
+
+
+def conv2d_grad_w(x, g):
+    """Correlate a padded image with the gradient of the convolution's output: the gradient of its weights.
+
+    gw[i, j, c, o] = sum_{n, h, w} x[n, h + i, w + j, c] g[n, h, w, o]
+    x: (N, H + K - 1, W + K - 1, C), padded; g: (N, H, W, O) -> (K, K, C, O)
+    """
+    (_, H, W, O), C = g.shape, x.shape[3]
+    K = x.shape[1] - H + 1
+    flat = np.ascontiguousarray(g).reshape(-1, O)
+    gw = np.empty((K, K, C, O), x.dtype)
+    for i in range(K):
+        for j in range(K):
+            gw[i, j] = x[:, i : i + H, j : j + W].reshape(-1, C).T @ flat
+    return gw
+
+
+def matmul(a, b):
+    """Multiply matrices, the last two axes. a: (..., L, C); b: (C, O), or (..., C, O) with a's leading axes -> (..., L, O)"""
+    return a @ b
+
+
+def down(x):
+    """Halve an image: the mean of each 2 x 2 block. x: (N, H, W, C), H and W even -> (N, H/2, W/2, C)"""
+    N, H, W, C = x.shape
+    return x.reshape(N, H // 2, 2, W // 2, 2, C).mean((2, 4))
+
+
+def up(x):
+    """Double an image: each pixel becomes a 2 x 2 block. x: (N, H, W, C) -> (N, 2H, 2W, C)"""
+    return x.repeat(2, axis=1).repeat(2, axis=2)
+
+
+# --- normalisation and non-linearities ---
+
+
+def _grouped(x, G):
+    return x.reshape(x.shape[0], -1, G, x.shape[-1] // G)  # (N, L, G, C/G)
+
+
+def group_norm(x, scale, shift, G, eps):
+    """Normalise each image's channels, G groups at a time, to mean 0 and variance 1; then scale and shift each channel.
+
+    y = scale (x - mean) rstd + shift,  rstd = 1 / sqrt(var + eps), mean and var over the pixels and channels of a group
+    x: (N, ..., C), C divisible by G; scale, shift: (C,) -> y (N, ..., C), mean (N, G), rstd (N, G)
+    """
+    xg = _grouped(x, G)
+    mean, rstd = xg.mean((1, 3)), 1 / np.sqrt(xg.var((1, 3)) + x.dtype.type(eps))
+    x_hat = ((xg - mean[:, None, :, None]) * rstd[:, None, :, None]).reshape(x.shape)
+    return x_hat * scale + shift, mean, rstd
+
+
+def group_norm_grad(g, x, scale, mean, rstd):
+    """Take the gradient of group_norm's output to those of its inputs.
+
+    x_hat = (x - mean) rstd,  h = scale g:  gx = rstd (h - mean(h) - x_hat mean(h x_hat)), means over a group;
+    gscale = sum g x_hat,  gshift = sum g, over images and pixels
+    g, x: (N, ..., C); scale: (C,); mean, rstd: (N, G) -> gx (N, ..., C), gscale (C,), gshift (C,)
+    """
+    G, C = mean.shape[1], x.shape[-1]
+    m, r = mean[:, None, :, None], rstd[:, None, :, None]
+    x_hat, h = (_grouped(x, G) - m) * r, _grouped(g * scale, G)
+    gx = r * (h - h.mean((1, 3), keepdims=True) - x_hat * (h * x_hat).mean((1, 3), keepdims=True))
+    rows = g.reshape(-1, C)
+    return gx.reshape(x.shape), (rows * x_hat.reshape(-1, C)).sum(0), rows.sum(0)
+
+
+def silu(x):
+    """Let large numbers through and hold negative ones back, smoothly: x sigmoid(x). (...) -> (...)"""
+    return x / (1 + np.exp(-x))
+
+
+def silu_grad(g, x):
+    """Take the gradient of silu's output to that of its input: g sigma (1 + x (1 - sigma)). g, x: (...) -> (...)"""
+    sigma = 1 / (1 + np.exp(-x))
+    return g * sigma * (1 + x * (1 - sigma))
+
+
+def norm_silu(x, scale, shift, G, eps):
+    """Do group_norm, then silu, in one go. Shapes as group_norm: -> y (N, ..., C), mean (N, G), rstd (N, G)"""
+    u, mean, rstd = group_norm(x, scale, shift, G, eps)
+    return silu(u), mean, rstd
+
+
+def norm_silu_grad(g, x, scale, shift, mean, rstd):
+    """Take the gradient of norm_silu's output to those of its inputs. -> gx (N, ..., C), gscale (C,), gshift (C,)"""
+    G = mean.shape[1]
+    x_hat = (_grouped(x, G) - mean[:, None, :, None]) * rstd[:, None, :, None]
+    return group_norm_grad(silu_grad(g, x_hat.reshape(x.shape) * scale + shift), x, scale, mean, rstd)
+
+
+def softmax(x):
+    """Turn scores into weights that sum to 1: exp(x) normalised over the last axis. (..., L) -> (..., L)"""
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def softmax_grad(g, y):
+    """Take the gradient of y = softmax(x) to that of x: y (g - sum(g y)), sum over the last axis. (..., L) -> (..., L)"""
+    return y * (g - (g * y).sum(-1, keepdims=True))
+
+
+# --- tables, joining ---
+
+
+def concat(*xs):
+    """Join arrays along their last axis. (..., C1), (..., C2), ... -> (..., C1 + C2 + ...)"""
+    return np.concatenate(xs, axis=-1)
+
+
+def take(table, i):
+    """Look up rows of a table. table: (M, E); i: ints (N,) in 0 .. M - 1 -> (N, E)"""
+    return table[i]
+
+
+def take_grad(g, i, M):
+    """Add each row of the gradient to the table row that it was read from. g: (N, E); i: ints (N,) -> (M, E)"""
+    table = np.zeros((M, g.shape[1]), g.dtype)
+    np.add.at(table, i, g)
+    return table
+
+
+# --- the optimiser ---
+
+
+def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):
+    """Update parameters by one step of AdamW, in place.
+
+    m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;  m_hat = m / (1 - beta1^k);  v_hat = v / (1 - beta2^k)
+    theta = theta - lr (m_hat / (sqrt(v_hat) + eps) + decay theta)
+    theta, g, m, v: (P,), the last two start at 0; k: int, 1 at the first step -> None; theta, m, v are changed
+    Source: Kingma & Ba 2015, algorithm 1; decoupled decay from Loshchilov & Hutter 2019.
+    """
+    m[:] = beta1 * m + (1 - beta1) * g
+    v[:] = beta2 * v + (1 - beta2) * g * g
+    m_hat, v_hat = m / (1 - beta1**k), v / (1 - beta2**k)
+    theta -= lr * (m_hat / (np.sqrt(v_hat) + eps) + decay * theta)
+
+
+def ema_step(ema, theta, keep):
+    """Move a running average towards the parameters, in place: ema = keep ema + (1 - keep) theta. (P,), (P,) -> None"""
+    ema[:] = keep * ema + (1 - keep) * theta
+
+
+# --- the diffusion tower's own ---
+
+
+def denoise_step(x_t, eps_hat, z, alpha_bar, c0, ct, std, clip):
+    """Do one update of a sampler.
+
+    x0_hat = (x_t - sqrt(1 - alpha_bar) eps_hat) / sqrt(alpha_bar), kept within [-clip, clip];  c0 x0_hat + ct x_t + std z
+    x_t, eps_hat, z: (N, ...); the others are numbers, clip may be inf -> (N, ...)
+    """
+    alpha_bar, c0, ct, std = (x_t.dtype.type(a) for a in (alpha_bar, c0, ct, std))
+    x0_hat = (x_t - np.sqrt(1 - alpha_bar) * eps_hat) / np.sqrt(alpha_bar)
+    return c0 * np.clip(x0_hat, -clip, clip) + ct * x_t + std * z
+
+
+def posterior_mean(x_t, data, alpha_bar):
+    """Average the images of a data set, each weighed by how likely it is to have become x_t.
+
+    r[n, m] proportional to exp( -|x_t[n] - sqrt(alpha_bar) data[m]|^2 / (2 (1 - alpha_bar)) );  sum_m r[n, m] data[m]
+    x_t: (N, D); data: (M, D); alpha_bar: number below 1 -> (N, D)
+    """
+    away = x_t[:, None] - x_t.dtype.type(np.sqrt(alpha_bar)) * data  # (N, M, D)
+    return softmax((away**2).sum(-1) / x_t.dtype.type(-2 * (1 - alpha_bar))) @ data

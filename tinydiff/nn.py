@@ -1,0 +1,142 @@
+"""Layers: a Module owns parameters (plain arrays) and other Modules, and is called like a function.
+
+Called on arrays a Module gives arrays and records nothing. Inside `with model.variables() as params:` its parameters
+are Tensors, so the same call records a graph that `gradient` can walk.
+"""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from . import ops
+from .autodiff import Tensor
+
+
+class Module:
+    """Something with parameters: every attribute that is an array is one; Modules and lists of Modules are searched."""
+
+    def _slots(self, prefix=""):
+        for name, item in vars(self).items():
+            if isinstance(item, np.ndarray | Tensor):
+                yield prefix + name, self, name
+            elif isinstance(item, Module):
+                yield from item._slots(f"{prefix}{name}.")
+            elif isinstance(item, list):
+                for i, module in enumerate(item):
+                    yield from module._slots(f"{prefix}{name}.{i}.")
+
+    def params(self):
+        """Name the parameters, in a fixed order: () -> dict of name ("mid.0.conv1.w") to array (...)."""
+        return {path: getattr(owner, name) for path, owner, name in self._slots()}
+
+    def flatten(self, dtype=np.float32):
+        """Move all parameters into one buffer; each attribute becomes a view of its part.
+
+        dtype: float32 or float64 -> theta (P,); changing theta changes the model
+        """
+        slots = list(self._slots())
+        theta = np.concatenate([getattr(owner, name).ravel() for _, owner, name in slots]).astype(dtype)
+        end = 0
+        for _, owner, name in slots:
+            shape = getattr(owner, name).shape
+            start, end = end, end + int(np.prod(shape))
+            setattr(owner, name, theta[start:end].reshape(shape))
+        return theta
+
+    @contextmanager
+    def variables(self):
+        """Make the parameters Tensors for the length of a `with` block -> list of Tensors (...), in the order of params()."""
+        slots = [(owner, name, getattr(owner, name)) for _, owner, name in self._slots()]
+        try:
+            for owner, name, array in slots:
+                setattr(owner, name, Tensor(array))
+            yield [getattr(owner, name) for owner, name, _ in slots]
+        finally:
+            for owner, name, array in slots:
+                setattr(owner, name, array)
+
+
+def _init(rng, shape, fan_in):
+    """Draw weights of variance 1 / fan_in, so that a layer keeps the variance of what goes through it."""
+    return rng.standard_normal(shape, dtype=np.float32) / np.float32(np.sqrt(fan_in))
+
+
+class Linear(Module):
+    """Mix features: y = x w + b. x: (..., C) -> (..., O); w ~ N(0, 1/C), b = 0 at first."""
+
+    def __init__(self, C, O, *, rng):
+        self.w, self.b = _init(rng, (C, O), C), np.zeros(O, np.float32)
+
+    def __call__(self, x):
+        return ops.matmul(x, self.w) + self.b
+
+
+class Conv2d(Module):
+    """Convolve with K x K windows, no bias: the norm or embedding that follows adds its own.
+
+    x: (N, H, W, C) -> (N, H, W, O); w: (K, K, C, O) ~ N(0, gain^2 / (K K C)); padding: "zeros" or "circular"
+    """
+
+    def __init__(self, C, O, K=3, padding="zeros", gain=1.0, *, rng):
+        self.w = _init(rng, (K, K, C, O), K * K * C) * np.float32(gain)
+        self.padding = padding
+
+    def __call__(self, x):
+        return ops.conv2d(x, self.w, padding=self.padding)
+
+
+class GroupNorm(Module):
+    """Normalise groups of channels, then scale and shift each; with silu=True silu follows, in one pass. (N, ..., C) -> (N, ..., C)"""
+
+    def __init__(self, C, groups=8, silu=False):
+        if C % groups:
+            raise ValueError(f"{C} channels cannot be split into {groups} groups: take a width divisible by {groups}")
+        self.scale, self.shift = np.ones(C, np.float32), np.zeros(C, np.float32)
+        self.groups, self.silu = groups, silu
+
+    def __call__(self, x):
+        norm = ops.norm_silu if self.silu else ops.group_norm
+        return norm(x, self.scale, self.shift, groups=self.groups)
+
+
+class Embedding(Module):
+    """Give each of M things a vector that is learned: i (N,) ints in 0 .. M - 1 -> (N, E)."""
+
+    def __init__(self, M, E, *, rng):
+        self.table = rng.standard_normal((M, E), dtype=np.float32)
+
+    def __call__(self, i):
+        return ops.embedding(self.table, i=i)
+
+
+class Attention(Module):
+    """Let every pixel look at every other: softmax(q k^T / sqrt(C)) v, added to the input.
+
+    x: (N, H, W, C) -> (N, H, W, C). q, k, v: (N, L, C), linear maps of the normalised x; the weights (N, L, L) sum to 1 over
+    the last axis. The last map starts at 0, so that at first the layer changes nothing.
+    Source: Vaswani et al. 2017, equation 1.
+    """
+
+    def __init__(self, C, *, rng):
+        self.norm = GroupNorm(C)
+        self.q, self.k, self.v = (Conv2d(C, C, K=1, rng=rng) for _ in range(3))
+        self.out = Conv2d(C, C, K=1, gain=0.0, rng=rng)
+
+    def __call__(self, x):
+        N, H, W, C = x.shape
+        h = self.norm(x)
+        q, k, v = (ops.reshape(layer(h), shape=(N, H * W, C)) for layer in (self.q, self.k, self.v))
+        weights = ops.softmax(ops.matmul(q, ops.swapaxes(k)) * np.float32(C**-0.5))  # (N, L, L)
+        return x + self.out(ops.reshape(ops.matmul(weights, v), shape=(N, H, W, C)))
+
+
+def time_embedding(t, E, longest=10_000.0):
+    """Write a number as E sines and cosines of wavelengths from 2 pi to 2 pi longest.
+
+    f[i] = longest^(-i / (E/2)), i = 0 .. E/2 - 1;  (sin(t f[0]), ..., sin(t f[E/2-1]), cos(t f[0]), ..., cos(t f[E/2-1]))
+    t: (N,) numbers; E: even -> (N, E) float32 in [-1, 1]
+    Source: Vaswani et al. 2017, section 3.5, with sines and cosines side by side instead of interleaved.
+    """
+    f = longest ** (-np.arange(E // 2) / (E // 2))
+    angle = np.asarray(t, dtype=np.float64)[:, None] * f
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)

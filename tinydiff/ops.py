@@ -1,0 +1,189 @@
+"""Every differentiable operation: its value beside its derivative.
+
+An operation returns (value, vjp); vjp(g) is J^T g, one gradient for each positional argument, in their order.
+Where shapes differ by broadcasting, `op` sums the gradients back, so no vjp here mentions it.
+"""
+
+import numpy as np
+
+from . import kernels
+from .autodiff import Tensor, op
+
+# --- arithmetic ---
+
+
+@op
+def add(a, b):
+    """Add, with broadcasting: a + b. (...), (...) -> (...)"""
+    return a + b, lambda g: (g, g)
+
+
+@op
+def sub(a, b):
+    """Subtract, with broadcasting: a - b. (...), (...) -> (...)"""
+    return a - b, lambda g: (g, -g)
+
+
+@op
+def mul(a, b):
+    """Multiply element by element, with broadcasting: a b. (...), (...) -> (...)"""
+    return a * b, lambda g: (g * b, g * a)
+
+
+@op
+def div(a, b):
+    """Divide element by element, with broadcasting: a / b. (...), (...) -> (...)"""
+    return a / b, lambda g: (g / b, -g * a / (b * b))
+
+
+@op
+def matmul(a, b):
+    """Multiply matrices, the last two axes: c = a b, ga = g b^T, gb = a^T g.
+
+    a: (..., L, C); b: (C, O) for all alike, or (..., C, O) with a's leading axes -> (..., L, O)
+    """
+
+    def vjp(g):
+        if b.ndim == 2:  # one matrix for all rows: its gradient sums over them
+            gb = kernels.matmul(a.reshape(-1, a.shape[-1]).swapaxes(0, 1), g.reshape(-1, g.shape[-1]))
+        else:
+            gb = kernels.matmul(a.swapaxes(-1, -2), g)
+        return kernels.matmul(g, b.swapaxes(-1, -2)), gb
+
+    return kernels.matmul(a, b), vjp
+
+
+@op
+def sum(x):
+    """Add up all elements. (...) -> ()"""
+    return x.sum(), lambda g: (x * 0 + g,)
+
+
+@op
+def mse(a, b):
+    """Mean of the squared differences: mean((a - b)^2). (...), (...) -> ()"""
+    d = a - b
+    return (d * d).mean(), lambda g: (g * 2 / d.size * d, g * -2 / d.size * d)
+
+
+# --- shape ---
+
+
+@op
+def reshape(x, shape=None):
+    """Read the same numbers in another shape. (...) -> shape"""
+    return x.reshape(shape), lambda g: (g.reshape(x.shape),)
+
+
+@op
+def swapaxes(x, i=-1, j=-2):
+    """Exchange two axes; by default transpose the last two. (..., L, C) -> (..., C, L)"""
+    return x.swapaxes(i, j), lambda g: (g.swapaxes(i, j),)
+
+
+@op
+def concat(*xs):
+    """Join along the last axis; the gradient is cut at the same places. (..., C1), (..., C2), ... -> (..., C1 + C2 + ...)"""
+    ends = np.cumsum([x.shape[-1] for x in xs])
+    return kernels.concat(*xs), lambda g: tuple(g[..., e - x.shape[-1] : e] for x, e in zip(xs, ends, strict=True))
+
+
+@op
+def embedding(table, i=None):
+    """Look up row i[n] of a table for each n; the gradient is added to the rows that were read.
+
+    table: (M, E); i: ints (N,) in 0 .. M - 1 -> (N, E)
+    """
+    return kernels.take(table, i), lambda g: (kernels.take_grad(g, i, table.shape[0]),)
+
+
+# --- non-linearities and normalisation ---
+
+
+@op
+def silu(x):
+    """Let positive numbers through and hold negative ones back, smoothly: x sigmoid(x). (...) -> (...)
+
+    Source: Hendrycks & Gimpel 2016; Ramachandran et al. 2017 call it Swish.
+    """
+    return kernels.silu(x), lambda g: (kernels.silu_grad(g, x),)
+
+
+@op
+def softmax(x):
+    """Turn scores into weights: exp(x) normalised over the last axis; gx = y (g - sum(g y)). (..., L) -> (..., L)"""
+    y = kernels.softmax(x)
+    return y, lambda g: (kernels.softmax_grad(g, y),)
+
+
+@op
+def cross_entropy(scores, labels=None):
+    """Mean surprise at the right labels: -mean(log softmax(scores)[n, labels[n]]); gradient (softmax - one_hot) / N.
+
+    scores: (N, M); labels: ints (N,) in 0 .. M - 1 -> (), in nats
+    """
+    N, p = scores.shape[0], kernels.softmax(scores)
+    one_hot = np.eye(scores.shape[1], dtype=scores.dtype)[labels]
+    top = scores.max(-1, keepdims=True)
+    log_p = scores - top - np.log(np.exp(scores - top).sum(-1, keepdims=True))
+    return -(one_hot * log_p).sum() / N, lambda g: (g * (p - one_hot) / N,)
+
+
+@op
+def group_norm(x, scale, shift, groups=8, eps=1e-5):
+    """Normalise each image's channels, a group at a time, to mean 0 and variance 1; then scale and shift each channel.
+
+    y = scale (x - mean) / sqrt(var + eps) + shift, mean and var over the pixels and channels of a group
+    x: (N, ..., C), C divisible by groups; scale, shift: (C,) -> (N, ..., C)
+    Source: Wu & He 2018.
+    """
+    y, mean, rstd = kernels.group_norm(x, scale, shift, groups, eps)
+    return y, lambda g: kernels.group_norm_grad(g, x, scale, mean, rstd)
+
+
+@op
+def norm_silu(x, scale, shift, groups=8, eps=1e-5):
+    """Do silu(group_norm(x, scale, shift)) in one pass over memory. Shapes as group_norm: (N, ..., C) -> (N, ..., C)"""
+    y, mean, rstd = kernels.norm_silu(x, scale, shift, groups, eps)
+    return y, lambda g: kernels.norm_silu_grad(g, x, scale, shift, mean, rstd)
+
+
+# --- images ---
+
+
+@op
+def conv2d(x, w, padding="zeros"):
+    """Slide a K x K window over the image, whose border is padded so that its size stays.
+
+    y[n, h, w, o] = sum_{i, j, c} x[n, h + i - K//2, w + j - K//2, c] w[i, j, c, o], x outside being 0 or wrapped round
+    gx is the same convolution of g with the window turned by 180 degrees, C and O exchanged.
+    x: (N, H, W, C); w: (K, K, C, O), K odd; padding: "zeros" or "circular" -> (N, H, W, O)
+    """
+    p = w.shape[0] // 2
+    xp = kernels.pad(x, p, padding)
+
+    def vjp(g):
+        turned = w[::-1, ::-1].swapaxes(2, 3)
+        return kernels.conv2d(kernels.pad(g, p, padding), turned), kernels.conv2d_grad_w(xp, g)
+
+    return kernels.conv2d(xp, w), vjp
+
+
+@op
+def down(x):
+    """Halve an image: the mean of each 2 x 2 block; the gradient is spread evenly. (N, H, W, C) -> (N, H/2, W/2, C)"""
+    return kernels.down(x), lambda g: (kernels.up(g) / 4,)
+
+
+@op
+def up(x):
+    """Double an image: each pixel becomes a 2 x 2 block; the gradients of a block add up. (N, H, W, C) -> (N, 2H, 2W, C)"""
+    return kernels.up(x), lambda g: (kernels.down(g) * 4,)
+
+
+Tensor.__add__ = Tensor.__radd__ = lambda a, b: add(a, b)
+Tensor.__mul__ = Tensor.__rmul__ = lambda a, b: mul(a, b)
+Tensor.__sub__, Tensor.__rsub__ = lambda a, b: sub(a, b), lambda a, b: sub(b, a)
+Tensor.__truediv__, Tensor.__rtruediv__ = lambda a, b: div(a, b), lambda a, b: div(b, a)
+Tensor.__matmul__, Tensor.__rmatmul__ = lambda a, b: matmul(a, b), lambda a, b: matmul(b, a)
+Tensor.__neg__ = lambda a: mul(a, -1)

@@ -1,0 +1,58 @@
+"""From gradients to better parameters: gradient clipping, Adam, a learning rate that rises and falls, a running average.
+
+All parameters of a model are one flat array theta (P,): see nn.Module.flatten.
+"""
+
+import math
+
+import numpy as np
+
+from . import kernels
+
+
+class Adam:
+    """AdamW on one flat parameter array; the equations stand at kernels.reference.adam_step.
+
+    theta: (P,), changed in place by step(g, lr), g: (P,); lr: learning rate; decay: weight decay
+    .m .v: (P,) running means of g and g^2; .k: steps done
+    """
+
+    def __init__(self, theta, beta1=0.9, beta2=0.999, eps=1e-8, decay=0.0):
+        self.theta, self.m, self.v, self.k = theta, np.zeros_like(theta), np.zeros_like(theta), 0
+        self.beta1, self.beta2, self.eps, self.decay = beta1, beta2, eps, decay
+
+    def step(self, g, lr):
+        self.k += 1
+        kernels.adam_step(self.theta, g, self.m, self.v, self.k, lr, self.beta1, self.beta2, self.eps, self.decay)
+
+
+def clip_norm(g, largest):
+    """Shorten a gradient that is too long, in place: g = g min(1, largest / |g|).
+
+    g: (P,); largest: number > 0 -> |g| before, a float
+    """
+    norm = math.sqrt(float(np.dot(g, g)))
+    if norm > largest:
+        g *= g.dtype.type(largest / norm)
+    return norm
+
+
+def warmup_cosine(done, warmup=0.05, last=0.02):
+    """Shape the learning rate over a training: up in a straight line, then down along a half cosine.
+
+    done < warmup: done / warmup;  else last + (1 - last) (1 + cos(pi (done - warmup) / (1 - warmup))) / 2
+    done: share of the training that is over, 0 .. 1 -> factor in [0, 1] (a number, shape ())
+    Source: Loshchilov & Hutter 2017 (SGDR), one period.
+    """
+    if done < warmup:
+        return done / warmup
+    return last + (1 - last) * (1 + math.cos(math.pi * (min(done, 1.0) - warmup) / (1 - warmup))) / 2
+
+
+def ema_keep(step, longest=0.999):
+    """Say how much of a running average to keep at a step, so that early steps, still poor, are soon forgotten.
+
+    keep = min(longest, (1 + step) / (10 + step))
+    step: int >= 0 -> number in (0, 1), shape ()
+    """
+    return min(longest, (1 + step) / (10 + step))

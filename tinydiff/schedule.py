@@ -1,0 +1,89 @@
+"""How fast noise arrives: beta, alpha, alpha_bar and the signal-to-noise ratio, indexed by the paper's t.
+
+Every array has T + 1 entries. Entry 0 is clean data: beta[0] = 0, alpha_bar[0] = 1. Entry T is (almost) pure noise.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+TERMINAL_SNR = 0.01  # above this, x_T still shows the data, and a sampler that starts from N(0, 1) starts wrong
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Hold one noise schedule; everything else follows from beta.
+
+    alpha[t] = 1 - beta[t];  alpha_bar[t] = alpha[1] ... alpha[t];  snr[t] = alpha_bar[t] / (1 - alpha_bar[t])
+    beta_tilde[t] = beta[t] (1 - alpha_bar[t-1]) / (1 - alpha_bar[t]), the variance of q(x_{t-1} | x_t, x0)
+    beta: (T + 1,) float64 with beta[0] = 0 -> .T int; .beta .alpha .alpha_bar .snr .beta_tilde: (T + 1,) float64
+    Source: Ho et al. 2020 (DDPM), equations 4 and 7; snr as in Kingma et al. 2021.
+    """
+
+    beta: np.ndarray
+    alpha: np.ndarray
+    alpha_bar: np.ndarray
+    snr: np.ndarray
+    beta_tilde: np.ndarray
+
+    @property
+    def T(self):
+        """Return the number of noising steps: () -> int."""
+        return len(self.beta) - 1
+
+
+def from_betas(beta):
+    """Build the schedule whose step t adds noise of variance beta_t.
+
+    alpha_bar[t] = (1 - beta_1) ... (1 - beta_t)
+    beta: (T,) in (0, 1], the variances beta_1 .. beta_T -> Schedule with arrays (T + 1,)
+    Warns when snr[T] > 0.01: x_T is then not yet noise, and samples start from the wrong place.
+    Raises ValueError for an empty beta, or values outside (0, 1].
+    """
+    beta = np.asarray(beta, dtype=np.float64)
+    if beta.ndim != 1 or beta.size == 0 or not np.all((beta > 0) & (beta <= 1)):
+        raise ValueError(f"beta is a list of variances in (0, 1], one for each step; got {beta}")
+    beta = np.concatenate([[0.0], beta])
+    alpha = 1 - beta
+    alpha_bar = np.cumprod(alpha)
+    with np.errstate(divide="ignore"):
+        snr = alpha_bar / (1 - alpha_bar)  # snr[0] = inf: no noise at all
+    beta_tilde = np.zeros_like(beta)
+    beta_tilde[1:] = beta[1:] * (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:])
+    if snr[-1] > TERMINAL_SNR:
+        warnings.warn(
+            f"terminal SNR is {snr[-1]:.3g}: x_T still shows the data (wanted: at most {TERMINAL_SNR}). "
+            "Take more steps or larger betas.",
+            stacklevel=2,
+        )
+    return Schedule(beta, alpha, alpha_bar, snr, beta_tilde)
+
+
+def linear(T=1000, beta_1=1e-4, beta_T=0.02):
+    """Build the schedule of the DDPM paper: beta grows evenly from beta_1 to beta_T.
+
+    beta[t] = beta_1 + (beta_T - beta_1) (t - 1) / (T - 1), t = 1 .. T
+    T: int >= 1; beta_1, beta_T in (0, 1] -> Schedule with arrays (T + 1,)
+    The defaults are made for T = 1000: a small T needs larger betas (a warning says so).
+    Source: Ho et al. 2020, section 4.
+    """
+    _require_steps(T)
+    return from_betas(np.linspace(beta_1, beta_T, T))
+
+
+def cosine(T=1000, offset=0.008, beta_max=0.999):
+    """Build the schedule whose alpha_bar falls like a squared cosine: slow at both ends.
+
+    f(t) = cos^2( (t/T + offset) / (1 + offset) pi/2 );  beta[t] = min(1 - f(t) / f(t-1), beta_max)
+    T: int >= 1; offset >= 0; beta_max in (0, 1] clips the last steps only -> Schedule with arrays (T + 1,)
+    Source: Nichol & Dhariwal 2021 (improved DDPM), equation 17.
+    """
+    _require_steps(T)
+    f = np.cos((np.arange(T + 1) / T + offset) / (1 + offset) * np.pi / 2) ** 2
+    return from_betas(np.minimum(1 - f[1:] / f[:-1], beta_max))
+
+
+def _require_steps(T):
+    if not (isinstance(T, (int, np.integer)) and T >= 1):
+        raise ValueError(f"T is the number of noising steps, a whole number of at least 1; got {T!r}")

@@ -1,0 +1,72 @@
+"""The bridge: here the network learns to undo what the forward process does (Algorithm 1 of DDPM).
+
+The network's output is read as the noise eps, or as v (diffusion.v_target), which keeps the loss well scaled at every t.
+"""
+
+import numpy as np
+
+from . import diffusion, kernels, ops
+from .autodiff import gradient
+from .optim import Adam, clip_norm, ema_keep
+
+PREDICTIONS = ("eps", "v")
+
+
+class Training:
+    """Everything that changes while a model learns, so that saving it and going on later gives the same bits.
+
+    model: an nn.Module, called as model(x_t, t, labels); theta: (P,) its parameters; ema: (P,) their running average;
+    adam: optim.Adam; rng: np.random.Generator that draws batches, times and noise; step: steps done; loss: of the last step
+    """
+
+    def __init__(self, model, rng):
+        self.model, self.rng = model, rng
+        self.theta = model.flatten()
+        self.ema, self.adam = self.theta.copy(), Adam(self.theta)
+        self.step, self.loss = 0, float("nan")
+
+
+def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e-3, forget=0.1, clip=1.0):
+    """Train without end: each step draws images, times and noise and moves the parameters downhill (Algorithm 1).
+
+    x_t = q_sample(x0, t, eps), t even in 1 .. T;  loss = mean |target - model(x_t, t, labels)|^2, target = eps or v
+    images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints or None; predict: "eps" or "v"; lr: step -> learning rate;
+    forget: share of the labels replaced by "not said"; clip: longest gradient -> yields `run` (a Training) after each step
+    Raises FloatingPointError, before the parameters change, when the loss is not finite.
+    Source: Ho et al. 2020, algorithm 1.
+    """
+    rng, model = run.rng, run.model
+    while True:
+        i = rng.integers(len(images), size=batch)
+        x0 = images[i]
+        t = rng.integers(1, s.T + 1, size=batch)
+        eps = rng.standard_normal(x0.shape, dtype=np.float32)
+        x_t = diffusion.q_sample(s, x0, t, eps)
+        target = diffusion.v_target(s, x0, t, eps) if predict == "v" else eps
+        said = None if labels is None else np.where(rng.random((batch, labels.shape[1])) < forget, model.classes, labels[i])
+        with model.variables() as params:
+            loss = ops.mse(model(x_t, t, said), target)
+            grads = gradient(loss, params)
+        run.loss = float(loss.value)
+        if not np.isfinite(run.loss):
+            raise FloatingPointError(f"the loss at step {run.step + 1} is {run.loss}: lower the learning rate")
+        g = np.concatenate([g.ravel() for g in grads])
+        clip_norm(g, clip)
+        run.adam.step(g, lr(run.step))
+        kernels.ema_step(run.ema, run.theta, ema_keep(run.step))
+        run.step += 1
+        yield run
+
+
+def denoiser(model, s, labels=None, predict="v"):
+    """Make a network into what a sampler wants: a function from (x_t, t) to the noise it sees.
+
+    model: called as model(x_t, t (N,), labels); labels: (N, number of labels) ints or None; predict: what model was trained to say
+    -> eps_model: (x_t (N, H, W, C), t int 1 .. T) -> eps_hat (N, H, W, C)
+    """
+
+    def eps_model(x_t, t):
+        out = model(x_t, np.full(len(x_t), t), labels)
+        return diffusion.eps_from_v(s, x_t, t, out) if predict == "v" else out
+
+    return eps_model
