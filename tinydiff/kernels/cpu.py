@@ -10,9 +10,11 @@ What is not redefined here is NumPy's, because a measurement said that NumPy is 
 from math import exp, inf
 
 import numpy as np
+from llvmlite.binding import get_host_cpu_features
 from numba import njit, prange, types
 from numba.extending import overload
 
+from .microkernel import add_outer_products
 from .reference import *  # noqa: F403
 
 u = np.uint64
@@ -35,104 +37,82 @@ def pad(x, p, padding):
     return y
 
 
-def _conv2d_blocked(P, O_BLOCK, Q, PANEL=96):
-    """Compile a convolution that keeps P pixels x O_BLOCK channels at hand and adds Q products to each in one go.
+P = 4  # rows of a block of the microkernel
+V = 32 if get_host_cpu_features().get("avx512f") else 16  # columns: two vector registers
 
-    The sum over the window goes by panels of PANEL x O_BLOCK weights, which stay in the nearest cache for a whole row.
-    """
+
+def _conv2d_blocked(V):
+    """Compile a convolution that makes P pixels x V channels at a time."""
 
     @parallel
     def conv(x, w, y):
-        K, KC, O = w.shape  # the K pixels under one row of the window are K * C contiguous numbers of x
-        N, H, W, _ = y.shape
+        (N, H, W, O), (_, H2, row) = y.shape, x.shape  # a row of x: its W + K - 1 pixels' channels, one after the other
+        K, KC = w.shape[1], w.shape[2]  # the K pixels under one row of the window are K * C contiguous numbers of x
         C = KC // K
-        for row in prange(N * H):
-            n, h = u(row // H), u(row % H)
-            acc = np.empty((W, O_BLOCK), y.dtype)
-            for o_next in range(0, O, O_BLOCK):
-                o0 = u(min(o_next, O - O_BLOCK))  # the last block overlaps the one before instead of being smaller
-                acc[:] = 0
-                for i in range(K):
-                    for q0 in range(0, KC, PANEL):
-                        q2 = min(q0 + PANEL, KC)
-                        q1 = q2 - (q2 - q0) % Q
-                        for p0 in range(0, W - P + 1, P):
-                            for q in range(q0, q1, Q):
-                                for o in range(O_BLOCK):
-                                    for p in range(P):
-                                        a = acc[u(p0) + u(p), u(o)]
-                                        for r in range(Q):
-                                            a += x[n, h + u(i), (u(p0) + u(p)) * u(C) + u(q) + u(r)] * w[u(i), u(q) + u(r), o0 + u(o)]
-                                        acc[u(p0) + u(p), u(o)] = a
-                        for p in range(W):  # what does not fill a block: the last pixels of a row, the last products of a panel
-                            for q in range(q1 if p < W - W % P else q0, q2):
-                                a = x[n, h + u(i), u(p) * u(C) + u(q)]
-                                for o in range(O_BLOCK):
-                                    acc[u(p), u(o)] += a * w[u(i), u(q), o0 + u(o)]
-                for p in range(W):
-                    for o in range(O_BLOCK):
-                        y[n, h, u(p), o0 + u(o)] = acc[u(p), u(o)]
+        for strip in prange(N * H):
+            x0, y0 = (strip // H * H2 + strip % H) * row, strip * W * O
+            for o in range(w.shape[0]):
+                w0, yo = o * K * KC * V, y0 + o * V
+                for p in range(0, W - W % P, P):
+                    add_outer_products(P, V, y, yo + p * O, O, x, x0 + p * C, C, row, 1, w, w0, KC * V, V, K, KC)
+                for p in range(W - W % P, W):
+                    add_outer_products(1, V, y, yo + p * O, O, x, x0 + p * C, C, row, 1, w, w0, KC * V, V, K, KC)
 
     return conv
 
 
-def _grad_w_blocked(R, O_BLOCK, Q):
-    """Compile conv2d_grad_w: R input channels x O_BLOCK output channels at hand, Q pixels added to each in one go."""
+def _grad_w_blocked(V):
+    """Compile conv2d_grad_w: P input channels x V output channels at a time, summed over a few rows of an image.
+
+    Each part is the sum over some of the images, made by one task: the parts don't depend on the number of threads.
+    """
 
     @parallel
-    def grad_w(x, g, gw):
-        N, H, W, O = g.shape
-        K, C = gw.shape[0], gw.shape[2]
-        full = W - W % Q
-        blocks = (C + R - 1) // R
-        for task in prange(K * K * blocks):
-            i, j, c0 = u(task // (K * blocks)), u(task // blocks % K), u(min(task % blocks * R, C - R))
-            acc = np.empty((R, O_BLOCK), g.dtype)
-            for o_next in range(0, O, O_BLOCK):
-                o0 = u(min(o_next, O - O_BLOCK))
-                acc[:] = 0
-                for n in range(N):
-                    for h in range(H):
-                        for q in range(0, full, Q):
-                            for o in range(O_BLOCK):
-                                for c in range(R):
-                                    a = acc[u(c), u(o)]
-                                    for r in range(Q):
-                                        a += x[u(n), u(h) + i, u(q) + u(r) + j, c0 + u(c)] * g[u(n), u(h), u(q) + u(r), o0 + u(o)]
-                                    acc[u(c), u(o)] = a
-                        for q in range(full, W):
-                            for c in range(R):
-                                a = x[u(n), u(h) + i, u(q) + j, c0 + u(c)]
-                                for o in range(O_BLOCK):
-                                    acc[u(c), u(o)] += a * g[u(n), u(h), u(q), o0 + u(o)]
-                for c in range(R):
-                    for o in range(O_BLOCK):
-                        gw[i, j, c0 + u(c), o0 + u(o)] = acc[u(c), u(o)]
+    def grad_w(x, g, parts):
+        (S, K, _, C, O), (N, H, W, _), (H2, W2) = parts.shape, g.shape, x.shape[1:3]
+        rows = max(1, 64 // W)  # of an image: as much as the nearest cache holds while all weights visit it
+        for s in prange(S):
+            for n in range(s, N, S):
+                for h in range(0, H, rows):
+                    I, g0 = min(rows, H - h), (n * H + h) * W * O
+                    for i in range(K):
+                        for j in range(K):
+                            x0, y0 = ((n * H2 + h + i) * W2 + j) * C, ((s * K + i) * K + j) * C * O
+                            for o in range(0, O, V):
+                                for c in range(0, C - C % P, P):
+                                    add_outer_products(P, V, parts, y0 + c * O + o, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W)
+                                for c in range(C - C % P, C):
+                                    add_outer_products(1, V, parts, y0 + c * O + o, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W)
 
     return grad_w
 
 
-_CONV = {32: _conv2d_blocked(2, 32, 6), 8: _conv2d_blocked(2, 8, 6), 1: _conv2d_blocked(1, 1, 6)}
-_GRAD_W = {32: _grad_w_blocked(8, 32, 2), 8: _grad_w_blocked(4, 8, 4), 1: _grad_w_blocked(1, 1, 4)}
+_CONV, _GRAD_W = ({v: make(v) for v in (V, 8)} for make in (_conv2d_blocked, _grad_w_blocked))
+_PARTS = 16  # of conv2d_grad_w: enough for many cores to share
 
 
-def _widest(table, O):
-    return table[next(block for block in table if O >= block)]
+def _whole_blocks(a):
+    """Give a's last axis a length of whole blocks, by appending zeros: (..., O) -> contiguous (..., multiple of v), v = V or 8"""
+    O = a.shape[-1]
+    v = V if O % V == 0 else 8
+    return np.ascontiguousarray(a) if O % v == 0 else np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -O % v)]), v
 
 
 def conv2d(x, w):
-    (N, HP, WP, C), (K, _, _, O) = x.shape, w.shape
-    y = np.empty((N, HP - K + 1, WP - K + 1, O), x.dtype)
-    rows = np.ascontiguousarray(x).reshape(N, HP, WP * C)
-    _widest(_CONV, O)(rows, np.ascontiguousarray(w).reshape(K, K * C, O), y)
-    return y
+    (N, H2, W2, C), K, O = x.shape, w.shape[0], w.shape[3]
+    w, v = _whole_blocks(w)
+    panels = np.ascontiguousarray(w.reshape(K, K * C, -1, v).transpose(2, 0, 1, 3))  # (O / v, K, K C, v): read in this order
+    y = np.zeros((N, H2 - K + 1, W2 - K + 1, w.shape[3]), x.dtype)
+    _CONV[v](np.ascontiguousarray(x).reshape(N, H2, W2 * C), panels, y)
+    return y if w.shape[3] == O else np.ascontiguousarray(y[..., :O])
 
 
 def conv2d_grad_w(x, g):
     K, C, O = x.shape[1] - g.shape[1] + 1, x.shape[3], g.shape[3]
-    gw = np.empty((K, K, C, O), x.dtype)
-    _widest(_GRAD_W, O if C >= 8 else 1)(np.ascontiguousarray(x), np.ascontiguousarray(g), gw)
-    return gw
+    g, v = _whole_blocks(g)
+    parts = np.zeros((min(_PARTS, len(x)), K, K, C, g.shape[3]), x.dtype)
+    _GRAD_W[v](np.ascontiguousarray(x), g, parts)
+    return parts.sum(0)[..., :O]
 
 
 def matmul(a, b):

@@ -1,0 +1,74 @@
+"""The innermost loop of every convolution and matrix product on the CPU, written in LLVM's own vector types.
+
+A sum of outer products, y[p, v] += sum_k a[p, k] b[k, v], for a block of P x V numbers of y. Loaded once, added to many
+times and stored once, the block lives in vector registers; each step needs one row of b and P single numbers of a for
+P V multiply-adds. Loops in plain Python for Numba do the same sums, but there LLVM decides whether the block stays in
+registers, and mostly it doesn't: measured 40 to 110 GF/s for the best of them, 120 to 160 for this (two AVX2 cores).
+
+For 8-wide vectors, 4 x 16 numbers are 8 of 16 registers: enough sums in flight to hide the delay of a multiply-add
+(4 cycles, two a cycle), with registers left for b and a.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+
+@intrinsic(prefer_literal=True)
+def add_outer_products(typing, P, V, y, y0, y_p, a, a0, a_p, a_i, a_k, b, b0, b_i, b_k, I, n):
+    """Add a sum of I n outer products to a block of y.
+
+    y[y0 + p y_p + v] += sum_{i < I, k < n} a[a0 + p a_p + i a_i + k a_k] b[b0 + i b_i + k b_k + v],  p < P, v < V
+    P, V: literal ints; y, a, b: contiguous arrays of one float type, read as flat; y0 .. n: ints, offsets and strides in
+    elements, unchecked -> None. y must not overlap a or b.
+    """
+    if not (isinstance(P, types.IntegerLiteral) and isinstance(V, types.IntegerLiteral)):
+        return None  # tells Numba that these argument types don't fit
+    count, width = P.literal_value, V.literal_value
+    offsets = [types.int64] * 4
+    signature = types.void(P, V, y, *offsets[:2], a, *offsets, b, *offsets[:3], types.int64, types.int64)
+
+    def generate(context, builder, signature, args):
+        _, _, y, y0, y_p, a, a0, a_p, a_i, a_k, b, b0, b_i, b_k, I, n = args
+        y, a, b = (context.make_array(signature.args[i])(context, builder, args[i]).data for i in (2, 5, 10))
+        scalar = context.get_value_type(signature.args[2].dtype)
+        vector = ir.VectorType(scalar, width)
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+        rows = [ir.IntType(64)(p) for p in range(count)]
+
+        def address(array, first, *terms):  # array + first + term + term ...
+            for term in terms:
+                first = builder.add(first, term)
+            return builder.gep(array, [first])
+
+        def as_vector(pointer):
+            return builder.bitcast(pointer, vector.as_pointer())
+
+        def load_vector(pointer):
+            loaded = builder.load(as_vector(pointer))
+            loaded.align = 4  # the arrays promise no more
+            return loaded
+
+        def spread(number):  # one number into every place of a vector
+            one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.IntType(32)(0))
+            return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), everywhere)
+
+        block = [cgutils.alloca_once(builder, vector) for _ in rows]  # LLVM turns these into registers
+        y_rows = [address(y, y0, builder.mul(y_p, p)) for p in rows]
+        for row, pointer in zip(block, y_rows, strict=True):
+            builder.store(load_vector(pointer), row)
+        with cgutils.for_range(builder, I) as outer:
+            a_i0, b_i0 = builder.mul(outer.index, a_i), builder.mul(outer.index, b_i)
+            with cgutils.for_range(builder, n) as inner:
+                b_row = load_vector(address(b, b0, b_i0, builder.mul(inner.index, b_k)))
+                a_ik = builder.add(a_i0, builder.mul(inner.index, a_k))
+                for row, p in zip(block, rows, strict=True):
+                    number = builder.load(address(a, a0, builder.mul(a_p, p), a_ik))
+                    product = builder.fmul(spread(number), b_row, flags=("contract",))  # contract: fuse the two into one instruction
+                    builder.store(builder.fadd(product, builder.load(row), flags=("contract",)), row)
+        for row, pointer in zip(block, y_rows, strict=True):
+            builder.store(builder.load(row), as_vector(pointer)).align = 4
+        return context.get_dummy_value()
+
+    return signature, generate
