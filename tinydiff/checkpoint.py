@@ -108,5 +108,7 @@ def _read(path):
     except (zipfile.BadZipFile, EOFError, OSError, KeyError) as e:
         raise CheckpointError(f"{path} is damaged or truncated ({e}): take an older checkpoint") from None
     except ValueError as e:
-        kind = "holds pickled objects, which could run code, and is refused" if "pickle" in str(e).lower() else "is not a tinydiff checkpoint"
+        kind = (
+            "holds pickled objects, which could run code, and is refused" if "pickle" in str(e).lower() else "is not a tinydiff checkpoint"
+        )
         raise CheckpointError(f"{path} {kind}: give a checkpoint that tinydiff wrote") from None

@@ -53,8 +53,7 @@ def from_betas(beta):
     beta_tilde[1:] = beta[1:] * (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:])
     if snr[-1] > TERMINAL_SNR:
         warnings.warn(
-            f"terminal SNR is {snr[-1]:.3g}: x_T still shows the data (wanted: at most {TERMINAL_SNR}). "
-            "Take more steps or larger betas.",
+            f"terminal SNR is {snr[-1]:.3g}: x_T still shows the data (wanted: at most {TERMINAL_SNR}). Take more steps or larger betas.",
             stacklevel=2,
         )
     return Schedule(beta, alpha, alpha_bar, snr, beta_tilde)

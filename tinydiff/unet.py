@@ -115,7 +115,9 @@ class UNet(Module):
             if np.shape(labels) != (x.shape[0], len(self.classes)):
                 raise ValueError(f"labels must be {(x.shape[0], len(self.classes))}, one column a label; got {np.shape(labels)}")
             if np.any(labels < 0) or np.any(labels > np.asarray(self.classes)):
-                raise ValueError(f"label out of range: column k takes 0 .. {self.classes} (the last means 'not said'); got {np.max(labels, 0)}")
+                raise ValueError(
+                    f"label out of range: column k takes 0 .. {self.classes} (the last means 'not said'); got {np.max(labels, 0)}"
+                )
 
     def _halvings(self):
         return 2 ** (len(self.descent) // self.depth - 1)

@@ -159,7 +159,9 @@ def _exp_overload(x):
         x = min(max(x, f(-87.0)), f(88.0))
         k = np.floor(x * f(1.44269504) + f(0.5))
         r = x - k * f(0.693359375) + k * f(2.12194440e-4)
-        p = ((((f(1.9875691500e-4) * r + f(1.3981999507e-3)) * r + f(8.3334519073e-3)) * r + f(4.1665795894e-2)) * r + f(1.6666665459e-1)) * r
+        p = (
+            (((f(1.9875691500e-4) * r + f(1.3981999507e-3)) * r + f(8.3334519073e-3)) * r + f(4.1665795894e-2)) * r + f(1.6666665459e-1)
+        ) * r
         p = (p + f(5.0000001201e-1)) * r * r + r + f(1)
         return p * np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2^k: k in the exponent bits
 
@@ -274,7 +276,21 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, gx, gscale, gshift):
 
 def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):
     f = theta.dtype.type
-    _adam(theta, g, m, v, f(lr), f(beta1), f(beta2), f(eps), f(decay), f(1 - beta1), f(1 - beta2), f(1 / (1 - beta1**k)), f(1 / (1 - beta2**k)))
+    _adam(
+        theta,
+        g,
+        m,
+        v,
+        f(lr),
+        f(beta1),
+        f(beta2),
+        f(eps),
+        f(decay),
+        f(1 - beta1),
+        f(1 - beta2),
+        f(1 / (1 - beta1**k)),
+        f(1 / (1 - beta2**k)),
+    )
 
 
 @jit
@@ -315,7 +331,9 @@ def _denoise_step(x_t, eps_hat, z, root, sigma, c0, ct, std, clip, out):
 
 def posterior_mean(x_t, data, alpha_bar):
     f, out = x_t.dtype.type, np.empty_like(x_t, order="C")
-    _posterior_mean(np.ascontiguousarray(x_t), np.ascontiguousarray(data, dtype=x_t.dtype), f(np.sqrt(alpha_bar)), f(0.5 / (1 - alpha_bar)), out)
+    _posterior_mean(
+        np.ascontiguousarray(x_t), np.ascontiguousarray(data, dtype=x_t.dtype), f(np.sqrt(alpha_bar)), f(0.5 / (1 - alpha_bar)), out
+    )
     return out
 
 

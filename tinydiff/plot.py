@@ -1,0 +1,133 @@
+"""Pictures out: sheets of images, chains as GIF and as a player for notebooks, loss curves.
+
+Images are (N, H, W, C) in [-1, 1], C = 1 or 3. Files are written whole or not at all.
+"""
+
+import base64
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .data import to_uint8
+
+
+def sheet(images, columns, gap=1, scale=1, paper=255):
+    """Lay images out in rows, left to right, each pixel drawn scale x scale, with gap pixels between.
+
+    images: (N, H, W, C) in [-1, 1]; paper: 0 .. 255, the grey between -> (height, width, 3) uint8
+    """
+    N, H, W, _ = images.shape
+    rows = -(-N // columns)
+    out = np.full((rows, columns, H + gap, W + gap, 3), paper, np.uint8)
+    cells = out.reshape(-1, H + gap, W + gap, 3)
+    cells[:N, :H, :W] = to_uint8(images)
+    out = out.transpose(0, 2, 1, 3, 4).reshape(rows * (H + gap), columns * (W + gap), 3)
+    return np.pad(out, ((gap, 0), (gap, 0), (0, 0)), constant_values=paper).repeat(scale, 0).repeat(scale, 1)
+
+
+def labelled(images, columns, labels, title=None, scale=5):
+    """Draw a sheet with a label beside each row. images: (N, H, W, C); labels: one string a row -> matplotlib Figure"""
+    from matplotlib.figure import Figure
+
+    picture = sheet(images, columns, scale=scale)
+    height, width = picture.shape[:2]
+    words = max(map(len, labels))
+    margin, head = 30 + 7 * words, 30 if title else 8
+    figure = Figure(figsize=((width + margin + 8) / 100, (height + head + 8) / 100), dpi=100)
+    box = (margin / (width + margin + 8), 8 / (height + head + 8), width / (width + margin + 8), height / (height + head + 8))
+    axes = figure.add_axes(box)
+    axes.imshow(picture, interpolation="nearest", aspect="auto")
+    row = height / len(labels)
+    axes.set_yticks([row * (i + 0.5) for i in range(len(labels))], labels)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if title:
+        axes.set_title(title, fontsize=10)
+    return figure
+
+
+def losses(values, window=50):
+    """Draw a loss curve: each step's loss, and its running mean. values: (steps,) -> matplotlib Figure"""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    axes.plot(np.arange(1, len(values) + 1), values, color="0.8", linewidth=0.7, label="each step")
+    if len(values) >= window:
+        means = np.convolve(values, np.full(window, 1 / window), mode="valid")
+        axes.plot(np.arange(window, len(values) + 1), means, color="C0", label=f"mean of {window} steps")
+    axes.set(xlabel="training step", ylabel="loss (mean squared error)", yscale="log")
+    axes.legend(frameon=False)
+    return figure
+
+
+def frames(chain, columns, scale=4, count=40):
+    """Turn a sampler's steps into the frames of an animation: evenly spaced ones, and the last held.
+
+    chain: list of (N, H, W, C), x_T .. x_0; count: frames before the hold -> list of (height, width, 3) uint8
+    """
+    picked = np.unique(np.linspace(0, len(chain) - 1, count).round().astype(int))
+    drawn = [sheet(chain[i], columns, scale=scale) for i in picked]
+    return drawn + [drawn[-1]] * 15
+
+
+def save_figure(figure, path):
+    """Write a matplotlib Figure as PNG, whole or not at all -> the path"""
+    return _whole(path, lambda f: figure.savefig(f, format="png"))
+
+
+def save_png(picture, path):
+    """Write (height, width, 3) uint8 as PNG, whole or not at all -> the path"""
+    return _whole(path, lambda f: Image.fromarray(picture).save(f, format="PNG"))
+
+
+def save_gif(pictures, path, seconds=0.06):
+    """Write a list of (height, width, 3) uint8 as an endless GIF, whole or not at all; seconds: of each frame -> the path"""
+    first, *rest = (Image.fromarray(p).quantize(32, dither=Image.Dither.NONE) for p in pictures)
+    return _whole(path, lambda f: first.save(f, format="GIF", save_all=True, append_images=rest, duration=round(1000 * seconds), loop=0))
+
+
+def player(pictures, seconds=0.06):
+    """Make a player for notebooks: play, pause, and a slider to drag through the frames; needs no kernel, reads on the web.
+
+    pictures: list of (height, width, 3) uint8 -> IPython.display.HTML
+    """
+    from IPython.display import HTML
+
+    def encode(p):
+        f = io.BytesIO()
+        Image.fromarray(p).quantize(32, dither=Image.Dither.NONE).save(f, format="PNG", optimize=True)
+        return base64.b64encode(f.getvalue()).decode()
+
+    name = "p" + os.urandom(4).hex()
+    sources = ",".join(f'"{encode(p)}"' for p in pictures)
+    return HTML(f"""<div id="{name}"><img style="image-rendering:pixelated"><br>
+<button>play / pause</button> <input type="range" min="0" max="{len(pictures) - 1}" value="0" style="width:300px"> <span></span></div>
+<script>(() => {{
+  const frames = [{sources}], box = document.getElementById("{name}"), slider = box.querySelector("input");
+  let timer = null;
+  const show = i => {{ slider.value = i; box.querySelector("span").textContent = "frame " + i;
+    box.querySelector("img").src = "data:image/png;base64," + frames[i]; }};
+  box.querySelector("button").onclick = () => {{ timer = timer ? clearInterval(timer) :
+    setInterval(() => show((+slider.value + 1) % frames.length), {round(1000 * seconds)}); }};
+  slider.oninput = () => show(+slider.value);
+  show(frames.length - 1);
+}})();</script>""")
+
+
+def _whole(path, write):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(unfinished, "wb") as f:
+            write(f)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
