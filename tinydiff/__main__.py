@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import shlex
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,30 +32,31 @@ def parser():
     main.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
     commands = main.add_subparsers(dest="command", parser_class=_Parser)
 
-    train = commands.add_parser("train", help="train a model on a data set", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    train = commands.add_parser("train", help="train a model on a data set")
     train.add_argument("dataset", help="digits, fashion or portraits")
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=_positive, help="train this long, in minutes (10 if neither this nor --steps is given)")
-    length.add_argument("--steps", type=_at_least(1), help="train this many steps; stopped and resumed, the weights come out the same")
-    train.add_argument("--out", type=Path, default=Path("out"), help="folder for sample sheets and the checkpoint")
+    length.add_argument("--minutes", type=_positive, help="train this long, in minutes (default: 10, unless --steps is given)")
+    length.add_argument("--steps", type=_at_least(1), help="train this many steps; stopping and resuming on the way changes nothing")
+    train.add_argument("--out", type=Path, default=Path("out"), help="folder for sample sheets and the checkpoint (default: out)")
     train.add_argument("--resume", type=Path, metavar="CKPT", help="go on from this checkpoint, with its model and settings")
-    train.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers")
+    train.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
     train.add_argument("--width", type=_at_least(8), help="channels at full size, divisible by 8 (default: the data set's own)")
     train.add_argument("--depth", type=_at_least(1), help="blocks a level (default: the data set's own)")
     train.add_argument("--batch", type=_at_least(1), help="images a step (default: the data set's own)")
     train.add_argument("--lr", type=_positive, help="highest learning rate (default: the data set's own)")
-    train.add_argument("--predict", choices=["eps", "v"], default="v", help="what the network is trained to say")
-    train.add_argument("--save-every", type=_positive, default=60.0, help="seconds between checkpoints")
+    train.add_argument("--predict", choices=["eps", "v"], default="v", help="what the network is trained to say (default: v)")
+    train.add_argument("--save-every", type=_positive, default=60.0, metavar="SECONDS", help="time between checkpoints (default: 60)")
 
-    sample = commands.add_parser("sample", help="draw with a trained model", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    sample = commands.add_parser("sample", help="draw with a trained model")
     sample.add_argument("checkpoint", type=Path, metavar="CKPT", help="a file that `train` wrote")
     sample.add_argument("--label", type=_at_least(0), help="draw only this class, 0 .. classes - 1 (default: all in turn)")
-    sample.add_argument("--n", type=_at_least(1), default=64, help="number of images")
-    sample.add_argument("--sampler", choices=["ddpm", "ddim"], default="ddim", help="ddpm visits every step, ddim only --steps of them")
+    sample.add_argument("--n", type=_at_least(1), default=64, help="number of images (default: 64)")
+    way = "ddpm visits every step, ddim only --steps of them (default: ddim)"
+    sample.add_argument("--sampler", choices=["ddpm", "ddim"], default="ddim", help=way)
     sample.add_argument("--steps", type=_at_least(1), help="network evaluations an image, ddim only (default: 50)")
-    sample.add_argument("--out", type=Path, default=Path("out/sample.png"), help="picture to write")
+    sample.add_argument("--out", type=Path, default=Path("out/sample.png"), help="picture to write (default: out/sample.png)")
     sample.add_argument("--gif", action="store_true", help="also write the whole chain, as .gif beside the picture")
-    sample.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers")
+    sample.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
 
     commands.add_parser("doctor", help="say what is installed, compile one kernel and time it")
     return main
@@ -84,6 +87,7 @@ def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.
     run: Training; s: Schedule; dataset: data.Dataset; about: see checkpoint.build; path: the checkpoint; save_every: seconds;
     sheets: function called with run after each save but the last, or None -> losses, a list of floats, one a step (steps,)
     On Ctrl-C the last whole step is saved, the place is said, and KeyboardInterrupt goes on to the caller.
+    Raises FloatingPointError when the loss is not finite; the last checkpoint stays as it is.
     """
     from tqdm import tqdm
 
@@ -109,12 +113,10 @@ def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.
         settings["batch"],
         lr=lambda step: settings["lr"] * warmup_cosine(done()),
     )
-    whole, signal_before = [], signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, lambda *_: whole.append("stop"))  # a step is never cut in two: look at the flag between steps
+    stop, signal_before = [], signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, lambda *_: stop.append(True))  # neither a step nor a save is cut in two: look at the flag between steps
     try:
-        while done() < 1:
-            if whole:
-                raise KeyboardInterrupt
+        while done() < 1 and not stop:
             losses.append(next(steps_of_training).loss)
             now = time.perf_counter()
             bar.n = min(100.0, 100 * done())
@@ -125,18 +127,31 @@ def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.
                 saved = now
                 if sheets:
                     sheets(run)
+        checkpoint.save(path, run, about)
+    except FloatingPointError as e:
+        raise FloatingPointError(f"{e}; the last checkpoint stays in {path}" if path.exists() else str(e)) from None
     finally:
         signal.signal(signal.SIGINT, signal_before)
         bar.close()
-        if whole:
-            checkpoint.save(path, run, about)
-            print(f"stopped at step {run.step}; go on with: python -m tinydiff train {dataset.name} --resume {path}", file=sys.stderr)
-    checkpoint.save(path, run, about)
+    if stop:
+        length = ["--steps", str(steps)] if steps else ["--minutes", f"{seconds / 60:g}"]
+        go_on = shlex.join([dataset.name, *length, "--out", str(path.parent), "--resume", str(path)])
+        print(f"stopped at step {run.step}; go on with: python -m tinydiff train {go_on}", file=sys.stderr)
+        raise KeyboardInterrupt
     return losses
 
 
+def _require_writable(folder):
+    """Say before the work starts that a folder cannot take its results: makes it, and a file in it that vanishes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as e:
+        raise Bad(f"--out {folder} cannot be written to ({e.strerror}): give a folder that can") from None
+
+
 def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict="v"):
-    """Describe the model and training for a data set, as a checkpoint keeps it -> dict, see checkpoint.build; numbers or None for the usual"""
+    """Describe the model and training for a data set, as a checkpoint keeps it; None takes the usual -> dict, see checkpoint.build"""
     model, usual_batch, usual_lr = MODELS[dataset.name]
     _, H, _, C = dataset.train.shape
     model = model | {"size": H, "channels": C, "classes": list(dataset.classes)}
@@ -171,6 +186,7 @@ def digits(out, seed):
 
     from . import checkpoint, classifier, data, plot
 
+    _require_writable(out)
     dataset = data.load("digits")
     about = describe(dataset, seed)
     run, s = checkpoint.build(about, seed)
@@ -193,9 +209,8 @@ def digits(out, seed):
     judge = classifier.fit(dataset.train, dataset.train_labels[:, 0], 10, np.random.default_rng(seed + 2), steps=150)
     agree = classifier.accuracy(judge, chain[-1], labels[:, 0])
     held_out = classifier.accuracy(judge, dataset.test, dataset.test_labels[:, 0])
-    print(
-        f"quality: {agree:.1%} of {len(labels)} generated digits are read as the label asked for (classifier: {held_out:.1%} right on held-out digits)"
-    )
+    print(f"quality: {agree:.1%} of {len(labels)} generated digits are read as the label asked for", end=" ")
+    print(f"(classifier: {held_out:.1%} right on held-out digits)")
 
 
 def triptych(model, s, about, dataset, rng):
@@ -228,7 +243,11 @@ def cmd_train(args):
     from . import checkpoint, data, plot
 
     dataset = data.load(args.dataset)
+    _require_writable(args.out)
     if args.resume:
+        settled = [f"--{name}" for name in ("width", "depth", "batch", "lr") if getattr(args, name)]
+        if settled:
+            raise Bad(f"{', '.join(settled)} cannot change on the way: --resume takes them from the checkpoint")
         run, s, about = checkpoint.load(args.resume)
         if about["dataset"] != dataset.name:
             raise Bad(f"{args.resume} was trained on {about['dataset']}, not on {dataset.name}: name the same data set")
@@ -296,9 +315,8 @@ def doctor():
         times.append(time.perf_counter() - began)
     work = 2 * 64 * 16 * 16 * 9 * 32 * 32
     print(f"threading  {numba.threading_layer()}")
-    print(
-        f"conv2d     first call {times[0]:.2f} s (compiled, or read from the cache), then {1000 * min(times):.2f} ms: {work / min(times) / 1e9:.0f} GF/s"
-    )
+    speed = f"{1000 * min(times):.2f} ms: {work / min(times) / 1e9:.0f} GF/s"
+    print(f"conv2d     first call {times[0]:.2f} s (compiled, or read from the cache), then {speed}")
     print("all is well")
 
 
@@ -317,6 +335,9 @@ def main(argv=None):
         {None: lambda a: digits(a.out, a.seed), "train": cmd_train, "sample": cmd_sample, "doctor": lambda a: doctor()}[args.command](args)
     except KeyboardInterrupt:
         return 130
+    except MemoryError as e:
+        print(f"tinydiff: not enough memory ({e}): take a smaller --width, --batch or --n", file=sys.stderr)
+        return 2
     except Exception as e:
         if not isinstance(e, Bad | ValueError | OSError | FloatingPointError) and type(e).__name__ != "CheckpointError":
             raise

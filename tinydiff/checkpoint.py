@@ -6,6 +6,7 @@ A file is written beside its final place and then moved there in one step: a cra
 import json
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -43,15 +44,16 @@ def save(path, run, about):
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(unfinished, "wb") as f:
-            np.savez(f, meta=np.array(json.dumps(meta)), **arrays)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(unfinished, path)
+        try:
+            with open(unfinished, "wb") as f:
+                np.savez(f, meta=np.array(json.dumps(meta)), **arrays)
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as e:
         raise CheckpointError(f"{path} could not be written ({e.strerror or e}); what was there before is untouched") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def load(path):
@@ -61,11 +63,14 @@ def load(path):
     Raises CheckpointError when the file is missing, truncated, pickled, of another program or another version.
     """
     meta, arrays = _read(Path(path))
-    about = meta["about"]
     try:
+        about = meta["about"]
         run, s = build(about, seed=0)
         for name, owner in _ARRAYS.items():
-            getattr(getattr(run, owner) if owner else run, name)[:] = arrays[name]
+            place, array = getattr(getattr(run, owner) if owner else run, name), arrays[name]
+            if array.shape != place.shape or array.dtype != place.dtype:
+                raise ValueError(f"{name} is {array.shape} {array.dtype}, the model needs {place.shape} {place.dtype}")
+            place[:] = array
         run.step, run.adam.k, run.loss = meta["step"], meta["adam_k"], meta["loss"]
         run.rng.bit_generator.state = meta["rng"]
     except (KeyError, TypeError, ValueError) as e:
@@ -93,22 +98,29 @@ def averaged(run):
 
 def _read(path):
     """Read the file's parts and check that it is one of ours: -> meta (dict), arrays (dict)."""
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not there: give the path of a checkpoint that `python -m tinydiff train` wrote")
+    foreign = CheckpointError(f"{path} is not a tinydiff checkpoint: it was written by another program")
     try:
-        with np.load(path, allow_pickle=False) as f:
-            if not hasattr(f, "files") or "meta" not in f.files:
-                raise CheckpointError(f"{path} is not a tinydiff checkpoint: it was written by another program")
+        with open(path, "rb") as f:
+            start = f.read(2)
+    except OSError as e:
+        raise CheckpointError(f"{path} cannot be read ({e.strerror}): give a checkpoint that `python -m tinydiff train` wrote") from None
+    if start and start != b"PK":
+        raise foreign
+    try:
+        with zipfile.ZipFile(path) as f:
+            if damaged := f.testzip():
+                raise zipfile.BadZipFile(f"{damaged} has changed since it was written")
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error) as e:
+        raise CheckpointError(f"{path} is damaged or truncated ({e}): take an older checkpoint") from None
+    with np.load(path, allow_pickle=False) as f:
+        try:
             meta = json.loads(str(f["meta"]))
-            if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-                raise CheckpointError(f"{path} is not a tinydiff checkpoint: it was written by another program")
+            if meta["format"] != FORMAT:
+                raise foreign
             if meta["version"] != VERSION:
                 raise CheckpointError(f"{path} has checkpoint version {meta['version']}; this tinydiff reads version {VERSION}")
             return meta, {name: f[name] for name in _ARRAYS}
-    except (zipfile.BadZipFile, EOFError, OSError, KeyError) as e:
-        raise CheckpointError(f"{path} is damaged or truncated ({e}): take an older checkpoint") from None
-    except ValueError as e:
-        kind = (
-            "holds pickled objects, which could run code, and is refused" if "pickle" in str(e).lower() else "is not a tinydiff checkpoint"
-        )
-        raise CheckpointError(f"{path} {kind}: give a checkpoint that tinydiff wrote") from None
+        except (KeyError, TypeError, ValueError) as e:
+            if "pickle" in str(e):
+                raise CheckpointError(f"{path} holds pickled objects, which could run code, and is refused") from None
+            raise foreign from None

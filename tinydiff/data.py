@@ -3,7 +3,6 @@
 What they show, how they were made and under which licences: data/README.md and data/LICENSES.md.
 """
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,9 +42,13 @@ def load(name):
         raise FileNotFoundError(f"{path} is missing: install tinydiff from its folder with `pip install -e .`, or run data/build.py")
     try:
         with np.load(path, allow_pickle=False) as f:
+            if damaged := f.zip.testzip():
+                raise ValueError(f"{damaged} has changed since it was written")
             images, labels, test = f["images"], f["labels"].astype(np.int64)[:, None], f["test"]
             names = [str(n) for n in f["label_names"]]
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as e:
+        if not (images.ndim == 4 and images.dtype == np.uint8 and test.dtype == bool and len(images) == len(labels) == len(test)):
+            raise ValueError(f"images {images.shape}, labels {labels.shape} and test {test.shape} do not fit")
+    except Exception as e:  # bytes that are not theirs make NumPy and zipfile raise a dozen different errors
         raise OSError(f"{path} is damaged ({e}): restore it, or run data/build.py") from None
     x = to_float(images)
     return Dataset(name, x[~test], x[test], labels[~test], labels[test], (len(names),), names)

@@ -122,12 +122,15 @@ def player(pictures, seconds=0.06):
 
 def _whole(path, write):
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(unfinished, "wb") as f:
-            write(f)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(unfinished, "wb") as f:
+                write(f)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as e:
+        raise OSError(f"{path} could not be written ({e.strerror or e})") from None
     return path

@@ -32,7 +32,7 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
     x_t = q_sample(x0, t, eps), t even in 1 .. T;  loss = mean |target - model(x_t, t, labels)|^2, target = eps or v
     images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints or None; predict: "eps" or "v"; lr: step -> learning rate;
     forget: share of the labels replaced by "not said"; clip: longest gradient -> yields `run` (a Training) after each step
-    Raises FloatingPointError, before the parameters change, when the loss is not finite.
+    Raises FloatingPointError, before the parameters change, when the loss or its gradient is not finite.
     Source: Ho et al. 2020, algorithm 1.
     """
     rng, model = run.rng, run.model
@@ -44,14 +44,13 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
         x_t = diffusion.q_sample(s, x0, t, eps)
         target = diffusion.v_target(s, x0, t, eps) if predict == "v" else eps
         said = None if labels is None else np.where(rng.random((batch, labels.shape[1])) < forget, model.classes, labels[i])
-        with model.variables() as params:
+        with model.variables() as params, np.errstate(over="ignore", invalid="ignore"):  # looked at once, below
             loss = ops.mse(model(x_t, t, said), target)
-            grads = gradient(loss, params)
+            g = np.concatenate([g.ravel() for g in gradient(loss, params)])
+            length = clip_norm(g, clip)
         run.loss = float(loss.value)
-        if not np.isfinite(run.loss):
-            raise FloatingPointError(f"the loss at step {run.step + 1} is {run.loss}: lower the learning rate")
-        g = np.concatenate([g.ravel() for g in grads])
-        clip_norm(g, clip)
+        if not (np.isfinite(run.loss) and np.isfinite(length)):
+            raise FloatingPointError(f"the loss at step {run.step + 1} is {run.loss}, its gradient {length} long: lower the learning rate")
         run.adam.step(g, lr(run.step))
         kernels.ema_step(run.ema, run.theta, ema_keep(run.step))
         run.step += 1

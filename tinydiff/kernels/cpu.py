@@ -7,6 +7,7 @@ What is not redefined here is NumPy's, because a measurement said that NumPy is 
 - block sizes are constants (a factory's closure holds them), so that LLVM unrolls the loops over a block.
 """
 
+import ctypes
 from math import exp, inf
 
 import numpy as np
@@ -14,8 +15,15 @@ from llvmlite.binding import get_host_cpu_features
 from numba import njit, prange, types
 from numba.extending import overload
 
-from .microkernel import add_outer_products
+from .microkernel import sum_outer_products
 from .reference import *  # noqa: F403
+
+# A training step frees what the next one allocates again. Left to itself the C library gives freed memory back to the system,
+# and getting it again costs a page fault for each 4 KB: a third of the time of a step. Where it is glibc, tell it not to.
+if hasattr(ctypes.CDLL(None), "mallopt"):
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 32 << 20)  # its largest value; bytes
+    ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 u = np.uint64
 jit = njit(cache=True, fastmath={"contract", "reassoc", "nsz", "arcp"}, error_model="numpy")
@@ -28,13 +36,25 @@ def pad(x, p, padding):
     if p == 0:
         return x
     N, H, W, C = x.shape
-    y = np.zeros((N, H + 2 * p, W + 2 * p, C), x.dtype)
-    y[:, p : p + H, p : p + W] = x
-    if padding == "circular":
-        h, w = np.arange(-p, H + p) % H, np.arange(-p, W + p) % W
-        y[:, :p], y[:, H + p :] = x[:, h[:p]][:, :, w], x[:, h[H + p :]][:, :, w]
-        y[:, :, :p], y[:, :, W + p :] = y[:, :, w[:p] + p], y[:, :, w[W + p :] + p]
+    y = np.empty((N, H + 2 * p, W + 2 * p, C), x.dtype)
+    _pad(np.ascontiguousarray(x), p, padding == "circular", y)
     return y
+
+
+@parallel
+def _pad(x, p, circular, y):
+    (N, H, W, C), (_, H2, W2, _) = x.shape, y.shape
+    for n in prange(N):
+        for h in range(H2):
+            for w in range(W2):
+                inside = p <= h < H + p and p <= w < W + p
+                i, j = (h - p) % H, (w - p) % W
+                if inside or circular:
+                    for c in range(C):
+                        y[u(n), u(h), u(w), u(c)] = x[u(n), u(i), u(j), u(c)]
+                else:
+                    for c in range(C):
+                        y[u(n), u(h), u(w), u(c)] = 0
 
 
 P = 4  # rows of a block of the microkernel
@@ -54,9 +74,9 @@ def _conv2d_blocked(V):
             for o in range(w.shape[0]):
                 w0, yo = o * K * KC * V, y0 + o * V
                 for p in range(0, W - W % P, P):
-                    add_outer_products(P, V, y, yo + p * O, O, x, x0 + p * C, C, row, 1, w, w0, KC * V, V, K, KC)
+                    sum_outer_products(P, V, 1, y, yo + p * O, O, x, x0 + p * C, C, row, 1, w, w0, KC * V, V, K, KC)
                 for p in range(W - W % P, W):
-                    add_outer_products(1, V, y, yo + p * O, O, x, x0 + p * C, C, row, 1, w, w0, KC * V, V, K, KC)
+                    sum_outer_products(1, V, 1, y, yo + p * O, O, x, x0 + p * C, C, row, 1, w, w0, KC * V, V, K, KC)
 
     return conv
 
@@ -80,9 +100,9 @@ def _grad_w_blocked(V):
                             x0, y0 = ((n * H2 + h + i) * W2 + j) * C, ((s * K + i) * K + j) * C * O
                             for o in range(0, O, V):
                                 for c in range(0, C - C % P, P):
-                                    add_outer_products(P, V, parts, y0 + c * O + o, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W)
+                                    sum_outer_products(P, V, 0, parts, y0 + c * O + o, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W)
                                 for c in range(C - C % P, C):
-                                    add_outer_products(1, V, parts, y0 + c * O + o, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W)
+                                    sum_outer_products(1, V, 0, parts, y0 + c * O + o, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W)
 
     return grad_w
 
@@ -102,7 +122,7 @@ def conv2d(x, w):
     (N, H2, W2, C), K, O = x.shape, w.shape[0], w.shape[3]
     w, v = _whole_blocks(w)
     panels = np.ascontiguousarray(w.reshape(K, K * C, -1, v).transpose(2, 0, 1, 3))  # (O / v, K, K C, v): read in this order
-    y = np.zeros((N, H2 - K + 1, W2 - K + 1, w.shape[3]), x.dtype)
+    y = np.empty((N, H2 - K + 1, W2 - K + 1, w.shape[3]), x.dtype)
     _CONV[v](np.ascontiguousarray(x).reshape(N, H2, W2 * C), panels, y)
     return y if w.shape[3] == O else np.ascontiguousarray(y[..., :O])
 

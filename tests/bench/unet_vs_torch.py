@@ -1,0 +1,168 @@
+"""Time a training step and a sampling step of our U-Net against the same network in PyTorch, on the CPU.
+
+    python tests/bench/unet_vs_torch.py [--rounds 5] [--only 16x16x3-w32-b64] [--json]
+
+Each measurement is a fresh process, and they alternate (ours, PyTorch, ours, PyTorch, ...), since a shared machine drifts.
+Reported is the median over rounds of ours / PyTorch's, with the lowest and highest; below 1 ours is faster. PyTorch runs in
+eager mode with its own memory layout or channels last, whichever is faster here; both sides use two threads.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+THREADS = 2
+CASES = {  # size, channels, width, multipliers, batch
+    "16x16x3-w32-b64": (16, 3, 32, (1, 2, 2), 64),
+    "8x8x1-w32-b128": (8, 1, 32, (1, 2, 2), 128),
+    "28x28x1-w32-b32": (28, 1, 32, (1, 2, 2), 32),
+    "32x32x3-w32-b32": (32, 3, 32, (1, 2, 2), 32),
+    "16x16x3-w64-b64": (16, 3, 64, (1, 2, 2), 64),
+}
+
+
+def median_time(f, seconds):
+    """Call f for at least `seconds` after two calls to warm up: median seconds a call."""
+    f(), f()
+    times, began = [], time.perf_counter()
+    while time.perf_counter() - began < seconds or len(times) < 5:
+        start = time.perf_counter()
+        f()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def ours(case, seconds):
+    import itertools
+
+    import numpy as np
+
+    from tinydiff import kernels, schedule
+    from tinydiff.train import Training, denoiser, train
+    from tinydiff.unet import UNet
+
+    size, channels, width, multipliers, batch = case
+    rng, s = np.random.default_rng(0), schedule.cosine(250)
+    images, labels = rng.standard_normal((4 * batch, size, size, channels), dtype=np.float32), np.zeros((4 * batch, 1), np.int64)
+    run = Training(UNet(size, channels, width, multipliers, classes=(10,), rng=rng), rng)
+    steps = train(run, s, images, labels, batch=batch)
+    training = median_time(lambda: next(steps), seconds)
+    eps_model, x = denoiser(run.model, s, labels[:batch]), images[:batch]
+    sampling = median_time(lambda: kernels.denoise_step(x, eps_model(x, 100), x, 0.5, 0.1, 0.9, 0.1, 1.0), seconds)
+    next(itertools.islice(steps, 1))
+    return training, sampling
+
+
+def pytorch(case, seconds, channels_last):
+    import numpy as np
+    import torch
+    import torch_unet
+
+    torch.set_num_threads(THREADS)
+    size, channels, width, multipliers, batch = case
+    model = torch_unet.UNet(size, channels, width, multipliers, classes=(10,))
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = model.to(memory_format=layout)
+    average = [p.detach().clone() for p in model.parameters()]
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3)
+    images = torch.randn(4 * batch, channels, size, size)
+    labels, alpha_bar = torch.zeros(4 * batch, 1, dtype=torch.long), torch.linspace(1, 0.001, 251)
+    half = width // 2
+
+    def embedding(t):
+        angle = t[:, None] * 10000 ** (-torch.arange(half) / half)
+        return torch.cat([angle.sin(), angle.cos()], 1)
+
+    def step():
+        i, t = torch.randint(4 * batch, (batch,)), torch.randint(1, 251, (batch,))
+        x0, eps = images[i], torch.randn(batch, channels, size, size)
+        a, b = alpha_bar[t].sqrt()[:, None, None, None], (1 - alpha_bar[t]).sqrt()[:, None, None, None]
+        x_t = (a * x0 + b * eps).to(memory_format=layout)
+        loss = torch.nn.functional.mse_loss(model(x_t, embedding(t), labels[i]), a * eps - b * x0)
+        adam.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        adam.step()
+        torch._foreach_lerp_(average, [p.detach() for p in model.parameters()], 0.001)
+        return loss.item()
+
+    x = images[:batch].to(memory_format=layout)
+
+    @torch.no_grad()
+    def draw():
+        v = model(x, embedding(torch.full((batch,), 100)), labels[:batch])
+        x0 = (0.7 * x - 0.7 * v).clamp(-1, 1)
+        return 0.1 * x0 + 0.9 * x + 0.1 * x
+
+    assert np.isfinite(step())
+    return median_time(step, seconds), median_time(draw, seconds)
+
+
+def one(who, name, seconds):
+    """Measure in this process and print (training s, sampling s, peak MB) as JSON."""
+    case = CASES[name]
+    training, sampling = ours(case, seconds) if who == "ours" else pytorch(case, seconds, who == "torch-last")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"train": training, "sample": sampling, "peak_mb": peak}))
+
+
+def fresh(who, name, seconds):
+    env = os.environ | {"OMP_NUM_THREADS": str(THREADS), "NUMBA_NUM_THREADS": str(THREADS)}
+    command = [sys.executable, __file__, "--one", who, "--only", name, "--seconds", str(seconds)]
+    return json.loads(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
+
+
+def compare(name, rounds, seconds):
+    """Alternate ours and PyTorch's for some rounds -> dict of medians, ratios and their spread."""
+    layout = min(("torch", "torch-last"), key=lambda who: fresh(who, name, seconds)["train"])
+    fresh("ours", name, 0.1)  # fills Numba's cache
+    pairs = [(fresh("ours", name, seconds), fresh(layout, name, seconds)) for _ in range(rounds)]
+    row = {"case": name, "torch_layout": layout}
+    for what in ("train", "sample", "peak_mb"):
+        ratios = sorted(a[what] / b[what] for a, b in pairs)
+        row[what] = {
+            "ours": statistics.median(a[what] for a, _ in pairs),
+            "torch": statistics.median(b[what] for _, b in pairs),
+            "ratio": statistics.median(ratios),
+            "lowest": ratios[0],
+            "highest": ratios[-1],
+        }
+    return row
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of processes a case (default: 5)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="measuring time of each part, in seconds (default: 4)")
+    parser.add_argument("--only", choices=list(CASES), help="one case instead of all")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--one", choices=["ours", "torch", "torch-last"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        return one(args.one, args.only, args.seconds)
+    try:
+        import torch
+    except ImportError:
+        sys.exit("this bench compares with PyTorch, which is not installed: pip install torch")
+    rows = [compare(name, args.rounds, args.seconds) for name in ([args.only] if args.only else CASES)]
+    if args.json:
+        return print(json.dumps({"torch": torch.__version__, "threads": THREADS, "rows": rows}, indent=1))
+    print(f"PyTorch {torch.__version__}, {THREADS} threads; time of a step: ours, PyTorch's, ratio (lowest .. highest of {args.rounds} rounds)")
+    for row in rows:
+        print(f"{row['case']:18s} (PyTorch: {row['torch_layout']})")
+        for what in ("train", "sample", "peak_mb"):
+            unit, scale = ("MB", 1) if what == "peak_mb" else ("ms", 1000)
+            r = row[what]
+            print(
+                f"    {what:8s}{scale * r['ours']:9.1f} {scale * r['torch']:9.1f} {unit}   "
+                f"{r['ratio']:.2f} ({r['lowest']:.2f} .. {r['highest']:.2f})"
+            )
+
+
+if __name__ == "__main__":
+    main()

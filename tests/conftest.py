@@ -1,0 +1,19 @@
+"""What several test files share: a seeded generator, and each kernel set in turn."""
+
+import numpy as np
+import pytest
+
+from tinydiff import kernels
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20240613)
+
+
+@pytest.fixture(params=("reference", "cpu"))
+def kernel_set(request):
+    """Run the test once on each kernel set, then go back to the one that was active."""
+    before = kernels._active
+    yield kernels.use(request.param)
+    kernels._active = before

@@ -1,0 +1,226 @@
+"""One list of cases over all kernel sets: every operation's derivative against a difference quotient, in float64.
+
+The list is itself tested: no operation may be missing, and each case must notice a derivative that is 0.1 % too large.
+"""
+
+import numpy as np
+import pytest
+
+from tinydiff import autodiff, gradcheck, ops
+from tinydiff.autodiff import Tensor
+
+random = np.random.default_rng(7)
+normal = random.standard_normal
+
+
+def positive(*shape):
+    return 0.5 + random.random(shape)
+
+
+# operation, how it is called, its arguments; shapes are odd on purpose
+CASES = [
+    ("add", lambda a, b: ops.add(a, b), normal((2, 3, 5)), normal((3, 1))),
+    ("sub", lambda a, b: ops.sub(a, b), normal((3, 1)), normal((2, 3, 5))),
+    ("mul", lambda a, b: ops.mul(a, b), normal((2, 3, 5)), normal(5)),
+    ("div", lambda a, b: ops.div(a, b), normal((3, 5)), positive(2, 1, 5)),
+    ("matmul", lambda a, b: ops.matmul(a, b), normal((7, 3)), normal((3, 5))),
+    ("matmul", lambda a, b: ops.matmul(a, b), normal((2, 3, 5, 7)), normal((7, 11))),
+    ("matmul", lambda a, b: ops.matmul(a, b), normal((3, 5, 7)), normal((3, 7, 2))),
+    ("sum", lambda x: ops.sum(x), normal((2, 3, 5))),
+    ("mse", lambda a, b: ops.mse(a, b), normal((2, 3, 5)), normal((2, 3, 5))),
+    ("mse", lambda a, b: ops.mse(a, b), normal((4, 3)), normal(3)),
+    ("reshape", lambda x: ops.reshape(x, shape=(5, -1)), normal((2, 3, 5))),
+    ("swapaxes", lambda x: ops.swapaxes(x), normal((2, 3, 5))),
+    ("swapaxes", lambda x: ops.swapaxes(x, i=0, j=1), normal((2, 3, 5))),
+    ("concat", lambda a, b, c: ops.concat(a, b, c), normal((2, 3, 1)), normal((2, 3, 5)), normal((2, 3, 2))),
+    ("embedding", lambda table: ops.embedding(table, i=np.array([3, 0, 3, 1])), normal((5, 3))),
+    ("silu", lambda x: ops.silu(x), 3 * normal((3, 5, 7))),
+    ("softmax", lambda x: ops.softmax(x), normal((2, 3, 7))),
+    ("cross_entropy", lambda x: ops.cross_entropy(x, labels=np.array([2, 0, 2])), 3 * normal((3, 4))),
+    ("group_norm", lambda x, a, b: ops.group_norm(x, a, b, groups=3), normal((2, 5, 3, 6)), normal(6), normal(6)),
+    ("norm_silu", lambda x, a, b: ops.norm_silu(x, a, b, groups=3), normal((2, 5, 3, 6)), normal(6), normal(6)),
+    ("norm_silu", lambda x, a, b: ops.norm_silu(x, a, b), 2 + normal((3, 7, 16)), normal(16), normal(16)),
+    ("conv2d", lambda x, w: ops.conv2d(x, w), normal((2, 5, 3, 3)), normal((3, 3, 3, 5))),
+    ("conv2d", lambda x, w: ops.conv2d(x, w, padding="circular"), normal((1, 3, 7, 9)), normal((5, 5, 9, 2))),
+    ("conv2d", lambda x, w: ops.conv2d(x, w), normal((3, 4, 5, 1)), normal((1, 1, 1, 33))),
+    ("down", lambda x: ops.down(x), normal((2, 6, 4, 3))),
+    ("up", lambda x: ops.up(x), normal((2, 3, 5, 3))),
+]
+NAMES = [name for name, *_ in CASES]
+PUBLIC = {name for name, f in vars(ops).items() if hasattr(f, "forward") and not name.startswith("_")}
+
+
+def by_padding(f):
+    return pytest.mark.parametrize("padding", ["zeros", "circular"])(f)
+
+
+@pytest.mark.parametrize("name, f, args", [(name, f, args) for name, f, *args in CASES], ids=NAMES)
+def test_gradient(name, f, args, kernel_set, rng):
+    gradcheck.gradcheck(f, args, rng, tolerance=1e-6)
+
+
+def test_every_operation_has_a_case():
+    assert PUBLIC == set(NAMES)
+    assert len(PUBLIC) >= 18  # the search itself finds something
+
+
+@pytest.mark.parametrize("name, f, args", [(name, f, args) for name, f, *args in CASES], ids=NAMES)
+def test_every_case_notices_a_derivative_slightly_too_large(name, f, args, rng, monkeypatch):
+    right = getattr(ops, name).forward
+    for i in range(len(args)):
+
+        def wrong(*arrays, **options):
+            y, vjp = right(*arrays, **options)
+            return y, lambda g: tuple(gk * 1.001 if k == i else gk for k, gk in enumerate(vjp(g)))
+
+        monkeypatch.setattr(ops, name, autodiff.op(wrong))
+        assert gradcheck.directional_error(f, args, rng) > 1e-6, f"argument {i}"
+
+
+@pytest.mark.parametrize("name, f, args", [(name, f, args) for name, f, *args in CASES], ids=NAMES)
+def test_float32_stays_float32(name, f, args, kernel_set):
+    variables = [Tensor(a.astype(np.float32)) for a in args]
+    y = f(*variables)
+    assert y.dtype == np.float32
+    assert all(g.dtype == np.float32 for g in autodiff.gradient(ops.sum(y), variables))
+
+
+# --- convolution ---
+
+
+def naive_conv2d(x, w, padding):
+    (N, H, W, _), K = x.shape, w.shape[0]
+    y = np.zeros((N, H, W, w.shape[3]))
+    for h in range(H):
+        for v in range(W):
+            for i in range(K):
+                for j in range(K):
+                    a, b = h + i - K // 2, v + j - K // 2
+                    if padding == "circular":
+                        a, b = a % H, b % W
+                    if 0 <= a < H and 0 <= b < W:
+                        y[:, h, v] += x[:, a, b] @ w[i, j]
+    return y
+
+
+CONVOLUTIONS = [((2, 5, 3, 2), 1, 3), ((2, 5, 3, 2), 3, 5), ((1, 3, 7, 3), 5, 4), ((1, 2, 9, 1), 3, 1), ((3, 6, 5, 8), 3, 17), ((1, 1, 1, 2), 5, 2)]
+
+
+@by_padding
+@pytest.mark.parametrize("shape, K, O", CONVOLUTIONS)
+def test_conv2d_equals_loops(shape, K, O, padding, kernel_set, rng):
+    x, w = rng.standard_normal(shape), rng.standard_normal((K, K, shape[3], O))
+    np.testing.assert_allclose(ops.conv2d(x, w, padding=padding), naive_conv2d(x, w, padding), rtol=1e-12, atol=1e-12)
+
+
+@by_padding
+@pytest.mark.parametrize("shape, K, O", CONVOLUTIONS)
+def test_conv2d_vjps_are_adjoints(shape, K, O, padding, kernel_set, rng):
+    """<conv(x, w), g> = <x, gx> = <w, gw>: the convolution is linear in x, and in w."""
+    x, w = rng.standard_normal(shape), rng.standard_normal((K, K, shape[3], O))
+    g = rng.standard_normal((*shape[:3], O))
+    X, W = Tensor(x), Tensor(w)
+    gx, gw = autodiff.gradient(ops.sum(ops.conv2d(X, W, padding=padding) * g), [X, W])
+    x2, w2 = rng.standard_normal(x.shape), rng.standard_normal(w.shape)
+    np.testing.assert_allclose(np.sum(naive_conv2d(x2, w, padding) * g), np.sum(x2 * gx), rtol=1e-10)
+    np.testing.assert_allclose(np.sum(naive_conv2d(x, w2, padding) * g), np.sum(w2 * gw), rtol=1e-10)
+
+
+def test_conv2d_moves_the_image_against_the_window(kernel_set):
+    """A single weight at window place (0, 2) of 3 x 3 reads the pixel above right."""
+    x, w = np.arange(12.0).reshape(1, 3, 4, 1), np.zeros((3, 3, 1, 1))
+    w[0, 2] = 1
+    zeros, circular = ops.conv2d(x, w)[0, :, :, 0], ops.conv2d(x, w, padding="circular")[0, :, :, 0]
+    np.testing.assert_array_equal(zeros, [[0, 0, 0, 0], [1, 2, 3, 0], [5, 6, 7, 0]])
+    np.testing.assert_array_equal(circular, [[9, 10, 11, 8], [1, 2, 3, 0], [5, 6, 7, 4]])
+
+
+# --- the others' values ---
+
+
+def test_down_and_up_by_hand(kernel_set):
+    x = np.array([[1.0, 3, 0, 4], [5, 7, 0, 8]]).reshape(1, 2, 4, 1)
+    np.testing.assert_array_equal(ops.down(x), np.array([4.0, 3]).reshape(1, 1, 2, 1))
+    np.testing.assert_array_equal(ops.up(ops.down(x))[0, :, :, 0], [[4, 4, 3, 3], [4, 4, 3, 3]])
+
+
+def test_silu_by_hand(kernel_set):
+    x = np.array([-1000.0, -2, 0, 2, 1000])
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(ops.silu(x), [0, -2 / (1 + np.e**2), 0, 2 / (1 + np.e**-2), 1000], atol=1e-15)
+
+
+def test_group_norm_gives_mean_0_and_variance_1(kernel_set, rng):
+    x, scale, shift = 5 + 3 * rng.standard_normal((2, 5, 3, 6)), rng.standard_normal(6), rng.standard_normal(6)
+    plain = ops.group_norm(x, np.ones(6), np.zeros(6), groups=2).reshape(2, 15, 2, 3)
+    np.testing.assert_allclose(plain.mean((1, 3)), 0, atol=1e-12)
+    np.testing.assert_allclose(plain.var((1, 3)), 1, rtol=1e-5)
+    np.testing.assert_allclose(ops.group_norm(x, scale, shift, groups=2), plain.reshape(x.shape) * scale + shift, rtol=1e-12)
+
+
+def test_group_norm_survives_a_flat_image(kernel_set):
+    for norm in (ops.group_norm, ops.norm_silu):
+        np.testing.assert_array_equal(norm(np.full((1, 4, 4, 8), 3.0), np.ones(8), np.zeros(8)), 0)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 2e-6)])
+def test_norm_silu_equals_silu_of_group_norm(dtype, tolerance, kernel_set, rng):
+    args = [rng.standard_normal(shape).astype(dtype) for shape in ((2, 5, 3, 16), (16,), (16,))]
+    u = rng.standard_normal((2, 5, 3, 16)).astype(dtype)
+    results = []
+    for f in (lambda *a: ops.norm_silu(*a, groups=4), lambda *a: ops.silu(ops.group_norm(*a, groups=4))):
+        variables = [Tensor(a) for a in args]
+        y = f(*variables)
+        results.append([y.value, *autodiff.gradient(ops.sum(y * u), variables)])
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_allclose(one, two, rtol=tolerance, atol=tolerance * np.abs(two).max())
+
+
+def test_softmax_by_hand_and_for_large_numbers(kernel_set):
+    expected = np.array([1, 3, 6]) / 10
+    np.testing.assert_allclose(ops.softmax(np.log([[1.0, 3, 6]])), [expected], rtol=1e-14)
+    for far in (1e3, -1e3, 1e5):
+        np.testing.assert_allclose(ops.softmax(np.log([[1.0, 3, 6]]) + far), [expected], rtol=1e-9)
+    np.testing.assert_array_equal(ops.softmax(np.array([[0.0, 1e4, -1e4]])), [[0, 1, 0]])
+
+
+def test_softmax_works_on_the_last_axis(kernel_set, rng):
+    y = ops.softmax(rng.standard_normal((2, 3, 5)))
+    np.testing.assert_allclose(y.sum(-1), np.ones((2, 3)), rtol=1e-14)
+
+
+def test_cross_entropy_by_hand(kernel_set):
+    scores = Tensor(np.log([[1.0, 3, 6], [2, 2, 4]]))
+    loss = ops.cross_entropy(scores, labels=np.array([1, 2]))
+    np.testing.assert_allclose(loss.value, -(np.log(0.3) + np.log(0.5)) / 2, rtol=1e-14)
+    (g,) = autodiff.gradient(loss, [scores])
+    np.testing.assert_allclose(g, np.array([[0.1, 0.3 - 1, 0.6], [0.25, 0.25, 0.5 - 1]]) / 2, rtol=1e-13)
+
+
+def test_cross_entropy_is_finite_for_large_scores(kernel_set):
+    scores = np.array([[1e4, 0, 0], [0, 0, 1e4]])
+    np.testing.assert_allclose(ops.cross_entropy(scores, labels=np.array([0, 0])), 5e3, rtol=1e-12)
+
+
+def test_embedding_adds_up_repeated_rows(kernel_set):
+    table = Tensor(np.arange(8.0).reshape(4, 2))
+    y = ops.embedding(table, i=np.array([2, 0, 2, 2]))
+    np.testing.assert_array_equal(y.value, [[4, 5], [0, 1], [4, 5], [4, 5]])
+    (g,) = autodiff.gradient(ops.sum(y * np.array([[1.0], [10], [100], [1000]])), [table])
+    np.testing.assert_array_equal(g, [[10, 10], [0, 0], [1101, 1101], [0, 0]])
+
+
+def test_mse_by_hand(kernel_set):
+    a, b = Tensor(np.array([1.0, 2, 3, 6])), Tensor(np.array([1.0, 4, 3, 3]))
+    loss = ops.mse(a, b)
+    assert loss.value == (4 + 9) / 4
+    ga, gb = autodiff.gradient(loss, [a, b])
+    np.testing.assert_array_equal(ga, [0, -1, 0, 1.5])
+    np.testing.assert_array_equal(gb, -ga)
+
+
+def test_concat_cuts_the_gradient_where_it_joined(kernel_set):
+    a, b = Tensor(np.zeros((2, 1))), Tensor(np.zeros((2, 2)))
+    ga, gb = autodiff.gradient(ops.sum(ops.concat(a, b) * np.array([[1.0, 2, 3], [4, 5, 6]])), [a, b])
+    np.testing.assert_array_equal(ga, [[1], [4]])
+    np.testing.assert_array_equal(gb, [[2, 3], [5, 6]])
