@@ -28,11 +28,26 @@ HERE = Path(__file__).resolve().parent
 PIP = sys.executable, "-m", "pip", "--disable-pip-version-check"
 SKLEARN, RESVG, PILLOW, DICEBEAR = "1.9.1", "0.5.0", "13.0.0", "9.4.3"
 FASHION = "dataset-fashion-mnist", "0.0~git20200523.55506a9-1"
-FASHION_LABELS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-                  "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
-ATTRIBUTES = ["hair", "hat", "glasses", "beard", "accessories", "clothing", "eyes", "mouth",
-              "hairColor", "hatColor", "clothingColor", "skinColor", "eyesColor", "mouthColor",
-              "glassesColor", "accessoriesColor", "primaryBackgroundColor"]
+FASHION_LABELS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+ATTRIBUTES = [
+    "hair",
+    "hat",
+    "glasses",
+    "beard",
+    "accessories",
+    "clothing",
+    "eyes",
+    "mouth",
+    "hairColor",
+    "hatColor",
+    "clothingColor",
+    "skinColor",
+    "eyesColor",
+    "mouthColor",
+    "glassesColor",
+    "accessoriesColor",
+    "primaryBackgroundColor",
+]
 
 # The i-th portrait depends on its seed alone, so any number of them can be drawn. One line of JSON each.
 PORTRAITS_JS = """
@@ -103,8 +118,17 @@ def portraits(work, M=6_000):
     """M pixel-art portraits with 17 attributes each. -> images (M, 16, 16, 3), labels, attributes (M, 17), ..."""
     (work / "package.json").write_text('{"private": true, "type": "module"}')
     (work / "portraits.mjs").write_text(PORTRAITS_JS)
-    run("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--save-exact",
-        f"@dicebear/core@{DICEBEAR}", f"@dicebear/pixel-art@{DICEBEAR}", cwd=work)
+    run(
+        "npm",
+        "install",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--save-exact",
+        f"@dicebear/core@{DICEBEAR}",
+        f"@dicebear/pixel-art@{DICEBEAR}",
+        cwd=work,
+    )
     lines = run("node", "portraits.mjs", str(M), cwd=work).splitlines()
     run(*PIP, "install", "--upgrade", "--target", "python", f"resvg_py=={RESVG}", f"Pillow=={PILLOW}", cwd=work)
     sys.path.insert(0, str(work / "python"))
@@ -124,9 +148,15 @@ def portraits(work, M=6_000):
     attributes = np.array(indices, np.uint8).T.copy()  # (17, M) -> (M, 17)
     hat, glasses = (np.array(chosen[ATTRIBUTES.index(name)]) != "none" for name in ("hat", "glasses"))
     labels = (2 * hat + glasses).astype(np.uint8)
-    return dict(images=images, labels=labels, label_names=np.array(["bare", "glasses", "hat", "hat+glasses"]),
-                attributes=attributes, attribute_names=np.array(ATTRIBUTES),
-                attribute_values=np.array(["|".join(v) for v in values]), test=held_out(labels, 600))
+    return dict(
+        images=images,
+        labels=labels,
+        label_names=np.array(["bare", "glasses", "hat", "hat+glasses"]),
+        attributes=attributes,
+        attribute_names=np.array(ATTRIBUTES),
+        attribute_values=np.array(["|".join(v) for v in values]),
+        test=held_out(labels, 600),
+    )
 
 
 def save(path, arrays):

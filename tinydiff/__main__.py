@@ -36,7 +36,8 @@ def parser():
     train.add_argument("dataset", help="digits, fashion or portraits")
     length = train.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=_positive, help="train this long, in minutes (default: 10, unless --steps is given)")
-    length.add_argument("--steps", type=_at_least(1), help="train this many steps; stopping and resuming on the way changes nothing")
+    stops = "train this many steps; stopping and resuming on the way changes nothing (default: as many as fit into --minutes)"
+    length.add_argument("--steps", type=_at_least(1), help=stops)
     train.add_argument("--out", type=Path, default=Path("out"), help="folder for sample sheets and the checkpoint (default: out)")
     train.add_argument("--resume", type=Path, metavar="CKPT", help="go on from this checkpoint, with its model and settings")
     train.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")

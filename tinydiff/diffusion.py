@@ -13,6 +13,11 @@ def _at(values, t, x):
     return picked.reshape(picked.shape + (1,) * (x.ndim - 1)) if picked.ndim else picked
 
 
+def _rates(s, t, x):
+    """Give sqrt(alpha_bar[t]) and sqrt(1 - alpha_bar[t]), how much signal and how much noise, shaped to multiply x."""
+    return _at(np.sqrt(s.alpha_bar), t, x), _at(np.sqrt(1 - s.alpha_bar), t, x)
+
+
 def q_step(s, x_prev, t, eps):
     """Add one step of noise: draw x_t from q(x_t | x_{t-1}).
 
@@ -20,7 +25,7 @@ def q_step(s, x_prev, t, eps):
     x_prev, eps: (N, ...), eps standard normal; t: int or (N,) int, 1 .. T -> x_t (N, ...)
     Source: Ho et al. 2020, equation 2.
     """
-    return np.sqrt(_at(s.alpha, t, x_prev)) * x_prev + np.sqrt(_at(s.beta, t, x_prev)) * eps
+    return _at(np.sqrt(s.alpha), t, x_prev) * x_prev + _at(np.sqrt(s.beta), t, x_prev) * eps
 
 
 def q_sample(s, x0, t, eps):
@@ -30,8 +35,8 @@ def q_sample(s, x0, t, eps):
     x0, eps: (N, ...), eps standard normal; t: int or (N,) int, 0 .. T -> x_t (N, ...)
     Source: Ho et al. 2020, equation 4.
     """
-    alpha_bar = _at(s.alpha_bar, t, x0)
-    return np.sqrt(alpha_bar) * x0 + np.sqrt(1 - alpha_bar) * eps
+    signal, noise = _rates(s, t, x0)
+    return signal * x0 + noise * eps
 
 
 def predict_x0(s, x_t, t, eps_hat):
@@ -41,8 +46,8 @@ def predict_x0(s, x_t, t, eps_hat):
     x_t, eps_hat: (N, ...); t: int or (N,) int, 0 .. T -> x0_hat (N, ...)
     Source: Ho et al. 2020, equation 15.
     """
-    alpha_bar = _at(s.alpha_bar, t, x_t)
-    return (x_t - np.sqrt(1 - alpha_bar) * eps_hat) / np.sqrt(alpha_bar)
+    signal, noise = _rates(s, t, x_t)
+    return (x_t - noise * eps_hat) / signal
 
 
 def predict_eps(s, x_t, t, x0_hat):
@@ -51,8 +56,8 @@ def predict_eps(s, x_t, t, x0_hat):
     eps_hat = (x_t - sqrt(alpha_bar[t]) x0_hat) / sqrt(1 - alpha_bar[t])
     x_t, x0_hat: (N, ...); t: int or (N,) int, 1 .. T -> eps_hat (N, ...)
     """
-    alpha_bar = _at(s.alpha_bar, t, x_t)
-    return (x_t - np.sqrt(alpha_bar) * x0_hat) / np.sqrt(1 - alpha_bar)
+    signal, noise = _rates(s, t, x_t)
+    return (x_t - signal * x0_hat) / noise
 
 
 def v_target(s, x0, t, eps):
@@ -62,8 +67,8 @@ def v_target(s, x0, t, eps):
     x0, eps: (N, ...); t: int or (N,) int, 0 .. T -> v (N, ...)
     Source: Salimans & Ho 2022 (progressive distillation), section 4.
     """
-    alpha_bar = _at(s.alpha_bar, t, x0)
-    return np.sqrt(alpha_bar) * eps - np.sqrt(1 - alpha_bar) * x0
+    signal, noise = _rates(s, t, x0)
+    return signal * eps - noise * x0
 
 
 def x0_from_v(s, x_t, t, v):
@@ -72,8 +77,8 @@ def x0_from_v(s, x_t, t, v):
     x0_hat = sqrt(alpha_bar[t]) x_t - sqrt(1 - alpha_bar[t]) v
     x_t, v: (N, ...); t: int or (N,) int, 0 .. T -> x0_hat (N, ...)
     """
-    alpha_bar = _at(s.alpha_bar, t, x_t)
-    return np.sqrt(alpha_bar) * x_t - np.sqrt(1 - alpha_bar) * v
+    signal, noise = _rates(s, t, x_t)
+    return signal * x_t - noise * v
 
 
 def eps_from_v(s, x_t, t, v):
@@ -82,8 +87,8 @@ def eps_from_v(s, x_t, t, v):
     eps_hat = sqrt(alpha_bar[t]) v + sqrt(1 - alpha_bar[t]) x_t
     x_t, v: (N, ...); t: int or (N,) int, 0 .. T -> eps_hat (N, ...)
     """
-    alpha_bar = _at(s.alpha_bar, t, x_t)
-    return np.sqrt(alpha_bar) * v + np.sqrt(1 - alpha_bar) * x_t
+    signal, noise = _rates(s, t, x_t)
+    return signal * v + noise * x_t
 
 
 def posterior_weights(s, t):

@@ -37,13 +37,14 @@ def from_betas(beta):
     """Build the schedule whose step t adds noise of variance beta_t.
 
     alpha_bar[t] = (1 - beta_1) ... (1 - beta_t)
-    beta: (T,) in (0, 1], the variances beta_1 .. beta_T -> Schedule with arrays (T + 1,)
+    beta: (T,) in (0, 1), the variances beta_1 .. beta_T -> Schedule with arrays (T + 1,)
     Warns when snr[T] > 0.01: x_T is then not yet noise, and samples start from the wrong place.
-    Raises ValueError for an empty beta, or values outside (0, 1].
+    Raises ValueError for an empty beta, or values outside (0, 1).
     """
     beta = np.asarray(beta, dtype=np.float64)
-    if beta.ndim != 1 or beta.size == 0 or not np.all((beta > 0) & (beta <= 1)):
-        raise ValueError(f"beta is a list of variances in (0, 1], one for each step; got {beta}")
+    if beta.ndim != 1 or beta.size == 0 or not np.all((beta > 0) & (beta < 1)):
+        got = f"shape {beta.shape}" + (f", values {beta.min():.3g} to {beta.max():.3g}" if beta.size else "")
+        raise ValueError(f"beta is a list of variances between 0 and 1, one for each step; got {got}")
     beta = np.concatenate([[0.0], beta])
     alpha = 1 - beta
     alpha_bar = np.cumprod(alpha)
@@ -63,7 +64,7 @@ def linear(T=1000, beta_1=1e-4, beta_T=0.02):
     """Build the schedule of the DDPM paper: beta grows evenly from beta_1 to beta_T.
 
     beta[t] = beta_1 + (beta_T - beta_1) (t - 1) / (T - 1), t = 1 .. T
-    T: int >= 1; beta_1, beta_T in (0, 1] -> Schedule with arrays (T + 1,)
+    T: int >= 1; beta_1, beta_T in (0, 1) -> Schedule with arrays (T + 1,)
     The defaults are made for T = 1000: a small T needs larger betas (a warning says so).
     Source: Ho et al. 2020, section 4.
     """
@@ -75,7 +76,7 @@ def cosine(T=1000, offset=0.008, beta_max=0.999):
     """Build the schedule whose alpha_bar falls like a squared cosine: slow at both ends.
 
     f(t) = cos^2( (t/T + offset) / (1 + offset) pi/2 );  beta[t] = min(1 - f(t) / f(t-1), beta_max)
-    T: int >= 1; offset >= 0; beta_max in (0, 1] clips the last steps only -> Schedule with arrays (T + 1,)
+    T: int >= 1; offset >= 0; beta_max in (0, 1) clips the last steps only -> Schedule with arrays (T + 1,)
     Source: Nichol & Dhariwal 2021 (improved DDPM), equation 17.
     """
     _require_steps(T)

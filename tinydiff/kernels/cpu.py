@@ -15,6 +15,7 @@ from llvmlite.binding import get_host_cpu_features
 from numba import njit, prange, types
 from numba.extending import overload
 
+from . import winograd
 from .microkernel import sum_outer_products
 from .reference import *  # noqa: F403
 
@@ -100,9 +101,13 @@ def _grad_w_blocked(V):
                             x0, y0 = ((n * H2 + h + i) * W2 + j) * C, ((s * K + i) * K + j) * C * O
                             for o in range(0, O, V):
                                 for c in range(0, C - C % P, P):
-                                    sum_outer_products(P, V, 0, parts, y0 + c * O + o, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W)
+                                    sum_outer_products(
+                                        P, V, 0, parts, y0 + c * O + o, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W
+                                    )
                                 for c in range(C - C % P, C):
-                                    sum_outer_products(1, V, 0, parts, y0 + c * O + o, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W)
+                                    sum_outer_products(
+                                        1, V, 0, parts, y0 + c * O + o, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W
+                                    )
 
     return grad_w
 
@@ -120,6 +125,8 @@ def _whole_blocks(a):
 
 def conv2d(x, w):
     (N, H2, W2, C), K, O = x.shape, w.shape[0], w.shape[3]
+    if winograd.fits(C, O, K, H2 - 2, W2 - 2):
+        return winograd.conv2d(x, w)
     w, v = _whole_blocks(w)
     panels = np.ascontiguousarray(w.reshape(K, K * C, -1, v).transpose(2, 0, 1, 3))  # (O / v, K, K C, v): read in this order
     y = np.empty((N, H2 - K + 1, W2 - K + 1, w.shape[3]), x.dtype)
@@ -129,6 +136,8 @@ def conv2d(x, w):
 
 def conv2d_grad_w(x, g):
     K, C, O = x.shape[1] - g.shape[1] + 1, x.shape[3], g.shape[3]
+    if C * O >= 64 * 64 and winograd.fits(C, O, K, *g.shape[1:3]):  # for fewer channels going to the points costs what it saves
+        return winograd.conv2d_grad_w(x, g)
     g, v = _whole_blocks(g)
     parts = np.zeros((min(_PARTS, len(x)), K, K, C, g.shape[3]), x.dtype)
     _GRAD_W[v](np.ascontiguousarray(x), g, parts)
@@ -337,7 +346,7 @@ def _ema(ema, theta, keep, rest):
 def denoise_step(x_t, eps_hat, z, alpha_bar, c0, ct, std, clip):
     f = x_t.dtype.type
     out = np.empty_like(x_t, order="C")
-    flat = [np.ascontiguousarray(a, dtype=x_t.dtype).reshape(-1) for a in (x_t, eps_hat, z)]
+    flat = [np.ascontiguousarray(np.broadcast_to(a, x_t.shape), dtype=x_t.dtype).reshape(-1) for a in (x_t, eps_hat, z)]
     _denoise_step(*flat, f(np.sqrt(alpha_bar)), f(np.sqrt(1 - alpha_bar)), f(c0), f(ct), f(std), f(clip), out.reshape(-1))
     return out
 

@@ -181,8 +181,8 @@ def denoise_step(x_t, eps_hat, z, alpha_bar, c0, ct, std, clip):
     x0_hat = (x_t - sqrt(1 - alpha_bar) eps_hat) / sqrt(alpha_bar), kept within [-clip, clip];  c0 x0_hat + ct x_t + std z
     x_t, eps_hat, z: (N, ...); the others are numbers, clip may be inf -> (N, ...)
     """
-    alpha_bar, c0, ct, std = (x_t.dtype.type(a) for a in (alpha_bar, c0, ct, std))
-    x0_hat = (x_t - np.sqrt(1 - alpha_bar) * eps_hat) / np.sqrt(alpha_bar)
+    signal, noise, c0, ct, std = (x_t.dtype.type(a) for a in (np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar), c0, ct, std))
+    x0_hat = (x_t - noise * np.asarray(eps_hat, x_t.dtype)) / signal
     return c0 * np.clip(x0_hat, -clip, clip) + ct * x_t + std * z
 
 

@@ -1,0 +1,130 @@
+"""Time each convolution of the default U-Net, pass by pass, against the machine's own matrix product and PyTorch's convolution.
+
+    python tests/bench/conv.py [--case 16x16x3] [--rounds 5] [--seconds 0.1] [--json]
+
+The layers are those that one forward pass calls. The three passes of a layer, as ops.conv2d makes them:
+    forward   pad the image, convolve
+    grad_x    pad the gradient of the output, convolve it with the window turned round
+    grad_w    correlate the padded image with the gradient of the output
+Speeds are in GF/s (10^9 FLOP per second, a multiply-add being two), from the fastest call. peak: ours as a share of what a
+1024 x 1024 float32 matrix product reaches in the same run, in turn with the rest, on two threads. ratio: our time / PyTorch's,
+below 1 ours is faster; PyTorch's is the faster of its two memory layouts. `all`: every layer as often as the network has it.
+"""
+
+import argparse
+import json
+from collections import Counter
+
+import numpy as np
+import timing
+
+from tinydiff import kernels
+from tinydiff.unet import UNet
+
+CASES = {"16x16x3": (16, 3, 64), "8x8x1": (8, 1, 128)}  # size, channels, batch; width 32, multipliers (1, 2, 2)
+PASSES = "forward", "grad_x", "grad_w"
+
+
+def layers_of(case):
+    """Run the network forward once and note its convolutions -> Counter of (N, H, W, C, O, K)"""
+    size, channels, batch = CASES[case]
+    rng = np.random.default_rng(0)
+    model = UNet(size, channels, rng=rng)
+    with timing.recorded() as calls:
+        model(rng.standard_normal((batch, size, size, channels), dtype=np.float32), np.ones(batch))
+    convolutions = [(x, w) for name, x, w in calls if name == "conv2d"]
+    return Counter((x[0], x[1] - w[0] + 1, x[2] - w[0] + 1, w[2], w[3], w[0]) for x, w in convolutions)
+
+
+def numbers(layer):
+    """Make a layer's input, weights and gradient of its output: (N, H, W, C), (K, K, C, O), (N, H, W, O)"""
+    N, H, W, C, O, K = layer
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape, dtype=np.float32) for shape in ((N, H, W, C), (K, K, C, O), (N, H, W, O))]
+
+
+def ours(layer):
+    """-> list of (pass, function)"""
+    x, w, g = numbers(layer)
+    p = layer[-1] // 2
+    xp, turned = kernels.pad(x, p, "zeros"), w[::-1, ::-1].swapaxes(2, 3)
+    return [
+        ("forward", lambda: kernels.conv2d(kernels.pad(x, p, "zeros"), w)),
+        ("grad_x", lambda: kernels.conv2d(kernels.pad(g, p, "zeros"), turned)),
+        ("grad_w", lambda: kernels.conv2d_grad_w(xp, g)),
+    ]
+
+
+def pytorch(layer, channels_last):
+    """-> list of (pass, function)"""
+    import torch
+
+    x, w, g = (torch.from_numpy(a) for a in numbers(layer))
+    x, w, g = x.permute(0, 3, 1, 2), w.permute(3, 2, 0, 1), g.permute(0, 3, 1, 2)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    x, w, g = (a.contiguous(memory_format=layout) for a in (x, w, g))
+    p = layer[-1] // 2
+
+    def backward(*which):  # gradients of x, w, bias: made or not
+        return torch.ops.aten.convolution_backward(g, x, w, None, (1, 1), (p, p), (1, 1), False, (0, 0), 1, which)
+
+    return [
+        ("forward", lambda: torch.nn.functional.conv2d(x, w, padding=p)),
+        ("grad_x", lambda: backward(True, False, False)),
+        ("grad_w", lambda: backward(False, True, False)),
+    ]
+
+
+def measure(layers, torch, rounds, seconds):
+    """Race all passes of all layers -> peak FLOP/s, list of dicts"""
+    product, product_flop = timing.sgemm()
+    contestants = []
+    for layer in layers:
+        contestants.append(("sgemm", product))
+        contestants += [((layer, which, "ours"), f) for which, f in ours(layer)]
+        for channels_last in (False, True) if torch else ():
+            contestants += [((layer, which, "torch"), f) for which, f in pytorch(layer, channels_last)]
+    times = timing.race(contestants, rounds, seconds)
+    peak = product_flop / times["sgemm"]
+    rows = []
+    for which in PASSES:
+        of_pass = []
+        for layer, count in layers.items():
+            N, H, W, C, O, K = layer
+            name = f"{N}x{H}x{W} {C}->{O} {K}x{K}"
+            of_pass.append((name, count, 2 * N * H * W * C * O * K * K, *(times.get((layer, which, who)) for who in ("ours", "torch"))))
+        _, counts, flop, *seconds_of = zip(*of_pass, strict=True)
+        whole = [sum(c * t for c, t in zip(counts, s, strict=True)) if None not in s else None for s in seconds_of]
+        of_pass.append(("all", sum(counts), sum(c * f for c, f in zip(counts, flop, strict=True)), *whole))
+        for name, count, flop, a, b in of_pass:
+            row = {"pass": which, "layer": name, "count": count, "gflops": flop / a / 1e9, "peak": flop / a / peak}
+            rows.append(row | ({"torch_gflops": flop / b / 1e9, "ratio": a / b} if b else {}))
+    return peak, rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--case", choices=list(CASES), default="16x16x3", help="images (default: 16x16x3, batch 64; 8x8x1: batch 128)")
+    parser.add_argument("--rounds", type=int, default=5, help="times that every pass has its turn (default: 5)")
+    parser.add_argument("--seconds", type=float, default=0.1, help="length of a turn, in seconds (default: 0.1)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    args = parser.parse_args()
+    try:
+        import torch
+    except ImportError:
+        torch = None
+    peak, rows = measure(layers_of(args.case), torch, args.rounds, args.seconds)
+    version = torch and torch.__version__
+    if args.json:
+        return print(json.dumps({"case": args.case, "threads": timing.THREADS, "torch": version, "sgemm_gflops": peak / 1e9, "rows": rows}))
+    print(f"{args.case}, {timing.THREADS} threads; peak (sgemm): {peak / 1e9:.0f} GF/s; kernels: {kernels.active().__name__}")
+    print(f"PyTorch {version}" if torch else "PyTorch is not installed: no comparison (pip install torch)")
+    print(f"{'pass':8s} {'layer':24s}{'count':>6s}{'GF/s':>8s}{'peak':>7s}" + (f"{'PyTorch':>9s}{'ratio':>7s}" if torch else ""))
+    for r in rows:
+        line = f"{r['pass']:8s} {r['layer']:24s}{r['count']:6d}{r['gflops']:8.1f}{r['peak']:7.0%}"
+        print(line + (f"{r['torch_gflops']:9.1f}{r['ratio']:7.2f}" if torch else ""))
+
+
+if __name__ == "__main__":
+    timing.fix_threads()
+    main()

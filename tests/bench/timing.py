@@ -1,0 +1,102 @@
+"""What the benches share: clocks, how fast the machine multiplies matrices, and a count of the arithmetic.
+
+Times in seconds; a multiply-add counts as two floating-point operations (FLOP), also where one factor is padding. Whatever is
+large is imported by the functions that need it: a process that only starts others must stay small (see scaling.py).
+"""
+
+import os
+import statistics
+import sys
+import time
+from contextlib import contextmanager
+
+THREADS = 2
+PAUSE = 0.05  # seconds between two contestants: the threads of one library go on spinning for a while, in the way of the next
+
+
+def fix_threads():
+    """Start this script again with THREADS in its environment, where the libraries look for it when they are imported."""
+    names = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"
+    wanted = dict.fromkeys(names, str(THREADS))
+    if not wanted.items() <= os.environ.items():
+        os.execve(sys.executable, sys.orig_argv, os.environ | wanted)
+
+
+def median_time(f, seconds):
+    """Call f for at least `seconds` after two calls to warm up: median seconds a call."""
+    f(), f()
+    times, began = [], time.perf_counter()
+    while time.perf_counter() - began < seconds or len(times) < 5:
+        start = time.perf_counter()
+        f()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def race(contestants, rounds, seconds):
+    """Time functions in turn, `seconds` each, round after round; what disturbs a shared machine only ever adds, so keep the least.
+
+    contestants: list of (key, f), where a key may come several times a round -> dict of key to its fastest call, in seconds
+    """
+    fastest = {}
+    for _ in range(rounds):
+        for key, f in contestants:
+            time.sleep(PAUSE)
+            f()
+            began, calls = time.perf_counter(), 0
+            while calls < 2 or time.perf_counter() - began < seconds:
+                start = time.perf_counter()
+                f()
+                fastest[key] = min(fastest.get(key, float("inf")), time.perf_counter() - start)
+                calls += 1
+    return fastest
+
+
+def sgemm(side=1024):
+    """Make the yardstick: a product of two float32 matrices, side x side. -> (function, its FLOP)"""
+    import numpy as np
+
+    a, b = np.random.default_rng(0).standard_normal((2, side, side), dtype=np.float32)
+    out = np.empty_like(a)
+    return lambda: np.matmul(a, b, out=out), 2 * side**3
+
+
+@contextmanager
+def recorded():
+    """Note the calls of the kernels that multiply, for the length of a `with` block -> list of (name, shape, shape)"""
+    from tinydiff import kernels
+
+    calls, names = [], ("conv2d", "conv2d_grad_w", "matmul")
+
+    def listen(name):
+        kernel = getattr(kernels.active(), name)
+
+        def heard(a, b):
+            calls.append((name, a.shape, b.shape))
+            return kernel(a, b)
+
+        return heard
+
+    try:
+        for name in names:
+            setattr(kernels, name, listen(name))  # found before the module's __getattr__ is asked
+        yield calls
+    finally:
+        for name in names:
+            delattr(kernels, name)
+
+
+def flop(calls):
+    """Count the arithmetic of recorded calls: list of (name, shape, shape) -> FLOP"""
+    total = 0
+    for name, a, b in calls:
+        if name == "matmul":  # (..., L, C) (C, O)
+            multiply_adds = b[-1]
+            for side in a:
+                multiply_adds *= side
+        elif name == "conv2d":  # padded image, weights
+            multiply_adds = a[0] * (a[1] - b[0] + 1) * (a[2] - b[0] + 1) * b[0] ** 2 * b[2] * b[3]
+        else:  # padded image, gradient of the output
+            multiply_adds = b[0] * b[1] * b[2] * b[3] * a[3] * (a[1] - b[1] + 1) ** 2
+        total += 2 * multiply_adds
+    return total

@@ -1,0 +1,377 @@
+"""__main__.py: what it makes, what it says when something is wrong, and that no interruption costs the work done before it."""
+
+import errno
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tinydiff
+from tinydiff import __main__ as cli
+from tinydiff import checkpoint
+
+TINY = ("--width", "8", "--depth", "1", "--batch", "4")
+ALONE = {"PYTHONPATH": str(Path(tinydiff.__file__).parent.parent), "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+PYTHON = {**os.environ, **ALONE}  # one thread: the models here are too small for two
+
+
+def run(*argv):
+    """Run the command line in this process -> its exit status."""
+    return cli.main([str(a) for a in argv])
+
+
+@pytest.fixture
+def start():
+    """A function that runs the command line in a fresh process -> the process; it does not outlive the test."""
+    started = []
+
+    def popen(*argv):
+        command = [sys.executable, "-m", "tinydiff", *map(str, argv)]
+        started.append(subprocess.Popen(command, env=PYTHON, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        return started[-1]
+
+    yield popen
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def finish(process):
+    """Wait for a process -> exit status, what it printed, what it printed on stderr."""
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out.decode(), err.decode()
+
+
+def wait_for(process, text):
+    """Read a process's stderr up to a text."""
+    seen = b""
+    while text.encode() not in seen:
+        chunk = os.read(process.stderr.fileno(), 65536)
+        assert chunk, f"it ended before it said {text!r}: {seen.decode()}"
+        seen += chunk
+
+
+def state(path):
+    """All that a checkpoint holds of a training, as bytes and numbers."""
+    run, _, about = checkpoint.load(path)
+    arrays = [a.tobytes() for a in (run.theta, run.ema, run.adam.m, run.adam.v)]
+    return arrays, run.step, run.adam.k, run.loss, run.rng.bit_generator.state, about
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A tiny model of digits after 20 of 20 steps -> its checkpoint."""
+    out = tmp_path_factory.mktemp("trained")
+    assert run("train", "digits", *TINY, "--steps", 20, "--out", out) == 0
+    return out / "digits.npz"
+
+
+@pytest.fixture
+def refused(capsys):
+    """A function that runs the command line and checks that it ends with one clear line and status 2 -> the line."""
+
+    def check(*argv, lines=1):
+        capsys.readouterr()
+        status = run(*argv)
+        out, err = capsys.readouterr()
+        assert status == 2 and out == "" and "Traceback" not in err
+        *before, line = err.splitlines()
+        assert line.startswith("tinydiff: ") and (lines is None or len(before) + 1 == lines)
+        return line
+
+    return check
+
+
+# what it makes
+
+
+def test_train_writes_a_checkpoint_and_a_sheet(tmp_path, capsys):
+    assert run("train", "digits", *TINY, "--steps", 3, "--predict", "eps", "--seed", 5, "--lr", 0.01, "--out", tmp_path / "new") == 0
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["digits.npz", "digits_000003.png"]
+    assert f"{tmp_path / 'new' / 'digits.npz'}: the checkpoint, 3 steps" in capsys.readouterr().out
+    training, s, about = checkpoint.load(tmp_path / "new" / "digits.npz")
+    assert training.step == 3 and s.T == 250 and training.model.width == 8
+    assert about["train"] == {"predict": "eps", "batch": 4, "lr": 0.01, "seed": 5} and about["names"][7] == "7"
+    with Image.open(tmp_path / "new" / "digits_000003.png") as sheet:
+        assert sheet.size == (4 * (16 * 9 + 1), 4 * (4 * 9 + 1))  # 64 images of 8 x 8 in rows of 16, each pixel 4 x 4
+
+
+def test_train_for_some_time(tmp_path):
+    began = time.perf_counter()
+    assert run("train", "digits", *TINY, "--minutes", 0.02, "--out", tmp_path) == 0
+    assert 1.2 <= time.perf_counter() - began < 10
+    assert checkpoint.load(tmp_path / "digits.npz")[0].step > 10
+
+
+def test_the_seed_decides(trained, tmp_path):
+    for name, seed in [("a", 0), ("b", 1)]:
+        assert run("train", "digits", *TINY, "--steps", 20, "--seed", seed, "--out", tmp_path / name) == 0
+    again, other = state(tmp_path / "a" / "digits.npz"), state(tmp_path / "b" / "digits.npz")
+    assert again == state(trained) and other[0] != again[0]
+
+
+def test_sample_writes_the_picture(trained, tmp_path, capsys):
+    picture = tmp_path / "new" / "a.png"
+    assert run("sample", trained, "--n", 20, "--steps", 5, "--out", picture) == 0
+    assert capsys.readouterr().out == f"{picture}: 20 images\n"
+    with Image.open(picture) as drawn:
+        assert drawn.size == (4 * (16 * 9 + 1), 4 * (2 * 9 + 1))
+    assert [p.name for p in picture.parent.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("sampler, evaluations", [("ddim", 10), ("ddpm", 250)])
+def test_sample_writes_the_chain(trained, tmp_path, capsys, sampler, evaluations):
+    steps = ("--steps", evaluations) if sampler == "ddim" else ()
+    assert run("sample", trained, "--n", 2, "--sampler", sampler, *steps, "--gif", "--out", tmp_path / "a.png") == 0
+    assert f"the chain, {evaluations} steps" in capsys.readouterr().out
+    with Image.open(tmp_path / "a.png") as last, Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames > 10 and gif.size == last.size == (4 * (2 * 9 + 1), 4 * (9 + 1))
+        gif.seek(gif.n_frames - 1)
+        assert np.abs(np.asarray(gif.convert("RGB")).astype(int) - np.asarray(last)).max() <= 16
+
+
+def test_sample_draws_the_label_asked_for_with_the_average_weights(trained, tmp_path, monkeypatch):
+    asked, draw = [], cli.draw
+
+    def watch(model, s, about, labels, rng, steps, sampler):
+        average = checkpoint.load(trained)[0].ema
+        assert np.array_equal(np.concatenate([p.ravel() for p in model.params().values()]), average)
+        asked.append(labels.tolist())
+        return draw(model, s, about, labels, rng, 1, sampler)
+
+    monkeypatch.setattr(cli, "draw", watch)
+    assert run("sample", trained, "--n", 3, "--label", 7, "--out", tmp_path / "a.png") == 0
+    assert run("sample", trained, "--n", 20, "--out", tmp_path / "a.png") == 0
+    assert asked == [[[7]] * 3, [[k // 2] for k in range(20)]]
+
+
+def test_sample_repeats_itself_for_a_seed(trained, tmp_path):
+    for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
+        assert run("sample", trained, "--n", 2, "--steps", 2, "--seed", seed, "--out", tmp_path / name) == 0
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_doctor(capsys):
+    assert run("doctor") == 0
+    out = capsys.readouterr().out
+    for said in (f"tinydiff   {tinydiff.__version__}", f"numpy      {np.__version__}", "threads", "cuda       ", "GF/s", "all is well"):
+        assert said in out
+
+
+@pytest.mark.parametrize("command", [(), ("train",), ("sample",), ("doctor",)])
+def test_help_names_each_option_with_its_default_once(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        run(*command, "--help")
+    out = " ".join(capsys.readouterr().out.split())
+    assert end.value.code == 0 and "None" not in out and "%" not in out
+    options = out.partition("options: -h, --help show this help message and exit")[2]
+    for text in re.split(r" (?=--[a-z-]+ [A-Z{])", options)[1:]:
+        assert text.count("(default: ") == 1 or text.startswith("--resume"), text
+    if command == ("train",):
+        assert "in minutes" in out and "SECONDS" in out and "divisible by 8" in out
+
+
+@pytest.mark.slow
+def test_the_main_job_in_small(tmp_path, monkeypatch, capsys):
+    """`python -m tinydiff` as it is, but for a tiny network and few steps."""
+    learn, (model, batch, lr) = cli.learn, cli.MODELS["digits"]
+    monkeypatch.setitem(cli.MODELS, "digits", (model | {"width": 8}, batch, lr))
+    monkeypatch.setattr(cli, "learn", lambda *a, steps, seconds: learn(*a, steps=60, seconds=60.0))
+    assert run("--out", tmp_path, "--seed", 3) == 0
+    out = capsys.readouterr().out
+    names = ["chain.gif", "digits.npz", "loss.png", "samples.png", "triptych.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names and all(f"{tmp_path / name}: " in out for name in names)
+    agree, held_out = re.search(r"quality: ([\d.]+)% of 640 .* \(classifier: ([\d.]+)% right on held-out digits\)", out).groups()
+    assert float(agree) <= 100 and float(held_out) > 80
+    for name in names:
+        if not name.endswith("npz"):
+            Image.open(tmp_path / name).verify()
+
+
+# what it says when something is wrong
+
+
+BAD = {
+    "draw": "invalid choice: 'draw'",
+    "train": "the following arguments are required: dataset",
+    "train faces": "no data set 'faces'; there are: digits, fashion, portraits",
+    "train digits --width 20": "width divisible by 8",
+    "train digits --width 4": "--width: takes a whole number of at least 8, got '4'",
+    "train digits --depth 0": "--depth: takes a whole number of at least 1, got '0'",
+    "train digits --batch 0": "--batch: takes a whole number of at least 1, got '0'",
+    "train digits --steps -3": "--steps: takes a whole number of at least 1, got '-3'",
+    "train digits --steps 0": "--steps: takes a whole number of at least 1, got '0'",
+    "train digits --steps many": "--steps: takes a whole number of at least 1, got 'many'",
+    "train digits --steps 1.5": "--steps: takes a whole number of at least 1, got '1.5'",
+    "train digits --steps ²": "--steps",
+    "train digits --minutes 0": "--minutes: takes a number above 0, got '0'",
+    "train digits --minutes nan": "--minutes: takes a number above 0, got 'nan'",
+    "train digits --minutes inf": "--minutes: takes a number above 0, got 'inf'",
+    "train digits --minutes 1 --steps 5": "--steps: not allowed with argument --minutes",
+    "train digits --lr -1": "--lr: takes a number above 0, got '-1'",
+    "train digits --save-every 0": "--save-every: takes a number above 0, got '0'",
+    "train digits --seed -1": "--seed: takes a whole number of at least 0, got '-1'",
+    "train digits --predict x0": "invalid choice: 'x0'",
+    "train digits --steps 5 --resume none.npz": "none.npz cannot be read (No such file or directory)",
+    "train digits --steps 5 --resume CKPT --lr 1 --width 8": "--width, --lr cannot change on the way",
+    "train fashion --steps 5 --resume CKPT": "was trained on digits, not on fashion: name the same data set",
+    "train digits --steps 5 --out FILE": "FILE cannot be written to (File exists): give a folder that can",
+    "train digits --steps 5 --out FILE/below": "FILE/below cannot be written to (Not a directory): give a folder that can",
+    "train digits --width 8000000": "not enough memory",
+    "--out FILE": "FILE cannot be written to (File exists): give a folder that can",
+    "sample": "the following arguments are required: CKPT",
+    "sample none.npz": "none.npz cannot be read (No such file or directory): give a checkpoint that",
+    "sample .": ". cannot be read (Is a directory): give a checkpoint that",
+    "sample FILE": "FILE is not a tinydiff checkpoint",
+    "sample CUT": "is damaged or truncated",
+    "sample CKPT --label 10": "--label takes 0 .. 9 (0, 1, 2, 3, 4, 5, 6, 7, 8, 9); got 10",
+    "sample CKPT --label -1": "--label: takes a whole number of at least 0, got '-1'",
+    "sample CKPT --n 0": "--n: takes a whole number of at least 1, got '0'",
+    "sample CKPT --steps 251": "--steps takes at most 250, the steps that this model was trained with; got 251",
+    "sample CKPT --steps 0": "--steps: takes a whole number of at least 1, got '0'",
+    "sample CKPT --sampler ddpm --steps 5": "--steps is for --sampler ddim",
+    "sample CKPT --sampler euler": "invalid choice: 'euler'",
+    "sample CKPT --n 1 --steps 1 --out FOLDER": "FOLDER could not be written (Is a directory)",
+    "sample CKPT --n 1 --steps 1 --out FILE/a.png": "could not be written",
+    "doctor --fast": "unrecognized arguments: --fast",
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_input_gets_one_clear_line(line, trained, tmp_path, monkeypatch, refused):
+    monkeypatch.chdir(tmp_path)
+    Path("FILE").write_text("x")
+    Path("FOLDER").mkdir()
+    Path("CUT").write_bytes(trained.read_bytes()[:-100])
+    assert BAD[line] in refused(*(trained if word == "CKPT" else word for word in line.split()))
+    left = {"FILE", "FOLDER", "CUT"} | ({"out"} if line.startswith("train") else set())
+    assert {p.name for p in tmp_path.iterdir()} <= left and not any(Path("FOLDER").iterdir())
+
+
+def test_a_fresh_process_ends_with_status_2_and_one_line(start):
+    status, out, err = finish(start("sample", "none.npz"))
+    assert (status, out) == (2, "") and re.fullmatch(r"tinydiff: none.npz cannot be read .*\n", err)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(trained, tmp_path, refused):
+    path = tmp_path / "digits.npz"
+    path.write_bytes(trained.read_bytes())
+    line = refused("train", "digits", *TINY, "--steps", 50, "--lr", 1e30, "--out", tmp_path, lines=None)
+    assert re.search(rf"the loss at step \d+ is (inf|nan), .*: lower the learning rate; the last checkpoint stays in {path}", line)
+    assert path.read_bytes() == trained.read_bytes()
+
+    refused("train", "digits", *TINY, "--steps", 50, "--lr", 1e30, "--save-every", 1e-9, "--out", tmp_path / "new", lines=None)
+    after, _, _ = checkpoint.load(tmp_path / "new" / "digits.npz")
+    assert 1 <= after.step < 10 and all(np.isfinite(a).all() for a in (after.loss, after.theta, after.ema, after.adam.m, after.adam.v))
+
+
+def test_a_checkpoint_that_cannot_be_written_at_the_end_is_not_lost_silently(trained, tmp_path, monkeypatch, refused):
+    path = tmp_path / "digits.npz"
+    path.write_bytes(trained.read_bytes())
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    line = refused("train", "digits", *TINY, "--steps", 3, "--out", tmp_path, lines=None)
+    assert f"{path} could not be written (No space left on device); what was there before is untouched" in line
+    assert path.read_bytes() == trained.read_bytes() and [p.name for p in tmp_path.iterdir()] == ["digits.npz"]
+
+
+def test_a_defect_of_our_own_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(cli, "doctor", lambda: {}["missing"])
+    with pytest.raises(KeyError):
+        run("doctor")
+
+
+# no interruption costs the work done before it
+
+
+def test_interrupted_and_resumed_gives_the_same_bits(start, tmp_path):
+    """Ctrl-C in one process, the rest in another, with the command that the first one names: as if nothing had happened."""
+    whole = start("train", "digits", *TINY, "--steps", 80, "--out", tmp_path / "whole")
+    assert finish(whole)[0] == 0
+
+    stopped = start("train", "digits", *TINY, "--steps", 80, "--out", tmp_path / "in two parts")
+    wait_for(stopped, "step 20")
+    stopped.send_signal(signal.SIGINT)
+    status, out, err = finish(stopped)
+    path = tmp_path / "in two parts" / "digits.npz"
+    assert status == 130 and out == "" and "Traceback" not in err
+    step = checkpoint.load(path)[0].step
+    assert 20 <= step < 80
+    assert f"stopped at step {step}; go on with: python -m tinydiff train digits --steps 80 --out" in err.splitlines()[-1]
+
+    command = err.splitlines()[-1].partition("go on with: python")[2]
+    assert subprocess.run(f"'{sys.executable}' {command}", shell=True, env=PYTHON, capture_output=True).returncode == 0
+    assert state(path) == state(tmp_path / "whole" / "digits.npz")
+
+
+def test_resuming_what_is_done_changes_nothing(trained, tmp_path, capsys):
+    assert run("train", "digits", "--steps", 20, "--resume", trained, "--out", tmp_path) == 0
+    assert f"nothing to do: {trained} is at step 20 already" in capsys.readouterr().err
+    assert state(tmp_path / "digits.npz") == state(trained)
+
+
+def test_saving_and_drawing_on_the_way_changes_nothing(tmp_path):
+    for name, seconds in [("once", 60), ("often", 1e-9)]:
+        assert run("train", "digits", *TINY, "--steps", 6, "--save-every", seconds, "--out", tmp_path / name) == 0
+        assert len(list((tmp_path / name).glob("digits_*.png"))) == {"once": 1, "often": 6}[name]
+    assert state(tmp_path / "once" / "digits.npz") == state(tmp_path / "often" / "digits.npz")
+
+
+@pytest.mark.parametrize("moment", ["step", "save", "last save"])
+def test_ctrl_c_cuts_neither_a_step_nor_a_save_in_two(tmp_path, monkeypatch, capsys, moment):
+    path, save, fsync, saves = tmp_path / "digits.npz", checkpoint.save, os.fsync, []
+
+    def interrupted_save(path, run, about):
+        saves.append(run.step)
+        if moment == "step" and run.step == 2:
+            signal.raise_signal(signal.SIGINT)
+        save(path, run, about)
+
+    def interrupted_fsync(descriptor):
+        if saves[-1] == {"step": None, "save": 2, "last save": 4}[moment]:
+            signal.raise_signal(signal.SIGINT)
+        fsync(descriptor)
+
+    monkeypatch.setattr(checkpoint, "save", interrupted_save)
+    monkeypatch.setattr(os, "fsync", interrupted_fsync)
+    before = signal.getsignal(signal.SIGINT)
+    assert run("train", "digits", *TINY, "--steps", 4, "--save-every", 1e-9, "--out", tmp_path) == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    step = 4 if moment == "last save" else 2
+    assert checkpoint.load(path)[0].step == step and not list(tmp_path.glob(".*"))
+    assert f"stopped at step {step}; go on with: python -m tinydiff train digits --steps 4" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(start, tmp_path):
+    """kill -9 while it trains and saves all the time: what is there always loads, and in the end nothing is lost or changed."""
+    assert finish(start("train", "digits", *TINY, "--steps", 400, "--out", tmp_path / "whole"))[0] == 0
+
+    out, path = tmp_path / "killed", tmp_path / "killed" / "digits.npz"
+    rng, steps, go_on = np.random.default_rng(), [0], TINY
+    for k in range(20):
+        process = start("train", "digits", *go_on, "--steps", 400, "--save-every", 0.01, "--out", out)
+        wait_for(process, ", step " if k % 5 else "training on digits")
+        time.sleep(rng.uniform(0, 0.4))
+        process.kill()
+        assert finish(process)[0] == -signal.SIGKILL, "it was done before it was killed: give it more steps"
+        if path.exists():
+            steps.append(checkpoint.load(path)[0].step)
+            go_on = ("--resume", path)
+    assert steps == sorted(steps) and 0 < steps[-1] < 400 and len(set(steps)) > 5
+    for remains in out.glob(".*.part"):
+        assert not remains.match("*.npz")
+    assert finish(start("train", "digits", *go_on, "--steps", 400, "--out", out))[0] == 0
+    assert state(path) == state(tmp_path / "whole" / "digits.npz")

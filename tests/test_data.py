@@ -1,0 +1,134 @@
+"""data.py: the sets that come with the package are what data/README.md says, and a damaged file is named as such."""
+
+import io
+
+import numpy as np
+import pytest
+
+from tinydiff import data
+
+SIZES = {  # name -> train, test, (H, W, C), classes
+    "digits": (1500, 297, (8, 8, 1), 10),
+    "fashion": (10000, 2000, (16, 16, 1), 10),
+    "portraits": (5400, 600, (16, 16, 3), 4),
+}
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def dataset(request):
+    return data.load(request.param)
+
+
+def test_shapes_types_and_range(dataset):
+    N, M, shape, classes = SIZES[dataset.name]
+    assert dataset.train.shape == (N, *shape) and dataset.test.shape == (M, *shape)
+    assert dataset.train_labels.shape == (N, 1) and dataset.test_labels.shape == (M, 1)
+    assert dataset.classes == (classes,) and len(set(dataset.names)) == classes
+    for x in (dataset.train, dataset.test):
+        assert x.dtype == np.float32 and x.min() == -1 and x.max() == 1
+
+
+def test_labels_are_in_range_and_every_class_is_in_both_parts(dataset):
+    for labels in (dataset.train_labels, dataset.test_labels):
+        assert labels.dtype.kind == "i"
+        assert np.array_equal(np.unique(labels), np.arange(dataset.classes[0]))
+
+
+def test_train_and_test_are_disjoint_and_complete(dataset):
+    with np.load(data.FOLDER / data.FILES[dataset.name]) as f:
+        images, labels, test = f["images"], f["labels"], f["test"]
+    for held_out, x, said in [(False, dataset.train, dataset.train_labels), (True, dataset.test, dataset.test_labels)]:
+        assert np.array_equal(data.to_uint8(x), images[test == held_out])
+        assert np.array_equal(said[:, 0], labels[test == held_out])
+
+
+def test_no_held_out_image_was_trained_on(dataset):
+    seen = {x.tobytes() for x in dataset.train}
+    twice = sum(x.tobytes() in seen for x in dataset.test)
+    assert twice == 0
+
+
+def test_same_label_means_alike():
+    digits = data.load("digits")
+    means = np.stack([digits.train[digits.train_labels[:, 0] == k].mean(0) for k in range(10)])
+    nearest = ((digits.test[:, None] - means) ** 2).sum((2, 3, 4)).argmin(1)
+    assert np.mean(nearest == digits.test_labels[:, 0]) > 0.85  # labels that were shuffled give 0.1
+
+
+def test_pixels_survive_the_round_trip():
+    pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    x = data.to_float(pixels)
+    assert x.dtype == np.float32 and x.min() == -1 and x.max() == 1
+    assert np.array_equal(data.to_uint8(x), pixels)
+    assert np.array_equal(data.to_uint8(x.astype(np.float64)), pixels)
+
+
+def test_what_lies_outside_is_cut_off():
+    assert data.to_uint8(np.array([[[[-9.0], [9.0], [0.0]]]])).ravel().tolist() == [0, 255, 128]
+
+
+def test_another_name_is_refused():
+    with pytest.raises(ValueError, match="no data set 'faces'; there are: digits, fashion, portraits"):
+        data.load("faces")
+
+
+def test_a_missing_file_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "FOLDER", tmp_path)
+    with pytest.raises(FileNotFoundError, match="digits8.npz is missing: install"):
+        data.load("digits")
+
+
+def damages():
+    whole = (data.FOLDER / data.FILES["digits"]).read_bytes()
+    arrays = dict(np.load(data.FOLDER / data.FILES["digits"]))
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    np.savez(plain := io.BytesIO(), **arrays)
+    shifted = bytearray(plain.getvalue())
+    shifted[shifted.index(b"\x93NUMPY") + 8] -= 16  # the header's length: pixels are then read 16 bytes too early, never to the end
+    return {
+        "empty": b"",
+        "text": b"not pixels",
+        "half": whole[: len(whole) // 2],
+        "no end": whole[:-10],
+        "a bit flipped": bytes(flipped),
+        "all pixels shifted": bytes(shifted),
+        "another npz": {"a": np.zeros(3)},
+        "an array alone": np.zeros(3),
+        "objects": {**arrays, "images": np.array([None, 1])},
+        "too few labels": {**arrays, "labels": arrays["labels"][:5]},
+        "float images": {**arrays, "images": arrays["images"] / 255},
+        "test as numbers": {**arrays, "test": arrays["test"].astype(int)},
+    }
+
+
+@pytest.mark.parametrize("damage", damages())
+def test_a_damaged_or_wrong_file_is_named_as_such(damage, tmp_path, monkeypatch):
+    content = damages()[damage]
+    monkeypatch.setattr(data, "FOLDER", tmp_path)
+    with open(tmp_path / "digits8.npz", "wb") as f:
+        if isinstance(content, bytes):
+            f.write(content)
+        elif isinstance(content, dict):
+            np.savez(f, **content)
+        else:
+            np.save(f, content)
+    with pytest.raises(OSError, match="digits8.npz is damaged .*: restore it, or run data/build.py") as e:
+        data.load("digits")
+    assert "\n" not in str(e.value)
+
+
+def test_no_flipped_byte_passes_unnoticed(tmp_path, monkeypatch):
+    whole, as_written = (data.FOLDER / data.FILES["digits"]).read_bytes(), data.load("digits")
+    monkeypatch.setattr(data, "FOLDER", tmp_path)
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        flipped = bytearray(whole)
+        flipped[rng.integers(len(whole))] ^= int(rng.integers(1, 256))
+        (tmp_path / "digits8.npz").write_bytes(flipped)
+        try:
+            dataset = data.load("digits")
+        except OSError as e:
+            assert "is damaged" in str(e)
+        else:  # a byte without meaning, such as a date
+            assert np.array_equal(dataset.train, as_written.train) and np.array_equal(dataset.test_labels, as_written.test_labels)

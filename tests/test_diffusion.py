@@ -1,0 +1,283 @@
+"""The forward process and its algebra: every function here is linear in its two arrays, so two numbers decide it."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from tinydiff import diffusion, schedule
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "terminal SNR")
+    T8 = schedule.from_betas(np.linspace(0.02, 0.6, 8))  # short and loud
+SCHEDULES = (T8, schedule.linear(1000))
+
+
+def rejects(check, wrong):
+    """The check that the right function passes must stop a wrong one."""
+    with pytest.raises(AssertionError):
+        check(wrong)
+
+
+def some_times(s, first):
+    return range(first, s.T + 1) if s.T < 20 else (first, 1, 2, 57, 500, 999, 1000)
+
+
+def check_linear_in_both(f, expected, first=1):
+    """f(s, a, t, b) is ca a + cb b with (ca, cb) = expected(s, t): for every t, shape and precision, t an int or (N,)."""
+    rng = np.random.default_rng(3)
+    for s in SCHEDULES:
+        times = np.array(some_times(s, first))
+        a, b = rng.normal(2, 0.5, (2, len(times), 3, 2, 1))  # asymmetric on purpose
+        weights = np.array([expected(s, int(t)) for t in times])
+        for dtype, tol in ((np.float64, 1e-11), (np.float32, 3e-4)):  # float32: 1 - alpha_bar[1] keeps 4 digits
+            left, right = a.astype(dtype), b.astype(dtype)
+            kept = left.copy(), right.copy()
+            each = f(s, left, times, right)
+            assert each.shape == left.shape, f"came: shape {each.shape}, expected: {left.shape}"
+            assert each.dtype == dtype, f"came: {each.dtype}, expected: the {np.dtype(dtype)} of the input"
+            for n, (ca, cb) in enumerate(weights):
+                want, size = ca * a[n] + cb * b[n], abs(ca) + abs(cb)
+                assert np.allclose(each[n], want, rtol=0, atol=tol * 4 * size), f"t = {times[n]} of {s.T}, given in an array"
+                one = f(s, left[n : n + 1], int(times[n]), right[n : n + 1])
+                assert one.dtype == dtype
+                assert np.allclose(one[0], each[n], rtol=0, atol=1e-6 * tol * size), f"t = {times[n]}: an int and an array disagree"
+            assert np.array_equal(left, kept[0]) and np.array_equal(right, kept[1]), "the inputs are not to be changed"
+        flat = f(s, a[:, 0, 0, 0], times, b[:, 0, 0, 0])  # (N,): no axes after N
+        assert np.allclose(flat, weights[:, 0] * a[:, 0, 0, 0] + weights[:, 1] * b[:, 0, 0, 0], rtol=1e-9)
+
+
+def by_steps(s, t):
+    """Mean factor and standard deviation of x_t, one noising step after another, in plain Python."""
+    mean, var = 1.0, 0.0
+    for u in range(1, t + 1):
+        keep = 1 - s.beta[u]
+        mean, var = math.sqrt(keep) * mean, keep * var + s.beta[u]
+    return mean, math.sqrt(var)
+
+
+# --- the checks: each takes the function under test ---
+
+
+def check_q_step(q_step):
+    """One step has its two coefficients; t steps together have the mean and variance of the closed form."""
+    check_linear_in_both(q_step, lambda s, t: (math.sqrt(1 - s.beta[t]), math.sqrt(s.beta[t])))
+    for s in SCHEDULES:
+        # row 0 starts at 1 and sees no noise: the mean; row t sees one unit of noise, at step t: together, the variance
+        x = np.zeros(s.T + 1)
+        x[0] = 1
+        for t in range(1, s.T + 1):
+            x = q_step(s, x, t, (np.arange(s.T + 1) == t).astype(float))
+            assert abs(x[0] - math.sqrt(s.alpha_bar[t])) < 1e-12
+            assert abs((x[1:] ** 2).sum() - (1 - s.alpha_bar[t])) < 1e-12
+
+
+def check_q_sample(q_sample):
+    """The closed form is the stepwise process, in mean and variance; at t = 0 it is the data itself."""
+    check_linear_in_both(q_sample, by_steps, first=0)
+    x0 = np.array([2.0, -1.0])
+    assert np.array_equal(q_sample(T8, x0, 0, np.ones(2)), x0)
+
+
+def check_predict_x0(predict_x0):
+    """It undoes q_sample when it is told the true noise."""
+    check_undoes(predict_x0, lambda signal, noise: (1 / signal, -noise / signal), lambda x0, eps, x_t: (x_t, eps, x0), 0)
+
+
+def check_predict_eps(predict_eps):
+    """It finds the noise when it is told the true image."""
+    check_undoes(predict_eps, lambda signal, noise: (1 / noise, -signal / noise), lambda x0, eps, x_t: (x_t, x0, eps), 1)
+
+
+def check_undoes(f, weights, roles, first):
+    check_linear_in_both(f, lambda s, t: weights(*by_steps(s, t)), first)
+    rng = np.random.default_rng(5)
+    for s in SCHEDULES:
+        for t in some_times(s, first):
+            x0, eps = rng.normal(2, 0.5, (4, 3)), rng.normal(size=(4, 3))
+            signal, noise = by_steps(s, t)
+            a, b, want = roles(x0, eps, signal * x0 + noise * eps)
+            assert np.allclose(f(s, a, t, b), want, rtol=0, atol=1e-10), f"t = {t} of {s.T}"
+
+
+def check_v_target(v_target):
+    """(x_t, v) is (x0, eps) turned by one angle: here, the angle's cosine and sine."""
+    check_linear_in_both(lambda s, x0, t, eps: v_target(s, x0, t, eps), lambda s, t: (-by_steps(s, t)[1], by_steps(s, t)[0]), 0)
+
+
+def check_x0_from_v(x0_from_v):
+    check_linear_in_both(x0_from_v, lambda s, t: (by_steps(s, t)[0], -by_steps(s, t)[1]), 0)
+
+
+def check_eps_from_v(eps_from_v):
+    check_linear_in_both(eps_from_v, lambda s, t: (by_steps(s, t)[1], by_steps(s, t)[0]), 0)
+
+
+def bayes(s, t):
+    """q(x_{t-1} | x_t, x0) by precisions: two Gaussian statements about x_{t-1}, each weighed by 1 / variance.
+
+    x_t = sqrt(alpha) x_{t-1} + noise says: x_{t-1} is x_t / sqrt(alpha), give or take beta / alpha. The past says:
+    x_{t-1} is signal x0, give or take noise^2. -> weight of x0, weight of x_t, variance
+    """
+    if t == 1:
+        return 1.0, 0.0, 0.0  # the past knows x_0 exactly
+    signal, noise = by_steps(s, t - 1)
+    past, present = 1 / noise**2, (1 - s.beta[t]) / s.beta[t]
+    total = past + present
+    return past * signal / total, present / math.sqrt(1 - s.beta[t]) / total, 1 / total
+
+
+def check_posterior_weights(posterior_weights):
+    for s in SCHEDULES:
+        t = np.arange(1, s.T + 1)
+        want = np.array([bayes(s, int(u))[:2] for u in t])
+        got = np.array(posterior_weights(s, t)).T
+        assert got.dtype == np.float64 and np.allclose(got, want, rtol=1e-8, atol=1e-12)
+        for u in some_times(s, 1):
+            assert np.allclose(posterior_weights(s, int(u)), want[u - 1], rtol=1e-8, atol=1e-12)
+        assert np.allclose(posterior_weights(s, 1), (1, 0), rtol=0, atol=1e-11), "the last step returns x0"
+
+
+def check_q_posterior(q_posterior):
+    """Mean and variance are those of Bayes' rule, for every t; at t = 1 they are (x0, 0)."""
+    check_linear_in_both(lambda s, x0, t, x_t: q_posterior(s, x0, x_t, t)[0], lambda s, t: bayes(s, t)[:2])
+    x0, x_t = np.random.default_rng(7).normal(2, 0.5, (2, 4, 3, 3, 1))
+    for s in SCHEDULES:
+        for t in range(1, s.T + 1):
+            mean, var = q_posterior(s, x0[:1, :1, :1], x_t[:1, :1, :1], t)
+            c0, ct, want = bayes(s, t)
+            assert np.allclose(mean, c0 * x0[0, 0, 0] + ct * x_t[0, 0, 0], rtol=0, atol=1e-10), f"mean at t = {t} of {s.T}"
+            assert np.ndim(var) == 0 and abs(var - want) <= 1e-10 * s.beta[t], f"variance at t = {t} of {s.T}"
+        mean, var = q_posterior(s, x0, x_t, 1)
+        assert np.allclose(mean, x0, rtol=0, atol=1e-11) and var == 0
+        mean, var = q_posterior(s, x0, x_t, np.array([1, 2, 3, 8]))
+        assert var.shape == (4, 1, 1, 1) and np.allclose(var.ravel(), [bayes(s, t)[2] for t in (1, 2, 3, 8)], rtol=1e-8)
+        assert q_posterior(s, x0.astype(np.float32), x_t.astype(np.float32), 2)[1].dtype == np.float32
+
+
+CHECKS = {
+    "q_step": check_q_step,
+    "q_sample": check_q_sample,
+    "predict_x0": check_predict_x0,
+    "predict_eps": check_predict_eps,
+    "v_target": check_v_target,
+    "x0_from_v": check_x0_from_v,
+    "eps_from_v": check_eps_from_v,
+    "posterior_weights": check_posterior_weights,
+    "q_posterior": check_q_posterior,
+}
+
+
+# --- the package passes them ---
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_package(name):
+    CHECKS[name](getattr(diffusion, name))
+
+
+@pytest.mark.parametrize("s", SCHEDULES, ids=["T8", "T1000"])
+def test_eps_x0_and_v_are_one_thing(s):
+    """Any one of the three, with x_t, gives the other two."""
+    x0, eps = np.random.default_rng(9).normal(2, 0.5, (2, 4, 3))
+    for t in some_times(s, 1):
+        x_t, v = diffusion.q_sample(s, x0, t, eps), diffusion.v_target(s, x0, t, eps)
+        assert np.allclose(diffusion.x0_from_v(s, x_t, t, v), x0, rtol=0, atol=1e-12)
+        assert np.allclose(diffusion.eps_from_v(s, x_t, t, v), eps, rtol=0, atol=1e-12)
+        assert np.allclose(x_t**2 + v**2, x0**2 + eps**2, rtol=1e-12), "a turn keeps lengths"
+
+
+@pytest.mark.parametrize("s", SCHEDULES, ids=["T8", "T1000"])
+def test_the_posterior_leads_back_along_the_forward_process(s):
+    """Averaged over q(x_t | x0), q(x_{t-1} | x_t, x0) is q(x_{t-1} | x0) again: in mean and in variance."""
+    for t in range(1, s.T + 1):
+        c0, ct = diffusion.posterior_weights(s, t)
+        signal, before = math.sqrt(s.alpha_bar[t]), math.sqrt(s.alpha_bar[t - 1])
+        assert abs(c0 + ct * signal - before) < 1e-11
+        assert abs(s.beta_tilde[t] + ct**2 * (1 - signal**2) - (1 - before**2)) < 1e-11
+
+
+# --- errata: each slip, planted once, is stopped by the check that the right function passes ---
+
+
+def at(values, t, x):
+    return np.asarray(values[t], dtype=x.dtype).reshape(np.shape(t) + (1,) * (x.ndim - 1) * (np.ndim(t) > 0))
+
+
+def noise_by_its_variance(s, x0, t, eps):
+    return np.sqrt(at(s.alpha_bar, t, x0)) * x0 + at(1 - s.alpha_bar, t, x0) * eps
+
+
+def signal_without_root(s, x0, t, eps):
+    return at(s.alpha_bar, t, x0) * x0 + np.sqrt(at(1 - s.alpha_bar, t, x0)) * eps
+
+
+def alpha_bar_shifted(s, x0, t, eps):
+    return diffusion.q_sample(s, x0, np.maximum(t - 1, 0) if np.ndim(t) else max(t - 1, 0), eps)
+
+
+def alpha_for_alpha_bar(s, x0, t, eps):
+    return np.sqrt(at(s.alpha, t, x0)) * x0 + np.sqrt(at(1 - s.alpha, t, x0)) * eps
+
+
+def always_float64(s, x0, t, eps):
+    return diffusion.q_sample(s, x0.astype(np.float64), t, eps)
+
+
+def in_place(s, x0, t, eps):
+    x0 *= np.sqrt(at(s.alpha_bar, t, x0))
+    x0 += np.sqrt(at(1 - s.alpha_bar, t, x0)) * eps
+    return x0
+
+
+@pytest.mark.parametrize(
+    "wrong", [noise_by_its_variance, signal_without_root, alpha_bar_shifted, alpha_for_alpha_bar, always_float64, in_place]
+)
+def test_errata_q_sample(wrong):
+    rejects(check_q_sample, wrong)
+
+
+def test_errata_step_noise_by_its_variance():
+    rejects(check_q_step, lambda s, x, t, eps: np.sqrt(at(s.alpha, t, x)) * x + at(s.beta, t, x) * eps)
+    rejects(check_q_step, lambda s, x, t, eps: diffusion.q_sample(s, x, t, eps))
+
+
+def test_errata_noisy_minus_fresh_noise():
+    """The naive recipe subtracts new noise, not the noise that was added: the variance grows by sigma^2 instead of shrinking."""
+    s, t = T8, 3
+    sigma = math.sqrt(1 - s.alpha_bar[t])
+    # rows: one unit of the noise that was added, one unit of the fresh noise; the squares add up to a variance
+    x_t = diffusion.q_sample(s, np.zeros(2), t, np.array([1.0, 0.0]))
+    naive = x_t - sigma * np.array([0.0, 1.0])
+    assert (naive**2).sum() == pytest.approx((x_t**2).sum() + sigma**2, rel=1e-12)
+    assert np.abs(diffusion.predict_x0(s, x_t, t, np.array([1.0, 0.0]))).max() < 1e-15, "the right recipe leaves no noise at all"
+
+    def subtract_fresh(s, x_t, t, eps_hat):
+        fresh = np.random.default_rng(0).normal(size=x_t.shape).astype(x_t.dtype)
+        return x_t - np.sqrt(1 - at(s.alpha_bar, t, x_t)) * fresh
+
+    rejects(check_predict_x0, subtract_fresh)
+    rejects(check_predict_x0, lambda s, x_t, t, eps_hat: x_t - np.sqrt(1 - at(s.alpha_bar, t, x_t)) * eps_hat)  # root forgotten
+    rejects(check_predict_x0, lambda s, x_t, t, eps_hat: diffusion.predict_x0(s, x_t, t, -eps_hat))  # a plus for the minus
+
+
+def test_errata_v_turned_the_wrong_way():
+    rejects(check_v_target, lambda s, x0, t, eps: -diffusion.v_target(s, x0, t, eps))
+    rejects(check_v_target, lambda s, x0, t, eps: diffusion.q_sample(s, x0, t, eps))
+    rejects(check_x0_from_v, lambda s, x_t, t, v: diffusion.x0_from_v(s, x_t, t, -v))
+    rejects(check_eps_from_v, lambda s, x_t, t, v: diffusion.eps_from_v(s, x_t, t, -v))
+    rejects(check_predict_eps, lambda s, x_t, t, x0_hat: x_t - np.sqrt(at(s.alpha_bar, t, x_t)) * x0_hat)
+
+
+def test_errata_posterior():
+    """The two weights exchanged, alpha_bar[t] for alpha_bar[t-1], and DDPM's other variance taken for the posterior's."""
+    rejects(check_posterior_weights, lambda s, t: diffusion.posterior_weights(s, t)[::-1])
+    rejects(check_q_posterior, lambda s, x0, x_t, t: diffusion.q_posterior(s, x_t, x0, t))
+    rejects(check_q_posterior, lambda s, x0, x_t, t: (diffusion.q_posterior(s, x0, x_t, t)[0], at(s.beta, t, x_t)))
+
+    def now_for_before(s, t):
+        c0, ct = np.sqrt(s.alpha_bar[t]) * s.beta[t] / (1 - s.alpha_bar[t]), np.sqrt(s.alpha[t]) * np.ones_like(s.beta[t])
+        return c0, ct
+
+    rejects(check_posterior_weights, now_for_before)

@@ -1,0 +1,245 @@
+"""The perfect denoisers against integrals, brute force and each other, on both kernel sets and in both precisions."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from tinydiff import exact, kernels, schedule
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "terminal SNR")
+    T8 = schedule.from_betas(np.linspace(0.02, 0.6, 8))  # short and loud
+LONG = schedule.linear(1000)
+CASES = [(T8, t) for t in range(1, 9)] + [(LONG, t) for t in (1, 20, 300, 1000)]
+PRECISIONS = ((np.float64, 1e-10), (np.float32, 1e-3))  # float32: 1 - alpha_bar[1] keeps 4 digits
+
+
+@pytest.fixture(autouse=True, params=kernels.SETS)
+def kernel_set(request):
+    """Run every test once for each kernel set, and leave the choice as it was."""
+    before = kernels.active().__name__.rsplit(".", 1)[1]
+    kernels.use(request.param)
+    yield request.param
+    kernels.use(before)
+
+
+def rejects(check, wrong):
+    """The check that the right function passes must stop a wrong one."""
+    with pytest.raises(AssertionError):
+        check(wrong)
+
+
+def agree(eps_model, x_t, t, want):
+    """The denoiser answers want (float64), in x_t's own shape and precision, and leaves x_t alone."""
+    for dtype, tol in PRECISIONS:
+        x = x_t.astype(dtype)
+        eps_hat = eps_model(x, t)
+        assert eps_hat.shape == x.shape and eps_hat.dtype == dtype, f"came: {eps_hat.shape} {eps_hat.dtype}, expected: {x.shape} {dtype}"
+        assert np.array_equal(x, x_t.astype(dtype)), "x_t is not to be changed"
+        assert np.allclose(eps_hat, want, rtol=tol, atol=tol * (1 + np.abs(want).max())), f"t = {t}, {np.dtype(dtype)}"
+
+
+def eps_of(s, x_t, t, x0_hat):
+    return (x_t - math.sqrt(s.alpha_bar[t]) * x0_hat) / math.sqrt(1 - s.alpha_bar[t])
+
+
+def by_quadrature(s, density, x_t, t):
+    """E[x0 | x_t] for one number x0 with any density, as the ratio of two sums over a fine grid."""
+    x0 = np.linspace(-10, 12, 40001)
+    guess = []
+    for x in x_t:
+        logs = -((x - math.sqrt(s.alpha_bar[t]) * x0) ** 2) / (2 * (1 - s.alpha_bar[t]))
+        weight = density(x0) * np.exp(logs - logs.max())
+        guess.append((weight * x0).sum() / weight.sum())
+    return np.array(guess)
+
+
+def normal(x, mean, var):
+    return np.exp(-((x - mean) ** 2) / (2 * var)) / math.sqrt(2 * math.pi * var)
+
+
+X = np.array([-1.0, 0.3, 0.9, 1.7, 2.5, 3.1])  # points x_t that data N(2, 0.5^2) and its neighbours reach
+IMAGES = np.random.default_rng(1).normal(0.3, 0.6, (5, 2, 3, 1))  # asymmetric
+
+
+# --- the checks: each takes the function under test ---
+
+
+def check_gaussian(gaussian):
+    """Against the integral over all clean images; with an image for mean and var, number by number."""
+    for s, t in CASES:
+        x0_hat = by_quadrature(s, lambda x0: normal(x0, 2, 0.25), X, t)
+        agree(gaussian(s, 2.0, 0.25), X[:, None], t, eps_of(s, X, t, x0_hat)[:, None])
+    mean, var = IMAGES[0], IMAGES[1] ** 2
+    x_t = np.random.default_rng(2).normal(size=(4, 2, 3, 1))
+    for t in (1, 5):
+        want = np.empty_like(x_t)
+        for i in np.ndindex(mean.shape):
+            want[(slice(None), *i)] = gaussian(T8, float(mean[i]), float(var[i]))(x_t[(slice(None), *i)], t)
+        agree(gaussian(T8, mean, var), x_t, t, want)
+
+
+def check_point(point):
+    """One image is a Gaussian of variance 0, and x0 is read back from its answer."""
+    x_t = np.random.default_rng(2).normal(size=(4, 2, 3, 1))
+    for s, t in CASES:
+        agree(point(s, IMAGES[0]), x_t, t, exact.gaussian(s, IMAGES[0], 0.0)(x_t, t))
+        x0_hat = (x_t - math.sqrt(1 - s.alpha_bar[t]) * point(s, IMAGES[0])(x_t, t)) / math.sqrt(s.alpha_bar[t])
+        assert np.allclose(x0_hat, IMAGES[0], rtol=0, atol=1e-10)
+
+
+def check_mixture(mixture):
+    """Against integrals in one dimension and in two: there the widths of the components enter with a power."""
+    weight, mean, var = np.array([0.5, 0.2, 0.3]), np.array([2.0, -1.0, 0.5]), np.array([0.25, 0.04, 1.0])
+    for s, t in CASES:
+        x0_hat = by_quadrature(s, lambda x0: sum(w * normal(x0, m, v) for w, m, v in zip(weight, mean, var, strict=True)), X, t)
+        agree(mixture(s, weight, mean[:, None], var), X[:, None], t, eps_of(s, X, t, x0_hat)[:, None])
+    mean2 = np.array([[2.0, 0.0], [-1.0, 0.7], [0.5, 1.5]])
+    axis = np.linspace(-10, 12, 401)
+    a, b = np.meshgrid(axis, axis, indexing="ij")
+    density = sum(w * normal(a, m[0], v) * normal(b, m[1], v) for w, m, v in zip(weight, mean2, var, strict=True))
+    x_t = np.array([[1.0, 0.5], [0.2, 0.6], [-0.5, 0.9]])
+    for t in (2, 5, 8):
+        root, noise = math.sqrt(T8.alpha_bar[t]), 1 - T8.alpha_bar[t]
+        post = [density * normal(x[0], root * a, noise) * normal(x[1], root * b, noise) for x in x_t]
+        x0_hat = np.array([[(p * a).sum() / p.sum(), (p * b).sum() / p.sum()] for p in post])
+        agree(mixture(T8, weight, mean2, var), x_t, t, eps_of(T8, x_t, t, x0_hat))
+        agree(mixture(T8, weight, mean2.reshape(3, 1, 2), var), x_t.reshape(3, 1, 2), t, eps_of(T8, x_t, t, x0_hat).reshape(3, 1, 2))
+
+
+def check_dataset(dataset):
+    """Against the definition in plain Python, one image at a time."""
+    x_t = np.random.default_rng(2).normal(0.2, 0.8, (3, 2, 3, 1))
+    for s, t in CASES:
+        root, noise = math.sqrt(s.alpha_bar[t]), 1 - s.alpha_bar[t]
+        want = []
+        for x in x_t:
+            logs = [-(float(((x - root * image) ** 2).sum())) / (2 * noise) for image in IMAGES]
+            r = [math.exp(value - max(logs)) for value in logs]
+            x0_hat = sum(p * image for p, image in zip(r, IMAGES, strict=True)) / sum(r)
+            want.append(eps_of(s, x, t, x0_hat))
+        agree(dataset(s, IMAGES), x_t, t, np.array(want))
+
+
+def check_gaussian_variance(gaussian_variance):
+    """Var[x_{t-1} | x_t] by conditioning the joint Gaussian of x_{t-1} and x_t = sqrt(alpha) x_{t-1} + noise."""
+    for s in (T8, LONG):
+        for var in (0.25, 0.0, 3.0):
+            before, now = (s.alpha_bar * var + 1 - s.alpha_bar)[:-1], (s.alpha_bar * var + 1 - s.alpha_bar)[1:]
+            want = before - (1 - s.beta[1:]) * before**2 / now
+            got = gaussian_variance(s, var)
+            assert got.shape == (s.T + 1,) and got.dtype == np.float64 and got[0] == 0
+            assert np.allclose(got[1:], want, rtol=1e-8, atol=1e-13), f"T = {s.T}, var = {var}"
+
+
+CHECKS = {
+    "gaussian": check_gaussian,
+    "point": check_point,
+    "mixture": check_mixture,
+    "dataset": check_dataset,
+    "gaussian_variance": check_gaussian_variance,
+}
+
+
+# --- the package passes them ---
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_package(name):
+    CHECKS[name](getattr(exact, name))
+
+
+def test_the_denoisers_are_special_cases_of_one_another():
+    """One component is a Gaussian; components of no width are a data set; a data set of one is a point."""
+    x_t = np.random.default_rng(4).normal(0.2, 0.8, (3, 2, 3, 1))
+    for s, t in CASES:
+        agree(exact.mixture(s, [1.0], IMAGES[:1], [0.25]), x_t, t, exact.gaussian(s, IMAGES[0], 0.25)(x_t, t))
+        agree(exact.mixture(s, np.full(5, 0.2), IMAGES, np.zeros(5)), x_t, t, exact.dataset(s, IMAGES)(x_t, t))
+        agree(exact.dataset(s, IMAGES[:1]), x_t, t, exact.point(s, IMAGES[0])(x_t, t))
+        twice = np.concatenate([IMAGES, IMAGES])
+        agree(exact.dataset(s, twice), x_t, t, exact.dataset(s, IMAGES)(x_t, t))
+
+
+def test_far_from_all_data_the_answer_stays_finite():
+    """Every likelihood underflows there; only the differences of their logarithms count."""
+    x_t = np.full((2, 2, 3, 1), 50.0)
+    x_t[1] = -50
+    for dtype, tol in PRECISIONS:
+        x = x_t.astype(dtype)
+        for t in (1, 8):
+            near = exact.dataset(T8, IMAGES)(x, t)
+            assert np.isfinite(near).all() and np.isfinite(exact.mixture(T8, np.full(5, 0.2), IMAGES, np.full(5, 0.1))(x, t)).all()
+        nearest = [IMAGES[np.argmax(np.sign(x.flat[0]) * IMAGES.sum((1, 2, 3)))] for x in x_t]
+        want = np.stack([eps_of(T8, a, 1, b) for a, b in zip(x_t, nearest, strict=True)])
+        assert np.allclose(exact.dataset(T8, IMAGES)(x, 1), want, rtol=tol)
+
+
+def test_data_may_be_stored_in_another_precision():
+    """A float32 data set serves a float64 x_t and the other way round; x_t decides."""
+    x_t = np.random.default_rng(4).normal(0.2, 0.8, (3, 2, 3, 1))
+    stored = IMAGES.astype(np.float32)
+    agree(exact.dataset(T8, stored), x_t, 4, exact.dataset(T8, stored.astype(np.float64))(x_t, 4))
+
+
+@pytest.mark.parametrize("s", (T8, LONG), ids=["T8", "T1000"])
+def test_the_best_variance_lies_between_ddpms_two_choices(s):
+    """beta_tilde is best for a single point, beta for data of variance 1: DDPM's two choices are two assumptions about the data."""
+    assert np.allclose(exact.gaussian_variance(s, 0.0), s.beta_tilde, rtol=0, atol=1e-15)
+    assert np.allclose(exact.gaussian_variance(s, 1.0), s.beta, rtol=1e-10)
+    between = exact.gaussian_variance(s, 0.25)[1:]
+    assert np.all(s.beta_tilde[1:] < between) and np.all(between < s.beta[1:])
+
+
+# --- errata: wrong denoisers are stopped ---
+
+
+def test_errata_gaussian():
+    """The score for the noise, the noise for its variance, the gain without alpha_bar; alpha_bar shifted by one."""
+
+    def score(s, mean, var):
+        return lambda x, t: (-exact.gaussian(s, mean, var)(x, t) / np.sqrt(1 - s.alpha_bar[t])).astype(x.dtype)
+
+    def shifted(s, mean, var):
+        return lambda x, t: exact.gaussian(s, mean, var)(x, max(t - 1, 1))
+
+    def no_prior(s, mean, var):
+        return lambda x, t: exact.point(s, np.broadcast_to(mean, x.shape[1:]))(x, t)
+
+    for wrong in (score, shifted, no_prior):
+        rejects(check_gaussian, wrong)
+
+
+def test_errata_mixture():
+    """Weights forgotten, or the widths of the components."""
+    rejects(check_mixture, lambda s, weight, mean, var: exact.mixture(s, np.full(len(weight), 1 / len(weight)), mean, var))
+    rejects(check_mixture, lambda s, weight, mean, var: exact.mixture(s, weight, mean, np.full(len(var), np.mean(var))))
+
+
+def test_errata_dataset():
+    """The nearest image for the average; twice the variance in the exponent."""
+
+    def nearest(s, data):
+        def eps_model(x, t):
+            away = ((x[:, None] - np.sqrt(s.alpha_bar[t]) * data) ** 2).sum((2, 3, 4))
+            return eps_of(s, x, t, data[away.argmin(1)]).astype(x.dtype)
+
+        return eps_model
+
+    def wide(s, data):
+        def eps_model(x, t):
+            away = ((x[:, None] - np.sqrt(s.alpha_bar[t]) * data) ** 2).sum((2, 3, 4)) / (4 * (1 - s.alpha_bar[t]))
+            r = np.exp(away.min(1, keepdims=True) - away)
+            r /= r.sum(1, keepdims=True)
+            return eps_of(s, x, t, np.tensordot(r, data, 1)).astype(x.dtype)
+
+        return eps_model
+
+    for wrong in (nearest, wide):
+        rejects(check_dataset, wrong)
+
+
+def test_errata_variance():
+    rejects(check_gaussian_variance, lambda s, var: s.beta_tilde)
+    rejects(check_gaussian_variance, lambda s, var: s.beta)

@@ -1,0 +1,272 @@
+"""The seam, and what every kernel set owes: the reference's results, the same bits each time, inputs left as they were."""
+
+import inspect
+
+import numba
+import numpy as np
+import pytest
+
+from tinydiff import kernels
+from tinydiff.kernels import cpu, reference
+
+IN_PLACE = {"adam_step": (0, 2, 3), "ema_step": (0,)}  # which arguments change; these kernels return nothing
+TOLERANCE = {np.float32: 2e-5, np.float64: 1e-11}  # relative to the largest number of the result
+both_precisions = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def public(module):
+    return {name: f for name, f in vars(module).items() if inspect.isfunction(f) and not name.startswith("_")}
+
+
+KERNELS = {name for name, f in public(reference).items() if f.__module__ == reference.__name__}
+IMAGES = [(1, 5, 3, 1), (2, 6, 10, 3), (3, 4, 7, 13), (1, 8, 2, 40)]  # H != W, N = 1, channels that fill no block
+GROUPED = [((1, 5, 3, 1), 1), ((2, 7, 3, 12), 3), ((3, 4, 6, 40), 8), ((2, 9, 24), 8)]  # and G
+
+
+def cases(dtype, rng):
+    """List (kernel, its arguments) on odd shapes."""
+
+    def normal(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    for N, H, W, C in IMAGES:
+        x = normal(N, H, W, C)
+        for p in (0, 1, 2):
+            yield from (("pad", (x, p, padding)) for padding in ("zeros", "circular"))
+        for K, O in [(1, 1), (3, 5), (3, 32), (5, 8), (1, 17), (3, 47)]:
+            padded = normal(N, H + K - 1, W + K - 1, C)
+            yield "conv2d", (padded, normal(K, K, C, O))
+            yield "conv2d_grad_w", (padded, normal(N, H, W, O))
+        yield "up", (x,)
+        yield "down", (normal(N, 2 * H, 2 * W, C),)
+        yield "silu", (10 * x,)
+        yield "silu_grad", (normal(*x.shape), 10 * x)
+        yield "softmax", (10 * x,)
+        yield "softmax_grad", (normal(*x.shape), reference.softmax(x))
+        yield "concat", (x, normal(N, H, W, 1), normal(N, H, W, C + 3))
+        for clip in (0.7, np.inf):
+            yield "denoise_step", (x, normal(*x.shape), normal(*x.shape), 0.3, 0.5, 0.4, 0.2, clip)
+        yield "posterior_mean", (normal(N, H * W * C), normal(7, H * W * C), 0.3)
+    for N, H, W, C, O in [(2, 4, 8, 32, 64), (1, 8, 12, 64, 64)]:  # whole tiles and blocks, for kernels that want them
+        padded = normal(N, H + 2, W + 2, C)
+        yield "conv2d", (padded, normal(3, 3, C, O))
+        yield "conv2d_grad_w", (padded, normal(N, H, W, O))
+    for shape, G in GROUPED:
+        x, scale, shift, g = 1 + normal(*shape), normal(shape[-1]), normal(shape[-1]), normal(*shape)
+        mean, rstd = reference.group_norm(x, scale, shift, G, 1e-5)[1:]
+        yield "group_norm", (x, scale, shift, G, 1e-5)
+        yield "group_norm_grad", (g, x, scale, mean, rstd)
+        yield "norm_silu", (x, scale, shift, G, 1e-5)
+        yield "norm_silu_grad", (g, x, scale, shift, mean, rstd)
+    for a, b in [
+        ((1, 1), (1, 1)),
+        ((7, 3), (3, 5)),
+        ((2, 3, 5), (5, 33)),
+        ((2, 3, 5, 4), (4, 8)),
+        ((3, 5, 7), (3, 7, 2)),
+        ((24, 16), (16, 32)),
+    ]:
+        yield "matmul", (normal(*a), normal(*b))
+    i = np.array([4, 0, 4, 4, 2])
+    yield "take", (normal(6, 3), i)
+    yield "take_grad", (normal(5, 3), i, 6)
+    for P in (1, 37):
+        for k in (1, 9):
+            yield "adam_step", (normal(P), normal(P), normal(P), normal(P) ** 2, k, 1e-2, 0.9, 0.999, 1e-8, 0.1)
+        yield "ema_step", (normal(P), normal(P), 0.9)
+
+
+def copied(args):
+    return [a.copy() if isinstance(a, np.ndarray) else a for a in args]
+
+
+def results(module, name, args):
+    """Call a kernel -> list of the arrays that it gives or changes, args[k] being changed by the in-place ones."""
+    out = getattr(module, name)(*args)
+    if name in IN_PLACE:
+        assert out is None
+        return [args[k] for k in IN_PLACE[name]]
+    return list(out) if isinstance(out, tuple) else [out]
+
+
+def assert_close(got, expected, dtype, label):
+    assert len(got) == len(expected), label
+    for a, b in zip(got, expected, strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype == dtype, label
+        np.testing.assert_allclose(a, b, rtol=0, atol=TOLERANCE[dtype] * max(np.abs(b).max(), 1e-3), err_msg=label)
+
+
+def label(name, args):
+    return name + " " + ", ".join(str(getattr(a, "shape", a)) for a in args)
+
+
+# --- every kernel ---
+
+
+def test_every_kernel_has_a_case(rng):
+    assert {name for name, _ in cases(np.float64, rng)} == KERNELS
+    assert len(KERNELS) >= 20  # the search itself finds something
+
+
+@both_precisions
+def test_cpu_equals_reference(dtype, rng):
+    for name, args in cases(dtype, rng):
+        expected = results(reference, name, copied(args))
+        assert_close(results(cpu, name, copied(args)), expected, dtype, label(name, args))
+
+
+@both_precisions
+def test_inputs_are_left_as_they_were(dtype, kernel_set, rng):
+    for name, args in cases(dtype, rng):
+        before = copied(args)
+        getattr(kernel_set, name)(*args)
+        for k, (a, b) in enumerate(zip(args, before, strict=True)):
+            if k not in IN_PLACE.get(name, ()):
+                np.testing.assert_array_equal(a, b, err_msg=f"{label(name, args)}: argument {k}")
+
+
+def strided(a):
+    """Give the same numbers with every second place of memory between, so that nothing is contiguous."""
+    wide = np.full((*a.shape[:-1], 2 * a.shape[-1]), np.nan, a.dtype)
+    wide[..., ::2] = a
+    return wide[..., ::2]
+
+
+def test_non_contiguous_inputs_work(kernel_set, rng):
+    for name, args in cases(np.float32, rng):
+        big = [isinstance(a, np.ndarray) and a.ndim > 1 and a.dtype == np.float32 and k < 3 for k, a in enumerate(args)]
+        for change in (strided, np.asfortranarray):
+            odd = [change(a) if b else a for a, b in zip(args, big, strict=True)]
+            expected = results(reference, name, copied(args))
+            assert_close(results(kernel_set, name, odd), expected, np.float32, label(name, args))
+            if name in IN_PLACE:
+                break  # these change their flat arrays: the second time would be another step
+
+
+@both_precisions
+def test_the_same_bits_each_time_whatever_the_number_of_threads(dtype, rng):
+    most = numba.get_num_threads()
+    if most < 2:
+        pytest.skip("one core: nothing runs in parallel here")
+    for name, args in cases(dtype, rng):
+        first = results(cpu, name, copied(args))
+        again = results(cpu, name, copied(args))
+        try:
+            numba.set_num_threads(1)
+            serial = results(cpu, name, copied(args))
+        finally:
+            numba.set_num_threads(most)
+        for a, b, c in zip(first, again, serial, strict=True):
+            assert a.tobytes() == b.tobytes() == c.tobytes(), label(name, args)
+
+
+def test_mixed_precision_is_never_garbage(kernel_set, rng):
+    """A float64 image in a float32 network is an easy slip: compiled loops must not read one as the other."""
+    padded, w, g = (rng.standard_normal(shape) for shape in ((2, 6, 7, 3), (3, 3, 3, 5), (2, 4, 5, 5)))
+    for name, pair in [("conv2d", (padded, w)), ("conv2d_grad_w", (padded, g)), ("matmul", (padded, w[0, 0]))]:
+        expected = getattr(reference, name)(*pair)
+        for k in (0, 1):
+            mixed = [a.astype(np.float32) if i == k else a for i, a in enumerate(pair)]
+            got = getattr(kernel_set, name)(*mixed)
+            np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=label(name, mixed))
+
+
+def test_not_a_number_is_not_hidden(kernel_set):
+    """A result that depends on a number that is NaN must be NaN: a broken training has to show."""
+    x, one = np.ones((1, 2, 2, 8), np.float32), np.ones(8, np.float32)
+    x[0, 0, 1, 3] = np.nan
+    y = np.ones_like(x)
+    outputs = {
+        "conv2d": kernels.conv2d(x, np.ones((1, 1, 8, 1), np.float32))[0, 0, 1],
+        "silu": kernels.silu(x)[0, 0, 1, 3],
+        "silu_grad": kernels.silu_grad(x, y)[0, 0, 1, 3],
+        "softmax": kernels.softmax(x)[0, 0, 1],
+        "down": kernels.down(x)[..., 3],
+        "norm_silu": kernels.norm_silu(x, one, one, 1, 1e-5)[0],
+        "denoise_step": kernels.denoise_step(y, x, y, 0.5, 0.5, 0.5, 0.0, 1.0)[0, 0, 1, 3],
+        "posterior_mean": kernels.posterior_mean(x.reshape(1, -1), np.ones((2, x.size), np.float32), 0.5),
+    }
+    assert {name for name, out in outputs.items() if not np.isnan(out).all()} == set()
+
+
+# --- some values by hand ---
+
+
+def test_pad_by_hand(kernel_set):
+    x = np.array([[1.0, 2, 3], [4, 5, 6]]).reshape(1, 2, 3, 1)
+    zeros, circular = (kernels.pad(x, 1, padding)[0, :, :, 0] for padding in ("zeros", "circular"))
+    np.testing.assert_array_equal(zeros, [[0, 0, 0, 0, 0], [0, 1, 2, 3, 0], [0, 4, 5, 6, 0], [0, 0, 0, 0, 0]])
+    np.testing.assert_array_equal(circular, [[6, 4, 5, 6, 4], [3, 1, 2, 3, 1], [6, 4, 5, 6, 4], [3, 1, 2, 3, 1]])
+
+
+def test_float32_silu_is_accurate_everywhere(kernel_set):
+    """The hand-made exponential is as good as the C library's, at large numbers too."""
+    x = np.concatenate([np.linspace(-80, 80, 100_001), np.linspace(-1e-3, 1e-3, 1001), [-200, 200, 0]]).astype(np.float32)
+    with np.errstate(over="ignore"):
+        got = kernels.silu(x)
+    exact = reference.silu(x.astype(np.float64))
+    np.testing.assert_allclose(got, exact, rtol=1e-6, atol=1e-30)
+
+
+def test_denoise_step_by_hand(kernel_set):
+    x_t, eps_hat, z = (np.array([[a]]) for a in (2.0, 1.0, 10.0))
+    x0_hat = (2 - np.sqrt(0.75) * 1) / np.sqrt(0.25)  # 2.27
+    for clip, guess in [(np.inf, x0_hat), (1.0, 1.0)]:
+        got = kernels.denoise_step(x_t, eps_hat, z, 0.25, 0.5, 0.25, 0.125, clip)
+        np.testing.assert_allclose(got, [[0.5 * guess + 0.25 * 2 + 0.125 * 10]], rtol=1e-14)
+
+
+def test_posterior_mean_far_from_all_data_is_the_nearest_image(kernel_set):
+    data = np.array([[0.0, 0], [1, 0], [0, 2]], np.float32)
+    got = kernels.posterior_mean(np.array([[1000.0, 1]], np.float32), data, 0.99)
+    np.testing.assert_allclose(got, [[1, 0]], atol=1e-6)
+
+
+# --- the seam ---
+
+
+def test_kernel_sets_export_the_same_names_and_signatures():
+    for name in kernels.SETS:
+        exported = public(kernels.import_module(f"{kernels.__name__}.{name}"))
+        assert set(exported) >= KERNELS, name
+        own = {n for n, f in exported.items() if f.__module__.startswith(kernels.__name__)}
+        assert own == KERNELS, f"{name} exports more than the reference"
+        for n in KERNELS:
+            assert inspect.signature(exported[n]) == inspect.signature(getattr(reference, n)), f"{name}.{n}"
+
+
+def test_use_decides_who_answers(monkeypatch):
+    monkeypatch.setattr(kernels, "_active", None)
+    for name, module in [("reference", reference), ("cpu", cpu), ("reference", reference)]:
+        assert kernels.use(name) is module
+        assert kernels.active() is module
+        assert kernels.conv2d is module.conv2d
+
+
+def test_an_unknown_kernel_set_is_one_clear_line(monkeypatch):
+    before = kernels.active()
+    with pytest.raises(ValueError) as e:
+        kernels.use("nonsense")
+    message = str(e.value)
+    assert "\n" not in message and "nonsense" in message
+    assert all(name in message for name in kernels.SETS)
+    assert kernels.active() is before
+
+
+def test_environment_variable(monkeypatch):
+    for name, module in [("reference", reference), ("cpu", cpu)]:
+        monkeypatch.setattr(kernels, "_active", None)
+        monkeypatch.setenv("TINYDIFF_KERNELS", name)
+        assert kernels.active() is module
+    monkeypatch.setattr(kernels, "_active", None)
+    monkeypatch.delenv("TINYDIFF_KERNELS")
+    assert kernels.active() is cpu
+    monkeypatch.setattr(kernels, "_active", None)
+    monkeypatch.setenv("TINYDIFF_KERNELS", "nonsense")
+    with pytest.raises(ValueError, match="nonsense"):
+        _ = kernels.conv2d
+
+
+def test_an_unknown_kernel_is_an_attribute_error(kernel_set):
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = kernels.nonsense

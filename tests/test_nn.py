@@ -1,0 +1,210 @@
+"""Layers: parameters found, flattened and lent out as Tensors; what each layer computes; its variance at initialisation."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tinydiff import autodiff, gradcheck, nn, ops
+from tinydiff.autodiff import Tensor
+
+
+class Net(nn.Module):
+    """Parameters of every kind: an own array, a layer, a list of layers; and things that are none."""
+
+    def __init__(self, rng):
+        self.bias = np.arange(3, dtype=np.float32)
+        self.first = nn.Linear(4, 3, rng=rng)
+        self.layers = [nn.Linear(3, 3, rng=rng), nn.GroupNorm(3, groups=3)]
+        self.depth, self.nothing, self.classes = 2, None, (1, 2)
+
+    def __call__(self, x):
+        x = self.first(x) + self.bias
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+@pytest.fixture
+def net(rng):
+    return Net(rng)
+
+
+# --- Module ---
+
+
+def test_params_names_every_array(net):
+    assert list(net.params()) == ["bias", "first.w", "first.b", "layers.0.w", "layers.0.b", "layers.1.scale", "layers.1.shift"]
+    assert net.params()["layers.0.w"] is net.layers[0].w
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_flatten_makes_views_of_one_buffer(net, dtype, rng):
+    x, before = rng.standard_normal((2, 4)).astype(dtype), net.params()
+    y = net(x)
+    theta = net.flatten(dtype)
+    after = net.params()
+    assert theta.dtype == dtype and theta.shape == (sum(a.size for a in before.values()),)
+    for name in before:
+        np.testing.assert_array_equal(after[name], before[name])
+        assert np.shares_memory(after[name], theta), name
+    np.testing.assert_array_equal(theta, np.concatenate([a.ravel() for a in after.values()]))
+    np.testing.assert_allclose(net(x), y, rtol=1e-5)
+    theta[:] = 0
+    np.testing.assert_array_equal(net(x), 0)
+
+
+def test_variables_lends_tensors_and_takes_them_back(net):
+    theta, before = net.flatten(), net.params()
+    with net.variables() as params:
+        assert all(isinstance(p, Tensor) for p in params)
+        assert [p is q for p, q in zip(params, net.params().values(), strict=True)] == [True] * 7
+        assert all(p.value is a for p, a in zip(params, before.values(), strict=True))
+    assert all(net.params()[name] is before[name] for name in before)
+    assert np.shares_memory(net.bias, theta)
+
+
+def test_variables_takes_them_back_after_an_exception(net):
+    before = net.params()
+    with pytest.raises(RuntimeError), net.variables():
+        raise RuntimeError
+    assert all(net.params()[name] is before[name] for name in before)
+
+
+def test_a_model_called_on_arrays_records_nothing(net, rng):
+    x = rng.standard_normal((2, 4), dtype=np.float32)
+    assert type(net(x)) is np.ndarray
+    with net.variables():
+        y = net(x)
+    assert isinstance(y, Tensor)
+    np.testing.assert_array_equal(y.value, net(x))
+
+
+def test_gradient_of_a_whole_model(net, rng):
+    theta = net.flatten(np.float64)
+    start, d, x = theta.copy(), rng.standard_normal(theta.size), rng.standard_normal((5, 4))
+    target = rng.standard_normal((5, 3))
+    with net.variables() as params:
+        exact = np.concatenate([g.ravel() for g in autodiff.gradient(ops.mse(net(x), target), params)]) @ d
+    values = []
+    for h in (1e-5, -1e-5):
+        theta[:] = start + h * d
+        values.append(np.mean((net(x) - target) ** 2))
+    np.testing.assert_allclose((values[0] - values[1]) / 2e-5, exact, rtol=1e-6)
+
+
+# --- layers ---
+
+
+def test_linear_by_hand(rng):
+    layer = nn.Linear(2, 3, rng=rng)
+    layer.w, layer.b = np.array([[1.0, 2, 3], [4, 5, 6]]), np.array([0.5, 0, -0.5])
+    np.testing.assert_array_equal(layer(np.array([[[1.0, 10]]])), [[[41.5, 52, 62.5]]])
+
+
+def test_conv2d_passes_its_padding_on(rng):
+    x = rng.standard_normal((1, 3, 4, 2), dtype=np.float32)
+    for padding in ("zeros", "circular"):
+        layer = nn.Conv2d(2, 3, K=3, padding=padding, rng=rng)
+        np.testing.assert_array_equal(layer(x), ops.conv2d(x, layer.w, padding=padding))
+
+
+def test_group_norm_layer(rng):
+    x = rng.standard_normal((2, 3, 4, 6), dtype=np.float32)
+    for silu, f in [(False, ops.group_norm), (True, ops.norm_silu)]:
+        layer = nn.GroupNorm(6, groups=3, silu=silu)
+        layer.scale, layer.shift = np.full(6, 2, np.float32), np.full(6, 0.5, np.float32)
+        np.testing.assert_array_equal(layer(x), f(x, layer.scale, layer.shift, groups=3))
+
+
+def test_group_norm_refuses_channels_that_do_not_split():
+    with pytest.raises(ValueError, match="12 channels.*8 groups") as e:
+        nn.GroupNorm(12, groups=8)
+    assert "\n" not in str(e.value)
+
+
+def test_embedding_layer(rng):
+    layer = nn.Embedding(5, 3, rng=rng)
+    np.testing.assert_array_equal(layer(np.array([4, 0, 4])), layer.table[[4, 0, 4]])
+
+
+def test_layers_keep_the_variance_at_initialisation(rng):
+    x, image = rng.standard_normal((500, 64), dtype=np.float32), rng.standard_normal((2, 9, 7, 64), dtype=np.float32)
+    variances = {
+        "linear, wider": nn.Linear(64, 128, rng=rng)(x).var(),
+        "linear, narrower": nn.Linear(64, 16, rng=rng)(x).var(),
+        "conv": nn.Conv2d(64, 48, padding="circular", rng=rng)(image).var(),
+        "conv, K = 1": nn.Conv2d(64, 48, K=1, rng=rng)(image).var(),
+        "conv, gain 3": nn.Conv2d(64, 48, gain=3.0, padding="circular", rng=rng)(image).var() / 9,
+        "norm": nn.GroupNorm(64)(3 * image + 1).var(),
+        "embedding": nn.Embedding(64, 64, rng=rng).table.var(),
+    }
+    assert {name: round(float(v), 2) for name, v in variances.items() if not 0.85 < v < 1.15} == {}
+    np.testing.assert_array_equal(nn.Conv2d(64, 8, gain=0.0, rng=rng)(image), 0)
+
+
+def test_initialisation_comes_from_rng_alone():
+    a, b, c = (nn.Conv2d(3, 4, rng=np.random.default_rng(seed)).w for seed in (1, 1, 2))
+    np.testing.assert_array_equal(a, b)
+    assert np.abs(a - c).max() > 0.1
+    assert a.dtype == np.float32
+
+
+# --- attention ---
+
+
+def attention(rng):
+    layer = nn.Attention(16, rng=rng)
+    theta = layer.flatten(np.float64)
+    theta += 0.3 * rng.standard_normal(theta.size)
+    return layer
+
+
+def test_attention_at_first_changes_nothing(rng):
+    x = rng.standard_normal((2, 3, 4, 16), dtype=np.float32)
+    np.testing.assert_array_equal(nn.Attention(16, rng=rng)(x), x)
+
+
+def test_attention_equals_pixel_by_pixel(kernel_set, rng):
+    layer, x = attention(rng), rng.standard_normal((2, 3, 2, 16))
+    y = layer(x)
+    for n in range(2):
+        pixels = [(h, w) for h in range(3) for w in range(2)]
+        normed = layer.norm(x[n : n + 1])[0]
+        for p in pixels:
+            q = normed[p] @ layer.q.w[0, 0]
+            scores = np.array([math.exp(q @ (normed[r] @ layer.k.w[0, 0]) / math.sqrt(16)) for r in pixels])
+            mixed = sum(s * (normed[r] @ layer.v.w[0, 0]) for s, r in zip(scores / scores.sum(), pixels, strict=True))
+            np.testing.assert_allclose(y[n][p], x[n][p] + mixed @ layer.out.w[0, 0], rtol=1e-10)
+
+
+def test_attention_weights_sum_to_1(rng, monkeypatch):
+    seen, softmax = [], ops.softmax
+    monkeypatch.setattr(ops, "softmax", lambda x: seen.append(softmax(x)) or seen[-1])
+    attention(rng)(rng.standard_normal((2, 3, 5, 16)))
+    (weights,) = seen
+    assert weights.shape == (2, 15, 15) and weights.min() >= 0
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-12)
+
+
+def test_attention_gradient(kernel_set, rng):
+    gradcheck.gradcheck(attention(rng), [rng.standard_normal((2, 3, 2, 16))], rng)
+
+
+# --- the time embedding ---
+
+
+def test_time_embedding_by_hand():
+    t, E = [0, 1, 37, 0.5], 6
+    expected = [[f(time * 10_000 ** (-i / 3)) for f in (math.sin, math.cos) for i in range(3)] for time in t]
+    got = nn.time_embedding(t, E)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, expected, atol=1e-7)
+    np.testing.assert_allclose(nn.time_embedding([3.0], 2, longest=7), [[math.sin(3), math.cos(3)]], atol=1e-7)
+
+
+def test_time_embedding_tells_all_times_apart():
+    e = nn.time_embedding(np.arange(1001), 32)
+    assert e.shape == (1001, 32) and np.abs(e).max() <= 1
+    away = ((e[:, None, :] - e) ** 2).sum(-1) + 10 * np.eye(1001)
+    assert away.min() > 0.1

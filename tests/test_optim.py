@@ -1,0 +1,112 @@
+"""Adam against the paper's algorithm in plain Python; clipping; the learning rate's shape; the running average."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tinydiff import kernels, optim
+
+
+def adamw(theta, gradients, lr, beta1, beta2, eps, decay):
+    """Kingma & Ba's algorithm 1 with decoupled decay, one number at a time."""
+    theta = list(theta)
+    for i in range(len(theta)):
+        m = v = 0.0
+        for k, g in enumerate(gradients, start=1):
+            m = beta1 * m + (1 - beta1) * g[i]
+            v = beta2 * v + (1 - beta2) * g[i] ** 2
+            step = (m / (1 - beta1**k)) / (math.sqrt(v / (1 - beta2**k)) + eps)
+            theta[i] = theta[i] - lr * step - lr * decay * theta[i]
+    return theta
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_adam_equals_the_paper(dtype, tolerance, kernel_set, rng):
+    theta, gradients = rng.standard_normal(7).astype(dtype), rng.standard_normal((6, 7)).astype(dtype)
+    expected = adamw(theta.tolist(), gradients.tolist(), lr=0.05, beta1=0.8, beta2=0.95, eps=1e-3, decay=0.3)
+    adam = optim.Adam(theta, beta1=0.8, beta2=0.95, eps=1e-3, decay=0.3)
+    for g in gradients:
+        before = g.copy()
+        adam.step(g, 0.05)
+        np.testing.assert_array_equal(g, before)
+    assert adam.theta is theta and adam.k == 6
+    np.testing.assert_allclose(theta, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_the_first_step_has_size_lr(kernel_set):
+    """Bias correction: without it the first step would be 0.1 / sqrt(0.001) = 3.2 times as long."""
+    theta, g = np.zeros(4), np.array([1e-3, -5.0, 200.0, 0.0])
+    optim.Adam(theta).step(g, 0.01)
+    np.testing.assert_allclose(theta, [-0.01, 0.01, -0.01, 0], rtol=1e-4)
+
+
+def test_weight_decay_is_decoupled(kernel_set):
+    """Without a gradient the weights shrink by lr decay, and decay leaves no trace in the running means."""
+    theta = np.array([1.0, -2.0])
+    adam = optim.Adam(theta, decay=0.1)
+    for k in (1, 2):
+        adam.step(np.zeros(2), 0.5)
+        np.testing.assert_allclose(theta, np.array([1.0, -2.0]) * 0.95**k, rtol=1e-14)
+    assert not adam.m.any() and not adam.v.any()
+
+
+def test_adam_finds_the_bottom_of_a_bowl(kernel_set):
+    theta = np.array([5.0, -3.0])
+    adam = optim.Adam(theta)
+    for step in range(600):
+        adam.step(2 * np.array([1, 100]) * (theta - [1, 2]), 0.1 * optim.warmup_cosine(step / 600))
+    np.testing.assert_allclose(theta, [1, 2], atol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_clip_norm(dtype):
+    g = np.array([3, -4], dtype)
+    assert optim.clip_norm(g, 2) == 5.0
+    np.testing.assert_allclose(g, [1.2, -1.6], rtol=1e-6)
+    for largest in (2.1, 100):
+        before = g.copy()
+        np.testing.assert_allclose(optim.clip_norm(g, largest), 2, rtol=1e-6)
+        np.testing.assert_array_equal(g, before)
+    zero = np.zeros(3, dtype)
+    assert optim.clip_norm(zero, 1) == 0 and not zero.any()
+
+
+def test_warmup_cosine_ends_and_middle():
+    assert optim.warmup_cosine(0) == 0
+    assert optim.warmup_cosine(0.025) == pytest.approx(0.5)
+    assert optim.warmup_cosine(0.05) == pytest.approx(1)
+    assert optim.warmup_cosine(0.6, warmup=0.2, last=0.1) == pytest.approx((1 + 0.1) / 2)
+    assert optim.warmup_cosine(0.4, warmup=0.2, last=0) == pytest.approx((1 + math.sqrt(0.5)) / 2)
+    assert optim.warmup_cosine(1) == optim.warmup_cosine(1.5) == pytest.approx(0.02)
+    assert optim.warmup_cosine(0, warmup=0) == 1
+
+
+def test_warmup_cosine_rises_then_falls():
+    values = [optim.warmup_cosine(i / 1000, warmup=0.2) for i in range(1001)]
+    slopes = np.diff(values)
+    np.testing.assert_allclose(slopes[:200], 1 / 200)
+    assert np.all(slopes[200:] < 0)
+    assert np.abs(slopes).max() < 0.0051  # no jump
+
+
+def test_ema_keep():
+    keep = [optim.ema_keep(step) for step in range(20_000)]
+    assert keep[0] == 0.1 and keep[8] == 0.5
+    assert np.all(np.diff(keep) >= 0)
+    assert keep[8000] < 0.999 and keep[-1] == 0.999
+    assert optim.ema_keep(10**6, longest=0.9) == 0.9
+
+
+def test_ema_step_by_hand(kernel_set):
+    ema, theta = np.array([1.0, 2.0]), np.array([3.0, -2.0])
+    assert kernels.ema_step(ema, theta, 0.75) is None
+    np.testing.assert_allclose(ema, [1.5, 1.0], rtol=1e-15)
+    np.testing.assert_array_equal(theta, [3, -2])
+
+
+def test_ema_with_ema_keep_forgets_where_it_began():
+    ema = np.array([1000.0])
+    for step in range(100):
+        kernels.ema_step(ema, np.array([1.0]), optim.ema_keep(step))
+    assert abs(ema[0] - 1) < 1e-3

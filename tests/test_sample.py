@@ -1,0 +1,568 @@
+"""The samplers, exactly: no Monte Carlo, no tolerance for luck.
+
+For data N(2, 0.5^2) the perfect denoiser is affine in x_t, so a whole sampling run is affine in x_T and in each noise it draws.
+A generator of unit impulses reads the coefficients off the sampler itself; mean and variance of x_0 follow, to rounding, and
+are compared with two numbers, mean and variance, carried from T to 0 by equations written a second time in another form.
+"""
+
+import math
+import warnings
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from tinydiff import diffusion, exact, kernels, sample, schedule
+
+MEAN, VAR = 2.0, 0.25  # asymmetric: a sampler that returns N(0, 1) or the mean alone is caught
+
+
+def quiet(build, *args):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "terminal SNR")
+        return build(*args)
+
+
+T8 = quiet(schedule.from_betas, np.linspace(0.02, 0.6, 8))  # short and loud: an index off by one shows in the first digit
+LONG = schedule.linear(1000)
+SCHEDULES = (T8, LONG)
+NOISE = (0.0, 1.0)  # mean and variance of x_T as a sampler draws it
+
+
+@pytest.fixture(autouse=True, params=kernels.SETS)
+def kernel_set(request):
+    """Run every test once for each kernel set, and leave the choice as it was."""
+    before = kernels.active().__name__.rsplit(".", 1)[1]
+    kernels.use(request.param)
+    yield request.param
+    kernels.use(before)
+
+
+def rejects(check, wrong):
+    """The check that the right function passes must stop a wrong one."""
+    with pytest.raises(AssertionError):
+        check(wrong)
+
+
+# --- the law of x_0, read off a sampler ---
+
+
+class Impulses:
+    """Stand in for a random generator: at draw i only row i + 2 sees any noise, and it sees a one."""
+
+    def __init__(self):
+        self.draws = 0
+
+    def standard_normal(self, size=None, dtype=np.float64, out=None):
+        assert self.draws + 2 < size[0], "the sampler draws noise more often than it takes steps"
+        z = np.zeros(size, dtype)
+        z[self.draws + 2] = 1
+        self.draws += 1
+        return z
+
+    def normal(self, loc=0.0, scale=1.0, size=None):
+        return loc + scale * self.standard_normal(size)
+
+
+def law(run, s, x_T):
+    """Mean and standard deviation of x_0 when x_T is N(mean, var) and all draws are N(0, 1): run(rng, shape, x_T) is a sampler.
+
+    Row 0 starts at 0 and sees no noise: the offset. Row 1 starts at 1: the slope. Every other row sees one draw.
+    """
+    rows = np.zeros((s.T + 4, 1))
+    rows[1] = 1
+    *_, x0 = run(Impulses(), rows.shape, rows)
+    offset, slope, noises = x0[0, 0], x0[1, 0] - x0[0, 0], x0[2:, 0] - x0[0, 0]
+    mean, var = x_T
+    return slope * mean + offset, math.sqrt(slope**2 * var + (noises**2).sum())
+
+
+def forward(s, t):
+    """Mean and variance of the true x_t: where a perfect sampler has to start."""
+    return math.sqrt(s.alpha_bar[t]) * MEAN, s.alpha_bar[t] * VAR + 1 - s.alpha_bar[t]
+
+
+def carried(s, times, x_T, step):
+    """Mean and standard deviation of x_0 from those of x_T: step(t, u) -> factor, offset, variance added on the way from t to u."""
+    mean, var = x_T
+    for t, u in pairwise(times):
+        factor, offset, added = step(t, u)
+        mean, var = factor * mean + offset, factor**2 * var + added
+    return mean, math.sqrt(var)
+
+
+def score(s, t):
+    """The score of the true x_t is pull (centre - x_t): the steepest way back to the data. -> pull, centre"""
+    mean, var = forward(s, t)
+    return 1 / var, mean
+
+
+def ddpm_step(s, variances):
+    """Line 4 of algorithm 2 in score form: x_{t-1} = (x_t + beta score) / sqrt(alpha), plus noise. (The package: c0 x0_hat + ct x_t.)"""
+
+    def step(t, u):
+        pull, centre = score(s, t)
+        root = math.sqrt(1 - s.beta[t])
+        return (1 - s.beta[t] * pull) / root, s.beta[t] * pull * centre / root, variances[t]
+
+    return step
+
+
+def ddim_step(s, eta):
+    """Equation 12 in score form: eps_hat = -sqrt(1 - alpha_bar) score, x0_hat = (x_t + (1 - alpha_bar) score) / sqrt(alpha_bar)."""
+
+    def step(t, u):
+        pull, centre = score(s, t)
+        signal, noise2 = math.sqrt(s.alpha_bar[t]), 1 - s.alpha_bar[t]
+        # sigma is eta times the standard deviation of q(x_u | x_t, x0), here by adding precisions
+        leap = s.alpha_bar[t] / s.alpha_bar[u]  # the product of the alphas between u and t
+        sigma2 = 0 if u == 0 else eta**2 / (leap / (1 - leap) + 1 / (1 - s.alpha_bar[u]))
+        towards_x0 = math.sqrt(s.alpha_bar[u]) / signal
+        along_eps = math.sqrt(max(1 - s.alpha_bar[u] - sigma2, 0.0) * noise2)
+        moved = (towards_x0 * noise2 - along_eps) * pull
+        return towards_x0 - moved, moved * centre, sigma2
+
+    return step
+
+
+def everyday_variances(s):
+    """DDPM's two choices, and the best one for this data."""
+    no_noise_at_1 = s.beta.copy()
+    no_noise_at_1[1] = 0
+    return {"beta_tilde": s.beta_tilde, "beta": no_noise_at_1, "best": exact.gaussian_variance(s, VAR)}
+
+
+def paths(s):
+    """Visited times: all, even, uneven, from below T, one single leap."""
+    all_of_them = list(range(s.T, -1, -1))
+    return [all_of_them, [8, 6, 4, 2, 0], [8, 7, 3, 1, 0], [5, 2, 0], [8, 0], [s.T, s.T // 2, 3, 2, 0]]
+
+
+def close(got, want, what, tol=1e-10):
+    for name, a, b in zip(("mean", "standard deviation"), got, want, strict=True):
+        assert abs(a - b) < tol, f"{what}: the {name} of x_0 is {a:.12f}, expected {b:.12f}"
+
+
+# --- the checks: each takes the sampler under test ---
+
+
+def check_ddpm(ddpm):
+    """Mean and variance of x_0 for each variance, at T = 8 and 1000, from noise and from the true x_T."""
+    for s in SCHEDULES:
+        model = exact.gaussian(s, MEAN, VAR)
+        times = range(s.T, -1, -1)
+        for name, var in everyday_variances(s).items():
+
+            def run(rng, shape, x_T):
+                return ddpm(model, s, shape, rng, x_T=x_T, var=var)
+
+            for x_T in (NOISE, forward(s, s.T)):
+                got = law(run, s, x_T)
+                close(got, carried(s, times, x_T, ddpm_step(s, var)), f"T = {s.T}, var = {name}")
+            if name == "best":
+                close(got, (MEAN, math.sqrt(VAR)), "the best variance makes ancestral sampling exact")
+        default = law(lambda rng, shape, x_T: ddpm(model, s, shape, rng, x_T=x_T), s, NOISE)
+        close(default, carried(s, times, NOISE, ddpm_step(s, s.beta_tilde)), "the default variance is beta_tilde")
+    check_manners(lambda model, s, rng, x_T, clip=np.inf: ddpm(model, s, (3, 2, 2, 1), rng, x_T=x_T, clip=clip), list(range(8, -1, -1)))
+
+
+def check_ddim(ddim):
+    """Mean and variance of x_0 for eta = 0, 0.5 and 1 along full, even and uneven paths, at T = 8 and 1000."""
+    for s in SCHEDULES:
+        model = exact.gaussian(s, MEAN, VAR)
+        for times in paths(s):
+            for eta in (0.0, 0.5, 1.0):
+                for x_T in (NOISE, forward(s, times[0])):
+                    got = law(lambda rng, shape, x: ddim(model, s, shape, rng, times=times, eta=eta, x_T=x), s, x_T)
+                    close(got, carried(s, times, x_T, ddim_step(s, eta)), f"T = {s.T}, times = {times[:6]} ..., eta = {eta}")
+        default = law(lambda rng, shape, x: ddim(model, s, shape, rng, x_T=x), s, NOISE)
+        close(default, carried(s, range(s.T, -1, -1), NOISE, ddim_step(s, 0.0)), "by default: all times, eta = 0")
+    for times in ([8, 7, 3, 1, 0], [5, 0]):
+        check_manners(
+            lambda model, s, rng, x_T, clip=np.inf: ddim(model, s, (3, 2, 2, 1), rng, times=times, eta=0.5, x_T=x_T, clip=clip), times
+        )
+
+
+def check_ddim_converges(ddim):
+    """Halve all steps and the error halves, on an even and on two uneven grids: the limit is the probability flow.
+
+    For a Gaussian that flow is known: it keeps each sample's place in the bell, x_0 = mean + std / std_T (x_T - mean_T).
+    """
+    T = 960
+    alpha_bar = np.cos(np.linspace(0, 1.4, T + 1)) ** 2
+    s = quiet(schedule.from_betas, 1 - alpha_bar[1:] / alpha_bar[:-1])
+    x_T = np.array([[-1.3], [0.4], [2.2]])
+    mean_T, var_T = forward(s, T)
+    flow = MEAN + math.sqrt(VAR / var_T) * (x_T - mean_T)
+    for late in (1, 2 / 3, 4 / 3):  # every second time is moved: gaps 1:1, 1:2, 2:1
+        errors = []
+        for steps in (80, 160, 320):
+            gap = T // steps
+            times = sorted([*range(0, T + 1, 2 * gap), *range(round(gap * late), T, 2 * gap)], reverse=True)
+            assert len(times) == steps + 1
+            *_, x0 = ddim(exact.gaussian(s, MEAN, VAR), s, x_T.shape, None, times=times, x_T=x_T)
+            errors.append(np.abs(x0 - flow).max())
+        orders = [math.log2(a / b) for a, b in pairwise(errors)]
+        assert all(abs(order - 1) < 0.03 for order in orders), f"orders {orders}, expected 1; errors {errors}"
+
+
+def check_manners(run, times):
+    """What holds for every sampler: run(model, s, rng, x_T, clip) visits times and yields as many arrays."""
+    model, called = exact.gaussian(T8, MEAN, VAR), []
+
+    def listening(x, t):
+        called.append((t, x.copy()))
+        return model(x, t)
+
+    start = np.random.default_rng(1).normal(size=(3, 2, 2, 1))
+    for dtype in (np.float64, np.float32):
+        x_T, seen, at_that_time = start.astype(dtype), [], []
+        called.clear()
+        for x in run(listening, T8, np.random.default_rng(2), x_T):
+            seen.append(x)
+            at_that_time.append(x.copy())
+        assert [t for t, _ in called] == times[:-1], "the model is asked once at each time but the last"
+        assert all(isinstance(t, (int, np.integer)) for t, _ in called)
+        assert len(seen) == len(times), "x_T, then one array a step"
+        assert all(x.shape == x_T.shape and x.dtype == dtype for x in seen)
+        assert np.array_equal(x_T, start.astype(dtype)), "x_T is not to be changed"
+        assert all(np.array_equal(a, b) for a, b in zip(seen, at_that_time, strict=True)), "what was yielded is not to be changed"
+        assert all(np.array_equal(a, x) for a, (_, x) in zip(seen, called, strict=False)), "the model sees what was yielded"
+    drawn = list(run(model, T8, np.random.default_rng(2), None))
+    assert drawn[0].shape == (3, 2, 2, 1) and all(x.dtype == np.float32 for x in drawn)
+    again, other = (list(run(model, T8, np.random.default_rng(seed), None)) for seed in (2, 3))
+    assert np.array_equal(drawn[-1], again[-1]) and not np.allclose(drawn[-1], other[-1]), "the seed, and only the seed, decides"
+
+    def clipped(x, t):
+        x0_hat = np.clip(diffusion.predict_x0(T8, x, t, model(x, t)), -1.5, 1.5)
+        return diffusion.predict_eps(T8, x, t, x0_hat)
+
+    ours, theirs = (list(run(*args)) for args in ((model, T8, Flat(), start, 1.5), (clipped, T8, Flat(), start)))
+    assert np.allclose(ours, theirs, rtol=0, atol=1e-10), "clip keeps x0_hat within [-clip, clip], and eps_hat follows"
+    assert np.abs(ours[-1]).max() <= 1.5 < np.abs(list(run(model, T8, Flat(), start))[-1]).max()
+
+
+class Flat:
+    """Stand in for a random generator whose every number is 0.5."""
+
+    def standard_normal(self, size=None, dtype=np.float64, out=None):
+        return np.full(size, 0.5, dtype)
+
+    def normal(self, loc=0.0, scale=1.0, size=None):
+        return loc + scale * self.standard_normal(size)
+
+
+# --- the package passes them ---
+
+
+def test_ddpm():
+    check_ddpm(sample.ddpm)
+
+
+def test_ddim():
+    check_ddim(sample.ddim)
+
+
+def test_ddim_is_of_first_order():
+    check_ddim_converges(sample.ddim)
+
+
+@pytest.mark.parametrize("s", SCHEDULES, ids=["T8", "T1000"])
+def test_ddim_with_full_noise_over_all_steps_is_ddpm(s):
+    """Step for step, with the same draws: not only in law."""
+    model, x_T = exact.gaussian(s, MEAN, VAR), np.array([[-1.0], [0.2], [3.0]])
+    ddpm = sample.ddpm(model, s, x_T.shape, np.random.default_rng(4), x_T=x_T)
+    ddim = sample.ddim(model, s, x_T.shape, np.random.default_rng(4), eta=1.0, x_T=x_T)
+    for a, b in zip(ddpm, ddim, strict=True):
+        assert np.allclose(a, b, rtol=0, atol=1e-10)
+
+
+def test_three_variances_three_widths():
+    """The mean is right with all three; the width is not: beta_tilde assumes a single image, beta data of variance 1."""
+    model = exact.gaussian(T8, MEAN, VAR)
+    for name, std in (("beta_tilde", 0.3681), ("beta", 0.5444), ("best", 0.5)):
+        var = everyday_variances(T8)[name]
+        got = law(lambda rng, shape, x_T: sample.ddpm(model, T8, shape, rng, x_T=x_T, var=var), T8, forward(T8, 8))
+        assert (round(got[0], 4), round(got[1], 4)) == (2, std)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+def test_one_image_is_found_exactly(sampler):
+    """A model that knows one image only leads to that image, whatever the noise; clip then has the last word."""
+    x0 = np.array([[0.5, -1.0], [3.0, 0.0]])
+    run = getattr(sample, sampler)
+    *_, found = run(exact.point(T8, x0), T8, (5, 2, 2), np.random.default_rng(0))
+    assert np.allclose(found, x0, rtol=0, atol=1e-5)
+    *_, found = run(exact.point(T8, x0), T8, (5, 2, 2), np.random.default_rng(0), clip=1)
+    assert np.allclose(found, np.clip(x0, -1, 1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+def test_a_data_set_is_reproduced(sampler):
+    """With the network that knows its data by heart, every sample is one of the images, and each image is found."""
+    data = np.array([[[1.0, -1.0]], [[0.0, 2.0]], [[-1.5, 0.5]]])
+    run, s = getattr(sample, sampler), schedule.cosine(100)
+    *_, found = run(exact.dataset(s, data), s, (40, 1, 2), np.random.default_rng(0))
+    away = np.abs(found[:, None] - data).max((2, 3))
+    assert away.min(1).max() < 1e-3 and set(away.argmin(1)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("s", SCHEDULES, ids=["T8", "T1000"])
+def test_single_precision_is_enough(s):
+    model, x_T = exact.gaussian(s, MEAN, VAR), np.linspace(-2, 2, 7)[:, None]
+    for run in (sample.ddpm, sample.ddim):
+        *_, double = run(model, s, x_T.shape, Flat(), x_T=x_T)
+        *_, single = run(model, s, x_T.shape, Flat(), x_T=x_T.astype(np.float32))
+        assert np.allclose(single, double, rtol=0, atol=1e-4)
+
+
+BAD_TIMES = [[8, 4], [9, 0], [0], [], [3, 5, 0], [8, 8, 0], [8, 4, 4, 0], [8, 4, -1], [8, -1, 0], [0, 4, 8]]
+
+
+@pytest.mark.parametrize("times", BAD_TIMES, ids=str)
+def test_bad_times(times):
+    with pytest.raises(ValueError, match="times must decrease from at most T = 8 to 0") as error:
+        list(sample.ddim(exact.gaussian(T8, MEAN, VAR), T8, (1, 1), np.random.default_rng(0), times=times))
+    assert "\n" not in str(error.value) and str(times) in str(error.value)
+
+
+def test_times_may_be_any_sequence():
+    x_T, model = np.ones((1, 1)), exact.gaussian(T8, MEAN, VAR)
+    results = [
+        list(sample.ddim(model, T8, (1, 1), None, times=times, x_T=x_T)) for times in ((8, 4, 0), np.array([8, 4, 0]), range(8, -1, -4))
+    ]
+    assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
+
+
+def test_even_times():
+    """From T to 0, no time twice, and no gap more than one longer than another."""
+    for s in SCHEDULES:
+        for steps in range(1, s.T + 1) if s.T == 8 else (1, 2, 3, 7, 50, 333, 600, 999, 1000):
+            times = sample.even_times(s, steps)
+            gaps = -np.diff(times)
+            assert len(times) == steps + 1 and times[0] == s.T and times[-1] == 0
+            assert gaps.min() >= 1 and gaps.max() - gaps.min() <= 1 and all(type(t) is int for t in times)
+            assert all(abs(t - s.T * (steps - i) / steps) <= 0.5 for i, t in enumerate(times))
+    assert sample.even_times(T8, 4) == [8, 6, 4, 2, 0]
+
+
+@pytest.mark.parametrize("steps", [0, -1, 9])
+def test_even_times_bad_steps(steps):
+    with pytest.raises(ValueError, match="steps is a whole number from 1 to T = 8") as error:
+        sample.even_times(T8, steps)
+    assert "\n" not in str(error.value)
+
+
+# --- errata: each slip is planted once, its figure reproduced, and the check that the right sampler passes stops it ---
+
+
+def ddim_with(update, visited=lambda times: times):
+    """A whole DDIM, written plainly around one line: update(x0_hat, eps_hat, z, sigma, ab_t, ab_u) -> x_u."""
+
+    def ddim(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
+        times = visited(list(range(s.T, -1, -1) if times is None else times))
+        x = rng.standard_normal(shape, dtype=np.float32) if x_T is None else x_T
+        yield x
+        for t, u in pairwise(times):
+            ab_t, ab_u = s.alpha_bar[t].astype(x.dtype), s.alpha_bar[u].astype(x.dtype)
+            x0_hat = np.clip(diffusion.predict_x0(s, x, t, eps_model(x, t)), -clip, clip)
+            sigma = x.dtype.type(eta) * np.sqrt((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))
+            z = rng.standard_normal(x.shape, dtype=x.dtype) if eta else np.zeros_like(x)
+            x = update(x0_hat, diffusion.predict_eps(s, x, t, x0_hat), z, sigma, ab_t, ab_u)
+            yield x
+
+    return ddim
+
+
+def right(x0_hat, eps_hat, z, sigma, ab_t, ab_u):
+    return np.sqrt(ab_u) * x0_hat + np.sqrt(np.maximum(1 - ab_u - sigma**2, 0)) * eps_hat + sigma * z
+
+
+def minus_for_plus(x0_hat, eps_hat, z, sigma, ab_t, ab_u):
+    return np.sqrt(ab_u) * x0_hat - np.sqrt(np.maximum(1 - ab_u - sigma**2, 0)) * eps_hat + sigma * z
+
+
+def noise_on_top(x0_hat, eps_hat, z, sigma, ab_t, ab_u):
+    return np.sqrt(ab_u) * x0_hat + np.sqrt(1 - ab_u) * eps_hat + sigma * z
+
+
+def no_roots(x0_hat, eps_hat, z, sigma, ab_t, ab_u):
+    return ab_u * x0_hat + np.maximum(1 - ab_u - sigma**2, 0) * eps_hat + sigma * z
+
+
+def same_t_again(x0_hat, eps_hat, z, sigma, ab_t, ab_u):
+    return right(x0_hat, eps_hat, z, sigma, ab_t, ab_t)
+
+
+def first_steps_only(times):
+    """The loop counts the steps and forgets to translate them into times: as many times, but the first ones."""
+    return list(range(len(times) - 1, -1, -1))
+
+
+def test_the_plain_ddim_is_right():
+    """So what the checks reject below is the slip and not the plain style."""
+    check_ddim(ddim_with(right))
+    check_ddim_converges(ddim_with(right))
+
+
+@pytest.mark.parametrize("wrong", [minus_for_plus, noise_on_top, no_roots, same_t_again])
+def test_errata_ddim(wrong):
+    rejects(check_ddim, ddim_with(wrong))
+
+
+def ddim_law(ddim, s, times, x_T=NOISE):
+    model = exact.gaussian(s, MEAN, VAR)
+    return law(lambda rng, shape, x: ddim(model, s, shape, rng, times=times, x_T=x), s, x_T)
+
+
+def test_errata_ddim_with_a_minus():
+    """The mean stays right, so a plot of the average hides it: the spread is gone. Order of convergence: none."""
+    mean, std = ddim_law(ddim_with(minus_for_plus), LONG, sample.even_times(LONG, 50))
+    assert abs(mean - 2) < 1e-6 and round(std, 3) == 0.000
+    rejects(check_ddim_converges, ddim_with(minus_for_plus))
+
+
+def test_errata_ddim_visiting_only_the_first_steps():
+    """50 steps of 1000 are then the times 50 .. 0: x_T = noise is taken for an almost clean image, and stays noise."""
+    wrong = ddim_with(right, first_steps_only)
+    mean, std = ddim_law(wrong, LONG, sample.even_times(LONG, 50))
+    assert (round(mean, 2), round(std, 2)) == (0.11, 0.96)
+    rejects(check_ddim, wrong)
+    rejects(check_ddim_converges, wrong)
+
+
+def test_errata_ddim_next_time_computed_again():
+    """u = t - T // steps is right on an even path only; on an uneven one the pairs (t, u) no longer chain."""
+
+    def recomputed(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
+        times = list(range(s.T, -1, -1) if times is None else times)
+        gap = times[0] // (len(times) - 1)
+        yield x_T
+        for t in times[:-1]:
+            *_, x_T = ddim_with(right)(eps_model, s, shape, rng, [t, max(t - gap, 0)], eta, x_T)
+            yield x_T
+
+    even = [8, 6, 4, 2, 0]
+    close(ddim_law(recomputed, T8, even), ddim_law(sample.ddim, T8, even), "hidden on an even path")
+    uneven = [8, 7, 3, 1, 0]
+    assert abs(ddim_law(recomputed, T8, uneven)[0] - ddim_law(sample.ddim, T8, uneven)[0]) > 0.05
+    rejects(check_ddim, recomputed)
+
+
+def ddpm_with(mean, silent_up_to=1):
+    """A whole DDPM, written plainly: mean(s, x, t, x0_hat) and the last time at which no noise is added."""
+
+    def ddpm(eps_model, s, shape, rng, x_T=None, var=None, clip=np.inf):
+        var = s.beta_tilde if var is None else var
+        x = rng.standard_normal(shape, dtype=np.float32) if x_T is None else x_T
+        yield x
+        for t in range(s.T, 0, -1):
+            z = rng.standard_normal(x.shape, dtype=x.dtype) if t > silent_up_to else np.zeros_like(x)
+            x0_hat = np.clip(diffusion.predict_x0(s, x, t, eps_model(x, t)), -clip, clip)
+            x = mean(s, x, t, x0_hat) + x.dtype.type(np.sqrt(var[t])) * z
+            yield x
+
+    return ddpm
+
+
+def posterior_mean(s, x, t, x0_hat):
+    return diffusion.q_posterior(s, x0_hat, x, t)[0]
+
+
+def test_the_plain_ddpm_is_right():
+    check_ddpm(ddpm_with(posterior_mean, silent_up_to=0))
+
+
+def test_errata_no_noise_at_two_steps():
+    """The paper's "no noise for t <= 1" in code that counts from 0 is the paper's t <= 2: one noise is missing."""
+    wrong = ddpm_with(posterior_mean, silent_up_to=2)
+    model = exact.gaussian(T8, MEAN, VAR)
+    mean, std = law(lambda rng, shape, x_T: wrong(model, T8, shape, rng, x_T=x_T), T8, forward(T8, 8))
+    assert (round(mean, 4), round(std, 4)) == (2, 0.3473)  # 0.3681 with the noise
+    rejects(check_ddpm, wrong)
+
+
+def variance_for_deviation(eps_model, s, shape, rng, x_T=None, var=None, clip=np.inf):
+    return sample.ddpm(eps_model, s, shape, rng, x_T, (s.beta_tilde if var is None else var) ** 2, clip)
+
+
+def always_beta(eps_model, s, shape, rng, x_T=None, var=None, clip=np.inf):
+    return sample.ddpm(eps_model, s, shape, rng, x_T, s.beta, clip)
+
+
+def swapped_weights(s, x, t, x0_hat):
+    return diffusion.q_posterior(s, x, x0_hat, t)[0]
+
+
+def alpha_bar_of_the_step_after(s, x, t, x0_hat):
+    c0, ct = diffusion.posterior_weights(s, min(t + 1, s.T))
+    return (c0 * x0_hat + ct * x).astype(x.dtype)
+
+
+def x0_and_noise_again(s, x, t, x0_hat):
+    """Jump to x0_hat and noise it anew: the mean of q(x_{t-1} | x0_hat), which forgets x_t."""
+    return x0_hat * x.dtype.type(np.sqrt(s.alpha_bar[t - 1]))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [variance_for_deviation, always_beta, *map(ddpm_with, (swapped_weights, alpha_bar_of_the_step_after, x0_and_noise_again))],
+)
+def test_errata_ddpm(wrong):
+    rejects(check_ddpm, wrong)
+
+
+def learned_from(q_sample, s):
+    """The best a network can learn from noisy images made by q_sample: E[eps | x_t], for Gaussian data a straight line."""
+
+    def eps_model(x, t):
+        one, zero = np.ones(1), np.zeros(1)
+        signal, noise = float(q_sample(s, one, t, zero)[0]), float(q_sample(s, zero, t, one)[0])
+        return noise / (signal**2 * VAR + noise**2) * (x - signal * MEAN)
+
+    return eps_model
+
+
+def learned_law(q_sample, s, var=None):
+    model = learned_from(q_sample, s)
+    return law(lambda rng, shape, x_T: sample.ddpm(model, s, shape, rng, x_T=x_T, var=var), s, NOISE)
+
+
+def test_what_the_right_forward_process_teaches():
+    """So the two tests below blame q_sample and not the way the network is imitated."""
+    for s in SCHEDULES:
+        close(learned_law(diffusion.q_sample, s), carried(s, range(s.T, -1, -1), NOISE, ddpm_step(s, s.beta_tilde)), f"T = {s.T}")
+
+
+def test_errata_noise_by_its_variance():
+    """A forward process with 1 - alpha_bar for its root trains well, loss and all; the samples are a third too wide."""
+
+    def slipped(s, x0, t, eps):
+        return np.sqrt(s.alpha_bar[t]) * x0 + (1 - s.alpha_bar[t]) * eps
+
+    cosine = schedule.cosine()
+    mean, std = learned_law(slipped, cosine, everyday_variances(cosine)["beta"])
+    assert abs(mean - 2) < 1e-6 and round(std, 3) == 0.678
+    assert round(learned_law(diffusion.q_sample, cosine, everyday_variances(cosine)["beta"])[1], 2) == 0.50
+
+
+def test_errata_alpha_bar_shifted_by_one():
+    """Training one step behind the sampler: hidden at T = 1000, loud at T = 8."""
+
+    def slipped(s, x0, t, eps):
+        return diffusion.q_sample(s, x0, t - 1, eps)
+
+    assert round(learned_law(slipped, LONG)[0], 4) == 2.0036
+    assert round(learned_law(slipped, T8)[0], 2) == 2.32
+
+
+def test_errata_a_schedule_that_ends_too_early():
+    """T = 50 with DDPM's betas: model and sampler are perfect, and still start from the wrong place."""
+    s = quiet(schedule.linear, 50)
+    model = exact.gaussian(s, MEAN, VAR)
+
+    def run(rng, shape, x_T):
+        return sample.ddpm(model, s, shape, rng, x_T=x_T, var=exact.gaussian_variance(s, VAR))
+
+    assert round(law(run, s, NOISE)[0], 2) == 1.45
+    close(law(run, s, forward(s, 50)), (MEAN, math.sqrt(VAR)), "from the true x_T nothing is lost")

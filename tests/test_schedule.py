@@ -1,0 +1,186 @@
+"""The schedule against formulas written a second time, in plain Python; and the slips that textbooks warn of."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from tinydiff import schedule
+
+BETAS = np.linspace(0.02, 0.6, 8)  # short and loud: at T = 8 an index off by one shows in the first digit
+TOO_SHORT = "ignore:terminal SNR"  # 8 such steps leave some data in x_T, and the package says so
+
+
+def rejects(check, wrong):
+    """The check that the right function passes must stop a wrong one."""
+    with pytest.raises(AssertionError):
+        check(wrong)
+
+
+def quiet(build, *args):
+    """Build a schedule whose terminal SNR is beside the point."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "terminal SNR")
+        return build(*args)
+
+
+# --- the checks: each takes the function under test ---
+
+
+def check_from_betas(from_betas):
+    """Every array of the schedule, entry by entry, from the definitions."""
+    for betas in (BETAS, np.linspace(1e-4, 0.02, 1000), [0.3]):
+        given = np.array(betas)
+        s = quiet(from_betas, given)
+        T = len(betas)
+        assert s.T == T
+        for values in (s.beta, s.alpha, s.alpha_bar, s.snr, s.beta_tilde):
+            assert values.shape == (T + 1,) and values.dtype == np.float64
+        assert s.beta[0] == 0 and s.alpha[0] == 1 and s.alpha_bar[0] == 1 and s.snr[0] == np.inf and s.beta_tilde[0] == 0
+        assert np.array_equal(s.beta[1:], betas), "beta[t] is the t-th variance given"
+        signal = 1.0
+        for t in range(1, T + 1):
+            before, signal = signal, signal * (1 - betas[t - 1])
+            close = dict(rel=1e-9, abs=1e-13)
+            assert s.alpha[t] == pytest.approx(1 - betas[t - 1], **close)
+            assert s.alpha_bar[t] == pytest.approx(signal, **close), f"alpha_bar[{t}] is alpha[1] ... alpha[{t}]"
+            assert s.snr[t] == pytest.approx(signal / (1 - signal), **close)
+            # beta_tilde by Bayes: precisions add, that of x_{t-1} given x0 and that of x_{t-1} given x_t
+            precision = (1 - betas[t - 1]) / betas[t - 1] + (1 / (1 - before) if t > 1 else np.inf)
+            assert s.beta_tilde[t] == pytest.approx(1 / precision, **close), f"beta_tilde[{t}]"
+        assert s.beta_tilde[1] == 0, "the last step of sampling adds no noise, exactly"
+        assert np.array_equal(given, betas), "the caller's array stays as it was"
+
+
+def check_linear(linear):
+    """Even growth from beta_1 at t = 1 to beta_T at t = T."""
+    for T, first, last in ((1000, 1e-4, 0.02), (8, 0.02, 0.6), (2, 0.1, 0.9), (1, 0.5, 0.5)):
+        s = quiet(linear, T, first, last)
+        assert s.T == T and s.beta[0] == 0
+        for t in range(1, T + 1):
+            assert s.beta[t] == pytest.approx(first + (last - first) * (t - 1) / max(T - 1, 1), rel=1e-12)
+    assert np.array_equal(linear().beta, linear(1000, 1e-4, 0.02).beta), "the defaults are the paper's"
+
+
+def check_cosine(cosine):
+    """alpha_bar is f(t) / f(0) wherever the clip does not act, and the clip acts at the very end only."""
+    for T in (1000, 50, 8):
+        s = quiet(cosine, T)
+        # cos^2 through the half-angle formula
+        f = [0.5 + 0.5 * math.cos((t / T + 0.008) / 1.008 * math.pi) for t in range(T + 1)]
+        assert s.alpha_bar[:-1] == pytest.approx([f[t] / f[0] for t in range(T)], rel=1e-9)
+        assert s.beta[T] == 0.999, "without the clip beta[T] is 1 and x0 cannot be read off x_T"
+    assert cosine().alpha_bar[500] == pytest.approx(0.494, abs=5e-4)
+    assert quiet(cosine, 8, 0.1).alpha_bar[4] == pytest.approx((math.cos(0.6 / 1.1 * math.pi / 2) / math.cos(0.1 / 1.1 * math.pi / 2)) ** 2)
+    assert quiet(cosine, 8, 0.008, 0.3).beta.max() == 0.3
+
+
+# --- the package passes them ---
+
+
+def test_from_betas():
+    check_from_betas(schedule.from_betas)
+
+
+def test_linear():
+    check_linear(schedule.linear)
+
+
+def test_cosine():
+    check_cosine(schedule.cosine)
+
+
+def test_more_noise_at_every_step():
+    for s in (schedule.linear(), schedule.cosine(), quiet(schedule.from_betas, BETAS)):
+        assert np.all(np.diff(s.alpha_bar) < 0) and np.all(np.diff(s.snr) < 0)
+        assert np.all(s.beta_tilde <= s.beta), "to know x0 as well can only narrow the guess"
+
+
+def test_numpy_whole_numbers_are_whole_numbers():
+    assert schedule.linear(np.int64(1000)).T == 1000
+
+
+# --- the terminal SNR ---
+
+
+def test_a_schedule_that_ends_too_early_says_so():
+    """Errata: DDPM's betas with T = 50 end at a terminal SNR of 1.5."""
+    with pytest.warns(UserWarning, match=r"terminal SNR is 1\.5\d?:") as caught:
+        s = schedule.linear(50)
+    assert round(s.snr[50], 1) == 1.5
+    assert len(caught) == 1 and "\n" not in str(caught[0].message)
+
+
+@pytest.mark.parametrize("build", [lambda: schedule.linear(1000), lambda: schedule.cosine(), lambda: schedule.cosine(8)])
+def test_a_schedule_that_ends_in_noise_is_silent(build):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert build().snr[-1] <= 0.01
+
+
+@pytest.mark.parametrize("snr, warns", [(0.0099, False), (0.0101, True)])
+def test_the_limit_is_one_percent(snr, warns):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        schedule.from_betas([1 / (1 + snr)])  # one step: alpha_bar = snr / (1 + snr)
+    assert len(caught) == warns
+
+
+# --- bad input: one line that says what came and what was wanted ---
+
+
+@pytest.mark.parametrize("betas", [[], [0.0, 0.1], [-0.1], [0.1, 1.5], [0.1, np.nan], 0.1])
+def test_bad_betas(betas):
+    with pytest.raises(ValueError, match="beta is a list of variances") as error:
+        schedule.from_betas(betas)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("betas", [np.full((3, 3), 0.1), np.linspace(-0.1, 0.1, 1000)])
+def test_bad_betas_by_the_thousand_are_still_one_line(betas):
+    with pytest.raises(ValueError, match="beta is a list of variances") as error:
+        schedule.from_betas(betas)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize("T", [0, -3, 2.5, "8", None])
+@pytest.mark.parametrize("build", ["linear", "cosine"])
+def test_bad_number_of_steps(build, T):
+    with pytest.raises(ValueError, match="T is the number of noising steps") as error:
+        getattr(schedule, build)(T)
+    assert "\n" not in str(error.value) and repr(T) in str(error.value)
+
+
+@pytest.mark.parametrize("args", [(10, -0.1, 0.2), (10, 0.1, 1.2), (10, 0.0, 0.2)])
+def test_linear_passes_bad_betas_on(args):
+    with pytest.raises(ValueError, match="beta is a list of variances"):
+        schedule.linear(*args)
+
+
+# --- errata ---
+
+
+def cosine_clipped_from_below(T=1000, offset=0.008, beta_max=0.999):
+    f = np.cos((np.arange(T + 1) / T + offset) / (1 + offset) * np.pi / 2) ** 2
+    return quiet(schedule.from_betas, np.clip(1 - f[1:] / f[:-1], 0.01, beta_max))
+
+
+def test_errata_cosine_clipped_from_below():
+    """A lower clip of 0.01 acts on half of all steps: the schedule is no cosine any more, and nobody sees it."""
+    assert cosine_clipped_from_below().alpha_bar[500] == pytest.approx(0.0066, abs=5e-5)
+    rejects(check_cosine, cosine_clipped_from_below)
+
+
+@pytest.mark.filterwarnings(TOO_SHORT)
+def test_errata_off_by_one():
+    """An alpha_bar that starts one step late, or a beta that starts at t = 0, is caught."""
+
+    def late(beta):
+        s = schedule.from_betas(beta)
+        alpha_bar = np.concatenate([[1.0], s.alpha_bar[:-1]])
+        return schedule.Schedule(s.beta, s.alpha, alpha_bar, s.snr, s.beta_tilde)
+
+    rejects(check_from_betas, late)
+    rejects(check_linear, lambda T=1000, first=1e-4, last=0.02: schedule.from_betas(first + (last - first) * np.arange(1, T + 1) / T))
+    rejects(check_cosine, lambda T=1000, offset=0.008, beta_max=0.999: quiet(schedule.linear, T))
