@@ -73,6 +73,7 @@ def cases(dtype, rng):
     for P in (1, 37):
         for k in (1, 9):
             yield "adam_step", (normal(P), normal(P), normal(P), normal(P) ** 2, k, 1e-2, 0.9, 0.999, 1e-8, 0.1)
+        yield "squared_norm", (normal(P),)
         yield "ema_step", (normal(P), normal(P), 0.9)
 
 

@@ -76,7 +76,7 @@ def gradient(loss, params):
     """Differentiate a scalar loss with respect to Tensors, by the chain rule from the loss backwards.
 
     loss: Tensor with one element; params: list of Tensors -> list of arrays shaped like them, zeros where loss does not
-    depend on one. The graph stays as it was: nothing is accumulated, calling twice gives the same.
+    depend on one. The graph stays as it was: nothing is accumulated, calling twice gives the same. Gradients may share memory.
     Raises TypeError when loss is a plain array (nothing was recorded), ValueError when it has several elements.
     """
     if not isinstance(loss, Tensor):

@@ -40,7 +40,8 @@ def gaussian(s, mean, var):
 def gaussian_variance(s, var):
     """Give the variance that makes ancestral sampling of N(mean, var) data exact at any number of steps.
 
-    Var[x_{t-1} | x_t] = beta_tilde[t] + c0[t]^2 Var[x0 | x_t],  Var[x0 | x_t] = var (1 - alpha_bar[t]) / (alpha_bar[t] var + 1 - alpha_bar[t])
+    Var[x_{t-1} | x_t] = beta_tilde[t] + c0[t]^2 Var[x0 | x_t]
+    Var[x0 | x_t] = var (1 - alpha_bar[t]) / (alpha_bar[t] var + 1 - alpha_bar[t])
     var: number >= 0, the variance of the data -> (T + 1,) variances for sample.ddpm; entry 0 is 0
     Source: Bao et al. 2022 (Analytic-DPM), in the Gaussian case.
     """

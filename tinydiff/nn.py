@@ -126,7 +126,7 @@ class Attention(Module):
         N, H, W, C = x.shape
         h = self.norm(x)
         q, k, v = (ops.reshape(layer(h), shape=(N, H * W, C)) for layer in (self.q, self.k, self.v))
-        weights = ops.softmax(ops.matmul(q, ops.swapaxes(k)) * np.float32(C**-0.5))  # (N, L, L)
+        weights = ops.softmax(ops.matmul(q, ops.swapaxes(k)) * C**-0.5)  # (N, L, L)
         return x + self.out(ops.reshape(ops.matmul(weights, v), shape=(N, H, W, C)))
 
 

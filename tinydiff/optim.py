@@ -31,7 +31,7 @@ def clip_norm(g, largest):
 
     g: (P,); largest: number > 0 -> |g| before, a float
     """
-    norm = math.sqrt(float(np.dot(g, g)))
+    norm = math.sqrt(kernels.squared_norm(g))
     if norm > largest:
         g *= g.dtype.type(largest / norm)
     return norm

@@ -86,7 +86,8 @@ class UNet(Module):
         self.depth = depth
 
     def __call__(self, x, t, labels=None):
-        self._check(x, labels)
+        labels = None if labels is None else np.asarray(labels)
+        self._check(x, t, labels)
         e = self.embed(t, labels, x.dtype)
         h, skips, last = self.enter(x), [], len(self.descent) - 1
         for i, block in enumerate(self.descent):
@@ -108,10 +109,14 @@ class UNet(Module):
             e = e + table(np.full(len(t), self.classes[k]) if labels is None else labels[:, k])
         return ops.silu(e)
 
-    def _check(self, x, labels):
+    def _check(self, x, t, labels):
         if x.ndim != 4 or x.shape[3] != self.channels or any(side % self._halvings() for side in x.shape[1:3]):
             raise ValueError(f"images must be (N, H, W, {self.channels}) with sides divisible by {self._halvings()}; got {x.shape}")
+        if np.shape(t) != (x.shape[0],):
+            raise ValueError(f"t must be ({x.shape[0]},), one number an image; got {np.shape(t)}")
         if labels is not None:
+            if labels.dtype.kind not in "iu":
+                raise ValueError(f"labels must be whole numbers; got {labels.dtype}")
             if np.shape(labels) != (x.shape[0], len(self.classes)):
                 raise ValueError(f"labels must be {(x.shape[0], len(self.classes))}, one column a label; got {np.shape(labels)}")
             if np.any(labels < 0) or np.any(labels > np.asarray(self.classes)):

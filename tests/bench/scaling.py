@@ -12,7 +12,6 @@ multiply-adds themselves, counted from the kernel calls of a step, and what coun
 import argparse
 import json
 import math
-import os
 import resource
 import subprocess
 import sys
@@ -127,12 +126,10 @@ def main():
     print(f"{'batch':>6s}{'width':>6s}{'side':>6s}{'ms/image':>10s}{'MFLOP/image':>13s}{'GF/s':>7s}{'MB':>8s}")
     for row in (row for rows in found.values() for row in rows):
         speed = row["flop"] / row["seconds"] / 1e9
-        print(
-            f"{row['batch']:6d}{row['width']:6d}{row['side']:6d}{1000 * row['seconds']:10.3f}{row['flop'] / 1e6:13.1f}{speed:7.1f}{row['mb']:8.0f}"
-        )
-    print(
-        f"\n{'exponent in':12s}" + "".join(f"{what:>9s}{'last':>7s}" for what in ("time", "FLOP", "memory")) + "   on paper: time, memory"
-    )
+        where = "".join(f"{row[axis]:6d}" for axis in USUAL)
+        print(f"{where}{1000 * row['seconds']:10.3f}{row['flop'] / 1e6:13.1f}{speed:7.1f}{row['mb']:8.0f}")
+    columns = "".join(f"{what:>9s}{'last':>7s}" for what in ("time", "FLOP", "memory"))
+    print(f"\n{'exponent in':12s}{columns}   on paper: time, memory")
     for axis, fit in fits.items():
         numbers = "".join(f"{a:9.2f}{b:7.2f}" for a, b in fit.values())
         print(f"{axis:12s}{numbers}{PREDICTED['time'][axis]:18d}{PREDICTED['memory'][axis]:8d}")

@@ -14,9 +14,9 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 
-THREADS = 2
+from timing import THREADS, median_time
+
 CASES = {  # size, channels, width, multipliers, batch
     "16x16x3-w32-b64": (16, 3, 32, (1, 2, 2), 64),
     "8x8x1-w32-b128": (8, 1, 32, (1, 2, 2), 128),
@@ -24,17 +24,6 @@ CASES = {  # size, channels, width, multipliers, batch
     "32x32x3-w32-b32": (32, 3, 32, (1, 2, 2), 32),
     "16x16x3-w64-b64": (16, 3, 64, (1, 2, 2), 64),
 }
-
-
-def median_time(f, seconds):
-    """Call f for at least `seconds` after two calls to warm up: median seconds a call."""
-    f(), f()
-    times, began = [], time.perf_counter()
-    while time.perf_counter() - began < seconds or len(times) < 5:
-        start = time.perf_counter()
-        f()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def ours(case, seconds):

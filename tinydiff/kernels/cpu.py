@@ -62,10 +62,10 @@ P = 4  # rows of a block of the microkernel
 V = 32 if get_host_cpu_features().get("avx512f") else 16  # columns: two vector registers
 
 
-def _conv2d_blocked(V):
+def _conv2d_blocked(V, decorate):
     """Compile a convolution that makes P pixels x V channels at a time."""
 
-    @parallel
+    @decorate
     def conv(x, w, y):
         (N, H, W, O), (_, H2, row) = y.shape, x.shape  # a row of x: its W + K - 1 pixels' channels, one after the other
         K, KC = w.shape[1], w.shape[2]  # the K pixels under one row of the window are K * C contiguous numbers of x
@@ -112,29 +112,40 @@ def _grad_w_blocked(V):
     return grad_w
 
 
-_CONV, _GRAD_W = ({v: make(v) for v in (V, 8)} for make in (_conv2d_blocked, _grad_w_blocked))
+_CONV, _GRAD_W = {v: _conv2d_blocked(v, parallel) for v in (V, 8)}, {v: _grad_w_blocked(v) for v in (V, 8)}
+_CONV_ALONE = {v: _conv2d_blocked(v, jit) for v in (V, 8)}
+_ALONE = 1 << 21  # multiply-adds: below, about 30 microseconds, waking the other threads costs more than they save
 _PARTS = 16  # of conv2d_grad_w: enough for many cores to share
+
+
+def _alike(a, b):
+    """Bring two arrays to one type: the microkernel would read the bits of one as numbers of the other."""
+    dtype = np.result_type(a, b)
+    return a.astype(dtype, copy=False), b.astype(dtype, copy=False)
 
 
 def _whole_blocks(a):
     """Give a's last axis a length of whole blocks, by appending zeros: (..., O) -> contiguous (..., multiple of v), v = V or 8"""
     O = a.shape[-1]
     v = V if O % V == 0 else 8
-    return np.ascontiguousarray(a) if O % v == 0 else np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -O % v)]), v
+    return np.ascontiguousarray(a if O % v == 0 else np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -O % v)])), v
 
 
 def conv2d(x, w):
+    x, w = _alike(x, w)
     (N, H2, W2, C), K, O = x.shape, w.shape[0], w.shape[3]
     if winograd.fits(C, O, K, H2 - 2, W2 - 2):
         return winograd.conv2d(x, w)
     w, v = _whole_blocks(w)
     panels = np.ascontiguousarray(w.reshape(K, K * C, -1, v).transpose(2, 0, 1, 3))  # (O / v, K, K C, v): read in this order
     y = np.empty((N, H2 - K + 1, W2 - K + 1, w.shape[3]), x.dtype)
-    _CONV[v](np.ascontiguousarray(x).reshape(N, H2, W2 * C), panels, y)
+    conv = (_CONV_ALONE if y.size * K * K * C < _ALONE else _CONV)[v]
+    conv(np.ascontiguousarray(x).reshape(N, H2, W2 * C), panels, y)
     return y if w.shape[3] == O else np.ascontiguousarray(y[..., :O])
 
 
 def conv2d_grad_w(x, g):
+    x, g = _alike(x, g)
     K, C, O = x.shape[1] - g.shape[1] + 1, x.shape[3], g.shape[3]
     if C * O >= 64 * 64 and winograd.fits(C, O, K, *g.shape[1:3]):  # for fewer channels going to the points costs what it saves
         return winograd.conv2d_grad_w(x, g)
@@ -222,10 +233,18 @@ def _silu_grad(g, x, y):
         y[i] = g[i] * sigma * (1 + x[i] * (1 - sigma))
 
 
+def group_norm(x, scale, shift, G, eps):
+    return _norm(x, scale, shift, G, eps, False)
+
+
 def norm_silu(x, scale, shift, G, eps):
+    return _norm(x, scale, shift, G, eps, True)
+
+
+def _norm(x, scale, shift, G, eps, with_silu):
     N, C = x.shape[0], x.shape[-1]
     y, mean, rstd = np.empty_like(x, order="C"), np.empty((N, G), x.dtype), np.empty((N, G), x.dtype)
-    _norm_silu(np.ascontiguousarray(x).reshape(N, -1, C), scale, shift, x.dtype.type(eps), y.reshape(N, -1, C), mean, rstd)
+    _norm_silu(np.ascontiguousarray(x).reshape(N, -1, C), scale, shift, x.dtype.type(eps), with_silu, y.reshape(N, -1, C), mean, rstd)
     return y, mean, rstd
 
 
@@ -242,7 +261,7 @@ def _per_group(per_channel, out, count):
 
 
 @parallel
-def _norm_silu(x, scale, shift, eps, y, mean, rstd):
+def _norm_silu(x, scale, shift, eps, with_silu, y, mean, rstd):
     N, L, C = x.shape
     for n in prange(N):
         m, r = np.zeros(C, x.dtype), np.zeros(C, x.dtype)
@@ -262,19 +281,27 @@ def _norm_silu(x, scale, shift, eps, y, mean, rstd):
         for i in range(L):
             for c in range(C):
                 v = r[u(c)] * x[u(n), u(i), u(c)] + m[u(c)]
-                y[u(n), u(i), u(c)] = v / (1 + _exp(-v))
+                y[u(n), u(i), u(c)] = v / (1 + _exp(-v)) if with_silu else v
+
+
+def group_norm_grad(g, x, scale, mean, rstd):
+    return _norm_grad(g, x, scale, np.zeros_like(scale), mean, rstd, False)
 
 
 def norm_silu_grad(g, x, scale, shift, mean, rstd):
+    return _norm_grad(g, x, scale, shift, mean, rstd, True)
+
+
+def _norm_grad(g, x, scale, shift, mean, rstd, with_silu):
     N, C = x.shape[0], x.shape[-1]
     gx, gscale, gshift = np.empty_like(x, order="C"), np.empty((N, C), x.dtype), np.empty((N, C), x.dtype)
     flat = [np.ascontiguousarray(a).reshape(N, -1, C) for a in (g, x)]
-    _norm_silu_grad(*flat, scale, shift, mean, rstd, gx.reshape(N, -1, C), gscale, gshift)
+    _norm_silu_grad(*flat, scale, shift, mean, rstd, with_silu, gx.reshape(N, -1, C), gscale, gshift)
     return gx, gscale.sum(0), gshift.sum(0)
 
 
 @parallel
-def _norm_silu_grad(g, x, scale, shift, mean, rstd, gx, gscale, gshift):
+def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshift):
     N, L, C = x.shape
     size = C // mean.shape[1]
     for n in prange(N):
@@ -287,7 +314,7 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, gx, gscale, gshift):
                 x_hat = (x[u(n), u(i), u(c)] - m[u(c)]) * r[u(c)]
                 v = x_hat * scale[u(c)] + shift[u(c)]
                 sigma = 1 / (1 + _exp(-v))
-                gv = g[u(n), u(i), u(c)] * sigma * (1 + v * (1 - sigma))
+                gv = g[u(n), u(i), u(c)] * (sigma * (1 + v * (1 - sigma)) if with_silu else 1)
                 gx[u(n), u(i), u(c)] = gv
                 gshift[u(n), u(c)] += gv
                 gscale[u(n), u(c)] += gv * x_hat
@@ -301,6 +328,18 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, gx, gscale, gshift):
 
 
 # --- the optimiser ---
+
+
+def squared_norm(g):
+    return _squared_norm(g)
+
+
+@jit
+def _squared_norm(g):
+    total = 0.0
+    for i in range(g.size):
+        total += g[i] * g[i]
+    return total
 
 
 def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):

@@ -23,7 +23,7 @@ def sum_outer_products(typing, P, V, fresh, y, y0, y_p, a, a0, a_p, a_i, a_k, b,
     P, V, fresh: literal ints; y, a, b: contiguous arrays of one float type, read as flat; y0 .. n: ints, offsets and strides
     in elements, unchecked -> None. y must not overlap a or b.
     """
-    if not all(isinstance(literal, types.IntegerLiteral) for literal in (P, V, fresh)):
+    if not (all(isinstance(literal, types.IntegerLiteral) for literal in (P, V, fresh)) and y.dtype == a.dtype == b.dtype):
         return None  # tells Numba that these argument types don't fit
     count, width = P.literal_value, V.literal_value
     offsets = [types.int64] * 4

@@ -153,6 +153,11 @@ def take_grad(g, i, M):
 # --- the optimiser ---
 
 
+def squared_norm(g):
+    """Add up the squares of a gradient. g: (P,) -> a float"""
+    return float(np.dot(g, g))
+
+
 def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):
     """Update parameters by one step of AdamW, in place.
 

@@ -177,6 +177,28 @@ def _grad_w(x, g, d, e, gw):
                 )
 
 
+@parallel
+def _weights_to_points(w, GG, out):
+    """Do G w G^T for every pair of channels. w: (9, C, O) -> out: (36, O / V, C, V), the order in which _conv2d reads it"""
+    for point in prange(36):
+        out[point] = 0
+        for k in range(9):
+            for ob in range(out.shape[1]):
+                for c in range(w.shape[1]):
+                    for v in range(V):
+                        out[u(point), u(ob), u(c), u(v)] += GG[point, k] * w[u(k), u(c), u(ob * V + v)]
+
+
+@parallel
+def _points_to_weights(gw, GG, out):
+    """Do G^T gw G for every pair of channels. gw: (36, C O) -> out: (9, C O)"""
+    for k in prange(9):
+        out[k] = 0
+        for point in range(36):
+            for i in range(gw.shape[1]):
+                out[u(k), u(i)] += GG[point, k] * gw[u(point), u(i)]
+
+
 def fits(C, O, K, H, W):
     """Say whether the method can be used: a 3 x 3 window, whole blocks of channels and whole tiles. ints -> bool"""
     return K == 3 and C % V == 0 and O % V == 0 and H % 4 == 0 and W % 4 == 0
@@ -185,10 +207,9 @@ def fits(C, O, K, H, W):
 def conv2d(x, w):
     """Convolve, as reference.conv2d. x: (N, H + 2, W + 2, C), padded; w: (3, 3, C, O) -> (N, H, W, O)"""
     (N, H2, W2, C), O = x.shape, w.shape[3]
-    points = GG.astype(x.dtype) @ w.reshape(9, C * O)
-    w = np.ascontiguousarray(points.reshape(36, C, O // V, V).transpose(0, 2, 1, 3))  # (36, O / V, C, V): read in this order
-    y = np.empty((N, H2 - 2, W2 - 2, O), x.dtype)
-    _conv2d(np.ascontiguousarray(x), w, y)
+    points, y = np.empty((36, O // V, C, V), x.dtype), np.empty((N, H2 - 2, W2 - 2, O), x.dtype)
+    _weights_to_points(np.ascontiguousarray(w).reshape(9, C, O), GG.astype(x.dtype), points)
+    _conv2d(np.ascontiguousarray(x), points, y)
     return y
 
 
@@ -198,4 +219,6 @@ def conv2d_grad_w(x, g):
     places = -(-(N * H * W // 16) // TILES) * TILES
     d, e, gw = np.empty(places * 36 * C, x.dtype), np.empty(places * 36 * O, x.dtype), np.empty((36, C, O), x.dtype)
     _grad_w(np.ascontiguousarray(x), np.ascontiguousarray(g), d, e, gw)
-    return (GG.T.astype(x.dtype) @ gw.reshape(36, C * O)).reshape(3, 3, C, O)
+    out = np.empty((9, C * O), x.dtype)
+    _points_to_weights(gw.reshape(36, C * O), GG.astype(x.dtype), out)
+    return out.reshape(3, 3, C, O)
