@@ -4,9 +4,10 @@
 
 One of the three varies, the others stay at batch 64, width 32, side 16 (RGB, multipliers 1, 2, 2). Each measurement is a fresh
 process on two threads; time is the median over its steps and then the least of the rounds, in ms an image, and memory is the
-process's peak resident set in MB less that of one that only imports. An exponent is the slope of a straight line through the
-points in log-log axes, or, as `last`, through the last two: time ~ side^2 has 2. Beside it stands the exponent of the
-multiply-adds themselves, counted from the kernel calls of a step, and what counting on paper predicts.
+process's peak resident set in MB less that of one that only imports; compiled kernels, loaded later, do count. An exponent is
+the slope of a straight line through the points in log-log axes, or, as `last`, through the last two: time ~ side^2 has 2. Beside
+it stands the exponent of the multiply-adds themselves, counted from the kernel calls of a step, and what counting on paper
+predicts.
 """
 
 import argparse

@@ -331,7 +331,7 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
 
 
 def squared_norm(g):
-    return _squared_norm(g)
+    return g.dtype.type(_squared_norm(g))
 
 
 @jit

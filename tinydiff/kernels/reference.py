@@ -154,8 +154,8 @@ def take_grad(g, i, M):
 
 
 def squared_norm(g):
-    """Add up the squares of a gradient. g: (P,) -> a float"""
-    return float(np.dot(g, g))
+    """Add up the squares of a gradient. g: (P,) -> ()"""
+    return np.dot(g, g)
 
 
 def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):
