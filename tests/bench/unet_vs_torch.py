@@ -141,9 +141,7 @@ def main():
     rows = [compare(name, args.rounds, args.seconds) for name in ([args.only] if args.only else CASES)]
     if args.json:
         return print(json.dumps({"torch": torch.__version__, "threads": THREADS, "rows": rows}, indent=1))
-    print(
-        f"PyTorch {torch.__version__}, {THREADS} threads; time of a step: ours, PyTorch's, ratio (lowest .. highest of {args.rounds} rounds)"
-    )
+    print(f"PyTorch {torch.__version__}, {THREADS} threads; a step: ours, PyTorch's, ratio (lowest .. highest of {args.rounds} rounds)")
     for row in rows:
         print(f"{row['case']:18s} (PyTorch: {row['torch_layout']})")
         for what in ("train", "sample", "peak_mb"):

@@ -12,11 +12,11 @@ from math import exp, inf
 
 import numpy as np
 from llvmlite.binding import get_host_cpu_features
-from numba import njit, prange, types
+from numba import prange, types
 from numba.extending import overload
 
 from . import winograd
-from .microkernel import sum_outer_products
+from .microkernel import jit, parallel, sum_outer_products
 from .reference import *  # noqa: F403
 
 # A training step frees what the next one allocates again. Left to itself the C library gives freed memory back to the system,
@@ -27,8 +27,6 @@ if hasattr(ctypes.CDLL(None), "mallopt"):
     ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 u = np.uint64
-jit = njit(cache=True, fastmath={"contract", "reassoc", "nsz", "arcp"}, error_model="numpy")
-parallel = njit(cache=True, fastmath={"contract", "reassoc", "nsz", "arcp"}, error_model="numpy", parallel=True)
 
 # --- convolution ---
 
@@ -336,10 +334,13 @@ def squared_norm(g):
 
 @jit
 def _squared_norm(g):
-    total = 0.0
-    for i in range(g.size):
-        total += g[i] * g[i]
-    return total
+    sums = np.zeros(8)  # side by side in vector registers: one sum would wait for each addition
+    for i in range(g.size // 8):
+        for k in range(8):
+            sums[k] += g[u(8 * i) + u(k)] ** 2
+    for i in range(g.size // 8 * 8, g.size):
+        sums[0] += g[i] ** 2
+    return sums.sum()
 
 
 def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):
@@ -405,17 +406,27 @@ def posterior_mean(x_t, data, alpha_bar):
     return out
 
 
+@jit
+def _distance2(x_t, n, data, m, root, sums):
+    D = x_t.shape[1]
+    sums[:] = 0  # side by side in vector registers, as in _squared_norm
+    for d in range(D // 8):
+        for k in range(8):
+            i = u(8 * d) + u(k)
+            sums[u(k)] += (x_t[n, i] - root * data[m, i]) ** 2
+    for d in range(D // 8 * 8, D):
+        sums[0] += (x_t[n, u(d)] - root * data[m, u(d)]) ** 2
+    return sums.sum()
+
+
 @parallel
 def _posterior_mean(x_t, data, root, inverse, out):
     N, D = x_t.shape
     for n in prange(N):
-        logits = np.empty(len(data), x_t.dtype)
+        logits, sums = np.empty(len(data), x_t.dtype), np.empty(8, x_t.dtype)
         top = x_t.dtype.type(-inf)
         for m in range(len(data)):
-            d2 = x_t[0, 0] * 0
-            for d in range(D):
-                d2 += (x_t[u(n), u(d)] - root * data[u(m), u(d)]) ** 2
-            logits[m] = -d2 * inverse
+            logits[m] = -_distance2(x_t, u(n), data, u(m), root, sums) * inverse
             top = max(top, logits[m])
         total = top * 0
         for d in range(D):

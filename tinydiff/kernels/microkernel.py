@@ -10,9 +10,15 @@ For 8-wide vectors, 4 x 16 numbers are 8 of 16 registers: enough sums in flight 
 """
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+# How every compiled loop of the cpu kernels is compiled. Of the fastmath flags only "contract" (a * b + c in one instruction):
+# "reassoc" would let LLVM choose the order of sums, and it chose differently when a kernel was read from Numba's cache.
+jit = njit(cache=True, fastmath={"contract"}, error_model="numpy")
+inline = njit(inline="always", fastmath={"contract"})
+parallel = njit(cache=True, fastmath={"contract"}, error_model="numpy", parallel=True)
 
 
 @intrinsic(prefer_literal=True)

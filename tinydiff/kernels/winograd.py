@@ -15,16 +15,11 @@ Source: Lavin & Gray 2016, F(4 x 4, 3 x 3), with its matrices.
 
 import numpy as np
 from llvmlite.binding import get_host_cpu_features
-from numba import njit, prange
+from numba import prange
 
-from .microkernel import sum_outer_products
+from .microkernel import inline, jit, parallel, sum_outer_products
 
 u = np.uint64
-FAST = {"contract", "reassoc", "nsz", "arcp"}
-jit = njit(cache=True, fastmath=FAST, error_model="numpy")
-inline = njit(inline="always", fastmath=FAST)
-parallel = njit(cache=True, fastmath=FAST, error_model="numpy", parallel=True)
-
 V = 16  # channels that lie side by side: arrays at the points are (C / V blocks, 36 points, TILES, V)
 P = 8 if get_host_cpu_features().get("avx512f") else 4  # rows of a block of the microkernel
 TILES = 16  # of 4 x 4 pixels, that a task takes to the points at once
