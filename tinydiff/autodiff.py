@@ -2,7 +2,7 @@
 
 The whole idea: an operation returns its value and its vjp ("vector-Jacobian product"), the function that takes g, the
 derivative of the loss with respect to that value, to the derivatives with respect to the operation's inputs: g -> J^T g.
-A Tensor remembers which operation made it from what; `gradient` applies the vjps in reverse order (the chain rule).
+A Tensor's node remembers which operation made it from what; `gradient` applies the vjps in reverse order (the chain rule).
 
 A Tensor is a variable, a plain array is a constant. Operations on constants alone record nothing.
 """
@@ -10,18 +10,31 @@ A Tensor is a variable, a plain array is a constant. Operations on constants alo
 from functools import wraps
 
 
-class Tensor:
-    """A value and how it came about.
+class Node:
+    """How a value came about, without the value itself: what no vjp needs is freed while the network is still running.
 
-    value: array of any shape; parents: the operation's arguments, Tensors or not; vjp: g, of value's shape -> one gradient
-    for each parent, or None for a leaf. A graph holds no cycles, so it is freed as soon as its last Tensor is dropped.
+    shape: of the value; parents: the Node of each argument, None for a constant; vjp: g, of that shape -> one gradient for
+    each argument, or None for a leaf. Nodes form no cycles, so a graph is freed as soon as its last Tensor is dropped.
     """
 
-    __slots__ = ("value", "parents", "vjp", "__weakref__")
+    __slots__ = ("shape", "parents", "vjp", "__weakref__")
+
+    def __init__(self, shape, parents, vjp):
+        self.shape, self.parents, self.vjp = shape, parents, vjp
+
+
+class Tensor:
+    """A variable: a value and the Node that tells how it came about.
+
+    value: array of any shape; args: the arguments of the operation that made it, Tensors or not; vjp: see Node
+    """
+
+    __slots__ = ("value", "node", "__weakref__")
     __array_ufunc__ = None  # `array * tensor` then asks the Tensor (ops.py gives it + - * / @)
 
-    def __init__(self, value, parents=(), vjp=None):
-        self.value, self.parents, self.vjp = value, parents, vjp
+    def __init__(self, value, args=(), vjp=None):
+        parents = tuple(a.node if isinstance(a, Tensor) else None for a in args)
+        self.value, self.node = value, Node(value.shape, parents, vjp)
 
     @property
     def shape(self):
@@ -83,23 +96,23 @@ def gradient(loss, params):
         raise TypeError("loss is a plain array: no Tensor went into it, so there is nothing to differentiate")
     if loss.value.size != 1:
         raise ValueError(f"loss must be one number; it has shape {loss.shape}")
-    grads = {id(loss): loss.value * 0 + 1}
-    kept = {id(p) for p in params}
-    for node in _backwards(loss):
+    grads = {id(loss.node): loss.value * 0 + 1}
+    kept = {id(p.node) for p in params}
+    for node in _backwards(loss.node):
         g = grads.get(id(node)) if id(node) in kept else grads.pop(id(node), None)
         if g is None or node.vjp is None:
             continue
         for parent, g_parent in zip(node.parents, node.vjp(g), strict=True):
-            if isinstance(parent, Tensor):
+            if parent is not None:
                 g_parent = unbroadcast(g_parent, parent.shape)
                 before = grads.get(id(parent))
                 grads[id(parent)] = g_parent if before is None else before + g_parent
-    return [grads[id(p)] if id(p) in grads else p.value * 0 for p in params]
+    return [grads[id(p.node)] if id(p.node) in grads else p.value * 0 for p in params]
 
 
-def _backwards(loss):
-    """List the graph's Tensors so that each comes after all that were computed from it (iterative: no recursion limit)."""
-    order, seen, stack = [], set(), [(loss, False)]
+def _backwards(last):
+    """List the Nodes so that each comes after all that were computed from it (iterative: no recursion limit)."""
+    order, seen, stack = [], set(), [(last, False)]
     while stack:
         node, done = stack.pop()
         if done:
@@ -107,5 +120,5 @@ def _backwards(loss):
         elif id(node) not in seen:
             seen.add(id(node))
             stack.append((node, True))
-            stack.extend((p, False) for p in node.parents if isinstance(p, Tensor))
+            stack.extend((p, False) for p in node.parents if p is not None)
     return reversed(order)

@@ -145,7 +145,8 @@ def conv2d(x, w):
 def conv2d_grad_w(x, g):
     x, g = _alike(x, g)
     K, C, O = x.shape[1] - g.shape[1] + 1, x.shape[3], g.shape[3]
-    if C * O >= 64 * 64 and winograd.fits(C, O, K, *g.shape[1:3]):  # for fewer channels going to the points costs what it saves
+    H, W = g.shape[1:3]
+    if (H * W < 256 or C * O >= 64 * 64) and winograd.fits(C, O, K, H, W):  # else what it saves goes into moving the points
         return winograd.conv2d_grad_w(x, g)
     g, v = _whole_blocks(g)
     parts = np.zeros((min(_PARTS, len(x)), K, K, C, g.shape[3]), x.dtype)
