@@ -81,8 +81,10 @@ def unbroadcast(g, shape):
     if g.shape == shape:
         return g
     new = g.ndim - len(shape)
-    repeated = tuple(range(new)) + tuple(i + new for i, n in enumerate(shape) if n == 1 and g.shape[i + new] != 1)
-    return g.sum(repeated).reshape(shape)
+    repeated = [*range(new), *(i + new for i, n in enumerate(shape) if n == 1 and g.shape[i + new] != 1)]
+    for axis in repeated:  # one by one, which NumPy does several times faster than all at once
+        g = g.sum(axis, keepdims=True)
+    return g.reshape(shape)
 
 
 def gradient(loss, params):

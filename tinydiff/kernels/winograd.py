@@ -26,10 +26,19 @@ TILES = 16  # of 4 x 4 pixels, that a task takes to the points at once
 S = TILES * V  # stride from point to point
 ROW = 6 * V  # stride from row to row of a patch
 
-G = np.array(
-    [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]]
-)
-GG = np.kron(G, G)  # (36, 9): G w G^T = GG times w as a vector
+
+@inline
+def _G(w0, w1, w2):
+    """G times a column of a window: its values as a quadratic polynomial at the points, 3 -> 6, scaled so that A and B stay whole."""
+    ends, ends2 = -(w0 + w2) / 6, w0 / 24 + w2 / 6
+    return w0 / 4, ends - w1 / 6, ends + w1 / 6, ends2 + w1 / 12, ends2 - w1 / 12, w2
+
+
+@inline
+def _G_back(m0, m1, m2, m3, m4, m5):
+    """G^T times a column of values at the points: 6 -> 3."""
+    sum1, sum2 = m1 + m2, m3 + m4
+    return m0 / 4 - sum1 / 6 + sum2 / 24, (m2 - m1) / 6 + (m3 - m4) / 12, (sum2 - sum1) / 6 + m5
 
 
 @inline
@@ -173,25 +182,52 @@ def _grad_w(x, g, d, e, gw):
 
 
 @parallel
-def _weights_to_points(w, GG, out):
-    """Do G w G^T for every pair of channels. w: (9, C, O) -> out: (36, O / V, C, V), the order in which _conv2d reads it"""
-    for point in prange(36):
-        out[point] = 0
-        for k in range(9):
-            for ob in range(out.shape[1]):
-                for c in range(w.shape[1]):
-                    for v in range(V):
-                        out[u(point), u(ob), u(c), u(v)] += GG[point, k] * w[u(k), u(c), u(ob * V + v)]
+def _weights_to_points(w, out):
+    """Do G w G^T for every pair of channels. w: (3, 3, C, O) -> out: (36, O / V, C, V), the order in which _conv2d reads it"""
+    for c in prange(w.shape[2]):
+        half, full = np.empty(6 * ROW, w.dtype), np.empty(6 * ROW, w.dtype)
+        for ob in range(out.shape[1]):
+            for j in range(3):
+                for v in range(V):
+                    o, m = u(ob * V + v), u(j * V) + u(v)
+                    a = _G(w[u(0), u(j), u(c), o], w[u(1), u(j), u(c), o], w[u(2), u(j), u(c), o])
+                    half[m], half[m + u(ROW)], half[m + u(2 * ROW)] = a[0], a[1], a[2]
+                    half[m + u(3 * ROW)], half[m + u(4 * ROW)], half[m + u(5 * ROW)] = a[3], a[4], a[5]
+            for i in range(6):
+                for v in range(V):
+                    m = u(i * ROW) + u(v)
+                    a = _G(half[m], half[m + u(V)], half[m + u(2 * V)])
+                    full[m], full[m + u(V)], full[m + u(2 * V)] = a[0], a[1], a[2]
+                    full[m + u(3 * V)], full[m + u(4 * V)], full[m + u(5 * V)] = a[3], a[4], a[5]
+            for point in range(36):
+                for v in range(V):
+                    out[u(point), u(ob), u(c), u(v)] = full[u(point * V) + u(v)]
 
 
 @parallel
-def _points_to_weights(gw, GG, out):
-    """Do G^T gw G for every pair of channels. gw: (36, C O) -> out: (9, C O)"""
-    for k in prange(9):
-        out[k] = 0
-        for point in range(36):
-            for i in range(gw.shape[1]):
-                out[u(k), u(i)] += GG[point, k] * gw[u(point), u(i)]
+def _points_to_weights(gw, out):
+    """Do G^T gw G for every pair of channels. gw: (36, C, O) -> out: (3, 3, C, O)"""
+    for c in prange(gw.shape[1]):
+        full, half = np.empty(6 * ROW, gw.dtype), np.empty(3 * ROW, gw.dtype)
+        for ob in range(gw.shape[2] // V):
+            for point in range(36):
+                for v in range(V):
+                    full[u(point * V) + u(v)] = gw[u(point), u(c), u(ob * V + v)]
+            for j in range(6):
+                for v in range(V):
+                    m = u(j * V) + u(v)
+                    a = _G_back(
+                        full[m], full[m + u(ROW)], full[m + u(2 * ROW)], full[m + u(3 * ROW)], full[m + u(4 * ROW)], full[m + u(5 * ROW)]
+                    )
+                    half[m], half[m + u(ROW)], half[m + u(2 * ROW)] = a
+            for i in range(3):
+                for v in range(V):
+                    m = u(i * ROW) + u(v)
+                    a = _G_back(half[m], half[m + u(V)], half[m + u(2 * V)], half[m + u(3 * V)], half[m + u(4 * V)], half[m + u(5 * V)])
+                    half[m], half[m + u(V)], half[m + u(2 * V)] = a
+                for j in range(3):
+                    for v in range(V):
+                        out[u(i), u(j), u(c), u(ob * V + v)] = half[u(i * ROW + j * V) + u(v)]
 
 
 def fits(C, O, K, H, W):
@@ -203,7 +239,7 @@ def conv2d(x, w):
     """Convolve, as reference.conv2d. x: (N, H + 2, W + 2, C), padded; w: (3, 3, C, O) -> (N, H, W, O)"""
     (N, H2, W2, C), O = x.shape, w.shape[3]
     points, y = np.empty((36, O // V, C, V), x.dtype), np.empty((N, H2 - 2, W2 - 2, O), x.dtype)
-    _weights_to_points(np.ascontiguousarray(w).reshape(9, C, O), GG.astype(x.dtype), points)
+    _weights_to_points(np.ascontiguousarray(w), points)
     _conv2d(np.ascontiguousarray(x), points, y)
     return y
 
@@ -214,6 +250,6 @@ def conv2d_grad_w(x, g):
     places = -(-(N * H * W // 16) // TILES) * TILES
     d, e, gw = np.empty(places * 36 * C, x.dtype), np.empty(places * 36 * O, x.dtype), np.empty((36, C, O), x.dtype)
     _grad_w(np.ascontiguousarray(x), np.ascontiguousarray(g), d, e, gw)
-    out = np.empty((9, C * O), x.dtype)
-    _points_to_weights(gw.reshape(36, C * O), GG.astype(x.dtype), out)
-    return out.reshape(3, 3, C, O)
+    out = np.empty((3, 3, C, O), x.dtype)
+    _points_to_weights(gw, out)
+    return out
