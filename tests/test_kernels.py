@@ -9,7 +9,7 @@ import pytest
 from tinydiff import kernels
 from tinydiff.kernels import cpu, reference
 
-IN_PLACE = {"adam_step": (0, 2, 3), "ema_step": (0,)}  # which arguments change; these kernels return nothing
+IN_PLACE = {"clip_norm": (0,), "adam_step": (0, 2, 3), "ema_step": (0,), "update": (0, 1, 2, 3, 4)}  # which arguments change
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-11}  # relative to the largest number of the result
 both_precisions = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -58,6 +58,9 @@ def cases(dtype, rng):
         yield "group_norm_grad", (g, x, scale, mean, rstd)
         yield "norm_silu", (x, scale, shift, G, 1e-5)
         yield "norm_silu_grad", (g, x, scale, shift, mean, rstd)
+    for shape in [(1, 1, 1), (2, 3, 5), (3, 16, 8), (1, 49, 3)]:
+        yield "attention", tuple(2 * normal(*shape) for _ in range(3))
+        yield "attention_grad", tuple(2 * normal(*shape) for _ in range(4))
     for a, b in [
         ((1, 1), (1, 1)),
         ((7, 3), (3, 5)),
@@ -73,7 +76,10 @@ def cases(dtype, rng):
     for P in (1, 37):
         for k in (1, 9):
             yield "adam_step", (normal(P), normal(P), normal(P), normal(P) ** 2, k, 1e-2, 0.9, 0.999, 1e-8, 0.1)
-        yield "squared_norm", (normal(P),)
+            rates = (k, 1e-2, 0.9, 0.999, 1e-8, 0.1, 1.0, 0.9)
+            yield "update", (normal(P), 2 + normal(P), normal(P), normal(P) ** 2, normal(P), *rates)
+        for largest in (0.1, 100.0):
+            yield "clip_norm", (normal(P), largest)
         yield "ema_step", (normal(P), normal(P), 0.9)
 
 
@@ -84,10 +90,8 @@ def copied(args):
 def results(module, name, args):
     """Call a kernel -> list of the arrays that it gives or changes, args[k] being changed by the in-place ones."""
     out = getattr(module, name)(*args)
-    if name in IN_PLACE:
-        assert out is None
-        return [args[k] for k in IN_PLACE[name]]
-    return list(out) if isinstance(out, tuple) else [out]
+    changed = [args[k] for k in IN_PLACE.get(name, ())]
+    return changed + (list(out) if isinstance(out, tuple) else [] if out is None else [out])
 
 
 def assert_close(got, expected, dtype, label):

@@ -36,6 +36,7 @@ CASES = [
     ("embedding", lambda table: ops.embedding(table, i=np.array([3, 0, 3, 1])), normal((5, 3))),
     ("silu", lambda x: ops.silu(x), 3 * normal((3, 5, 7))),
     ("softmax", lambda x: ops.softmax(x), normal((2, 3, 7))),
+    ("attention", lambda q, k, v: ops.attention(q, k, v), normal((2, 5, 3)), normal((2, 5, 3)), normal((2, 5, 3))),
     ("cross_entropy", lambda x: ops.cross_entropy(x, labels=np.array([2, 0, 2])), 3 * normal((3, 4))),
     ("group_norm", lambda x, a, b: ops.group_norm(x, a, b, groups=3), normal((2, 5, 3, 6)), normal(6), normal(6)),
     ("norm_silu", lambda x, a, b: ops.norm_silu(x, a, b, groups=3), normal((2, 5, 3, 6)), normal(6), normal(6)),

@@ -110,11 +110,10 @@ class Embedding(Module):
 
 
 class Attention(Module):
-    """Let every pixel look at every other: softmax(q k^T / sqrt(C)) v, added to the input.
+    """Let every pixel look at every other: ops.attention over the L = H W pixels, added to the input.
 
-    x: (N, H, W, C) -> (N, H, W, C). q, k, v: (N, L, C), linear maps of the normalised x; the weights (N, L, L) sum to 1 over
-    the last axis. The last map starts at 0, so that at first the layer changes nothing.
-    Source: Vaswani et al. 2017, equation 1.
+    x: (N, H, W, C) -> (N, H, W, C). q, k, v: (N, L, C), linear maps of the normalised x.
+    The last map starts at 0, so that at first the layer changes nothing.
     """
 
     def __init__(self, C, *, rng):
@@ -126,8 +125,7 @@ class Attention(Module):
         N, H, W, C = x.shape
         h = self.norm(x)
         q, k, v = (ops.reshape(layer(h), shape=(N, H * W, C)) for layer in (self.q, self.k, self.v))
-        weights = ops.softmax(ops.matmul(q, ops.swapaxes(k)) * C**-0.5)  # (N, L, L)
-        return x + self.out(ops.reshape(ops.matmul(weights, v), shape=(N, H, W, C)))
+        return x + self.out(ops.reshape(ops.attention(q, k, v), shape=(N, H, W, C)))
 
 
 def time_embedding(t, E, longest=10_000.0):

@@ -117,6 +117,16 @@ def softmax(x):
 
 
 @op
+def attention(q, k, v):
+    """Let each row of q ask all rows of k and average the rows of v by the answers: softmax(q k^T / sqrt(C)) v.
+
+    q, k, v: (N, L, C) -> (N, L, C); the weights are softmax over the last axis of (N, L, L)
+    Source: Vaswani et al. 2017, equation 1.
+    """
+    return kernels.attention(q, k, v), lambda g: kernels.attention_grad(g, q, k, v)
+
+
+@op
 def cross_entropy(scores, labels=None):
     """Mean surprise at the right labels: -mean(log softmax(scores)[n, labels[n]]); gradient (softmax - one_hot) / N.
 

@@ -1,4 +1,4 @@
-"""From gradients to better parameters: gradient clipping, Adam, a learning rate that rises and falls, a running average.
+"""From gradients to better parameters: Adam, a learning rate that rises and falls, a running average.
 
 All parameters of a model are one flat array theta (P,): see nn.Module.flatten.
 """
@@ -11,30 +11,23 @@ from . import kernels
 
 
 class Adam:
-    """AdamW on one flat parameter array; the equations stand at kernels.reference.adam_step.
+    """AdamW on one flat parameter array, with gradient clipping and a running average of the parameters.
 
-    theta: (P,), changed in place by step(g, lr), g: (P,); lr: learning rate; decay: weight decay
-    .m .v: (P,) running means of g and g^2; .k: steps done
+    step(g, lr) changes theta in place and returns |g|; if that is not finite it changes nothing. The equations stand at
+    kernels.reference.clip_norm, adam_step and ema_step.
+    theta: (P,); g: (P,), may be changed; lr: learning rate; decay: weight decay; clip: longest gradient
+    .m .v: (P,) running means of g and g^2; .ema: (P,) running average of theta; .k: steps done
     """
 
-    def __init__(self, theta, beta1=0.9, beta2=0.999, eps=1e-8, decay=0.0):
-        self.theta, self.m, self.v, self.k = theta, np.zeros_like(theta), np.zeros_like(theta), 0
-        self.beta1, self.beta2, self.eps, self.decay = beta1, beta2, eps, decay
+    def __init__(self, theta, beta1=0.9, beta2=0.999, eps=1e-8, decay=0.0, clip=np.inf):
+        self.theta, self.m, self.v, self.ema, self.k = theta, np.zeros_like(theta), np.zeros_like(theta), theta.copy(), 0
+        self.rates, self.clip = (beta1, beta2, eps, decay), clip
 
     def step(self, g, lr):
-        self.k += 1
-        kernels.adam_step(self.theta, g, self.m, self.v, self.k, lr, self.beta1, self.beta2, self.eps, self.decay)
-
-
-def clip_norm(g, largest):
-    """Shorten a gradient that is too long, in place: g = g min(1, largest / |g|).
-
-    g: (P,); largest: number > 0 -> |g| before, a float
-    """
-    norm = math.sqrt(kernels.squared_norm(g))
-    if norm > largest:
-        g *= g.dtype.type(largest / norm)
-    return norm
+        keep = ema_keep(self.k)
+        norm = kernels.update(self.theta, g, self.m, self.v, self.ema, self.k + 1, lr, *self.rates, self.clip, keep)
+        self.k += int(np.isfinite(norm))
+        return norm
 
 
 def warmup_cosine(done, warmup=0.05, last=0.02):

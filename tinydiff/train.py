@@ -5,9 +5,9 @@ The network's output is read as the noise eps, or as v (diffusion.v_target), whi
 
 import numpy as np
 
-from . import diffusion, kernels, ops
+from . import diffusion, ops
 from .autodiff import gradient
-from .optim import Adam, clip_norm, ema_keep
+from .optim import Adam
 
 PREDICTIONS = ("eps", "v")
 
@@ -22,16 +22,17 @@ class Training:
     def __init__(self, model, rng):
         self.model, self.rng = model, rng
         self.theta = model.flatten()
-        self.ema, self.adam = self.theta.copy(), Adam(self.theta)
+        self.adam = Adam(self.theta, clip=1.0)
+        self.ema = self.adam.ema
         self.step, self.loss = 0, float("nan")
 
 
-def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e-3, forget=0.1, clip=1.0):
+def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e-3, forget=0.1):
     """Train without end: each step draws images, times and noise and moves the parameters downhill (Algorithm 1).
 
     x_t = q_sample(x0, t, eps), t even in 1 .. T;  loss = mean |target - model(x_t, t, labels)|^2, target = eps or v
     images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints or None; predict: "eps" or "v"; lr: step -> learning rate;
-    forget: share of the labels replaced by "not said"; clip: longest gradient -> yields `run` (a Training) after each step
+    forget: share of the labels replaced by "not said" -> yields `run` (a Training) after each step
     Raises FloatingPointError, before the parameters change, when the loss or its gradient is not finite.
     Source: Ho et al. 2020, algorithm 1.
     """
@@ -44,15 +45,13 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
         x_t = diffusion.q_sample(s, x0, t, eps)
         target = diffusion.v_target(s, x0, t, eps) if predict == "v" else eps
         said = None if labels is None else np.where(rng.random((batch, labels.shape[1])) < forget, model.classes, labels[i])
-        with model.variables() as params, np.errstate(over="ignore", invalid="ignore"):  # looked at once, below
+        with model.variables() as params, np.errstate(over="ignore", invalid="ignore"):  # looked at below
             loss = ops.mse(model(x_t, t, said), target)
             g = np.concatenate([g.ravel() for g in gradient(loss, params)])
-            length = clip_norm(g, clip)
         run.loss = float(loss.value)
-        if not (np.isfinite(run.loss) and np.isfinite(length)):
+        length = run.adam.step(g, lr(run.step)) if np.isfinite(run.loss) else run.loss
+        if not np.isfinite(length):
             raise FloatingPointError(f"the loss at step {run.step + 1} is {run.loss}, its gradient {length} long: lower the learning rate")
-        run.adam.step(g, lr(run.step))
-        kernels.ema_step(run.ema, run.theta, ema_keep(run.step))
         run.step += 1
         yield run
 

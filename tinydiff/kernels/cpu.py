@@ -326,11 +326,79 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
                 gx[u(n), u(i), u(c)] = r[u(c)] * (scale[u(c)] * gx[u(n), u(i), u(c)] - a[u(c)] - x_hat * b[u(c)])
 
 
+def attention(q, k, v):
+    out = np.empty_like(q, order="C")
+    _attention(*map(np.ascontiguousarray, (q, k, v)), q.dtype.type(q.shape[2] ** -0.5), out)
+    return out
+
+
+@jit
+def _weights(q, kT, i, root, p):
+    """Fill p with softmax(q[i] k^T root), (L,)."""
+    p[:] = 0
+    for c in range(q.shape[1]):
+        for j in range(p.size):
+            p[u(j)] += q[i, u(c)] * kT[u(c), u(j)]
+    top, total = p[0], root * 0
+    for j in range(p.size):
+        top = max(top, p[j])
+    for j in range(p.size):
+        p[j] = _exp(root * (p[j] - top))
+        total += p[j]
+    for j in range(p.size):
+        p[j] /= total
+
+
+@parallel
+def _attention(q, k, v, root, out):
+    N, L, C = q.shape
+    for n in prange(N):
+        kT, p = k[n].T.copy(), np.empty(L, q.dtype)  # one image's weights, one row at a time: nothing of size (N, L, L)
+        for i in range(L):
+            _weights(q[n], kT, u(i), root, p)
+            out[n, i] = 0
+            for j in range(L):
+                for c in range(C):
+                    out[u(n), u(i), u(c)] += p[u(j)] * v[u(n), u(j), u(c)]
+
+
+def attention_grad(g, q, k, v):
+    gq, gk, gv = (np.zeros_like(q, order="C") for _ in range(3))
+    _attention_grad(*map(np.ascontiguousarray, (g, q, k, v)), q.dtype.type(q.shape[2] ** -0.5), gq, gk, gv)
+    return gq, gk, gv
+
+
+@parallel
+def _attention_grad(g, q, k, v, root, gq, gk, gv):
+    N, L, C = q.shape
+    for n in prange(N):
+        kT, vT, p, gs = k[n].T.copy(), v[n].T.copy(), np.empty(L, q.dtype), np.empty(L, q.dtype)
+        for i in range(L):
+            _weights(q[n], kT, u(i), root, p)
+            gs[:] = 0
+            for c in range(C):
+                for j in range(L):
+                    gs[u(j)] += g[u(n), u(i), u(c)] * vT[u(c), u(j)]
+            mean = root * 0
+            for j in range(L):
+                mean += p[j] * gs[j]
+            for j in range(L):
+                s = root * p[j] * (gs[j] - mean)
+                for c in range(C):
+                    gq[u(n), u(i), u(c)] += s * k[u(n), u(j), u(c)]
+                    gk[u(n), u(j), u(c)] += s * q[u(n), u(i), u(c)]
+                    gv[u(n), u(j), u(c)] += p[u(j)] * g[u(n), u(i), u(c)]
+
+
 # --- the optimiser ---
 
 
-def squared_norm(g):
-    return g.dtype.type(_squared_norm(g))
+def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
+    f, norm = theta.dtype.type, np.sqrt(_squared_norm(g))
+    if np.isfinite(norm):
+        rates = [f(a) for a in (min(1, largest / max(norm, 1e-30)), lr, beta1, beta2, eps, decay, keep, 1 - beta1, 1 - beta2, 1 - keep)]
+        _update(theta, g, m, v, ema, *rates, f(1 / (1 - beta1**k)), f(1 / (1 - beta2**k)))
+    return f(norm)
 
 
 @jit
@@ -344,40 +412,13 @@ def _squared_norm(g):
     return sums.sum()
 
 
-def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):
-    f = theta.dtype.type
-    _adam(
-        theta,
-        g,
-        m,
-        v,
-        f(lr),
-        f(beta1),
-        f(beta2),
-        f(eps),
-        f(decay),
-        f(1 - beta1),
-        f(1 - beta2),
-        f(1 / (1 - beta1**k)),
-        f(1 / (1 - beta2**k)),
-    )
-
-
 @jit
-def _adam(theta, g, m, v, lr, beta1, beta2, eps, decay, rest1, rest2, unbias1, unbias2):
+def _update(theta, g, m, v, ema, scale, lr, beta1, beta2, eps, decay, keep, rest1, rest2, rest, unbias1, unbias2):
     for i in range(theta.size):
+        g[i] *= scale
         m[i] = beta1 * m[i] + rest1 * g[i]
         v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
         theta[i] -= lr * (m[i] * unbias1 / (np.sqrt(v[i] * unbias2) + eps) + decay * theta[i])
-
-
-def ema_step(ema, theta, keep):
-    _ema(ema, theta, ema.dtype.type(keep), ema.dtype.type(1 - keep))
-
-
-@jit
-def _ema(ema, theta, keep, rest):
-    for i in range(ema.size):
         ema[i] = keep * ema[i] + rest * theta[i]
 
 

@@ -130,6 +130,22 @@ def softmax_grad(g, y):
     return y * (g - (g * y).sum(-1, keepdims=True))
 
 
+def attention(q, k, v):
+    """Average the rows of v, for each query with its own weights: softmax(q k^T / sqrt(C)) v. q, k, v: (N, L, C) -> (N, L, C)"""
+    return softmax(q @ k.swapaxes(1, 2) * q.dtype.type(q.shape[2] ** -0.5)) @ v
+
+
+def attention_grad(g, q, k, v):
+    """Take the gradient of attention's output to those of its inputs. g, q, k, v: (N, L, C) -> gq, gk, gv (N, L, C)
+
+    p = softmax(q k^T / sqrt(C)), gs = p (g v^T - sum(p g v^T)) / sqrt(C), sum over the last axis:  gq = gs k,  gk = gs^T q,  gv = p^T g
+    """
+    root = q.dtype.type(q.shape[2] ** -0.5)
+    p = softmax(q @ k.swapaxes(1, 2) * root)
+    gs = softmax_grad(g @ v.swapaxes(1, 2), p) * root
+    return gs @ k, gs.swapaxes(1, 2) @ q, p.swapaxes(1, 2) @ g
+
+
 # --- tables, joining ---
 
 
@@ -153,9 +169,12 @@ def take_grad(g, i, M):
 # --- the optimiser ---
 
 
-def squared_norm(g):
-    """Add up the squares of a gradient. g: (P,) -> ()"""
-    return np.dot(g, g)
+def clip_norm(g, largest):
+    """Shorten a gradient that is too long, in place: g = g min(1, largest / |g|). g: (P,); largest: number > 0 -> |g| before, ()"""
+    norm = np.sqrt(np.dot(g, g))
+    if norm > largest:
+        g *= g.dtype.type(largest / norm)
+    return norm
 
 
 def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):
@@ -175,6 +194,18 @@ def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):
 def ema_step(ema, theta, keep):
     """Move a running average towards the parameters, in place: ema = keep ema + (1 - keep) theta. (P,), (P,) -> None"""
     ema[:] = keep * ema + (1 - keep) * theta
+
+
+def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
+    """Do clip_norm, adam_step and ema_step, with their arguments, unless the gradient is not finite: then change nothing but g.
+
+    theta, g, m, v, ema: (P,) -> |g| before, (); theta, g, m, v and ema are changed
+    """
+    norm = clip_norm(g, largest)
+    if np.isfinite(norm):
+        adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay)
+        ema_step(ema, theta, keep)
+    return norm
 
 
 # --- the diffusion tower's own ---
