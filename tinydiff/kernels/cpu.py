@@ -4,24 +4,25 @@ What is not redefined here is NumPy's, because a measurement said that NumPy is 
 - work is split over images or rows (`prange`), each task writing its own part of the result: no races, and the same bits
   whatever the order of the tasks;
 - indices in inner loops are unsigned (`u`): Numba wraps negative indices, and that test would keep LLVM from vectorising;
-- block sizes are constants (a factory's closure holds them), so that LLVM unrolls the loops over a block.
+- sizes of blocks are constants, so that LLVM unrolls the loops over a block.
+Convolutions are in files of their own: microkernel.py, the innermost loop; direct.py; winograd.py, with fewer multiplications.
 """
 
 import ctypes
+import sys
 from math import exp, inf
 
 import numpy as np
-from llvmlite.binding import get_host_cpu_features
 from numba import prange, types
 from numba.extending import overload
 
-from . import winograd
-from .microkernel import jit, parallel, sum_outer_products
+from . import direct, winograd
+from .microkernel import jit, parallel
 from .reference import *  # noqa: F403
 
 # A training step frees what the next one allocates again. Left to itself the C library gives freed memory back to the system,
 # and getting it again costs a page fault for each 4 KB: a third of the time of a step. Where it is glibc, tell it not to.
-if hasattr(ctypes.CDLL(None), "mallopt"):
+if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 32 << 20)  # its largest value; bytes
     ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 1 << 30)
@@ -56,64 +57,17 @@ def _pad(x, p, circular, y):
                         y[u(n), u(h), u(w), u(c)] = 0
 
 
-P = 4  # rows of a block of the microkernel
-V = 32 if get_host_cpu_features().get("avx512f") else 16  # columns: two vector registers
+def conv2d(x, w):
+    x, w = _alike(x, w)
+    (_, H2, W2, C), (K, _, _, O) = x.shape, w.shape
+    return (winograd if winograd.fits(C, O, K, H2 - 2, W2 - 2) else direct).conv2d(x, w)
 
 
-def _conv2d_blocked(V, decorate):
-    """Compile a convolution that makes P pixels x V channels at a time."""
-
-    @decorate
-    def conv(x, w, y):
-        (N, H, W, O), (_, H2, row) = y.shape, x.shape  # a row of x: its W + K - 1 pixels' channels, one after the other
-        K, KC = w.shape[1], w.shape[2]  # the K pixels under one row of the window are K * C contiguous numbers of x
-        C = KC // K
-        for strip in prange(N * H):
-            x0, y0 = (strip // H * H2 + strip % H) * row, strip * W * O
-            for o in range(w.shape[0]):
-                w0, yo = o * K * KC * V, y0 + o * V
-                for p in range(0, W - W % P, P):
-                    sum_outer_products(P, V, 1, y, yo + p * O, O, x, x0 + p * C, C, row, 1, w, w0, KC * V, V, K, KC)
-                for p in range(W - W % P, W):
-                    sum_outer_products(1, V, 1, y, yo + p * O, O, x, x0 + p * C, C, row, 1, w, w0, KC * V, V, K, KC)
-
-    return conv
-
-
-def _grad_w_blocked(V):
-    """Compile conv2d_grad_w: P input channels x V output channels at a time, summed over a few rows of an image.
-
-    Each part is the sum over some of the images, made by one task: the parts don't depend on the number of threads.
-    """
-
-    @parallel
-    def grad_w(x, g, parts):
-        (S, K, _, C, O), (N, H, W, _), (H2, W2) = parts.shape, g.shape, x.shape[1:3]
-        rows = max(1, 64 // W)  # of an image: as much as the nearest cache holds while all weights visit it
-        for s in prange(S):
-            for n in range(s, N, S):
-                for h in range(0, H, rows):
-                    I, g0 = min(rows, H - h), (n * H + h) * W * O
-                    for i in range(K):
-                        for j in range(K):
-                            x0, y0 = ((n * H2 + h + i) * W2 + j) * C, ((s * K + i) * K + j) * C * O
-                            for o in range(0, O, V):
-                                for c in range(0, C - C % P, P):
-                                    sum_outer_products(
-                                        P, V, 0, parts, y0 + c * O + o, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W
-                                    )
-                                for c in range(C - C % P, C):
-                                    sum_outer_products(
-                                        1, V, 0, parts, y0 + c * O + o, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W
-                                    )
-
-    return grad_w
-
-
-_CONV, _GRAD_W = {v: _conv2d_blocked(v, parallel) for v in (V, 8)}, {v: _grad_w_blocked(v) for v in (V, 8)}
-_CONV_ALONE = {v: _conv2d_blocked(v, jit) for v in (V, 8)}
-_ALONE = 1 << 21  # multiply-adds: below, about 30 microseconds, waking the other threads costs more than they save
-_PARTS = 16  # of conv2d_grad_w: enough for many cores to share
+def conv2d_grad_w(x, g):
+    x, g = _alike(x, g)
+    (_, H, W, O), C, K = g.shape, x.shape[3], x.shape[1] - g.shape[1] + 1
+    small = H * W < 256 or C * O >= 64 * 64  # else what Winograd's method saves goes into moving the points about
+    return (winograd if small and winograd.fits(C, O, K, H, W) else direct).conv2d_grad_w(x, g)
 
 
 def _alike(a, b):
@@ -122,44 +76,12 @@ def _alike(a, b):
     return a.astype(dtype, copy=False), b.astype(dtype, copy=False)
 
 
-def _whole_blocks(a):
-    """Give a's last axis a length of whole blocks, by appending zeros: (..., O) -> contiguous (..., multiple of v), v = V or 8"""
-    O = a.shape[-1]
-    v = V if O % V == 0 else 8
-    return np.ascontiguousarray(a if O % v == 0 else np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -O % v)])), v
-
-
-def conv2d(x, w):
-    x, w = _alike(x, w)
-    (N, H2, W2, C), K, O = x.shape, w.shape[0], w.shape[3]
-    if winograd.fits(C, O, K, H2 - 2, W2 - 2):
-        return winograd.conv2d(x, w)
-    w, v = _whole_blocks(w)
-    panels = np.ascontiguousarray(w.reshape(K, K * C, -1, v).transpose(2, 0, 1, 3))  # (O / v, K, K C, v): read in this order
-    y = np.empty((N, H2 - K + 1, W2 - K + 1, w.shape[3]), x.dtype)
-    conv = (_CONV_ALONE if y.size * K * K * C < _ALONE else _CONV)[v]
-    conv(np.ascontiguousarray(x).reshape(N, H2, W2 * C), panels, y)
-    return y if w.shape[3] == O else np.ascontiguousarray(y[..., :O])
-
-
-def conv2d_grad_w(x, g):
-    x, g = _alike(x, g)
-    K, C, O = x.shape[1] - g.shape[1] + 1, x.shape[3], g.shape[3]
-    H, W = g.shape[1:3]
-    if (H * W < 256 or C * O >= 64 * 64) and winograd.fits(C, O, K, H, W):  # else what it saves goes into moving the points
-        return winograd.conv2d_grad_w(x, g)
-    g, v = _whole_blocks(g)
-    parts = np.zeros((min(_PARTS, len(x)), K, K, C, g.shape[3]), x.dtype)
-    _GRAD_W[v](np.ascontiguousarray(x), g, parts)
-    return parts.sum(0)[..., :O]
-
-
 def matmul(a, b):
     if b.ndim > 2:
         return a @ b
     rows = a.size // a.shape[-1]  # as a 1 x 1 convolution of images with one row: NumPy's threads would fight with Numba's
     W = next((W for W in (8, 4, 2) if rows % W == 0), rows)
-    return conv2d(a.reshape(-1, 1, W, a.shape[-1]), b[None, None]).reshape(*a.shape[:-1], b.shape[1])
+    return direct.conv2d(*_alike(a.reshape(-1, 1, W, a.shape[-1]), b[None, None])).reshape(*a.shape[:-1], b.shape[1])
 
 
 def down(x):
@@ -304,26 +226,29 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
     N, L, C = x.shape
     size = C // mean.shape[1]
     for n in prange(N):
-        m, r = np.empty(C, x.dtype), np.empty(C, x.dtype)
+        m, r, sum_g, sum_gx = np.empty(C, x.dtype), np.empty(C, x.dtype), np.zeros(C, x.dtype), np.zeros(C, x.dtype)
+        w, b = scale.copy(), shift.copy()  # of arrays made here LLVM knows that they overlap no other, and vectorises
         for c in range(C):
             m[c], r[c] = mean[n, c // size], rstd[n, c // size]
-        gscale[n], gshift[n] = 0, 0
         for i in range(L):  # gx holds the gradient at silu's input until the last pass
             for c in range(C):
                 x_hat = (x[u(n), u(i), u(c)] - m[u(c)]) * r[u(c)]
-                v = x_hat * scale[u(c)] + shift[u(c)]
+                v = x_hat * w[u(c)] + b[u(c)]
                 sigma = 1 / (1 + _exp(-v))
                 gv = g[u(n), u(i), u(c)] * (sigma * (1 + v * (1 - sigma)) if with_silu else 1)
                 gx[u(n), u(i), u(c)] = gv
-                gshift[u(n), u(c)] += gv
-                gscale[u(n), u(c)] += gv * x_hat
-        a, b, group = gshift[n] * scale, gscale[n] * scale, np.empty(mean.shape[1], x.dtype)
-        _per_group(a, group, L)
-        _per_group(b, group, L)
+                sum_g[u(c)] += gv
+                sum_gx[u(c)] += gv * x_hat
+        gshift[n], gscale[n] = sum_g, sum_gx
+        group = np.empty(mean.shape[1], x.dtype)
+        for c in range(C):
+            sum_g[c], sum_gx[c] = sum_g[c] * w[c], sum_gx[c] * w[c]
+        _per_group(sum_g, group, L)
+        _per_group(sum_gx, group, L)
         for i in range(L):
             for c in range(C):
                 x_hat = (x[u(n), u(i), u(c)] - m[u(c)]) * r[u(c)]
-                gx[u(n), u(i), u(c)] = r[u(c)] * (scale[u(c)] * gx[u(n), u(i), u(c)] - a[u(c)] - x_hat * b[u(c)])
+                gx[u(n), u(i), u(c)] = r[u(c)] * (w[u(c)] * gx[u(n), u(i), u(c)] - sum_g[u(c)] - x_hat * sum_gx[u(c)])
 
 
 def attention(q, k, v):
