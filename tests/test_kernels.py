@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tinydiff import kernels
-from tinydiff.kernels import cpu, reference
+from tinydiff.kernels import cpu, direct, reference
 
 IN_PLACE = {"clip_norm": (0,), "adam_step": (0, 2, 3), "ema_step": (0,), "update": (0, 1, 2, 3, 4)}  # which arguments change
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-11}  # relative to the largest number of the result
@@ -174,6 +174,29 @@ def test_mixed_precision_is_never_garbage(kernel_set, rng):
             mixed = [a.astype(np.float32) if i == k else a for i, a in enumerate(pair)]
             got = getattr(kernel_set, name)(*mixed)
             np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=label(name, mixed))
+
+
+def test_shapes_that_do_not_fit_are_an_error(kernel_set):
+    """Compiled loops don't check their indices: a forgotten concat must not write past the end of an array."""
+    x, q = np.ones((2, 6, 6, 16), np.float32), np.ones((2, 4, 16), np.float32)
+    sixteen, eight = np.ones(16, np.float32), np.ones(8, np.float32)
+    for name, args in [
+        ("conv2d", (x, np.ones((3, 3, 32, 32), np.float32))),
+        ("conv2d", (x, np.ones((3, 3, 8, 3), np.float32))),
+        ("conv2d_grad_w", (x, np.ones((1, 4, 4, 16), np.float32))),
+        ("matmul", (q, np.ones((8, 16), np.float32))),
+        ("norm_silu", (x, eight, eight, 8, 1e-5)),
+        ("group_norm", (x, sixteen, sixteen, 3, 1e-5)),
+        ("posterior_mean", (x.reshape(2, -1), np.ones((3, 7), np.float32), 0.5)),
+    ]:
+        with pytest.raises(ValueError):
+            getattr(kernels, name)(*args)
+
+
+def test_variants_of_a_kernel_have_cache_files_of_their_own():
+    """Numba names a cache file after a function's name and line: two compilations of one body would overwrite each other."""
+    names = [k._cache._impl.filename_base for k in (direct._CONV[8], direct._CONV_ALONE[8])]
+    assert names[0] != names[1]
 
 
 def test_not_a_number_is_not_hidden(kernel_set):

@@ -16,7 +16,8 @@ The map, in reading order (imports only ever run downwards):
 Sizes are single capitals, the same everywhere:
 
     N batch    H W pixels    C channels in    O channels out    K kernel side    G groups
-    L = H W tokens    E embedding    T diffusion steps    M data set size    D = H W C numbers in an image
+    L = H W tokens    E embedding    T diffusion steps    M data set size, or rows of a table
+    D = H W C numbers in an image    P parameters of a model
 """
 
 __version__ = "0.1.0"

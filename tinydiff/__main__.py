@@ -39,7 +39,9 @@ def parser():
     stops = "train this many steps; stopping and resuming on the way changes nothing (default: as many as fit into --minutes)"
     length.add_argument("--steps", type=_at_least(1), help=stops)
     train.add_argument("--out", type=Path, default=Path("out"), help="folder for sample sheets and the checkpoint (default: out)")
-    train.add_argument("--resume", type=Path, metavar="CKPT", help="go on from this checkpoint, with its model and settings")
+    train.add_argument(
+        "--resume", type=Path, metavar="CKPT", help="go on from this checkpoint; --minutes then counts anew, and the learning rate with it"
+    )
     train.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
     train.add_argument("--width", type=_at_least(8), help="channels at full size, divisible by 8 (default: the data set's own)")
     train.add_argument("--depth", type=_at_least(1), help="blocks a level (default: the data set's own)")
@@ -243,6 +245,8 @@ def cmd_train(args):
 
     from . import checkpoint, data, plot
 
+    if args.dataset not in data.FILES:
+        raise Bad(f"no data set {args.dataset!r}; there are: {', '.join(data.FILES)}")
     dataset = data.load(args.dataset)
     _require_writable(args.out)
     if args.resume:
@@ -254,7 +258,10 @@ def cmd_train(args):
             raise Bad(f"{args.resume} was trained on {about['dataset']}, not on {dataset.name}: name the same data set")
     else:
         about = describe(dataset, args.seed, args.width, args.depth, args.batch, args.lr, args.predict)
-        run, s = checkpoint.build(about, args.seed)
+        try:
+            run, s = checkpoint.build(about, args.seed)
+        except ValueError as e:
+            raise Bad(str(e)) from None
     path, shown = args.out / f"{dataset.name}.npz", np.arange(64)[:, None] * dataset.classes[0] // 64
 
     def sheets(run):
@@ -324,24 +331,30 @@ def doctor():
 def _cuda():
     import ctypes.util
 
-    if not ctypes.util.find_library("cuda"):
-        return "no NVIDIA driver found: the cpu kernels are used. For a GPU install NVIDIA's driver, then `pip install numba-cuda`"
-    return "an NVIDIA driver is installed; the cuda kernels are not part of this version yet"
+    found = ctypes.util.find_library("nvcuda" if sys.platform == "win32" else "cuda")
+    return f"{'an' if found else 'no'} NVIDIA driver found; this version of tinydiff runs on the CPU only, nothing to install"
+
+
+def _require_kernels():
+    """Say at the door, not in the middle of the work, that $TINYDIFF_KERNELS names no kernel set."""
+    from . import kernels
+
+    if os.environ.get("TINYDIFF_KERNELS", "cpu") not in kernels.SETS:
+        raise Bad(f"$TINYDIFF_KERNELS is {os.environ['TINYDIFF_KERNELS']!r}; it can be: {', '.join(kernels.SETS)}")
 
 
 def main(argv=None):
     """Run the command line. argv: list of strings, None = sys.argv[1:] -> exit status 0; 2 after one line on bad input; 130 on Ctrl-C"""
     try:
         args = parser().parse_args(argv)
+        _require_kernels()
         {None: lambda a: digits(a.out, a.seed), "train": cmd_train, "sample": cmd_sample, "doctor": lambda a: doctor()}[args.command](args)
     except KeyboardInterrupt:
         return 130
     except MemoryError as e:
         print(f"tinydiff: not enough memory ({e}): take a smaller --width, --batch or --n", file=sys.stderr)
         return 2
-    except Exception as e:
-        if not isinstance(e, Bad | ValueError | OSError | FloatingPointError) and type(e).__name__ != "CheckpointError":
-            raise
+    except (Bad, OSError, FloatingPointError) as e:
         print(f"tinydiff: {e}", file=sys.stderr)
         return 2
     return 0

@@ -20,7 +20,7 @@ VERSION = 1
 _ARRAYS = {"theta": None, "ema": None, "m": "adam", "v": "adam"}  # name -> the attribute of Training that holds it
 
 
-class CheckpointError(Exception):
+class CheckpointError(OSError):
     """A checkpoint could not be written or read; the message says which file, why, and what to do."""
 
 

@@ -22,6 +22,7 @@ class Classifier(Module):
             if i % 2:
                 x = ops.down(x)
         N, H, W, C = x.shape
+        # the mean over pixels, as a product with a row of 1 / (H W)
         tokens = ops.reshape(x, shape=(N, H * W, C))
         return self.out(ops.reshape(ops.matmul(np.full((N, 1, H * W), 1 / (H * W), np.float32), tokens), shape=(N, C)))
 

@@ -14,9 +14,9 @@ FILES = {"digits": "digits8.npz", "fashion": "fashion16.npz", "portraits": "port
 
 @dataclass
 class Dataset:
-    """A data set with its held-out part: N training and M test images of size (H, W, C).
+    """A data set with its held-out part.
 
-    train, test: (N, H, W, C), (M, H, W, C) float32 in [-1, 1]; train_labels, test_labels: (N, 1), (M, 1) ints;
+    train, test: (M, H, W, C) float32 in [-1, 1], M differing; train_labels, test_labels: (M, 1) ints;
     classes: how many values the label has, (number,); names: what each value is called
     """
 

@@ -1,4 +1,4 @@
-"""The forward process q, stepwise and in closed form, and the algebra that every sampler shares.
+"""The forward process q, stepwise and in closed form, and the algebra of eps, x0, v and the posterior.
 
 x_t = sqrt(alpha_bar[t]) x0 + sqrt(1 - alpha_bar[t]) eps is one equation in x0, eps and x_t: any two give the third.
 Shapes: an image batch is (N, ...), any number of axes after N. t is one int for all, or (N,) ints. 1 <= t <= T unless said.
@@ -8,8 +8,8 @@ import numpy as np
 
 
 def _at(values, t, x):
-    """Pick values[t] in x's precision, shaped to multiply x: () for an int t, (N, 1, ...) for t of shape (N,)."""
-    picked = np.asarray(values[t], dtype=x.dtype)
+    """Pick values[t] in x's precision (integers: float64), shaped to multiply x: () for an int t, (N, 1, ...) for t of shape (N,)."""
+    picked = np.asarray(values[t], dtype=np.result_type(x.dtype, np.float32))
     return picked.reshape(picked.shape + (1,) * (x.ndim - 1)) if picked.ndim else picked
 
 

@@ -1,6 +1,6 @@
 """Perfect denoisers: what an ideal network would answer, for data whose distribution is known in closed form.
 
-Each function returns an eps_model, a callable (x_t, t int) -> eps_hat, exact to rounding. The samplers are taught and
+Each function but gaussian_variance returns an eps_model, a callable (x_t, t int) -> eps_hat, exact to rounding. The samplers are taught and
 tested against these before any network exists: with a perfect model, whatever is still wrong is the sampler's fault.
 All rest on one fact: the best guess of x0 in the mean-square sense is the posterior mean E[x0 | x_t].
 """

@@ -21,9 +21,10 @@ class Module:
                 yield prefix + name, self, name
             elif isinstance(item, Module):
                 yield from item._slots(f"{prefix}{name}.")
-            elif isinstance(item, list):
+            elif isinstance(item, list | tuple):
                 for i, module in enumerate(item):
-                    yield from module._slots(f"{prefix}{name}.{i}.")
+                    if isinstance(module, Module):
+                        yield from module._slots(f"{prefix}{name}.{i}.")
 
     def params(self):
         """Name the parameters, in a fixed order: () -> dict of name ("mid.0.conv1.w") to array (...)."""
@@ -78,6 +79,8 @@ class Conv2d(Module):
     """
 
     def __init__(self, C, O, K=3, padding="zeros", gain=1.0, *, rng):
+        if K % 2 == 0:
+            raise ValueError(f"a window needs a middle: K is odd; got {K}")
         self.w = _init(rng, (K, K, C, O), K * K * C) * np.float32(gain)
         self.padding = padding
 
@@ -129,7 +132,7 @@ class Attention(Module):
 
 
 def time_embedding(t, E, longest=10_000.0):
-    """Write a number as E sines and cosines of wavelengths from 2 pi to 2 pi longest.
+    """Write a number as E sines and cosines of wavelengths from 2 pi up to nearly 2 pi longest.
 
     f[i] = longest^(-i / (E/2)), i = 0 .. E/2 - 1;  (sin(t f[0]), ..., sin(t f[E/2-1]), cos(t f[0]), ..., cos(t f[E/2-1]))
     t: (N,) numbers; E: even -> (N, E) float32 in [-1, 1]

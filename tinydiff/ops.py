@@ -132,11 +132,10 @@ def cross_entropy(scores, labels=None):
 
     scores: (N, M); labels: ints (N,) in 0 .. M - 1 -> (), in nats
     """
-    N, p = scores.shape[0], kernels.softmax(scores)
+    N, shifted = scores.shape[0], scores - scores.max(-1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     one_hot = np.eye(scores.shape[1], dtype=scores.dtype)[labels]
-    top = scores.max(-1, keepdims=True)
-    log_p = scores - top - np.log(np.exp(scores - top).sum(-1, keepdims=True))
-    return -(one_hot * log_p).sum() / N, lambda g: (g * (p - one_hot) / N,)
+    return -(one_hot * log_p).sum() / N, lambda g: (g * (np.exp(log_p) - one_hot) / N,)
 
 
 @op

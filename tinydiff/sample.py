@@ -4,7 +4,7 @@
     for x_t in sample.ddpm(eps_model, s, shape, rng): ... # an animation
 
 A model is any callable (x_t (N, ...), t int) -> eps_hat (N, ...). Every update here has one form,
-c0 x0_hat + ct x_t + std z, with x0_hat = predict_x0(x_t, eps_hat): the kernel denoise_step does it in one pass.
+c0 x0_hat + ct x_t + std z with x0_hat = predict_x0(s, x_t, t, eps_hat); the kernel denoise_step does that in one pass.
 """
 
 from itertools import pairwise
@@ -49,7 +49,7 @@ def ddim(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
 
     For each visited pair (t, u), u < t: sigma = eta sqrt((1 - alpha_bar[u]) / (1 - alpha_bar[t]) (1 - alpha_bar[t] / alpha_bar[u]))
     x_u = sqrt(alpha_bar[u]) x0_hat + sqrt(1 - alpha_bar[u] - sigma^2) eps_hat + sigma z
-    times: decreasing ints from at most T down to 0, None = T, T-1, ..., 0; x_T (N, ...) lives at times[0]; eta >= 0, eta = 1 over
+    times: decreasing ints from at most T down to 0, None = T, T-1, ..., 0; x_T (N, ...) lives at times[0]; 0 <= eta <= 1, eta = 1 over
     all steps is ddpm; clip: x0_hat is kept within [-clip, clip], eps_hat follows -> yields len(times) arrays (N, ...), last x_0
     Raises ValueError when times do not decrease to 0. Source: Song et al. 2021 (DDIM), equations 12 and 16.
     """

@@ -15,7 +15,8 @@ PREDICTIONS = ("eps", "v")
 class Training:
     """Everything that changes while a model learns, so that saving it and going on later gives the same bits.
 
-    model: an nn.Module, called as model(x_t, t, labels); theta: (P,) its parameters; ema: (P,) their running average;
+    model: an nn.Module, called as model(x_t, t, labels), with .classes if there are labels; theta: (P,) its parameters;
+    ema: (P,) their running average;
     adam: optim.Adam; rng: np.random.Generator that draws batches, times and noise; step: steps done; loss: of the last step
     """
 
@@ -36,6 +37,8 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
     Raises FloatingPointError, before the parameters change, when the loss or its gradient is not finite.
     Source: Ho et al. 2020, algorithm 1.
     """
+    if predict not in PREDICTIONS:
+        raise ValueError(f"predict is one of {', '.join(PREDICTIONS)}; got {predict!r}")
     rng, model = run.rng, run.model
     while True:
         i = rng.integers(len(images), size=batch)

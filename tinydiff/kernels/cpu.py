@@ -58,16 +58,24 @@ def _pad(x, p, circular, y):
 
 
 def conv2d(x, w):
+    _require(x.shape[3] == w.shape[2], "conv2d", x, w)
     x, w = _alike(x, w)
     (_, H2, W2, C), (K, _, _, O) = x.shape, w.shape
     return (winograd if winograd.fits(C, O, K, H2 - 2, W2 - 2) else direct).conv2d(x, w)
 
 
 def conv2d_grad_w(x, g):
+    _require(len(x) == len(g) and x.shape[1] - g.shape[1] == x.shape[2] - g.shape[2] >= 0, "conv2d_grad_w", x, g)
     x, g = _alike(x, g)
     (_, H, W, O), C, K = g.shape, x.shape[3], x.shape[1] - g.shape[1] + 1
     small = H * W < 256 or C * O >= 64 * 64  # else what Winograd's method saves goes into moving the points about
     return (winograd if small and winograd.fits(C, O, K, H, W) else direct).conv2d_grad_w(x, g)
+
+
+def _require(fits, name, *arrays):
+    """Stop shapes that don't fit before a compiled loop, which would read and write past the ends of arrays."""
+    if not fits:
+        raise ValueError(f"{name}: shapes do not fit: " + ", ".join(str(a.shape) for a in arrays))
 
 
 def _alike(a, b):
@@ -77,6 +85,7 @@ def _alike(a, b):
 
 
 def matmul(a, b):
+    _require(a.shape[-1] == b.shape[-2], "matmul", a, b)
     if b.ndim > 2:
         return a @ b
     rows = a.size // a.shape[-1]  # as a 1 x 1 convolution of images with one row: NumPy's threads would fight with Numba's
@@ -164,6 +173,7 @@ def norm_silu(x, scale, shift, G, eps):
 
 def _norm(x, scale, shift, G, eps, with_silu):
     N, C = x.shape[0], x.shape[-1]
+    _require(scale.shape == shift.shape == (C,) and C % G == 0, "group_norm", x, scale, shift)
     y, mean, rstd = np.empty_like(x, order="C"), np.empty((N, G), x.dtype), np.empty((N, G), x.dtype)
     _norm_silu(np.ascontiguousarray(x).reshape(N, -1, C), scale, shift, x.dtype.type(eps), with_silu, y.reshape(N, -1, C), mean, rstd)
     return y, mean, rstd
@@ -252,6 +262,7 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
 
 
 def attention(q, k, v):
+    _require(q.shape == k.shape == v.shape, "attention", q, k, v)
     out = np.empty_like(q, order="C")
     _attention(*map(np.ascontiguousarray, (q, k, v)), q.dtype.type(q.shape[2] ** -0.5), out)
     return out
@@ -366,6 +377,7 @@ def _denoise_step(x_t, eps_hat, z, root, sigma, c0, ct, std, clip, out):
 
 
 def posterior_mean(x_t, data, alpha_bar):
+    _require(x_t.shape[1] == data.shape[1], "posterior_mean", x_t, data)
     f, out = x_t.dtype.type, np.empty_like(x_t, order="C")
     _posterior_mean(
         np.ascontiguousarray(x_t), np.ascontiguousarray(data, dtype=x_t.dtype), f(np.sqrt(alpha_bar)), f(0.5 / (1 - alpha_bar)), out

@@ -1,6 +1,7 @@
 """Convolution straight from its definition: the sums over the window are blocks of outer products, done by the microkernel.
 
-Rows of a block are pixels (forward) or input channels (gradient of the weights), columns are output channels.
+Rows of a block are pixels (forward) or input channels (gradient of the weights), columns are output channels. P and V are here
+the sizes of a block.
 """
 
 import numpy as np
@@ -13,10 +14,9 @@ P = 4  # rows of a block of the microkernel
 V = 32 if get_host_cpu_features().get("avx512f") else 16  # columns: two vector registers
 
 
-def _conv2d_blocked(V, decorate):
+def _conv2d_blocked(V, decorate, name):
     """Compile a convolution that makes P pixels x V channels at a time."""
 
-    @decorate
     def conv(x, w, y):
         (N, H, W, O), (_, H2, row) = y.shape, x.shape  # a row of x: its W + K - 1 pixels' channels, one after the other
         K, KC = w.shape[1], w.shape[2]  # the K pixels under one row of the window are K * C contiguous numbers of x
@@ -30,7 +30,8 @@ def _conv2d_blocked(V, decorate):
                 for p in range(W - W % P, W):
                     sum_outer_products(1, V, 1, y, yo + p * O, O, x, x0 + p * C, C, row, 1, w, w0, KC * V, V, K, KC)
 
-    return conv
+    conv.__qualname__ = name  # Numba's cache tells functions apart by name, line and closure, but not by parallel=True
+    return decorate(conv)
 
 
 def _grad_w_blocked(V):
@@ -63,8 +64,9 @@ def _grad_w_blocked(V):
     return grad_w
 
 
-_CONV, _GRAD_W = {v: _conv2d_blocked(v, parallel) for v in (V, 8)}, {v: _grad_w_blocked(v) for v in (V, 8)}
-_CONV_ALONE = {v: _conv2d_blocked(v, jit) for v in (V, 8)}
+_CONV = {v: _conv2d_blocked(v, parallel, "conv_together") for v in (V, 8)}
+_CONV_ALONE = {v: _conv2d_blocked(v, jit, "conv_alone") for v in (V, 8)}
+_GRAD_W = {v: _grad_w_blocked(v) for v in (V, 8)}
 _ALONE = 1 << 21  # multiply-adds: below, about 30 microseconds, waking the other threads costs more than they save
 _PARTS = 16  # of conv2d_grad_w: enough for many cores to share
 

@@ -7,6 +7,8 @@ registers, and mostly it doesn't: measured 40 to 110 GF/s for the best of them, 
 
 For 8-wide vectors, 4 x 16 numbers are 8 of 16 registers: enough sums in flight to hide the delay of a multiply-add
 (4 cycles, two a cycle), with registers left for b and a.
+
+After a change in this file delete tinydiff/kernels/__pycache__: Numba's cache watches only the file of the function that it compiled.
 """
 
 from llvmlite import ir

@@ -1,12 +1,13 @@
 """Convolution with a 3 x 3 window by Winograd's method: 36 multiplications where the definition takes 144.
 
-The idea, in one dimension: a polynomial product is cheap at points, where it is a product of numbers. To convolve, take both
-factors to their values at enough points (0, 1, -1, 2, -2 and "infinity"), multiply there, and go back. For a tile of 4 x 4 output
-pixels, which needs a patch d of 6 x 6 input pixels, that is
+The idea, in one dimension: the product of two polynomials, one with 3 coefficients w and one with 4, g, has 6, so it is settled
+by 6 points (0, 1, -1, 2, -2 and "infinity"): take both there, multiply numbers, and go back: B [ (G w) * (A g) ], with three small
+constant matrices. To convolve 6 pixels d into 4 is the transpose of this map with respect to g. Along rows and along columns,
+that is for a tile of 4 x 4 output pixels and its patch d of 6 x 6 input pixels
 
     y = A^T [ (G w G^T) * (B^T d B) ] A         * element by element, at 6 x 6 points
 
-with three small constant matrices. Over channels, * becomes a matrix product at each of the 36 points, which the microkernel
+Over channels, * becomes a matrix product at each of the 36 points, which the microkernel
 does. The gradient of the weights runs the same road backwards: gw = G^T [ sum over tiles (B^T d B) * (A g A^T) ] G.
 
 Rounding errors grow by a factor of about 10 against the plain sum (1e-5 instead of 1e-6, relative, in float32).
