@@ -27,7 +27,9 @@ def _conv2d_blocked(V, decorate, name):
                 w0, yo = o * K * KC * V, y0 + o * V
                 for p in range(0, W - W % P, P):
                     sum_outer_products(P, V, 1, y, yo + p * O, O, x, x0 + p * C, C, row, 1, w, w0, KC * V, V, K, KC)
-                for p in range(W - W % P, W):
+                for p in range(W - W % P, W - W % 2, 2):
+                    sum_outer_products(2, V, 1, y, yo + p * O, O, x, x0 + p * C, C, row, 1, w, w0, KC * V, V, K, KC)
+                for p in range(W - W % 2, W):
                     sum_outer_products(1, V, 1, y, yo + p * O, O, x, x0 + p * C, C, row, 1, w, w0, KC * V, V, K, KC)
 
     conv.__qualname__ = name  # Numba's cache tells functions apart by name, line and closure, but not by parallel=True
