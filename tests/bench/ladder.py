@@ -19,7 +19,7 @@ import timing
 from numba import njit, prange
 
 from tinydiff import kernels
-from tinydiff.kernels import cpu, reference
+from tinydiff.kernels import direct, reference, winograd
 
 N, H, W, C, O, K = 64, 16, 16, 32, 32, 3
 FLOP = 2 * N * H * W * C * O * K * K
@@ -112,7 +112,8 @@ def rungs(x, w):
         ("Numba, the loops", [lambda: compiled(x, w, y)], 1),
         ("Numba, parallel, fastmath", [lambda: spread(x, w, y)], 1),
         ("Numba, blocked", [lambda plan=plan: plan(x, w, y) for plan in plans], 1),
-        ("microkernel (kernels.cpu)", [lambda: cpu.conv2d(x, w)], 1),
+        ("microkernel (kernels.direct)", [lambda: direct.conv2d(x, w)], 1),
+        ("Winograd (kernels.winograd)", [lambda: winograd.conv2d(x, w)], 1),
         ("kernels.cuda", cuda(x, w), 1),
         ("PyTorch", pytorch(x, w), 1),
     ]

@@ -10,11 +10,13 @@ from numba import prange
 
 from .microkernel import jit, parallel, sum_outer_products
 
-P = 4  # rows of a block of the microkernel
-V = 32 if get_host_cpu_features().get("avx512f") else 16  # columns: two vector registers
+V = 16  # columns of a block of the microkernel
+P = 8 if get_host_cpu_features().get("avx512f") else 4  # rows: together with V, 8 vector registers
+PARTS = 16  # of conv2d_grad_w: enough for many cores to share
+ALONE = 1 << 21  # multiply-adds: below, about 30 microseconds, waking the other threads costs more than they save
 
 
-def _conv2d_blocked(V, decorate, name):
+def _conv(decorate, name):
     """Compile a convolution that makes P pixels x V channels at a time."""
 
     def conv(x, w, y):
@@ -36,65 +38,54 @@ def _conv2d_blocked(V, decorate, name):
     return decorate(conv)
 
 
-def _grad_w_blocked(V):
-    """Compile conv2d_grad_w: P input channels x V output channels at a time, summed over a few rows of an image.
+_conv_together, _conv_alone = _conv(parallel, "_conv_together"), _conv(jit, "_conv_alone")
+
+
+@parallel
+def _grad_w(x, g, parts):
+    """Sum P input channels x V output channels at a time over a few rows of an image.
 
     Each part is the sum over some of the images, made by one task: the parts don't depend on the number of threads.
     """
-
-    @parallel
-    def grad_w(x, g, parts):
-        (S, K, _, C, O), (N, H, W, _), (H2, W2) = parts.shape, g.shape, x.shape[1:3]
-        rows = max(1, 64 // W)  # of an image: as much as the nearest cache holds while all weights visit it
-        for s in prange(S):
-            for n in range(s, N, S):
-                for h in range(0, H, rows):
-                    I, g0 = min(rows, H - h), (n * H + h) * W * O
-                    for i in range(K):
-                        for j in range(K):
-                            x0, y0 = ((n * H2 + h + i) * W2 + j) * C, ((s * K + i) * K + j) * C * O
-                            for o in range(0, O, V):
-                                for c in range(0, C - C % P, P):
-                                    sum_outer_products(
-                                        P, V, 0, parts, y0 + c * O + o, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W
-                                    )
-                                for c in range(C - C % P, C):
-                                    sum_outer_products(
-                                        1, V, 0, parts, y0 + c * O + o, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W
-                                    )
-
-    return grad_w
-
-
-_CONV = {v: _conv2d_blocked(v, parallel, "conv_together") for v in (V, 8)}
-_CONV_ALONE = {v: _conv2d_blocked(v, jit, "conv_alone") for v in (V, 8)}
-_GRAD_W = {v: _grad_w_blocked(v) for v in (V, 8)}
-_ALONE = 1 << 21  # multiply-adds: below, about 30 microseconds, waking the other threads costs more than they save
-_PARTS = 16  # of conv2d_grad_w: enough for many cores to share
+    (S, K, _, C, O), (N, H, W, _), (H2, W2) = parts.shape, g.shape, x.shape[1:3]
+    rows = max(1, 64 // W)  # of an image: as much as the nearest cache holds while all weights visit it
+    for s in prange(S):
+        for n in range(s, N, S):
+            for h in range(0, H, rows):
+                I, g0 = min(rows, H - h), (n * H + h) * W * O
+                for i in range(K):
+                    for j in range(K):
+                        x0, y0 = ((n * H2 + h + i) * W2 + j) * C, ((s * K + i) * K + j) * C * O
+                        for o in range(0, O, V):
+                            for c in range(0, C - C % P, P):
+                                at = y0 + c * O + o
+                                sum_outer_products(P, V, 0, parts, at, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W)
+                            for c in range(C - C % P, C):
+                                at = y0 + c * O + o
+                                sum_outer_products(1, V, 0, parts, at, O, x, x0 + c, 1, W2 * C, C, g, g0 + o, W * O, O, I, W)
 
 
 def _whole_blocks(a):
-    """Give a's last axis a length of whole blocks, by appending zeros: (..., O) -> contiguous (..., multiple of v), v = V or 8"""
-    O = a.shape[-1]
-    v = V if O % V == 0 else 8
-    return np.ascontiguousarray(a if O % v == 0 else np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -O % v)])), v
+    """Give a's last axis a length of whole blocks, by appending zeros: (..., O) -> contiguous (..., multiple of V)"""
+    missing = -a.shape[-1] % V
+    return np.ascontiguousarray(np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, missing)]) if missing else a)
 
 
 def conv2d(x, w):
     """Convolve, as reference.conv2d, one float type. x: (N, H + K - 1, W + K - 1, C), padded; w: (K, K, C, O) -> (N, H, W, O)"""
     (N, H2, W2, C), K, O = x.shape, w.shape[0], w.shape[3]
-    w, v = _whole_blocks(w)
-    panels = np.ascontiguousarray(w.reshape(K, K * C, -1, v).transpose(2, 0, 1, 3))  # (O / v, K, K C, v): read in this order
+    w = _whole_blocks(w)
+    panels = np.ascontiguousarray(w.reshape(K, K * C, -1, V).transpose(2, 0, 1, 3))  # (O / V, K, K C, V): read in this order
     y = np.empty((N, H2 - K + 1, W2 - K + 1, w.shape[3]), x.dtype)
-    conv = (_CONV_ALONE if y.size * K * K * C < _ALONE else _CONV)[v]
+    conv = _conv_alone if y.size * K * K * C < ALONE else _conv_together
     conv(np.ascontiguousarray(x).reshape(N, H2, W2 * C), panels, y)
-    return y if w.shape[3] == O else np.ascontiguousarray(y[..., :O])
+    return np.ascontiguousarray(y[..., :O])
 
 
 def conv2d_grad_w(x, g):
     """Correlate, as reference.conv2d_grad_w, one float type. x: (N, H + K - 1, W + K - 1, C), padded; g: (N, H, W, O) -> (K, K, C, O)"""
     K, C, O = x.shape[1] - g.shape[1] + 1, x.shape[3], g.shape[3]
-    g, v = _whole_blocks(g)
-    parts = np.zeros((min(_PARTS, len(x)), K, K, C, g.shape[3]), x.dtype)
-    _GRAD_W[v](np.ascontiguousarray(x), g, parts)
+    g = _whole_blocks(g)
+    parts = np.zeros((min(PARTS, len(x)), K, K, C, g.shape[3]), x.dtype)
+    _grad_w(np.ascontiguousarray(x), g, parts)
     return parts.sum(0)[..., :O]
