@@ -236,10 +236,11 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
     N, L, C = x.shape
     size = C // mean.shape[1]
     for n in prange(N):
-        m, r, sum_g, sum_gx = np.empty(C, x.dtype), np.empty(C, x.dtype), np.zeros(C, x.dtype), np.zeros(C, x.dtype)
-        w, b = scale.copy(), shift.copy()  # of arrays made here LLVM knows that they overlap no other, and vectorises
+        # of arrays made here LLVM knows that they overlap no other, and vectorises
+        m, r, w, b = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
+        sum_g, sum_gx, group = np.zeros(C, x.dtype), np.zeros(C, x.dtype), np.empty(mean.shape[1], x.dtype)
         for c in range(C):
-            m[c], r[c] = mean[n, c // size], rstd[n, c // size]
+            m[c], r[c], w[c], b[c] = mean[n, c // size], rstd[n, c // size], scale[c], shift[c]
         for i in range(L):  # gx holds the gradient at silu's input until the last pass
             for c in range(C):
                 x_hat = (x[u(n), u(i), u(c)] - m[u(c)]) * r[u(c)]
@@ -249,10 +250,10 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
                 gx[u(n), u(i), u(c)] = gv
                 sum_g[u(c)] += gv
                 sum_gx[u(c)] += gv * x_hat
-        gshift[n], gscale[n] = sum_g, sum_gx
-        group = np.empty(mean.shape[1], x.dtype)
         for c in range(C):
-            sum_g[c], sum_gx[c] = sum_g[c] * w[c], sum_gx[c] * w[c]
+            gshift[n, c], gscale[n, c] = sum_g[c], sum_gx[c]
+            sum_g[c] *= w[c]
+            sum_gx[c] *= w[c]
         _per_group(sum_g, group, L)
         _per_group(sum_gx, group, L)
         for i in range(L):
