@@ -108,6 +108,26 @@ def test_parameters_that_do_not_matter_get_zeros():
     assert g.dtype == np.float32
 
 
+def test_a_freed_graph_gives_the_same_once_and_then_says_so():
+    x = Tensor(np.array([0.3, -2.0]))
+    loss = ops.sum(ops.silu(x * x) + x)
+    kept, freed = (autodiff.gradient(loss, [x], free=free)[0] for free in (False, True))
+    np.testing.assert_array_equal(freed, kept)
+    with pytest.raises(RuntimeError, match="free=True"):
+        autodiff.gradient(loss, [x])
+
+
+def test_a_freed_graph_holds_no_values():
+    x = Tensor(np.ones(3))
+    y = ops.silu(x * 2.0)
+    seen, loss = weakref.ref(y), ops.sum(ops.silu(y))
+    held = weakref.ref(y.value)
+    del y
+    assert seen() is None and held() is not None  # the last vjp holds the value until it is freed
+    autodiff.gradient(loss, [x], free=True)
+    assert held() is None
+
+
 def test_the_same_parameter_asked_for_twice():
     x = Tensor(np.array(3.0))
     assert grads(square(x), x, x) == [6.0, 6.0]

@@ -51,7 +51,8 @@ def cases(dtype, rng):
         (2, 4, 8, 32, 64),
         (1, 8, 12, 64, 64),
         (2, 7, 14, 16, 32),
-    ]:  # blocks and (nearly) whole tiles, for kernels that want them
+        (3, 60, 90, 16, 16),
+    ]:  # blocks and (nearly) whole tiles, few and many, for kernels that want them
         padded = normal(N, H + 2, W + 2, C)
         yield "conv2d", (padded, normal(3, 3, C, O))
         yield "conv2d_grad_w", (padded, normal(N, H, W, O))

@@ -87,11 +87,12 @@ def unbroadcast(g, shape):
     return g.reshape(shape)
 
 
-def gradient(loss, params):
+def gradient(loss, params, free=False):
     """Differentiate a scalar loss with respect to Tensors, by the chain rule from the loss backwards.
 
     loss: Tensor with one element; params: list of Tensors -> list of arrays shaped like them, zeros where loss does not
     depend on one. The graph stays as it was: nothing is accumulated, calling twice gives the same. Gradients may share memory.
+    free: let go of each vjp, and of the values it holds, once it is used: less memory, but nothing is left for a second call
     Raises TypeError when loss is a plain array (nothing was recorded), ValueError when it has several elements.
     """
     if not isinstance(loss, Tensor):
@@ -104,12 +105,19 @@ def gradient(loss, params):
         g = grads.get(id(node)) if id(node) in kept else grads.pop(id(node), None)
         if g is None or node.vjp is None:
             continue
-        for parent, g_parent in zip(node.parents, node.vjp(g), strict=True):
+        g_parents = node.vjp(g)
+        if free:
+            node.vjp = _freed
+        for parent, g_parent in zip(node.parents, g_parents, strict=True):
             if parent is not None:
                 g_parent = unbroadcast(g_parent, parent.shape)
                 before = grads.get(id(parent))
                 grads[id(parent)] = g_parent if before is None else before + g_parent
     return [grads[id(p.node)] if id(p.node) in grads else p.value * 0 for p in params]
+
+
+def _freed(g):
+    raise RuntimeError("this graph was freed by gradient(..., free=True): run the network again")
 
 
 def _backwards(last):

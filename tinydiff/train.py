@@ -50,7 +50,7 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
         said = None if labels is None else np.where(rng.random((batch, labels.shape[1])) < forget, model.classes, labels[i])
         with model.variables() as params, np.errstate(over="ignore", invalid="ignore"):  # looked at below
             loss = ops.mse(model(x_t, t, said), target)
-            g = np.concatenate([g.ravel() for g in gradient(loss, params)])
+            g = np.concatenate([g.ravel() for g in gradient(loss, params, free=True)])
         run.loss = float(loss.value)
         length = run.adam.step(g, lr(run.step)) if np.isfinite(run.loss) else run.loss
         if not np.isfinite(length):

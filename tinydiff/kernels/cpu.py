@@ -68,8 +68,7 @@ def conv2d_grad_w(x, g):
     _require(len(x) == len(g) and x.shape[1] - g.shape[1] == x.shape[2] - g.shape[2] >= 0, "conv2d_grad_w", x, g)
     x, g = _alike(x, g)
     (_, H, W, O), C, K = g.shape, x.shape[3], x.shape[1] - g.shape[1] + 1
-    small = H * W < 256 or C * O >= 64 * 64  # else what Winograd's method saves goes into moving the points about
-    return (winograd if small and winograd.fits(C, O, K, H, W) else direct).conv2d_grad_w(x, g)
+    return (winograd if winograd.fits(C, O, K, H, W) else direct).conv2d_grad_w(x, g)
 
 
 def _require(fits, name, *arrays):

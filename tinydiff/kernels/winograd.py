@@ -26,6 +26,8 @@ P = 8 if get_host_cpu_features().get("avx512f") else 4  # rows of a block of the
 TILES = 16  # of 4 x 4 pixels, that a task takes to the points at once
 S = TILES * V  # stride from point to point
 ROW = 6 * V  # stride from row to row of a patch
+PARTS = 8  # of conv2d_grad_w over many tiles: sums that tasks make side by side, whatever the number of threads
+MANY = 64  # groups of tiles: from here on those parts cost less than moving all that is at the points between the cores
 
 
 @inline
@@ -156,30 +158,52 @@ def _conv2d(x, w, y):
                 _points_to_tile(m, u(ob * 36 * S + q * V), half, y, n, i, j, u(ob * V))
 
 
-@parallel
-def _grad_w(x, g, d, e, gw):
+@jit
+def _both_to_points(x, g, group, half, d, d0, e, e0):
+    """Take a group of TILES tiles to the points: patches of x go to d from d0 on, tiles of g to e from e0 on."""
     (N, H, W, O), C = g.shape, x.shape[3]
-    tiles, CB, OB = N * H * W // 16, C // V, O // V
-    groups = (tiles + TILES - 1) // TILES
+    count = min(TILES, N * H * W // 16 - group * TILES)
+    if count < TILES:  # places without a tile must not count
+        d[d0 : d0 + C * 36 * TILES], e[e0 : e0 + O * 36 * TILES] = 0, 0
+    for q in range(count):
+        n, i, j = _place(group * TILES + q, H, W)
+        for cb in range(C // V):
+            _patch_to_points(x, n, i, j, u(cb * V), half, d, u(d0 + cb * 36 * S + q * V))
+        for ob in range(O // V):
+            _tile_to_points(g, n, i, j, u(ob * V), half, e, u(e0 + ob * 36 * S + q * V))
+
+
+@jit
+def _sum_over_tiles(d, e, point, groups, C, O, gw, gw0):
+    """Add to gw at a point, (C, O) from gw0 on, the sum over all tiles of groups of d times e."""
+    for ob in range(O // V):
+        e0 = (ob * 36 + point) * S
+        for c in range(0, C, P):
+            d0 = (c // V * 36 + point) * S + c % V
+            at = gw0 + (point * C + c) * O + ob * V
+            sum_outer_products(P, V, 0, gw, at, O, d, d0, 1, C * 36 * TILES, V, e, e0, O * 36 * TILES, V, groups, TILES)
+
+
+@parallel
+def _grad_w_of_few(x, g, groups, d, e, gw):
+    """Share the tiles among tasks, then the points: one sum for each weight."""
+    O, C = g.shape[3], x.shape[3]
     for group in prange(groups):
-        half = np.empty(6 * ROW, x.dtype)
-        d0, e0 = group * CB * 36 * S, group * OB * 36 * S
-        if (group + 1) * TILES > tiles:  # places without a tile in the last group must not count
-            d[d0:], e[e0:] = 0, 0
-        for q in range(min(TILES, tiles - group * TILES)):
-            n, i, j = _place(group * TILES + q, H, W)
-            for cb in range(CB):
-                _patch_to_points(x, n, i, j, u(cb * V), half, d, u(d0 + cb * 36 * S + q * V))
-            for ob in range(OB):
-                _tile_to_points(g, n, i, j, u(ob * V), half, e, u(e0 + ob * 36 * S + q * V))
+        _both_to_points(x, g, group, np.empty(6 * ROW, x.dtype), d, group * C * 36 * TILES, e, group * O * 36 * TILES)
     for point in prange(36):
-        for ob in range(OB):
-            e0 = (ob * 36 + point) * S
-            for c in range(0, C, P):
-                d0 = (c // V * 36 + point) * S + c % V
-                sum_outer_products(
-                    P, V, 1, gw, (point * C + c) * O + ob * V, O, d, d0, 1, CB * 36 * S, V, e, e0, OB * 36 * S, V, groups, TILES
-                )
+        _sum_over_tiles(d, e, point, groups, C, O, gw, 0)
+
+
+@parallel
+def _grad_w_of_many(x, g, groups, gw):
+    """Share the tiles among tasks, each with sums of its own: what is at the points stays in a core's cache."""
+    O, C = g.shape[3], x.shape[3]
+    for part in prange(len(gw)):
+        d, e, half = np.empty(C * 36 * TILES, x.dtype), np.empty(O * 36 * TILES, x.dtype), np.empty(6 * ROW, x.dtype)
+        for group in range(part, groups, len(gw)):
+            _both_to_points(x, g, group, half, d, 0, e, 0)
+            for point in range(36):
+                _sum_over_tiles(d, e, point, 1, C, O, gw, part * 36 * C * O)
 
 
 @parallel
@@ -207,13 +231,17 @@ def _weights_to_points(w, out):
 
 @parallel
 def _points_to_weights(gw, out):
-    """Do G^T gw G for every pair of channels. gw: (36, C, O) -> out: (3, 3, C, O)"""
-    for c in prange(gw.shape[1]):
+    """Do G^T gw G for every pair of channels, gw being the sum of its parts. gw: (parts, 36, C, O) -> out: (3, 3, C, O)"""
+    parts, _, C, O = gw.shape
+    for c in prange(C):
         full, half = np.empty(6 * ROW, gw.dtype), np.empty(3 * ROW, gw.dtype)
-        for ob in range(gw.shape[2] // V):
+        for ob in range(O // V):
             for point in range(36):
                 for v in range(V):
-                    full[u(point * V) + u(v)] = gw[u(point), u(c), u(ob * V + v)]
+                    full[u(point * V) + u(v)] = gw[u(0), u(point), u(c), u(ob * V + v)]
+                for part in range(1, parts):
+                    for v in range(V):
+                        full[u(point * V) + u(v)] += gw[u(part), u(point), u(c), u(ob * V + v)]
             for j in range(6):
                 for v in range(V):
                     m = u(j * V) + u(v)
@@ -260,9 +288,14 @@ def conv2d_grad_w(x, g):
     """Correlate, as reference.conv2d_grad_w. x: (N, H + 2, W + 2, C), padded; g: (N, H, W, O) -> (3, 3, C, O)"""
     (N, H, W, O), C = g.shape, x.shape[3]
     H, W = _whole(H, 4), _whole(W, 4)  # where g is 0 it adds nothing
-    places = _whole(N * H * W // 16, TILES)
-    d, e, gw = np.empty(places * 36 * C, x.dtype), np.empty(places * 36 * O, x.dtype), np.empty((36, C, O), x.dtype)
-    _grad_w(_extend(x, H + 2, W + 2), _extend(g, H, W), d, e, gw)
+    groups = _whole(N * H * W // 16, TILES) // TILES
+    gw = np.zeros((PARTS if groups >= MANY else 1, 36, C, O), x.dtype)
+    x, g = _extend(x, H + 2, W + 2), _extend(g, H, W)
+    if groups >= MANY:
+        _grad_w_of_many(x, g, groups, gw)
+    else:
+        d, e = np.empty(groups * TILES * 36 * C, x.dtype), np.empty(groups * TILES * 36 * O, x.dtype)
+        _grad_w_of_few(x, g, groups, d, e, gw)
     out = np.empty((3, 3, C, O), x.dtype)
     _points_to_weights(gw, out)
     return out
