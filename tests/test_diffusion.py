@@ -172,7 +172,7 @@ CHECKS = {
 # --- the package passes them ---
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exercise(f"diffusion.{name}")) for name in CHECKS])
 def test_the_package(name):
     CHECKS[name](getattr(diffusion, name))
 

@@ -1,0 +1,78 @@
+"""Run the lessons and keep their outputs.
+
+    python tests/lessons.py [01 05 ...]      run these lessons (default: all) and write them back with their outputs
+
+A lesson's metadata holds a hash of what its outputs depend on: its cells, and the package's code that it shows.
+TINYDIFF_FAST=1 in the environment makes lessons that train do so for a few steps only; outputs are then not kept.
+"""
+
+import hashlib
+import inspect
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[1]
+LESSONS = ROOT / "lessons"
+LARGEST = 500_000  # bytes of a notebook with its outputs
+
+
+def lessons():
+    return sorted(LESSONS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def fingerprint(notebook):
+    """Hash the cells and whatever they `show(...)`: a notebook -> hex digits"""
+    text = [f"{cell.cell_type}\n{cell.source}" for cell in notebook.cells]
+    for name in re.findall(r"^show\(([\w.]+)\)", "\n".join(text), re.M):
+        module, *rest = name.split(".")
+        item = __import__("tinydiff." + ("kernels.reference" if module == "reference" else module), fromlist=["_"])
+        for part in rest:
+            item = getattr(item, part)
+        text.append(inspect.getsource(inspect.unwrap(item)))
+    return hashlib.sha256("\n\n".join(text).encode()).hexdigest()[:16]
+
+
+def run(notebook, seconds=600):
+    """Run a notebook's cells in a fresh process, from top to bottom; an error in a cell is raised here."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    client = NotebookClient(notebook, timeout=seconds, kernel_name="python3", resources={"metadata": {"path": str(LESSONS)}})
+    client.execute()
+    return notebook
+
+
+def keep(path):
+    """Run a lesson and write it back, small and without traces of this machine."""
+    notebook, began = read(path), time.perf_counter()
+    run(notebook)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # times
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+        "tinydiff": {"fingerprint": fingerprint(notebook)},
+    }
+    text = nbformat.writes(notebook) + "\n"
+    path.write_text(text, encoding="utf-8")
+    return time.perf_counter() - began, len(text.encode())
+
+
+if __name__ == "__main__":
+    wanted = sys.argv[1:]
+    for path in lessons():
+        if not wanted or path.name[:2] in wanted:
+            seconds, size = keep(path)
+            print(f"{path.name}: {seconds:.0f} s, {size / 1000:.0f} kB" + (" - TOO LARGE" if size > LARGEST else ""))

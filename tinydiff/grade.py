@@ -1,0 +1,478 @@
+"""Is this answer right? The tests of an exercise are run with the student's function in the package's place.
+
+    from tinydiff.grade import check, show
+    show(diffusion.q_sample)    the package's code
+    check(q_sample)             the verdict on yours
+
+An exercise is a function of the package, "diffusion.q_sample". Its tests carry the mark `exercise("diffusion.q_sample")` and stand in
+tests/test_diffusion.py; its mutants, wrong versions each with a sentence that says what is wrong, in tests/mutants/. A mutant
+that gives what the student's function gives is the diagnosis. Whole files are graded by submission.py.
+"""
+
+import ast
+import copy
+import importlib
+import inspect
+import itertools
+import json
+import runpy
+import sys
+import textwrap
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, wraps
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from .autodiff import Tensor, value_of
+
+ROOT = Path(__file__).resolve().parents[1]
+REMEMBERED = 20  # calls kept for the diagnosis
+ENOUGH = 12  # items of a sampler's or a training's yield that are compared
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One function to write. name: "diffusion.q_sample"; lesson: "01_forward"; mutants: tuples (old, new, sentence)."""
+
+    name: str
+    lesson: str
+    mutants: tuple
+
+    @property
+    def function(self):
+        return self.name.rsplit(".", 1)[1]
+
+    @property
+    def module(self):
+        return importlib.import_module("tinydiff." + self.name.rsplit(".", 1)[0])
+
+    @property
+    def tests(self):
+        return ROOT / "tests" / f"test_{self.name.split('.')[-2]}.py"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came out: state is "passed", "failed", "not attempted" or "cannot be graded"; lines: (heading, text) that say why."""
+
+    exercise: str
+    state: str
+    lines: tuple = ()
+    seconds: float = 0.0
+
+    def __str__(self):
+        return "\n".join([f"{self.exercise}: {self.state}", *(f"  {head:9s}{text}" for head, text in self.lines)])
+
+    def _repr_html_(self):
+        color = {"passed": "#2a7f3f", "failed": "#b3261e"}.get(self.state, "#666")
+        rows = "".join(
+            f"<tr><td style='text-align:left;vertical-align:top;color:#666'>{head}</td>"
+            f"<td style='text-align:left;white-space:pre-wrap;max-width:60em'>{escape(text)}</td></tr>"
+            for head, text in self.lines
+        )
+        title = f"<b style='color:{color}'>{escape(self.exercise)}: {self.state}</b>"
+        return f"<div style='border-left:4px solid {color};padding:.3em 1em'>{title}<table>{rows}</table></div>"
+
+
+class WrongAnswer(Exception):
+    """Stops a notebook at a wrong answer, with the verdict in place of a traceback."""
+
+    def _render_traceback_(self):
+        return [str(self)]
+
+
+# --- for lessons ---
+
+
+def show(item):
+    """Show the package's code of a function, class or module: () -> None. In a notebook in color."""
+    source, first = inspect.getsourcelines(inspect.unwrap(item))
+    place = Path(inspect.getsourcefile(inspect.unwrap(item))).resolve().relative_to(ROOT).as_posix()
+    text = f"# {place}, line {max(first, 1)}\n" + "".join(source)
+    if _in_notebook():
+        from IPython.display import Code, display
+
+        display(Code(text, language="python"))
+    else:
+        print(text)
+
+
+def check(f, adopt=False):
+    """Run the tests of an exercise on the student's function, and say how it went.
+
+    f: function with the name of an exercise; adopt: a right answer then stands in the package's place until Python ends
+    -> None, after showing "passed" or "not attempted"
+    Raises WrongAnswer, with what was called, what came, what was expected and, if it is known, the slip; ValueError where f
+    is no exercise, or the package's own function.
+    """
+    exercise = find(getattr(f, "__name__", repr(f)))
+    if inspect.unwrap(f) is inspect.unwrap(original(exercise)):
+        raise ValueError(f"this is the package's own {exercise.function}: define yours in a cell, then check it")
+    verdict = judge(exercise, f)
+    if verdict.state == "failed":
+        raise WrongAnswer(str(verdict))
+    if verdict.state == "passed" and adopt:
+        _put(exercise, f)
+        _adopted[exercise.name] = f
+    if _in_notebook():
+        from IPython.display import display
+
+        display(verdict)
+    else:
+        print(verdict)
+
+
+def _in_notebook():
+    return "IPython" in sys.modules and getattr(sys.modules["IPython"].get_ipython(), "kernel", None) is not None
+
+
+# --- exercises and mutants ---
+
+
+@cache
+def exercises():
+    """List the exercises in the order of the lessons: () -> tuple of Exercise."""
+    found = []
+    for path in sorted((ROOT / "tests" / "mutants").glob("*.py")):
+        found += [Exercise(name, path.stem, tuple(wrong)) for name, wrong in runpy.run_path(str(path))["MUTANTS"].items()]
+    if not found:
+        raise FileNotFoundError(f"the tests that grade are missing: expected them in {ROOT / 'tests'}; work in a clone of the repository")
+    return tuple(found)
+
+
+def find(function):
+    """Find the exercise that asks for a function of this name: "q_sample" -> Exercise. ValueError where none does."""
+    for exercise in exercises():
+        if exercise.function == function:
+            return exercise
+    raise ValueError(f"no exercise asks for a function {function!r}; there are: {', '.join(e.function for e in exercises())}")
+
+
+_originals, _adopted = {}, {}
+
+
+def original(exercise):
+    """Give the package's own function, also while another stands in its place: Exercise -> function."""
+    return _originals.setdefault(exercise.name, getattr(exercise.module, exercise.function))
+
+
+def mutant(exercise, old, new):
+    """Build a wrong version: the package's function with one piece of its source replaced. -> function"""
+    source = textwrap.dedent(inspect.getsource(inspect.unwrap(original(exercise))))
+    if source.count(old) != 1:
+        raise ValueError(f"{exercise.name}: a mutant replaces {old!r}, which must occur once; it occurs {source.count(old)} times")
+    scope = dict(vars(exercise.module))
+    exec(compile(source.replace(old, new), f"<mutant of {exercise.name}>", "exec"), scope)
+    return scope[exercise.function]
+
+
+def untouched(source):
+    """Say whether a function's body is still the `raise NotImplementedError` of the lesson. str -> bool"""
+    body = ast.parse(textwrap.dedent(source)).body[0].body
+    body = body[1:] if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) else body
+    return len(body) == 1 and isinstance(body[0], ast.Raise) and "NotImplementedError" in ast.dump(body[0])
+
+
+# --- in the package's place ---
+
+
+def _put(exercise, f):
+    """Put f wherever the package holds the exercise's function; for a kernel, in every kernel set -> list that undoes it."""
+    holders = [m for name, m in list(sys.modules.items()) if name.split(".")[0] == "tinydiff" and m is not None and name != __name__]
+    now, before = (original(exercise), _adopted.get(exercise.name, f)), []
+    for module in holders:
+        twin = exercise.name.startswith("kernels.") and module.__name__.startswith("tinydiff.kernels.")
+        for key, value in list(vars(module).items()):
+            if any(value is one for one in now) or (twin and key == exercise.function):
+                before.append((module, key, value))
+                setattr(module, key, f)
+    return before
+
+
+@contextmanager
+def in_place(exercise, f):
+    """Have f stand in the package's place for the length of a `with` block."""
+    before = _put(exercise, f)
+    try:
+        yield
+    finally:
+        for module, key, value in before:
+            setattr(module, key, value)
+
+
+class Call:
+    """Arguments of a call, kept so that it can be made again; uses: arguments with which a function that came back was called."""
+
+    def __init__(self, args, options):
+        self.args, self.options, self.uses = *copy.deepcopy((args, options)), []
+
+    def outcome(self, f):
+        """Make the call again, on copies -> flat list of all numbers that f gives or changes, as arrays (...)"""
+        args, options = copy.deepcopy((self.args, self.options))
+        with np.errstate(all="ignore"):
+            if hasattr(f, "forward"):  # an operation: its derivative counts too
+                value, vjp = f.forward(*map(value_of, args), **options)
+                given = value, vjp(np.cos(np.arange(np.size(value), dtype=np.asarray(value).dtype)).reshape(np.shape(value)))
+            else:
+                given = f(*args, **options)
+            if inspect.isgenerator(given):
+                given = list(itertools.islice(given, ENOUGH))
+            if inspect.isfunction(given):
+                given = [given(*copy.deepcopy(use)) for use in self.uses]
+        return list(_numbers([given, args]))
+
+
+def _numbers(item):
+    """Walk through what a function gave, down to its arrays."""
+    if isinstance(item, Tensor):
+        item = item.value
+    if isinstance(item, list | tuple):
+        for part in item:
+            yield from _numbers(part)
+    elif isinstance(item, dict):
+        yield from _numbers(list(item.values()))
+    elif hasattr(item, "theta") or hasattr(item, "__dataclass_fields__"):
+        yield from _numbers(vars(item))
+    elif isinstance(item, np.ndarray | np.generic | float | int):
+        yield np.asarray(item)
+
+
+def _same(these, those):
+    return len(these) == len(those) and all(
+        a.shape == b.shape and a.dtype == b.dtype and np.allclose(a, b, rtol=1e-5, atol=1e-7, equal_nan=True)
+        for a, b in zip(these, those, strict=True)
+    )
+
+
+def stand_in(f, changes, calls):
+    """Wrap f so that its calls are noted in the list `calls`, and AssertionError tells of an argument that it changed.
+
+    changes: names of arguments that it is meant to change -> function
+    """
+    parameters = inspect.signature(f).parameters.values()
+    names = itertools.chain((p.name for p in parameters), itertools.repeat("*"))
+
+    @wraps(f)
+    def called(*args, **options):
+        if len(calls) < REMEMBERED:
+            calls.append(Call(args, options))
+        kept = [(name, value_of(a), value_of(a).copy()) for name, a in zip(names, args) if isinstance(value_of(a), np.ndarray)]
+        given = f(*args, **options)
+        for name, now, before in kept:
+            if name not in changes and not np.array_equal(now, before, equal_nan=now.dtype.kind == "f"):
+                raise AssertionError(f"it changes its input {name} in place: the caller still needs it")
+        if inspect.isfunction(given) and not hasattr(f, "forward") and len(calls) <= REMEMBERED:
+            given = _noted(given, calls[-1].uses)
+        return given
+
+    return called
+
+
+def _noted(g, uses):
+    @wraps(g)
+    def used(*args):
+        if len(uses) < REMEMBERED:
+            uses.append(copy.deepcopy(args))
+        return g(*args)
+
+    return used
+
+
+# --- the verdict ---
+
+
+def judge(exercise, f):
+    """Grade one function: Exercise, function -> Verdict."""
+    try:
+        if untouched(inspect.getsource(inspect.unwrap(f))):
+            return Verdict(exercise.name, "not attempted")
+    except (OSError, TypeError, SyntaxError):
+        pass  # a function without a source file was written by somebody
+    return judge_all(exercise, [f])[0]
+
+
+def judge_all(exercise, functions):
+    """Run the tests of an exercise on several functions, each up to its first failure: Exercise, list of functions -> list of Verdicts."""
+    import pytest
+
+    session = _Session(exercise, functions)
+    quiet = "-p no:terminal -p no:cacheprovider -p no:faulthandler -p no:tinydiff.submission -s -o addopts=".split()
+    pytest.main([*quiet, "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), str(exercise.tests)], plugins=[session])
+    if len(session.verdicts) < len(functions):
+        why = session.problem or f"no test in {exercise.tests.name} carries the mark exercise({exercise.name!r})"
+        return [Verdict(exercise.name, "cannot be graded", (("why", why),))] * len(functions)
+    return session.verdicts
+
+
+class _Session:
+    """A pytest plugin that runs the tests of one exercise on each function in turn."""
+
+    def __init__(self, exercise, functions):
+        self.exercise, self.functions, self.verdicts, self.problem, self.raised = exercise, functions, [], "", None
+
+    def pytest_configure(self, config):
+        config.addinivalue_line("markers", "exercise(name, changes=()): the test grades this function of the package")
+
+    def pytest_collectreport(self, report):
+        if report.failed:
+            self.problem = f"{self.exercise.tests.name} cannot be read: {report.longreprtext.splitlines()[-1]}"
+
+    def pytest_collection_modifyitems(self, items):
+        items[:] = [item for item in items if any(mark.args[0] == self.exercise.name for mark in item.iter_markers("exercise"))]
+
+    def pytest_runtest_makereport(self, item, call):
+        if call.excinfo is not None and self.raised is None:
+            self.raised = call.excinfo
+
+    def pytest_runtestloop(self, session):
+        if session.items:
+            self.verdicts = [self._verdict(session.items, f) for f in self.functions]
+        return True
+
+    def _verdict(self, items, f):
+        from _pytest.runner import runtestprotocol
+
+        began, calls = time.perf_counter(), []
+        changes = {name for item in items for mark in item.iter_markers("exercise") for name in mark.kwargs.get("changes", ())}
+        for item in items:
+            self.raised, before = None, _functions(item)
+            with in_place(self.exercise, stand_in(f, changes, calls)):
+                reports = runtestprotocol(item, log=False)
+            tampered = _restore(before)
+            if tampered:
+                lines = (("test", item.name), ("slip", f"it replaced {tampered}, which is not its to change"))
+            elif any(report.outcome != "passed" for report in reports):
+                lines = (("test", item.name), *_explain(self.exercise, f, self.raised, calls))
+            else:
+                continue
+            return Verdict(self.exercise.name, "failed", lines, time.perf_counter() - began)
+        return Verdict(self.exercise.name, "passed", (), time.perf_counter() - began)
+
+
+def _explain(exercise, f, raised, calls):
+    """Say what went wrong -> lines of a Verdict"""
+    if raised is None:
+        yield "why", "a test was skipped: that is no pass"
+        return
+    if isinstance(raised.value, RecursionError):
+        yield "slip", f"it calls the package's own {exercise.function}, whose place it has taken (or itself, without end): write it out"
+        return
+    said = [line for line in str(raised.value).strip().splitlines() if not line.lstrip().startswith("+")][:6]
+    text = [line for line in said if not line.startswith("assert ")] or said  # our own words, before pytest's
+    theirs = [entry for entry in raised.traceback if str(entry.path) == inspect.unwrap(f).__code__.co_filename]
+    if theirs and not isinstance(raised.value, AssertionError):
+        yield "why", f"{raised.typename} in line {theirs[-1].lineno + 1} of its cell or file: {' '.join(text)}"
+        return
+    yield "why", "\n".join(text) or raised.typename
+    yield from _difference(exercise, f, calls)
+    slip = _slip(exercise, f, calls)
+    if slip:
+        yield "slip", slip
+    section = _section(exercise)
+    if section:
+        yield "reread", section
+
+
+def _difference(exercise, f, calls):
+    """Show the first noted call whose result is wrong -> lines of a Verdict"""
+    for call in calls:
+        mine, right = _try(call, f), _try(call, original(exercise))
+        if isinstance(right, Exception) or (not isinstance(mine, Exception) and _same(mine, right)):
+            continue
+        yield (
+            "called",
+            f"{exercise.function}({', '.join([*map(_brief, call.args), *(f'{k}={_brief(v)}' for k, v in call.options.items())])})",
+        )
+        if isinstance(mine, Exception):
+            yield "came", f"{type(mine).__name__}: {mine}"
+        elif len(mine) != len(right):
+            yield "came", f"{len(mine) - len(list(_numbers(call.args)))} result(s) instead of {len(right) - len(list(_numbers(call.args)))}"
+        else:
+            k = next(k for k in range(len(right)) if not _same(mine[k : k + 1], right[k : k + 1]))
+            came, expected = mine[k], right[k]
+            if came.shape == expected.shape and came.size > 6:
+                i = np.unravel_index(np.argmax(np.abs(np.nan_to_num(came - expected, nan=np.inf))), came.shape)
+                yield "came", f"{_brief(came)}, at {[int(n) for n in i]}: {came[i]:.6g}"
+                yield "expected", f"{_brief(expected)}, there: {expected[i]:.6g}"
+            else:
+                yield "came", _brief(came)
+                yield "expected", _brief(expected)
+        return
+
+
+def _slip(exercise, f, calls):
+    """Find the mutant that gives the same as f in every noted call -> its sentence, or None"""
+    mine, right = [_try(call, f) for call in calls], [_try(call, original(exercise)) for call in calls]
+    wrong = [k for k in range(len(calls)) if not _alike(mine[k], right[k])]
+    for old, new, sentence in exercise.mutants if wrong else ():
+        other = mutant(exercise, old, new)
+        if all(_alike(mine[k], _try(calls[k], other)) for k in wrong):
+            return sentence
+
+
+def _alike(a, b):
+    return type(a) is type(b) and (str(a) == str(b) if isinstance(a, Exception) else _same(a, b))
+
+
+def _try(call, f):
+    try:
+        return call.outcome(f)
+    except Exception as error:
+        return error
+
+
+def _brief(item):
+    """Describe an argument or a result in a few words."""
+    item = value_of(item)
+    if isinstance(item, np.ndarray | np.generic) and item.size > 6:
+        return f"array {item.shape} {item.dtype}"
+    if isinstance(item, np.ndarray | np.generic):
+        return f"{np.array2string(np.asarray(item), precision=6, separator=', ')} {item.dtype}"
+    return repr(item) if isinstance(item, int | float | str | list | tuple | None) and len(repr(item)) < 40 else type(item).__name__
+
+
+def _section(exercise):
+    """Find the heading of the lesson under which the exercise stands -> "01_forward, 2. All at once", or None"""
+    path, heading = ROOT / "lessons" / f"{exercise.lesson}.ipynb", ""
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if path.exists() else ():
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            heading = next((line[3:].strip() for line in text.splitlines() if line.startswith("## ")), heading)
+        elif f"def {exercise.function}(" in text:
+            return f"lesson {exercise.lesson}, {heading}"
+
+
+# --- nobody changes the tests ---
+
+GUARDED = {"builtins", "math", "numpy", "pytest", "_pytest", "tinydiff"}
+
+
+def _functions(item):
+    """Note every function of NumPy, the package and the test's own file, and what its dicts and lists hold."""
+    modules = [m for name, m in list(sys.modules.items()) if name.split(".")[0] in GUARDED and m is not None] + [item.module]
+    return [(m, {k: (v, _inside(v)) for k, v in vars(m).items() if callable(v) or isinstance(v, dict | list)}) for m in modules]
+
+
+def _inside(value):
+    if inspect.isfunction(value):
+        return value.__code__
+    return dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else None
+
+
+def _restore(before):
+    """Undo changes to what was noted -> the name of the first function that had changed, or None"""
+    found = None
+    for module, noted in before:
+        for key, (value, inside) in noted.items():
+            now = vars(module).get(key)
+            if now is not value and callable(value):
+                found = found or f"{module.__name__}.{key}"
+                setattr(module, key, value)
+            elif inspect.isfunction(value) and value.__code__ is not inside:
+                found = found or f"{module.__name__}.{key}"
+                value.__code__ = inside
+    return found
