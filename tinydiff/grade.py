@@ -253,17 +253,18 @@ def stand_in(f, changes, calls):
 
     changes: names of arguments that it is meant to change -> function
     """
-    parameters = inspect.signature(f).parameters.values()
-    names = itertools.chain((p.name for p in parameters), itertools.repeat("*"))
+    names = list(inspect.signature(f).parameters)
 
     @wraps(f)
     def called(*args, **options):
         if len(calls) < REMEMBERED:
             calls.append(Call(args, options))
-        kept = [(name, value_of(a), value_of(a).copy()) for name, a in zip(names, args) if isinstance(value_of(a), np.ndarray)]
+        arrays = {k: value_of(a) for k, a in enumerate(args) if isinstance(value_of(a), np.ndarray)}
+        before = {k: a.copy() for k, a in arrays.items()}
         given = f(*args, **options)
-        for name, now, before in kept:
-            if name not in changes and not np.array_equal(now, before, equal_nan=now.dtype.kind == "f"):
+        for k, a in arrays.items():
+            name = names[min(k, len(names) - 1)]  # *xs takes all the rest
+            if name not in changes and not np.array_equal(a, before[k], equal_nan=a.dtype.kind == "f"):
                 raise AssertionError(f"it changes its input {name} in place: the caller still needs it")
         if inspect.isfunction(given) and not hasattr(f, "forward") and len(calls) <= REMEMBERED:
             given = _noted(given, calls[-1].uses)
