@@ -117,7 +117,6 @@ def check(f, adopt=False):
         raise WrongAnswer(str(verdict))
     if verdict.state == "passed" and adopt:
         _put(exercise, f)
-        _adopted[exercise.name] = f
     if _in_notebook():
         from IPython.display import display
 
@@ -152,7 +151,7 @@ def find(function):
     raise ValueError(f"no exercise asks for a function {function!r}; there are: {', '.join(e.function for e in exercises())}")
 
 
-_originals, _adopted = {}, {}
+_originals, _standing, _twins = {}, {}, {}  # exercise -> the package's own; -> what stands in its place; (module, name) -> what was there
 
 
 def original(exercise):
@@ -181,15 +180,17 @@ def untouched(source):
 
 
 def _put(exercise, f):
-    """Put f wherever the package holds the exercise's function; for a kernel, in every kernel set -> list that undoes it."""
-    holders = [m for name, m in list(sys.modules.items()) if name.split(".")[0] == "tinydiff" and m is not None and name != __name__]
-    now, before = (original(exercise), _adopted.get(exercise.name, f)), []
-    for module in holders:
-        twin = exercise.name.startswith("kernels.") and module.__name__.startswith("tinydiff.kernels.")
+    """Put f wherever the package holds the exercise's function; for a kernel, in every kernel set -> what stood there before"""
+    ours, before = original(exercise), _standing.get(exercise.name)
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] != "tinydiff" or module is None or name == __name__:
+            continue
+        kernel = exercise.name.startswith("kernels.") and name.startswith("tinydiff.kernels.")
         for key, value in list(vars(module).items()):
-            if any(value is one for one in now) or (twin and key == exercise.function):
-                before.append((module, key, value))
-                setattr(module, key, f)
+            if value is ours or (value is before and before is not None) or (kernel and key == exercise.function):
+                _twins.setdefault((name, key), value)
+                setattr(module, key, _twins[name, key] if f is None else f)
+    _standing[exercise.name] = f
     return before
 
 
@@ -200,8 +201,7 @@ def in_place(exercise, f):
     try:
         yield
     finally:
-        for module, key, value in before:
-            setattr(module, key, value)
+        _put(exercise, before)
 
 
 class Call:
@@ -301,7 +301,7 @@ def judge_all(exercise, functions):
     import pytest
 
     session = _Session(exercise, functions)
-    quiet = "-p no:terminal -p no:cacheprovider -p no:faulthandler -p no:tinydiff.submission -s -o addopts=".split()
+    quiet = "-p no:terminal -p no:cacheprovider -p no:faulthandler -p no:tinydiff -s -o addopts=".split()
     pytest.main([*quiet, "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), str(exercise.tests)], plugins=[session])
     if len(session.verdicts) < len(functions):
         why = session.problem or f"no test in {exercise.tests.name} carries the mark exercise({exercise.name!r})"

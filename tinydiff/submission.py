@@ -1,0 +1,290 @@
+"""Grade a whole file: `python -m pytest --grade FILE [--grade-csv grades.csv]`, FILE being a notebook or a .py.
+
+The functions of FILE that are exercises are found by name; of two with one name the last counts. Each is graded in a process of its
+own, with limits on time and memory, so that a submission that loops, exits or floods costs only its own points. Of FILE only what
+the function needs is run: imports, functions, classes, and names for literals. Never run: the rest, calls of `check` among it.
+
+As a pytest plugin (an entry point in pyproject.toml) this module adds the options; what a test run means without them is untouched.
+It is no prison: code of people whom you don't trust at all belongs into an account or container that you can lose.
+"""
+
+import ast
+import csv
+import hashlib
+import json
+import linecache
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import grade
+
+SECONDS = 60.0  # for one exercise
+MEMORY = 4 << 30  # bytes of address space for one exercise
+
+
+class Unreadable(Exception):
+    """A file cannot be graded at all; the message is the one line that says why."""
+
+
+@dataclass
+class Submission:
+    """What a file defines. places: name -> (where, node) of the last definition; broken: name -> why its cell cannot be read."""
+
+    path: Path
+    places: dict = field(default_factory=dict)
+    stars: list = field(default_factory=list)
+    broken: dict = field(default_factory=dict)
+    sources: dict = field(default_factory=dict)
+
+    def needs(self, function):
+        """List what a function needs from the file, in the order in which it stands there -> list of (where, node)"""
+        wanted, found = [function], {}
+        while wanted:
+            name = wanted.pop()
+            if name in self.places and name not in found:
+                found[name] = self.places[name]
+                wanted += [node.id for node in ast.walk(found[name][1]) if isinstance(node, ast.Name)]
+        unique = {id(node): (where, node) for where, node in found.values()}
+        order = list(self.sources)
+        return sorted([*self.stars, *unique.values()], key=lambda place: (order.index(place[0]), place[1].lineno))
+
+    def source(self, function):
+        where, node = self.places[function]
+        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+        return "\n".join(self.sources[where].splitlines()[first - 1 : node.end_lineno])
+
+    def digest(self, function):
+        """Hash all that was graded: str -> 12 hex digits"""
+        return hashlib.sha256("\n".join(ast.unparse(node) for _, node in self.needs(function)).encode()).hexdigest()[:12]
+
+    def build(self, function):
+        """Run what a function needs -> the function. Raises what the file raises, its place in the message."""
+        scope = {"__name__": "submission"}
+        for where, node in self.needs(function):
+            linecache.cache[where] = (len(self.sources[where]), None, self.sources[where].splitlines(True), where)
+            try:
+                exec(compile(ast.Module([node], []), where, "exec"), scope)
+            except Exception as error:
+                raise Unreadable(f"{where}, line {node.lineno}: {type(error).__name__}: {error}") from None
+        return scope[function]
+
+
+def read(path):
+    """Read a notebook or a .py: Path -> Submission. Raises Unreadable where it is neither."""
+    found = Submission(path)
+    for where, text in _cells(path):
+        text = re.sub(r"^([ \t]*)[%!?].*$", r"\1pass", text, flags=re.M)  # what only a notebook understands
+        found.sources[where] = text
+        try:
+            nodes = ast.parse(text).body
+        except (SyntaxError, ValueError) as error:
+            why = f"{where}, line {getattr(error, 'lineno', '?')}: {type(error).__name__}: {getattr(error, 'msg', error)}"
+            for name in re.findall(r"^\s*(?:def|class)\s+(\w+)", text, re.M) or [""]:
+                found.places.pop(name, None)
+                found.broken[name] = why
+            continue
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+                found.stars.append((where, node))
+            for name in _defines(node):
+                found.places[name] = (where, node)
+                found.broken.pop(name, None)
+    return found
+
+
+def _cells(path):
+    """Give the pieces of a file -> list of (where, text)"""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix != ".ipynb":
+            return [(path.name, text)]
+        cells = json.loads(text)["cells"]
+        return [(f"{path.name} cell {k}", "".join(c["source"])) for k, c in enumerate(cells, 1) if c["cell_type"] == "code"]
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read ({error.strerror}): give a notebook or a .py") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unreadable(f"{path} is no {'notebook' if path.suffix == '.ipynb' else 'text'} ({error}): give a notebook or a .py") from None
+
+
+def _defines(node):
+    """List the names that a statement gives a meaning, if it is of a kind that is run -> list of str"""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [(a.asname or a.name).split(".")[0] for a in node.names]
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
+        return [target.id for target in node.targets if isinstance(target, ast.Name)]
+    if isinstance(node, ast.Assign):
+        try:
+            ast.literal_eval(node.value)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            return []
+        return [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return []
+
+
+# --- one exercise, in a process of its own ---
+
+
+def judge_apart(path, submission, exercise, seconds=SECONDS):
+    """Grade one exercise of a file: Path, Submission, Exercise, seconds -> Verdict."""
+    name = exercise.function
+    if name in submission.broken:
+        return grade.Verdict(exercise.name, "failed", (("why", submission.broken[name]),))
+    if name not in submission.places or not isinstance(submission.places[name][1], ast.FunctionDef):
+        return grade.Verdict(exercise.name, "not attempted", (("why", f"no function {name} in {path.name}"),))
+    if grade.untouched(submission.source(name)):
+        return grade.Verdict(exercise.name, "not attempted")
+    secret = secrets.token_hex()  # only this process and the worker's first lines know it: who exits early cannot have reported
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = [sys.executable, "-m", "tinydiff.submission", str(path), exercise.name, str(report)]
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+        worker = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env=os.environ | threads | {"TINYDIFF_KERNELS": "reference", "PYTHONPATH": str(grade.ROOT), "MPLBACKEND": "agg"},
+            start_new_session=True,
+        )
+        try:
+            worker.communicate(secret.encode(), timeout=seconds)
+            why = "it ended the process" + (f" ({signal.Signals(-worker.returncode).name})" if worker.returncode < 0 else "")
+        except subprocess.TimeoutExpired:
+            why = f"it did not finish within {seconds:g} seconds: is there a loop without an end?"
+        finally:
+            _kill(worker)
+        try:
+            said = json.loads(report.read_text(encoding="utf-8"))
+            if said.pop("secret") == secret:
+                return grade.Verdict(exercise.name, said["state"], tuple(map(tuple, said["lines"])), said["seconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+    return grade.Verdict(exercise.name, "failed", (("why", why),))
+
+
+def _kill(worker):
+    """End the worker and whatever it started."""
+    try:
+        os.killpg(worker.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    worker.wait()
+
+
+def _work(path, name, report):
+    """Do the worker's part: the function takes the package's place before the first line of the file is run."""
+    secret = sys.stdin.read()
+    _limit_memory()
+    exercise = next(e for e in grade.exercises() if e.name == name)
+    submission, scope = read(Path(path)), {}
+    if name.startswith("kernels."):  # the package's other versions of this function are out of reach too
+        sys.modules |= dict.fromkeys(f"tinydiff.kernels.{k}" for k in ("cpu", "direct", "winograd", "cuda"))
+    with grade.in_place(exercise, lambda *args, **options: scope["f"](*args, **options)):
+        try:
+            scope["f"] = submission.build(exercise.function)
+            verdict = grade.judge(exercise, scope["f"])
+        except Unreadable as error:
+            verdict = grade.Verdict(name, "failed", (("why", str(error)),))
+    said = {"secret": secret, "state": verdict.state, "lines": verdict.lines, "seconds": verdict.seconds}
+    Path(report).write_text(json.dumps(said), encoding="utf-8")
+
+
+def _limit_memory():
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20, 64 << 20))
+    except (ImportError, ValueError, OSError):
+        pass  # not on this system: the limit on time remains
+
+
+# --- the board ---
+
+
+def grade_file(path, seconds=SECONDS):
+    """Grade all exercises of a file: Path -> Submission, list of Verdicts in the order of the lessons."""
+    submission = read(path)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        verdicts = list(pool.map(lambda exercise: judge_apart(path.resolve(), submission, exercise, seconds), grade.exercises()))
+    return submission, verdicts
+
+
+def board(submission, verdicts):
+    """Write the result down for people: Submission, list of Verdicts -> str"""
+    lines, lesson = [f"graded: {submission.path}"], ""
+    for exercise, verdict in zip(grade.exercises(), verdicts, strict=True):
+        if exercise.lesson != lesson:
+            lesson = exercise.lesson
+            lines.append(f"\nlesson {lesson}")
+        where, digest = _graded(submission, exercise)
+        mark = {"passed": "1 / 1", "failed": "0 / 1", "not attempted": "- / 1"}.get(verdict.state, "? / 1")
+        lines.append(f"  {exercise.function:22s}{mark}  {verdict.state:14s} {where}{f' #{digest}' if digest else ''}".rstrip())
+        lines += [f"      {head:9s}{text}".replace("\n", "\n               ") for head, text in verdict.lines]
+    unread = sorted(set(submission.broken.values()))
+    lines += ["", *(f"cannot be read: {why}" for why in unread)] if unread else [""]
+    count = {state: sum(v.state == state for v in verdicts) for state in dict.fromkeys(v.state for v in verdicts)}
+    lines.append(f"points: {count.get('passed', 0)} of {len(verdicts)} ({', '.join(f'{n} {state}' for state, n in count.items())})")
+    return "\n".join(lines)
+
+
+def _graded(submission, exercise):
+    if exercise.function not in submission.places:
+        return "", ""
+    return submission.places[exercise.function][0], submission.digest(exercise.function)
+
+
+def write_csv(path, submission, verdicts):
+    """Write the result down for machines, a row an exercise: Path, Submission, list of Verdicts -> None"""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "lesson", "exercise", "state", "points", "seconds", "where", "hash", "why"])
+        for exercise, v in zip(grade.exercises(), verdicts, strict=True):
+            why = "; ".join(f"{head}: {text}" for head, text in v.lines)
+            where, digest = _graded(submission, exercise)
+            points = int(v.state == "passed")
+            rows.writerow([submission.path.name, exercise.lesson, exercise.name, v.state, points, f"{v.seconds:.2f}", where, digest, why])
+
+
+# --- pytest ---
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("grading")
+    group.addoption("--grade", metavar="FILE", help="grade the exercises found in a notebook or .py instead of testing the package")
+    group.addoption("--grade-csv", metavar="FILE", help="with --grade: also write the result as CSV, a row an exercise")
+    group.addoption("--grade-seconds", type=float, default=SECONDS, help=f"with --grade: limit for one exercise (default: {SECONDS:g})")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "exercise(name, changes=()): the test grades this function of the package")
+
+
+def pytest_cmdline_main(config):
+    """Grade instead of testing when --grade is given -> exit status: 0 graded and nothing failed, 1 something failed, 2 not gradable"""
+    if not config.option.grade:
+        return None
+    try:
+        submission, verdicts = grade_file(Path(config.option.grade), config.option.grade_seconds)
+        if config.option.grade_csv:
+            write_csv(Path(config.option.grade_csv), submission, verdicts)
+    except (Unreadable, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(board(submission, verdicts))
+    return int(any(v.state in ("failed", "cannot be graded") for v in verdicts))
+
+
+if __name__ == "__main__":
+    _work(*sys.argv[1:])
