@@ -1,0 +1,267 @@
+"""Kernels against a second way: plain loops, closed forms and difference quotients. These tests grade the exercises of lessons 05 and 06.
+
+test_kernels.py then compares the fast kernels with these. Tolerances are relative to the largest number expected.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from tinydiff.kernels import reference
+
+TOLERANCE = {np.float64: 1e-12, np.float32: 5e-6}
+both_precisions = pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+
+
+def same(got, expected, what, dtype=np.float64, tolerance=None):
+    """Assert that a kernel gave an array of this shape, precision and these numbers; `what` says which."""
+    assert isinstance(got, np.ndarray), f"{what}: expected an array, got {type(got).__name__}"
+    assert got.shape == expected.shape, f"{what}: expected the shape {expected.shape}, got {got.shape}"
+    assert got.dtype == dtype, f"{what}: expected {np.dtype(dtype)}, like the input, got {got.dtype}"
+    assert not np.isnan(got).any(), f"{what}: not a number (nan), where numbers are expected"
+    largest = max(np.abs(expected).max(), 1e-3)
+    error = np.abs(got - expected).max() / largest
+    assert error <= (tolerance or TOLERANCE[dtype]), f"{what}: off by {error:.1e} of the largest number expected"
+
+
+def parts(got, names, what):
+    """Assert that as many results came as expected, in a tuple."""
+    assert isinstance(got, tuple) and len(got) == len(names), f"{what}: expected {len(names)} results: {', '.join(names)}"
+    return got
+
+
+def slopes(f, x, h=1e-5):
+    """Difference quotients of the number f(x) in every coordinate, one after the other. x: (...) -> (...)"""
+    out = np.zeros(x.shape)
+    for i in np.ndindex(x.shape):
+        step = np.zeros(x.shape)
+        step[i] = h
+        out[i] = (f(x + step) - f(x - step)) / (2 * h)
+    return out
+
+
+# --- silu ---
+
+
+def silu_slope(x):
+    """With hyperbolic functions: sigma = (1 + tanh(x/2)) / 2, and its slope is 1 / (4 cosh(x/2)^2)."""
+    return (1 + np.tanh(x / 2)) / 2 + x / (4 * np.cosh(x / 2) ** 2)
+
+
+@pytest.mark.exercise("kernels.reference.silu_grad")
+def test_silu_grad_by_hand():
+    """At x = log 3 sigma is 3/4, at x = -log 3 it is 1/4."""
+    x, g, a = np.array([0, math.log(3), -math.log(3), 0]), np.array([1.0, 8, 8, -3]), math.log(3)
+    expected = np.array([1 / 2, 6 + 3 / 2 * a, 2 - 3 / 2 * a, -3 / 2])
+    same(reference.silu_grad(g, x), expected, "silu_grad at x = 0, log 3, -log 3, 0 with g = 1, 8, 8, -3")
+
+
+@pytest.mark.exercise("kernels.reference.silu_grad")
+@both_precisions
+def test_silu_grad_equals_its_closed_form(dtype, rng):
+    for shape in [(7,), (2, 3, 5), (2, 4, 3, 5)]:
+        x, g = (4 * rng.standard_normal(shape)).astype(dtype), (2 + rng.standard_normal(shape)).astype(dtype)
+        expected = g.astype(np.float64) * silu_slope(x.astype(np.float64))
+        same(reference.silu_grad(g, x), expected, f"silu_grad of a {np.dtype(dtype)} array {shape}", dtype)
+
+
+@pytest.mark.exercise("kernels.reference.silu_grad")
+def test_silu_grad_is_the_slope_of_silu(rng):
+    x, g = 2 * rng.standard_normal((3, 4)), 1 + rng.random((3, 4))
+    quotients = slopes(lambda x: np.sum(g * x / (1 + np.exp(-x))), x)
+    same(reference.silu_grad(g, x), quotients, "silu_grad beside a difference quotient", tolerance=1e-8)
+
+
+@pytest.mark.exercise("kernels.reference.silu_grad")
+def test_silu_grad_far_out():
+    """An overflow of exp must not become a nan."""
+    with np.errstate(all="ignore"):
+        got = reference.silu_grad(np.array([2.0, 2, 2, 2]), np.array([-1000.0, -60, 60, 1000]))
+    same(got, np.array([0.0, 0, 2, 2]), "silu_grad at x = -1000, -60, 60, 1000 with g = 2")
+
+
+# --- softmax ---
+
+
+def naive_softmax(row):
+    """y_i = 1 / sum_j exp(x_j - x_i). row: list of numbers -> list"""
+    return [1 / math.fsum(math.exp(min(b - a, 700)) for b in row) for a in row]
+
+
+def rows(f, *arrays):
+    """Apply f to each row along the last axis."""
+    flat = [a.astype(np.float64).reshape(-1, a.shape[-1]) for a in arrays]
+    return np.array([f(*(list(map(float, r)) for r in row)) for row in zip(*flat, strict=True)]).reshape(arrays[0].shape)
+
+
+@pytest.mark.exercise("kernels.reference.softmax")
+def test_softmax_by_hand():
+    x = np.log([[1.0, 3, 6], [2, 2, 4]])
+    same(reference.softmax(x), np.array([[0.1, 0.3, 0.6], [0.25, 0.25, 0.5]]), "softmax of the logarithms of (1, 3, 6) and (2, 2, 4)")
+
+
+@pytest.mark.exercise("kernels.reference.softmax")
+@both_precisions
+def test_softmax_equals_loops(dtype, rng):
+    for shape in [(3, 5), (2, 4, 3), (6,), (2, 3, 1, 4)]:
+        x = (2 * rng.standard_normal(shape)).astype(dtype)
+        same(reference.softmax(x), rows(naive_softmax, x), f"softmax over the last axis of a {np.dtype(dtype)} array {shape}", dtype)
+
+
+@pytest.mark.exercise("kernels.reference.softmax")
+@both_precisions
+def test_softmax_of_large_numbers(dtype):
+    """Adding a number to a whole row changes nothing, and each row stands for itself."""
+    for far in (1000.0, -1000.0):
+        x = (np.array([[0, 1, 3], [2, 1, 0]]) + far).astype(dtype)
+        with np.errstate(all="ignore"):
+            same(reference.softmax(x), rows(naive_softmax, x), f"softmax of scores near {far:g}", dtype)
+    x = np.array([[2000, 2001, 2003], [-2000, -2001, -2003], [0, 5000, -5000]], dtype)
+    with np.errstate(all="ignore"):
+        same(reference.softmax(x), rows(naive_softmax, x), "softmax of rows near 2000, near -2000, and far apart", dtype)
+
+
+def naive_softmax_grad(g, y):
+    """sum_j g_j dy_j/dx_i, where dy_j/dx_i = y_j ((1 if i is j) - y_i)."""
+    return [math.fsum(g[j] * y[j] * ((i == j) - y[i]) for j in range(len(y))) for i in range(len(y))]
+
+
+def weights(rng, shape):
+    """Positive numbers that sum to 1 over the last axis."""
+    y = 0.1 + rng.random(shape)
+    return y / y.sum(-1, keepdims=True)
+
+
+@pytest.mark.exercise("kernels.reference.softmax_grad")
+@both_precisions
+def test_softmax_grad_equals_the_jacobian(dtype, rng):
+    for shape in [(3, 5), (2, 4, 3), (6,), (2, 3, 1, 4)]:
+        g, y = (1 + rng.standard_normal(shape)).astype(dtype), weights(rng, shape).astype(dtype)
+        expected = rows(naive_softmax_grad, g, y)
+        same(reference.softmax_grad(g, y), expected, f"softmax_grad over the last axis, {np.dtype(dtype)} {shape}", dtype)
+
+
+@pytest.mark.exercise("kernels.reference.softmax_grad")
+def test_softmax_grad_by_hand():
+    """y = (1/4, 3/4), g = (8, 0): g . y = 2, so gx = (1/4 (8 - 2), 3/4 (0 - 2))."""
+    got = reference.softmax_grad(np.array([[8.0, 0], [5, 5]]), np.array([[0.25, 0.75], [0.5, 0.5]]))
+    same(got, np.array([[1.5, -1.5], [0, 0]]), "softmax_grad of g = (8, 0) at y = (1/4, 3/4), of g = (5, 5) at y = (1/2, 1/2)")
+
+
+@pytest.mark.exercise("kernels.reference.softmax_grad")
+def test_softmax_grad_is_the_slope_of_softmax(rng):
+    x, g = rng.standard_normal((2, 4)), 1 + rng.standard_normal((2, 4))
+    quotients = slopes(lambda x: np.sum(g * rows(naive_softmax, x)), x)
+    same(reference.softmax_grad(g, rows(naive_softmax, x)), quotients, "softmax_grad beside a difference quotient", tolerance=1e-8)
+
+
+# --- group norm ---
+
+
+def groups_of(shape, G):
+    """Walk through the groups: image n, group k -> n, k, the channels of the group."""
+    for n, k in itertools.product(range(shape[0]), range(G)):
+        yield n, k, slice(k * shape[-1] // G, (k + 1) * shape[-1] // G)
+
+
+def naive_group_norm(x, scale, shift, G, eps):
+    x, y, mean, rstd = x.astype(np.float64), np.zeros(x.shape), np.zeros((x.shape[0], G)), np.zeros((x.shape[0], G))
+    for n, k, channels in groups_of(x.shape, G):
+        numbers = list(map(float, x[n, ..., channels].ravel()))
+        m = math.fsum(numbers) / len(numbers)
+        r = 1 / math.sqrt(math.fsum((a - m) ** 2 for a in numbers) / len(numbers) + eps)
+        y[n, ..., channels] = scale[channels] * ((x[n, ..., channels] - m) * r) + shift[channels]
+        mean[n, k], rstd[n, k] = m, r
+    return y, mean, rstd
+
+
+NORMS = [((2, 4, 3, 6), 2), ((3, 5, 8), 4), ((2, 3, 2, 4), 1), ((2, 6, 1, 3), 3)]  # shape of x, G
+
+
+def features(rng, shape):
+    """Numbers whose mean and spread differ from image to image and from channel to channel."""
+    channel, image = np.arange(shape[-1]), np.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1))
+    return rng.standard_normal(shape) * (1 + channel) * (1 + 2 * image) + channel - 3 * image
+
+
+@pytest.mark.exercise("kernels.reference.group_norm")
+@both_precisions
+def test_group_norm_equals_loops(dtype, rng):
+    for (shape, G), eps in itertools.product(NORMS, (0.5, 1e-5)):
+        vectors = 2 + rng.standard_normal(shape[-1]), rng.standard_normal(shape[-1])
+        x, scale, shift = (a.astype(dtype) for a in (features(rng, shape), *vectors))
+        what, names = f"group_norm of a {np.dtype(dtype)} array {shape}, G = {G}, eps = {eps}", ("y", "mean", "rstd")
+        expected = naive_group_norm(x, scale.astype(np.float64), shift.astype(np.float64), G, eps)
+        for name, a, b in zip(names, parts(reference.group_norm(x, scale, shift, G, eps), names, what), expected, strict=True):
+            same(a, b, f"{what}: {name}", dtype)
+
+
+@pytest.mark.exercise("kernels.reference.group_norm")
+def test_group_norm_by_hand():
+    """Two groups of one channel: (1, 3) has mean 2 and variance 1, (0, 8) mean 4 and variance 16."""
+    x = np.array([[[1.0, 0], [3, 8]]])
+    got = parts(reference.group_norm(x, np.array([10.0, 1]), np.array([0.0, 5]), 2, 0.0), ("y", "mean", "rstd"), "group_norm")
+    expected = np.array([[[-10.0, 4], [10, 6]]]), np.array([[2.0, 4]]), np.array([[1, 0.25]])
+    for name, a, b in zip(("y", "mean", "rstd"), got, expected, strict=True):
+        same(a, b, f"group_norm of the channels (1, 3) and (0, 8), scale (10, 1), shift (0, 5), G = 2, eps = 0: {name}")
+
+
+@pytest.mark.exercise("kernels.reference.group_norm")
+def test_group_norm_far_from_0(rng):
+    """mean(x^2) - mean^2 would lose all its digits here; a flat image has variance 0."""
+    x, one = (3000 + rng.standard_normal((2, 8, 7, 4))).astype(np.float32), np.ones(4, np.float32)
+    expected = naive_group_norm(x, one, 0 * one, 2, 1e-5)[0]
+    with np.errstate(all="ignore"):
+        same(reference.group_norm(x, one, 0 * one, 2, 1e-5)[0], expected, "group_norm of float32 numbers near 3000", np.float32, 1e-3)
+        flat = reference.group_norm(np.full((1, 4, 4, 4), 3.0), np.ones(4), np.ones(4), 2, 1e-5)[0]
+    same(flat, np.ones((1, 4, 4, 4)), "group_norm of an image that is 3 everywhere, shift = 1")
+
+
+def naive_group_norm_grad(g, x, scale, mean, rstd):
+    """With the whole Jacobian of each group: dx_hat_i / dx_j = rstd ((1 if i is j) - 1/n - x_hat_i x_hat_j / n)."""
+    g, x, scale, mean, rstd = (a.astype(np.float64) for a in (g, x, scale, mean, rstd))
+    gx, x_hat = np.zeros(x.shape), np.zeros(x.shape)
+    for n, k, channels in groups_of(x.shape, mean.shape[1]):
+        x_hat[n, ..., channels] = (x[n, ..., channels] - mean[n, k]) * rstd[n, k]
+        a = x_hat[n, ..., channels].ravel()
+        jacobian = rstd[n, k] * (np.eye(len(a)) - 1 / len(a) - np.outer(a, a) / len(a))
+        gx[n, ..., channels] = (jacobian.T @ (g[n] * scale)[..., channels].ravel()).reshape(x[n, ..., channels].shape)
+    gscale, gshift = np.zeros(scale.shape), np.zeros(scale.shape)
+    for i in np.ndindex(x.shape):
+        gscale[i[-1]] += g[i] * x_hat[i]
+        gshift[i[-1]] += g[i]
+    return gx, gscale, gshift
+
+
+GRADIENTS = ("gx", "gscale", "gshift")
+
+
+@pytest.mark.exercise("kernels.reference.group_norm_grad")
+@both_precisions
+def test_group_norm_grad_equals_the_jacobian(dtype, rng):
+    for (shape, G), eps in itertools.product(NORMS, (0.5, 1e-5)):
+        x, scale, g = features(rng, shape), 2 + rng.standard_normal(shape[-1]), 1 + rng.standard_normal(shape)
+        _, mean, rstd = naive_group_norm(x, scale, scale, G, eps)
+        args = [a.astype(dtype) for a in (g, x, scale, mean, rstd)]
+        what = f"group_norm_grad for a {np.dtype(dtype)} array {shape}, G = {G}, eps = {eps}"
+        got, expected = parts(reference.group_norm_grad(*args), GRADIENTS, what), naive_group_norm_grad(*args)
+        for name, a, b in zip(GRADIENTS, got, expected, strict=True):
+            same(a, b, f"{what}: {name}", dtype)
+
+
+@pytest.mark.exercise("kernels.reference.group_norm_grad")
+def test_group_norm_grad_is_the_slope_of_group_norm(rng):
+    shape, G, eps = (2, 3, 1, 4), 2, 0.1
+    x, g = features(rng, shape), 1 + rng.standard_normal(shape)
+    scale, shift = 2 + rng.standard_normal(4), rng.standard_normal(4)
+    _, mean, rstd = naive_group_norm(x, scale, shift, G, eps)
+    got = parts(reference.group_norm_grad(g, x, scale, mean, rstd), GRADIENTS, "group_norm_grad")
+    quotients = (
+        slopes(lambda x: np.sum(g * naive_group_norm(x, scale, shift, G, eps)[0]), x),
+        slopes(lambda scale: np.sum(g * naive_group_norm(x, scale, shift, G, eps)[0]), scale),
+        slopes(lambda shift: np.sum(g * naive_group_norm(x, scale, shift, G, eps)[0]), shift),
+    )
+    for name, a, b in zip(GRADIENTS, got, quotients, strict=True):
+        same(a, b, f"group_norm_grad beside a difference quotient: {name}", tolerance=1e-7)
