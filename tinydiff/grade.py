@@ -283,6 +283,42 @@ def _noted(g, uses):
     return used
 
 
+# --- nobody changes the tests ---
+
+GUARDED = {"builtins", "math", "numpy", "pytest", "_pytest", "tinydiff"}
+
+
+def _functions(item):
+    """Note every function of NumPy, the package and the test's own file, and what dicts and lists hold."""
+    modules = [m for name, m in list(sys.modules.items()) if name.split(".")[0] in GUARDED and m is not None] + [item.module]
+    return [(m, {k: (v, _inside(v)) for k, v in vars(m).items() if callable(v) or isinstance(v, dict | list)}) for m in modules]
+
+
+def _inside(value):
+    if inspect.isfunction(value):
+        return value.__code__
+    return dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else None
+
+
+def _restore(before):
+    """Undo changes to what was noted -> the name of the first function that had changed, or None"""
+    found = None
+    for module, noted in before:
+        for key, (value, inside) in noted.items():
+            now = vars(module).get(key)
+            if now is not value and callable(value):
+                found = found or f"{module.__name__}.{key}"
+                setattr(module, key, value)
+            elif inspect.isfunction(value) and value.__code__ is not inside:
+                found = found or f"{module.__name__}.{key}"
+                value.__code__ = inside
+            elif module.__name__.startswith("test_") and _inside(value) != inside:  # elsewhere dicts and lists are caches
+                found = found or f"{module.__name__}.{key}"
+                value.clear()
+                value.update(inside) if isinstance(value, dict) else value.extend(inside)
+    return found
+
+
 # --- the verdict ---
 
 
@@ -334,17 +370,24 @@ class _Session:
             self.verdicts = [self._verdict(session.items, f) for f in self.functions]
         return True
 
-    def _verdict(self, items, f):
+    def _verdict(self, items, f, restore=_restore):  # bound now: f may replace whatever it finds by name
+        import pytest
         from _pytest.runner import runtestprotocol
 
         began, calls = time.perf_counter(), []
         changes = {name for item in items for mark in item.iter_markers("exercise") for name in mark.kwargs.get("changes", ())}
         for item in items:
             self.raised, before = None, _functions(item)
+            stopped = None
             with in_place(self.exercise, stand_in(f, changes, calls)):
-                reports = runtestprotocol(item, log=False)
-            tampered = _restore(before)
-            if tampered:
+                try:
+                    reports = runtestprotocol(item, log=False)
+                except (KeyboardInterrupt, pytest.exit.Exception) as error:
+                    stopped = f"it was stopped by {type(error).__name__}: is there a loop without an end?"
+            tampered = restore(before)
+            if stopped:
+                lines = (("test", item.name), ("why", stopped))
+            elif tampered:
                 lines = (("test", item.name), ("slip", f"it replaced {tampered}, which is not its to change"))
             elif any(report.outcome != "passed" for report in reports):
                 lines = (("test", item.name), *_explain(self.exercise, f, self.raised, calls))
@@ -356,7 +399,7 @@ class _Session:
 
 def _explain(exercise, f, raised, calls):
     """Say what went wrong -> lines of a Verdict"""
-    if raised is None:
+    if raised is None or raised.typename == "Skipped":
         yield "why", "a test was skipped: that is no pass"
         return
     if isinstance(raised.value, RecursionError):
@@ -445,35 +488,3 @@ def _section(exercise):
             heading = next((line[3:].strip() for line in text.splitlines() if line.startswith("## ")), heading)
         elif f"def {exercise.function}(" in text:
             return f"lesson {exercise.lesson}, {heading}"
-
-
-# --- nobody changes the tests ---
-
-GUARDED = {"builtins", "math", "numpy", "pytest", "_pytest", "tinydiff"}
-
-
-def _functions(item):
-    """Note every function of NumPy, the package and the test's own file, and what its dicts and lists hold."""
-    modules = [m for name, m in list(sys.modules.items()) if name.split(".")[0] in GUARDED and m is not None] + [item.module]
-    return [(m, {k: (v, _inside(v)) for k, v in vars(m).items() if callable(v) or isinstance(v, dict | list)}) for m in modules]
-
-
-def _inside(value):
-    if inspect.isfunction(value):
-        return value.__code__
-    return dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else None
-
-
-def _restore(before):
-    """Undo changes to what was noted -> the name of the first function that had changed, or None"""
-    found = None
-    for module, noted in before:
-        for key, (value, inside) in noted.items():
-            now = vars(module).get(key)
-            if now is not value and callable(value):
-                found = found or f"{module.__name__}.{key}"
-                setattr(module, key, value)
-            elif inspect.isfunction(value) and value.__code__ is not inside:
-                found = found or f"{module.__name__}.{key}"
-                value.__code__ = inside
-    return found
