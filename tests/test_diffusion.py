@@ -21,31 +21,52 @@ def rejects(check, wrong):
 
 
 def some_times(s, first):
-    return range(first, s.T + 1) if s.T < 20 else (first, 1, 2, 57, 500, 999, 1000)
+    """All times of a short schedule, some of a long one; a plain one to begin with, because the first error is the one that is told."""
+    return (3, 2, first, *range(4, s.T + 1), 1) if s.T < 20 else (57, 2, 500, 999, 1000, 1, first)
 
 
-def check_linear_in_both(f, expected, first=1):
+def check_linear_in_both(f, expected, names, first=1):
     """f(s, a, t, b) is ca a + cb b with (ca, cb) = expected(s, t): for every t, shape and precision, t an int or (N,)."""
     rng = np.random.default_rng(3)
     for s in SCHEDULES:
         times = np.array(some_times(s, first))
-        a, b = rng.normal(2, 0.5, (2, len(times), 3, 2, 1))  # asymmetric on purpose
-        weights = np.array([expected(s, int(t)) for t in times])
+        a, b = rng.normal(2, 0.5, (2, len(times), 4, 2, 1))  # asymmetric on purpose
+        weights = [expected(s, int(t)) for t in times]
         for dtype, tol in ((np.float64, 1e-11), (np.float32, 3e-4)):  # float32: 1 - alpha_bar[1] keeps 4 digits
             left, right = a.astype(dtype), b.astype(dtype)
-            kept = left.copy(), right.copy()
-            each = f(s, left, times, right)
-            assert each.shape == left.shape, f"came: shape {each.shape}, expected: {left.shape}"
-            assert each.dtype == dtype, f"came: {each.dtype}, expected: the {np.dtype(dtype)} of the input"
-            for n, (ca, cb) in enumerate(weights):
-                want, size = ca * a[n] + cb * b[n], abs(ca) + abs(cb)
-                assert np.allclose(each[n], want, rtol=0, atol=tol * 4 * size), f"t = {times[n]} of {s.T}, given in an array"
-                one = f(s, left[n : n + 1], int(times[n]), right[n : n + 1])
-                assert one.dtype == dtype
-                assert np.allclose(one[0], each[n], rtol=0, atol=1e-6 * tol * size), f"t = {times[n]}: an int and an array disagree"
-            assert np.array_equal(left, kept[0]) and np.array_equal(right, kept[1]), "the inputs are not to be changed"
-        flat = f(s, a[:, 0, 0, 0], times, b[:, 0, 0, 0])  # (N,): no axes after N
-        assert np.allclose(flat, weights[:, 0] * a[:, 0, 0, 0] + weights[:, 1] * b[:, 0, 0, 0], rtol=1e-9)
+            for n, t in enumerate(times):
+                one = came_back(f(s, left[n : n + 1], int(t), right[n : n + 1]), (1, 4, 2, 1), dtype, f"t = {t}, an int")
+                check_mix(one[0], a[n], b[n], weights[n], tol, f"t = {t} of T = {s.T}", names)
+            each = came_back(f(s, left, times, right), left.shape, dtype, f"t of shape ({len(times)},), one time for each image")
+            for n, t in enumerate(times):
+                check_mix(
+                    each[n], a[n], b[n], weights[n], tol, f"t of shape ({len(times)},), image {n} with its t = {t} of T = {s.T}", names
+                )
+        flat = came_back(f(s, a[:, 0, 0, 0], times, b[:, 0, 0, 0]), times.shape, np.float64, "inputs of shape (N,)")
+        want = [ca * x + cb * y for (ca, cb), x, y in zip(weights, a[:, 0, 0, 0], b[:, 0, 0, 0], strict=True)]
+        assert np.allclose(flat, want, rtol=1e-9), "inputs of shape (N,), no axes after N, come out wrong"
+
+
+def came_back(result, shape, dtype, when):
+    assert isinstance(result, np.ndarray), f"{when}: expected an array, came {type(result).__name__}; is there a return?"
+    assert result.shape == shape, f"{when}: expected shape {shape}, as the inputs have, came {result.shape}"
+    assert result.dtype == dtype, f"{when}: expected {np.dtype(dtype)}, as the inputs are, came {result.dtype}"
+    return result
+
+
+def check_mix(came, a, b, weights, tol, when, names):
+    """came is ca a + cb b; if it is another mix of a and b, say which."""
+    ca, cb = weights
+    if np.allclose(came, ca * a + cb * b, rtol=0, atol=4 * tol * (abs(ca) + abs(cb))):
+        return
+    mix = "{:.5g} {} {:+.5g} {}".format
+    said = f"{when}: expected {mix(ca, names[0], cb, names[1])}"
+    if np.all(np.isfinite(came)):
+        both = np.stack([a.ravel(), b.ravel()], 1)
+        yours = np.linalg.lstsq(both, came.ravel().astype(np.float64), rcond=None)[0]
+        if np.allclose(both @ yours, came.ravel(), rtol=0, atol=1e-3):
+            said += f", came {mix(yours[0], names[0], yours[1], names[1])}"
+    raise AssertionError(said)
 
 
 def by_steps(s, t):
@@ -62,56 +83,60 @@ def by_steps(s, t):
 
 def check_q_step(q_step):
     """One step has its two coefficients; t steps together have the mean and variance of the closed form."""
-    check_linear_in_both(q_step, lambda s, t: (math.sqrt(1 - s.beta[t]), math.sqrt(s.beta[t])))
+    check_linear_in_both(q_step, lambda s, t: (math.sqrt(1 - s.beta[t]), math.sqrt(s.beta[t])), ("x_prev", "eps"))
     for s in SCHEDULES:
         # row 0 starts at 1 and sees no noise: the mean; row t sees one unit of noise, at step t: together, the variance
         x = np.zeros(s.T + 1)
         x[0] = 1
         for t in range(1, s.T + 1):
             x = q_step(s, x, t, (np.arange(s.T + 1) == t).astype(float))
-            assert abs(x[0] - math.sqrt(s.alpha_bar[t])) < 1e-12
-            assert abs((x[1:] ** 2).sum() - (1 - s.alpha_bar[t])) < 1e-12
+            assert abs(x[0] - math.sqrt(s.alpha_bar[t])) < 1e-12, f"{t} steps together keep another mean than sqrt(alpha_bar[{t}]) x0"
+            assert abs((x[1:] ** 2).sum() - (1 - s.alpha_bar[t])) < 1e-12, (
+                f"{t} steps together add another variance than 1 - alpha_bar[{t}]"
+            )
 
 
 def check_q_sample(q_sample):
     """The closed form is the stepwise process, in mean and variance; at t = 0 it is the data itself."""
-    check_linear_in_both(q_sample, by_steps, first=0)
+    check_linear_in_both(q_sample, by_steps, ("x0", "eps"), first=0)
     x0 = np.array([2.0, -1.0])
-    assert np.array_equal(q_sample(T8, x0, 0, np.ones(2)), x0)
+    assert np.array_equal(q_sample(T8, x0, 0, np.ones(2)), x0), "at t = 0 x_t is x0 itself, exactly"
 
 
 def check_predict_x0(predict_x0):
     """It undoes q_sample when it is told the true noise."""
-    check_undoes(predict_x0, lambda signal, noise: (1 / signal, -noise / signal), lambda x0, eps, x_t: (x_t, eps, x0), 0)
+    check_undoes(
+        predict_x0, lambda signal, noise: (1 / signal, -noise / signal), lambda x0, eps, x_t: (x_t, eps, x0), ("x_t", "eps_hat"), 0
+    )
 
 
 def check_predict_eps(predict_eps):
     """It finds the noise when it is told the true image."""
-    check_undoes(predict_eps, lambda signal, noise: (1 / noise, -signal / noise), lambda x0, eps, x_t: (x_t, x0, eps), 1)
+    check_undoes(predict_eps, lambda signal, noise: (1 / noise, -signal / noise), lambda x0, eps, x_t: (x_t, x0, eps), ("x_t", "x0_hat"), 1)
 
 
-def check_undoes(f, weights, roles, first):
-    check_linear_in_both(f, lambda s, t: weights(*by_steps(s, t)), first)
+def check_undoes(f, weights, roles, names, first):
+    check_linear_in_both(f, lambda s, t: weights(*by_steps(s, t)), names, first)
     rng = np.random.default_rng(5)
     for s in SCHEDULES:
         for t in some_times(s, first):
             x0, eps = rng.normal(2, 0.5, (4, 3)), rng.normal(size=(4, 3))
             signal, noise = by_steps(s, t)
             a, b, want = roles(x0, eps, signal * x0 + noise * eps)
-            assert np.allclose(f(s, a, t, b), want, rtol=0, atol=1e-10), f"t = {t} of {s.T}"
+            assert np.allclose(f(s, a, t, b), want, rtol=0, atol=1e-10), f"t = {t} of T = {s.T}: what q_sample mixed does not come back"
 
 
 def check_v_target(v_target):
     """(x_t, v) is (x0, eps) turned by one angle: here, the angle's cosine and sine."""
-    check_linear_in_both(lambda s, x0, t, eps: v_target(s, x0, t, eps), lambda s, t: (-by_steps(s, t)[1], by_steps(s, t)[0]), 0)
+    check_linear_in_both(v_target, lambda s, t: (-by_steps(s, t)[1], by_steps(s, t)[0]), ("x0", "eps"), 0)
 
 
 def check_x0_from_v(x0_from_v):
-    check_linear_in_both(x0_from_v, lambda s, t: (by_steps(s, t)[0], -by_steps(s, t)[1]), 0)
+    check_linear_in_both(x0_from_v, lambda s, t: (by_steps(s, t)[0], -by_steps(s, t)[1]), ("x_t", "v"), 0)
 
 
 def check_eps_from_v(eps_from_v):
-    check_linear_in_both(eps_from_v, lambda s, t: (by_steps(s, t)[1], by_steps(s, t)[0]), 0)
+    check_linear_in_both(eps_from_v, lambda s, t: (by_steps(s, t)[1], by_steps(s, t)[0]), ("x_t", "v"), 0)
 
 
 def bayes(s, t):
@@ -129,31 +154,46 @@ def bayes(s, t):
 
 
 def check_posterior_weights(posterior_weights):
+    """Both weights are those of Bayes' rule, for every t, given one by one and all at once."""
     for s in SCHEDULES:
         t = np.arange(1, s.T + 1)
         want = np.array([bayes(s, int(u))[:2] for u in t])
-        got = np.array(posterior_weights(s, t)).T
-        assert got.dtype == np.float64 and np.allclose(got, want, rtol=1e-8, atol=1e-12)
         for u in some_times(s, 1):
-            assert np.allclose(posterior_weights(s, int(u)), want[u - 1], rtol=1e-8, atol=1e-12)
-        assert np.allclose(posterior_weights(s, 1), (1, 0), rtol=0, atol=1e-11), "the last step returns x0"
+            check_weights(posterior_weights(s, int(u)), want[u - 1], (), f"t = {u} of T = {s.T}")
+        both = posterior_weights(s, t)
+        check_weights(both, want.T, t.shape, f"t = 1, 2, ..., {s.T} in one array")
+        check_weights(posterior_weights(s, 1), (1, 0), (), "t = 1, the last step of sampling, returns x0")
+
+
+def check_weights(came, want, shape, when):
+    assert isinstance(came, tuple) and len(came) == 2, f"{when}: expected a pair (c0, ct), came {type(came).__name__}"
+    for name, got, right in zip(("c0", "ct"), came, want, strict=True):
+        assert np.shape(got) == shape, f"{when}: expected {name} in t's shape {shape}, came {np.shape(got)}"
+        assert np.asarray(got).dtype == np.float64, f"{when}: expected {name} in float64, came {np.asarray(got).dtype}"
+        said = f"expected {name} = {right:.6g}, came {got:.6g}" if shape == () else f"{name} is wrong"
+        assert np.allclose(got, right, rtol=1e-8, atol=1e-11), f"{when}: {said}"
 
 
 def check_q_posterior(q_posterior):
     """Mean and variance are those of Bayes' rule, for every t; at t = 1 they are (x0, 0)."""
-    check_linear_in_both(lambda s, x0, t, x_t: q_posterior(s, x0, x_t, t)[0], lambda s, t: bayes(s, t)[:2])
-    x0, x_t = np.random.default_rng(7).normal(2, 0.5, (2, 4, 3, 3, 1))
+    x0, x_t = np.random.default_rng(7).normal(2, 0.5, (2, 4, 3, 2, 1))
+    both = q_posterior(T8, x0, x_t, 3)
+    assert isinstance(both, tuple) and len(both) == 2, f"expected a pair (mean, var), came {type(both).__name__}"
+    check_linear_in_both(lambda s, x0, t, x_t: q_posterior(s, x0, x_t, t)[0], lambda s, t: bayes(s, t)[:2], ("x0", "x_t"))
     for s in SCHEDULES:
-        for t in range(1, s.T + 1):
+        for t in (*range(2, s.T + 1), 1):
             mean, var = q_posterior(s, x0[:1, :1, :1], x_t[:1, :1, :1], t)
             c0, ct, want = bayes(s, t)
-            assert np.allclose(mean, c0 * x0[0, 0, 0] + ct * x_t[0, 0, 0], rtol=0, atol=1e-10), f"mean at t = {t} of {s.T}"
-            assert np.ndim(var) == 0 and abs(var - want) <= 1e-10 * s.beta[t], f"variance at t = {t} of {s.T}"
+            assert np.allclose(mean, c0 * x0[0, 0, 0] + ct * x_t[0, 0, 0], rtol=0, atol=1e-10), f"t = {t} of T = {s.T}: the mean is wrong"
+            assert np.ndim(var) == 0, f"an int t has one variance, shape (); came {np.shape(var)}"
+            assert abs(var - want) <= 1e-10 * s.beta[t], f"t = {t} of T = {s.T}: expected var = {want:.6g}, came {var:.6g}"
         mean, var = q_posterior(s, x0, x_t, 1)
-        assert np.allclose(mean, x0, rtol=0, atol=1e-11) and var == 0
-        mean, var = q_posterior(s, x0, x_t, np.array([1, 2, 3, 8]))
-        assert var.shape == (4, 1, 1, 1) and np.allclose(var.ravel(), [bayes(s, t)[2] for t in (1, 2, 3, 8)], rtol=1e-8)
-        assert q_posterior(s, x0.astype(np.float32), x_t.astype(np.float32), 2)[1].dtype == np.float32
+        assert np.allclose(mean, x0, rtol=0, atol=1e-11) and var == 0, "t = 1: the posterior is x0 itself, with variance 0"
+        var = q_posterior(s, x0, x_t, np.array([1, 2, 3, 8]))[1]
+        assert var.shape == (4, 1, 1, 1), f"t of shape (4,), images (4, 3, 2, 1): expected var of shape (4, 1, 1, 1), came {var.shape}"
+        assert np.allclose(var.ravel(), [bayes(s, t)[2] for t in (1, 2, 3, 8)], rtol=1e-8), "t = [1, 2, 3, 8]: the variances are wrong"
+        dtype = q_posterior(s, x0.astype(np.float32), x_t.astype(np.float32), 2)[1].dtype
+        assert dtype == np.float32, f"float32 images: expected var in float32, came {dtype}"
 
 
 CHECKS = {

@@ -53,27 +53,42 @@ def check_from_betas(from_betas):
         assert np.array_equal(given, betas), "the caller's array stays as it was"
 
 
+def is_schedule(s, T):
+    assert isinstance(s, schedule.Schedule), (
+        f"expected a Schedule, came {type(s).__name__}: hand the betas to from_betas and return the result"
+    )
+    assert s.T == T, f"T = {T}: expected betas for t = 1, ..., {T}, came {s.T} of them"
+    assert s.beta[0] == 0 and s.alpha_bar[0] == 1, "entry 0 is clean data: beta[0] = 0, alpha_bar[0] = 1; from_betas puts it there"
+
+
 def check_linear(linear):
     """Even growth from beta_1 at t = 1 to beta_T at t = T."""
-    for T, first, last in ((1000, 1e-4, 0.02), (8, 0.02, 0.6), (2, 0.1, 0.9), (1, 0.5, 0.5)):
+    for T, first, last in ((8, 0.02, 0.98), (1000, 1e-4, 0.02), (2, 0.3, 0.999), (1, 0.995, 0.5)):
         s = quiet(linear, T, first, last)
-        assert s.T == T and s.beta[0] == 0
+        is_schedule(s, T)
         for t in range(1, T + 1):
-            assert s.beta[t] == pytest.approx(first + (last - first) * (t - 1) / max(T - 1, 1), rel=1e-12)
-    assert np.array_equal(linear().beta, linear(1000, 1e-4, 0.02).beta), "the defaults are the paper's"
+            want = first + (last - first) * (t - 1) / max(T - 1, 1)
+            said = f"linear({T}, {first}, {last}): expected beta[{t}] = {want:.6g}, came {s.beta[t]:.6g}"
+            assert s.beta[t] == pytest.approx(want, rel=1e-12), said
+    assert np.array_equal(linear().beta, linear(1000, 1e-4, 0.02).beta), "the defaults are the paper's: T = 1000, 1e-4 to 0.02"
 
 
 def check_cosine(cosine):
     """alpha_bar is f(t) / f(0) wherever the clip does not act, and the clip acts at the very end only."""
-    for T in (1000, 50, 8):
+    for T in (8, 50, 1000):
         s = quiet(cosine, T)
+        is_schedule(s, T)
         # cos^2 through the half-angle formula
         f = [0.5 + 0.5 * math.cos((t / T + 0.008) / 1.008 * math.pi) for t in range(T + 1)]
-        assert s.alpha_bar[:-1] == pytest.approx([f[t] / f[0] for t in range(T)], rel=1e-9)
-        assert s.beta[T] == 0.999, "without the clip beta[T] is 1 and x0 cannot be read off x_T"
-    assert cosine().alpha_bar[500] == pytest.approx(0.494, abs=5e-4)
-    assert quiet(cosine, 8, 0.1).alpha_bar[4] == pytest.approx((math.cos(0.6 / 1.1 * math.pi / 2) / math.cos(0.1 / 1.1 * math.pi / 2)) ** 2)
-    assert quiet(cosine, 8, 0.008, 0.3).beta.max() == 0.3
+        for t in range(T):
+            said = f"cosine({T}): expected alpha_bar[{t}] = f({t}) / f(0) = {f[t] / f[0]:.6g}, came {s.alpha_bar[t]:.6g}"
+            assert s.alpha_bar[t] == pytest.approx(f[t] / f[0], rel=1e-9), said
+        said = f"cosine({T}): expected beta[{T}] = beta_max = 0.999, came {s.beta[T]:.6g}"
+        assert s.beta[T] == 0.999, said + "; without the clip it is 1, and x0 cannot be read off x_T"
+    assert cosine().alpha_bar[500] == pytest.approx(0.494, abs=5e-4), "half way, alpha_bar[500] of 1000 is 0.494"
+    want = (math.cos(0.6 / 1.1 * math.pi / 2) / math.cos(0.1 / 1.1 * math.pi / 2)) ** 2
+    assert quiet(cosine, 8, 0.1).alpha_bar[4] == pytest.approx(want), "cosine(8, offset=0.1): the offset given is not the one used"
+    assert quiet(cosine, 8, 0.008, 0.3).beta.max() == 0.3, "cosine(8, beta_max=0.3): the largest beta is 0.3"
 
 
 # --- the package passes them ---
@@ -83,10 +98,12 @@ def test_from_betas():
     check_from_betas(schedule.from_betas)
 
 
+@pytest.mark.exercise("schedule.linear")
 def test_linear():
     check_linear(schedule.linear)
 
 
+@pytest.mark.exercise("schedule.cosine")
 def test_cosine():
     check_cosine(schedule.cosine)
 

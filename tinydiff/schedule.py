@@ -63,7 +63,7 @@ def from_betas(beta):
 def linear(T=1000, beta_1=1e-4, beta_T=0.02):
     """Build the schedule of the DDPM paper: beta grows evenly from beta_1 to beta_T.
 
-    beta[t] = beta_1 + (beta_T - beta_1) (t - 1) / (T - 1), t = 1 .. T
+    beta[t] = beta_1 + (beta_T - beta_1) (t - 1) / (T - 1), t = 1 .. T;  for T = 1 only beta_1
     T: int >= 1; beta_1, beta_T in (0, 1) -> Schedule with arrays (T + 1,)
     The defaults are made for T = 1000: a small T needs larger betas (a warning says so).
     Source: Ho et al. 2020, section 4.

@@ -5,8 +5,96 @@ The suite proves that each fails (test_grade.py); a student whose function gives
 """
 
 MUTANTS = {
+    "schedule.linear": [
+        (
+            "np.linspace(beta_1, beta_T, T)",
+            "np.linspace(beta_1, beta_T, T + 1)",
+            "these are T + 1 betas; from_betas wants T, for t = 1 .. T",
+        ),
+        (
+            "np.linspace(beta_1, beta_T, T)",
+            "np.linspace(beta_1, beta_T, T + 1)[1:]",
+            "your betas start growing at t = 0; the first step is t = 1, and there beta is beta_1",
+        ),
+        (
+            "np.linspace(beta_1, beta_T, T)",
+            "np.linspace(beta_1, beta_T, T, endpoint=False)",
+            "you divided by T where T - 1 belongs: from t = 1 to t = T there are T - 1 equal rises, and the last beta is beta_T",
+        ),
+        ("np.linspace(beta_1, beta_T, T)", "np.linspace(beta_T, beta_1, T)", "your betas fall; they grow from beta_1 to beta_T"),
+        (
+            "np.linspace(beta_1, beta_T, T)",
+            "np.geomspace(beta_1, beta_T, T)",
+            "your betas grow by equal factors; linear means by equal amounts",
+        ),
+        (
+            "np.linspace(beta_1, beta_T, T)",
+            "np.linspace(beta_1**0.5, beta_T**0.5, T) ** 2",
+            "here sqrt(beta) grows evenly, as in Stable Diffusion; in DDPM's schedule beta itself does",
+        ),
+    ],
+    "schedule.cosine": [
+        (
+            "np.minimum(1 - f[1:] / f[:-1], beta_max)",
+            "np.clip(1 - f[1:] / f[:-1], 0.01, beta_max)",
+            "you also clipped from below, at 0.01: that acts on the whole first half and ruins the schedule; only large betas are clipped",
+        ),
+        ("np.pi / 2) ** 2", "np.pi / 2)", "you forgot the square: alpha_bar falls like cos^2, not like cos"),
+        ("np.arange(T + 1) / T", "np.arange(T + 1) / (T + 1)", "you divided t by T + 1; at the last step, t = T, the fraction t/T is 1"),
+        ("f[:-1]", "f[0]", "1 - f(t) / f(0) is 1 - alpha_bar[t]; one step's beta[t] compares neighbours: 1 - f(t) / f(t-1)"),
+        (
+            "(np.arange(T + 1) / T + offset) / (1 + offset)",
+            "(np.arange(T + 1) / T)",
+            "you left out the offset, in numerator and denominator",
+        ),
+        (
+            "/ T + offset) / (1 + offset)",
+            "/ T + offset)",
+            "you added the offset, but did not divide by 1 + offset: t = T then lies past pi/2",
+        ),
+    ],
+    "diffusion.q_step": [
+        ("np.sqrt(s.beta)", "s.beta", "you scaled the noise by beta; that is its variance, and its square root is the standard deviation"),
+        ("np.sqrt(s.alpha)", "s.alpha", "you scaled the image by alpha; its square root keeps the variance at 1"),
+        (
+            "_at(np.sqrt(s.alpha), t, x_prev) * x_prev",
+            "x_prev",
+            "you added noise without shrinking the image by sqrt(alpha[t]): the variance then grows at every step",
+        ),
+        (
+            "_at(np.sqrt(s.alpha), t, x_prev) * x_prev + _at(np.sqrt(s.beta), t, x_prev)",
+            "_at(np.sqrt(s.alpha_bar), t, x_prev) * x_prev + _at(np.sqrt(1 - s.alpha_bar), t, x_prev)",
+            "alpha_bar belongs to the jump from x0; one step uses alpha[t] and beta[t]",
+        ),
+        (
+            "_at(np.sqrt(s.alpha), t, x_prev) * x_prev + _at(np.sqrt(s.beta), t, x_prev)",
+            "_at(np.sqrt(s.alpha), t - 1, x_prev) * x_prev + _at(np.sqrt(s.beta), t - 1, x_prev)",
+            "you took entry t - 1; entry 0 of the arrays is clean data, so step t has entry t",
+        ),
+        (
+            "_at(np.sqrt(s.alpha), t, x_prev) * x_prev + _at(np.sqrt(s.beta), t, x_prev)",
+            "_at(np.sqrt(s.beta), t, x_prev) * x_prev + _at(np.sqrt(s.alpha), t, x_prev)",
+            "the two factors are exchanged: sqrt(alpha[t]) keeps the image, sqrt(beta[t]) scales the noise",
+        ),
+    ],
     "diffusion.q_sample": [
         ("noise * eps", "noise**2 * eps", "you scaled the noise by 1 - alpha_bar; its square root is the standard deviation"),
         ("signal * x0", "signal**2 * x0", "you scaled the image by alpha_bar; its square root keeps the variance at 1"),
+        (
+            "signal * x0 + noise * eps",
+            "signal**2 * x0 + noise**2 * eps",
+            "both factors lack their square root: sqrt(alpha_bar) and sqrt(1 - alpha_bar)",
+        ),
+        ("_rates(s, t, x0)", "_rates(s, t - 1, x0)", "you took alpha_bar[t - 1]; entry 0 is clean data, so time t has entry t"),
+        (
+            "_rates(s, t, x0)",
+            "_at(np.sqrt(s.alpha), t, x0), _at(np.sqrt(s.beta), t, x0)",
+            "alpha[t] and beta[t] make one step; the jump from x0 to x_t takes alpha_bar[t], the product of all steps up to t",
+        ),
+        (
+            "signal * x0 + noise * eps",
+            "noise * x0 + signal * eps",
+            "the two factors are exchanged: sqrt(alpha_bar[t]) keeps the image, sqrt(1 - alpha_bar[t]) scales the noise",
+        ),
     ],
 }

@@ -1,0 +1,74 @@
+"""Wrong answers to lesson 02: how students miss what can be undone. What a mutant is: 01_forward.py."""
+
+MUTANTS = {
+    "diffusion.predict_x0": [
+        (
+            "(x_t - noise * eps_hat) / signal",
+            "x_t - noise * eps_hat",
+            "you took the noise away but did not divide by sqrt(alpha_bar): the image stays too faint",
+        ),
+        ("noise * eps_hat", "noise**2 * eps_hat", "you took away (1 - alpha_bar) eps_hat; the noise in x_t is sqrt(1 - alpha_bar) eps"),
+        ("noise * eps_hat", "eps_hat", "you took away eps_hat itself; the noise in x_t is sqrt(1 - alpha_bar) eps"),
+        ("/ signal", "/ signal**2", "you divided by alpha_bar; x0 stands in x_t with the factor sqrt(alpha_bar)"),
+        ("(x_t - noise * eps_hat)", "(x_t + noise * eps_hat)", "you added the noise once more; it has to be taken away"),
+        (
+            "(x_t - noise * eps_hat) / signal",
+            "x_t - noise * eps_hat / signal",
+            "only the noise is divided by sqrt(alpha_bar); the whole difference must be",
+        ),
+    ],
+    "diffusion.v_target": [
+        ("signal * eps - noise * x0", "noise * x0 - signal * eps", "the sign is turned: at t = 0 v is eps, at t = T it is about -x0"),
+        ("signal * eps - noise * x0", "signal * x0 + noise * eps", "this is x_t; v is the other mix, at a right angle to it"),
+        ("signal * eps - noise * x0", "noise * eps - signal * x0", "the two factors are exchanged: in v, sqrt(alpha_bar) goes with eps"),
+        (
+            "signal * eps - noise * x0",
+            "signal * eps + noise * x0",
+            "a plus where a minus belongs: the turn by an angle has one minus sign, and it is here",
+        ),
+        (
+            "signal * eps - noise * x0",
+            "signal**2 * eps - noise**2 * x0",
+            "both factors lack their square root: sqrt(alpha_bar) and sqrt(1 - alpha_bar)",
+        ),
+        (
+            "signal * eps - noise * x0",
+            "eps - x0",
+            "eps - x0 is the velocity of flow matching, on a straight path; here the path is an arc, and its factors change with t",
+        ),
+    ],
+    "diffusion.x0_from_v": [
+        ("signal * x_t - noise * v", "signal * x_t + noise * v", "a plus where a minus belongs: the way back turns by the opposite angle"),
+        ("signal * x_t - noise * v", "(x_t - noise * v) / signal", "you treated v as if it were eps; from v no division is needed"),
+        ("signal * x_t - noise * v", "signal * v + noise * x_t", "this is eps; x0 is the other coordinate"),
+        ("signal * x_t - noise * v", "signal * v - noise * x_t", "the two factors are exchanged: sqrt(alpha_bar) goes with x_t"),
+        (
+            "signal * x_t - noise * v",
+            "signal**2 * x_t - noise**2 * v",
+            "both factors lack their square root: sqrt(alpha_bar) and sqrt(1 - alpha_bar)",
+        ),
+    ],
+    "diffusion.posterior_weights": [
+        ("return c0, ct", "return ct, c0", "the weights of x0 and x_t are exchanged: c0, the weight of x0, comes first; at t = 1 it is 1"),
+        (
+            "np.sqrt(s.alpha_bar[t - 1])",
+            "np.sqrt(s.alpha_bar[t])",
+            "c0 takes sqrt(alpha_bar[t-1]), what is left of x0 one step earlier, not alpha_bar[t]",
+        ),
+        ("(1 - s.alpha_bar[t - 1])", "(1 - s.alpha_bar[t])", "ct takes 1 - alpha_bar[t-1], the noise one step earlier, not alpha_bar[t]"),
+        ("np.sqrt(s.alpha[t])", "s.alpha[t]", "ct takes the square root of alpha[t]"),
+        ("np.sqrt(s.alpha_bar[t - 1])", "s.alpha_bar[t - 1]", "c0 takes the square root of alpha_bar[t-1]"),
+        ("np.sqrt(s.alpha[t])", "np.sqrt(s.alpha_bar[t])", "ct takes alpha[t], the one step; not alpha_bar[t], the product"),
+    ],
+    "diffusion.q_posterior": [
+        ("s.beta_tilde", "s.beta", "you returned beta[t]; the posterior knows x0 as well, so its variance is the smaller beta_tilde[t]"),
+        ("s.beta_tilde", "np.sqrt(s.beta_tilde)", "you returned the standard deviation; the variance is beta_tilde[t] itself"),
+        ("s.beta_tilde", "1 - s.alpha_bar", "1 - alpha_bar[t] is the variance of x_t when x0 is known; the posterior's is beta_tilde[t]"),
+        ("c0 * x0 + ct * x_t", "c0 * x_t + ct * x0", "the weights are exchanged: c0 belongs to x0, ct to x_t"),
+        (
+            "_at(s.beta_tilde, t, x_t)",
+            "_at(s.beta_tilde, np.asarray(t) - 1, x_t)",
+            "you took beta_tilde[t - 1]; the step from x_t to x_{t-1} has entry t",
+        ),
+    ],
+}
