@@ -69,9 +69,10 @@ def _grouped(x, G):
 
 
 def group_norm(x, scale, shift, G, eps):
-    """Normalise each image's channels, G groups at a time, to mean 0 and variance 1; then scale and shift each channel.
+    """Normalise each image's channels, in G groups of neighbours, to mean 0 and variance 1; then scale and shift each channel.
 
-    y = scale (x - mean) rstd + shift,  rstd = 1 / sqrt(var + eps), mean and var over the pixels and channels of a group
+    y = scale (x - mean) rstd + shift,  rstd = 1 / sqrt(var + eps);  mean(x) and var = mean((x - mean)^2) over the pixels and
+    channels of a group; group k of an image holds its channels k C/G .. (k + 1) C/G - 1
     x: (N, ..., C), C divisible by G; scale, shift: (C,) -> y (N, ..., C), mean (N, G), rstd (N, G)
     """
     xg = _grouped(x, G)
@@ -85,7 +86,7 @@ def group_norm_grad(g, x, scale, mean, rstd):
 
     x_hat = (x - mean) rstd,  h = scale g:  gx = rstd (h - mean(h) - x_hat mean(h x_hat)), means over a group;
     gscale = sum g x_hat,  gshift = sum g, over images and pixels
-    g, x: (N, ..., C); scale: (C,); mean, rstd: (N, G) -> gx (N, ..., C), gscale (C,), gshift (C,)
+    g, x: (N, ..., C); scale: (C,); mean, rstd: (N, G), as group_norm gave them -> gx (N, ..., C), gscale (C,), gshift (C,)
     """
     G, C = mean.shape[1], x.shape[-1]
     m, r = mean[:, None, :, None], rstd[:, None, :, None]
@@ -101,7 +102,10 @@ def silu(x):
 
 
 def silu_grad(g, x):
-    """Take the gradient of silu's output to that of its input: g sigma (1 + x (1 - sigma)). g, x: (...) -> (...)"""
+    """Take the gradient of silu's output to that of its input: g sigma (1 + x (1 - sigma)), sigma = 1 / (1 + exp(-x)).
+
+    g, x: (...) -> (...)
+    """
     sigma = 1 / (1 + np.exp(-x))
     return g * sigma * (1 + x * (1 - sigma))
 
@@ -120,7 +124,7 @@ def norm_silu_grad(g, x, scale, shift, mean, rstd):
 
 
 def softmax(x):
-    """Turn scores into weights that sum to 1: exp(x) normalised over the last axis. (..., L) -> (..., L)"""
+    """Turn scores into weights that sum to 1: exp(x) normalised over the last axis, without overflow. (..., L) -> (..., L)"""
     e = np.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 
