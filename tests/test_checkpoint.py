@@ -302,3 +302,22 @@ def test_killed_in_the_middle_of_writing(good, tmp_path):
     (remains,) = (p for p in tmp_path.iterdir() if p != path)
     assert remains.name.startswith(".model.npz.") and remains.name.endswith(".part")
     refused(remains, "is damaged or truncated")
+
+
+# --- models that come with tinydiff ---
+
+
+def test_an_exported_model_draws_like_the_averaged_one(tmp_path, monkeypatch):
+    run, _ = checkpoint.build(ABOUT, 0)
+    run.ema += 0.125
+    monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
+    checkpoint.export(tmp_path / "models" / "mine.npz", run, ABOUT)
+    model, s, about = checkpoint.pretrained("mine")
+    assert about == ABOUT and s.T == ABOUT["schedule"]["T"]
+    for name, w in checkpoint.averaged(run).params().items():
+        np.testing.assert_allclose(model.params()[name], w, rtol=1e-3, atol=1e-6, err_msg=name)
+    with pytest.raises(checkpoint.CheckpointError, match="no trained model 'yours' comes with tinydiff; there are: mine"):
+        checkpoint.pretrained("yours")
+    (tmp_path / "models" / "mine.npz").write_bytes(b"PK nonsense")
+    with pytest.raises(checkpoint.CheckpointError, match="damaged"):
+        checkpoint.pretrained("mine")

@@ -94,13 +94,8 @@ def test_every_mutant_fails_and_most_are_named(graded):
 
 def test_clumsy_answers_fail(graded):
     exercise, _, _, verdicts = graded
-    arrays = any(isinstance(value, np.ndarray) for value in ()) or verdicts
-    assert {name: v.state for name, v in arrays.items() if v.state != "failed" and not _harmless(exercise, name)} == {}
-
-
-def _harmless(exercise, name):
-    """A function without an array among its arguments cannot change one."""
-    return name == "changes its input" and exercise.name in WITHOUT_ARRAYS
+    passed = {name for name, verdict in verdicts.items() if verdict.state != "failed"}
+    assert passed <= ({"changes its input"} if exercise.name in WITHOUT_ARRAYS else set())
 
 
 WITHOUT_ARRAYS = {"schedule.linear", "schedule.cosine", "sample.even_times", "optim.warmup_cosine", "optim.ema_keep"}

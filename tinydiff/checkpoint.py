@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from . import schedule
+from .data import FOLDER
 from .train import Training
 from .unet import UNet
 
@@ -41,6 +42,10 @@ def save(path, run, about):
         "about": about,
     }
     arrays = {name: getattr(getattr(run, owner) if owner else run, name) for name, owner in _ARRAYS.items()}
+    _write(path, meta, arrays)
+
+
+def _write(path, meta, arrays):
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,13 +95,35 @@ def build(about, seed):
     return run, kinds[about["schedule"]["kind"]](about["schedule"]["T"])
 
 
+def export(path, run, about):
+    """Write only what drawing needs, an eighth of a checkpoint: the running average of the weights (P,), as float16. -> None"""
+    meta = {"format": FORMAT, "version": VERSION, "step": run.step, "about": about}
+    _write(Path(path), meta, {"weights": run.ema.astype(np.float16)})
+
+
+def pretrained(name):
+    """Load a model that comes with tinydiff, trained and ready to draw.
+
+    name: "portraits" -> model (a UNet, weights (P,)), s (a Schedule), about (dict)
+    Raises CheckpointError when there is no such model, or its file is damaged.
+    """
+    path = FOLDER / "models" / f"{name}.npz"
+    if not path.exists():
+        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.npz")))
+        raise CheckpointError(f"no trained model {name!r} comes with tinydiff; there are: {there}")
+    meta, arrays = _read(path, ("weights",))
+    run, s = build(meta["about"], seed=0)
+    run.theta[:] = arrays["weights"]
+    return run.model, s, meta["about"]
+
+
 def averaged(run):
     """Put the running average of the weights (P,), which draws better than the last ones, into the model -> the model."""
     run.theta[:] = run.ema
     return run.model
 
 
-def _read(path):
+def _read(path, names=tuple(_ARRAYS)):
     """Read the file's parts and check that it is one of ours: -> meta (dict), arrays (dict)."""
     foreign = CheckpointError(f"{path} is not a tinydiff checkpoint: it was written by another program")
     try:
@@ -119,7 +146,7 @@ def _read(path):
                 raise foreign
             if meta["version"] != VERSION:
                 raise CheckpointError(f"{path} has checkpoint version {meta['version']}; this tinydiff reads version {VERSION}")
-            return meta, {name: f[name] for name in _ARRAYS}
+            return meta, {name: f[name] for name in names}
         except (KeyError, TypeError, ValueError) as e:
             if "pickle" in str(e):
                 raise CheckpointError(f"{path} holds pickled objects, which could run code, and is refused") from None

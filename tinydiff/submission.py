@@ -261,6 +261,7 @@ def write_csv(path, submission, verdicts):
 
 
 def pytest_addoption(parser):
+    """Add the options of grading to pytest's command line."""
     group = parser.getgroup("grading")
     group.addoption("--grade", metavar="FILE", help="grade the exercises found in a notebook or .py instead of testing the package")
     group.addoption("--grade-csv", metavar="FILE", help="with --grade: also write the result as CSV, a row an exercise")
@@ -268,6 +269,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    """Tell pytest the mark by which a test says which exercise it grades."""
     config.addinivalue_line("markers", "exercise(name, changes=()): the test grades this function of the package")
 
 
