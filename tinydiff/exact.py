@@ -15,7 +15,7 @@ def point(s, x0):
     """Denoise data that is one single image.
 
     E[x0 | x_t] = x0;  eps_hat = (x_t - sqrt(alpha_bar[t]) x0) / sqrt(1 - alpha_bar[t])
-    x0: (...) one image -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...)
+    x0: (...) one image -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...), x_t's precision
     """
     return lambda x_t, t: predict_eps(s, x_t, t, np.asarray(x0, dtype=x_t.dtype))
 
@@ -25,7 +25,8 @@ def gaussian(s, mean, var):
 
     gain = sqrt(alpha_bar[t]) var / (alpha_bar[t] var + 1 - alpha_bar[t])
     E[x0 | x_t] = mean + gain (x_t - sqrt(alpha_bar[t]) mean)
-    mean, var >= 0: numbers or (...) one image -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...)
+    eps_hat = (x_t - sqrt(alpha_bar[t]) E[x0 | x_t]) / sqrt(1 - alpha_bar[t])
+    mean, var >= 0: numbers or (...) one image -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...), x_t's precision
     """
 
     def eps_model(x_t, t):

@@ -72,6 +72,7 @@ def even_times(s, steps):
 
     times[i] = round(T (steps - i) / steps), i = 0 .. steps
     steps: int, 1 .. T -> list of steps + 1 decreasing ints from T to 0
+    Raises ValueError for another number of steps.
     """
     if not 1 <= steps <= s.T:
         raise ValueError(f"steps is a whole number from 1 to T = {s.T}; got {steps}")

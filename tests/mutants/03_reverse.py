@@ -1,0 +1,184 @@
+"""Wrong answers to lesson 03: how students miss the way back. (See 01_forward.py for what a mutant is.)"""
+
+PREDICT = "predict_eps(s, x_t, t, np.asarray(x0, dtype=x_t.dtype))"
+UPDATE = "kernels.denoise_step(x, eps_model(x, t), _noise(x, sigma, rng), ab_t, c0, ct, sigma, clip)"
+CLIPPED = "(c0 + ct * np.sqrt(ab_t)) * np.clip((x - np.sqrt(1 - ab_t) * eps) / np.sqrt(ab_t), -clip, clip)"
+ADDED = "sigma * _noise(x, sigma, rng)"
+
+MUTANTS = {
+    "exact.point": [
+        (
+            PREDICT,
+            f"({PREDICT} / np.sqrt(1 - s.alpha_bar[t])).astype(x_t.dtype)",
+            "you divided by 1 - alpha_bar, the variance of the noise; its square root is what multiplies eps in x_t",
+        ),
+        (
+            PREDICT,
+            "((x_t - x0) / np.sqrt(1 - s.alpha_bar[t])).astype(x_t.dtype)",
+            "you took away the whole image; x_t holds only sqrt(alpha_bar) of it",
+        ),
+        (
+            PREDICT,
+            "((x_t - s.alpha_bar[t] * np.asarray(x0)) / np.sqrt(1 - s.alpha_bar[t])).astype(x_t.dtype)",
+            "you shrank the image by alpha_bar; x_t holds sqrt(alpha_bar) x0",
+        ),
+        (
+            PREDICT,
+            f"-{PREDICT}",
+            "your noise has the wrong sign: what is left of x_t without the image is + the noise",
+        ),
+        (
+            PREDICT,
+            "np.broadcast_to(np.asarray(x0, dtype=x_t.dtype), x_t.shape)",
+            "you answered with the image; an eps_model answers with the noise that leads from it to x_t",
+        ),
+        (
+            "np.asarray(x0, dtype=x_t.dtype)",
+            "np.asarray(x0, dtype=np.float64)",
+            "your answer is float64 whatever comes in; a model answers in the precision of x_t",
+        ),
+    ],
+    "exact.gaussian": [
+        (
+            "gain = root * var / (",
+            "gain = s.alpha_bar[t] * var / (",
+            "your gain has alpha_bar on top; there it is the square root, for x0 enters x_t times sqrt(alpha_bar)",
+        ),
+        (
+            "+ 1 - s.alpha_bar[t])\n        x0_hat",
+            "+ np.sqrt(1 - s.alpha_bar[t]))\n        x0_hat",
+            "you divided by alpha_bar var + sqrt(1 - alpha_bar); below the line stands the variance of x_t, so no root there",
+        ),
+        (
+            "gain * (x_t - root * mean)",
+            "gain * (x_t - mean)",
+            "you compared x_t with mean; the noisy images lie around sqrt(alpha_bar) mean",
+        ),
+        (
+            "x0_hat = mean + gain",
+            "x0_hat = gain",
+            "you lost the mean: the guess is mean + gain times how far x_t is from where it was expected",
+        ),
+        (
+            "root * var / (s.alpha_bar[t] * var +",
+            "root * var**2 / (s.alpha_bar[t] * var**2 +",
+            "var is the variance already; you squared it as if it were the standard deviation",
+        ),
+        (
+            "return predict_eps(s, x_t, t, np.asarray(x0_hat, dtype=x_t.dtype))",
+            "return np.asarray(x0_hat, dtype=x_t.dtype)",
+            "you answered with the guess of x0; an eps_model answers with the noise: turn one into the other by predict_eps",
+        ),
+    ],
+    "sample.even_times": [
+        (
+            "[round(s.T * (steps - i) / steps) for i in range(steps + 1)]",
+            "list(range(steps, -1, -1))",
+            "you listed the last few times, steps .. 0; they are to be spread over all of T .. 0",
+        ),
+        (
+            "for i in range(steps + 1)]",
+            "for i in range(steps)]",
+            "0 is missing: steps + 1 times make steps steps, and the last one ends at clean data",
+        ),
+        (
+            "round(s.T * (steps - i) / steps)",
+            "s.T * (steps - i) // steps",
+            "you cut off the decimals; the time is the nearest whole number",
+        ),
+        (
+            "round(s.T * (steps - i) / steps)",
+            "s.T - i * (s.T // steps)",
+            "you rounded the gap first, and its error adds up: where steps doesn't divide T, the last time is not 0",
+        ),
+        (
+            "s.T * (steps - i) / steps",
+            "s.T * i / steps",
+            "your times increase; a sampler walks from T down to 0",
+        ),
+        (
+            "round(s.T * (steps - i) / steps)",
+            "round((s.T - 1) * (steps - i) / steps)",
+            "you start at T - 1, where code that counts from 0 starts; here pure noise lives at T",
+        ),
+    ],
+    "sample.ddpm": [
+        (
+            "np.sqrt(var[t])",
+            "var[t]",
+            "you multiplied z by the variance; the square root of var[t] is the standard deviation",
+        ),
+        (
+            "        c0, ct = posterior",
+            "        ct, c0 = posterior",
+            "the weights are exchanged: c0 belongs to x0_hat, ct to x_t",
+        ),
+        (
+            "_noise(x, std, rng)",
+            "_noise(x, std if t > 2 else 0.0, rng)",
+            "you add no noise at t = 2: papers whose code counts from 0 say 't > 1'; here only t = 1, where var is 0, goes without",
+        ),
+        (
+            "s.beta_tilde if var is None",
+            "s.beta if var is None",
+            "by default the variance is s.beta_tilde, the one of q(x_{t-1} | x_t, x0)",
+        ),
+        (
+            "var = s.beta_tilde if var is None else var",
+            "var = s.beta_tilde",
+            "you always add beta_tilde: the argument var decides where it is given",
+        ),
+        (
+            "s.alpha_bar[t], c0",
+            "s.alpha_bar[t - 1], c0",
+            "you read x0_hat off x_t with alpha_bar of another time; x_t lives at t",
+        ),
+        (
+            "eps_model(x, t)",
+            "eps_model(x, max(t - 1, 1))",
+            "you told the model t - 1; x_t lives at t, and T is the first time it sees",
+        ),
+        (
+            "range(s.T, 0, -1)",
+            "range(s.T - 1, 0, -1)",
+            "you start at T - 1; the first step goes from T to T - 1",
+        ),
+    ],
+    "sample.ddim": [
+        (
+            "ct = np.sqrt(max(1",
+            "ct = -np.sqrt(max(1",
+            "a minus for a plus: the noise found is added again, only less of it; with a minus the spread of the samples dies out",
+        ),
+        (
+            "max(1 - ab_u - sigma**2, 0.0)",
+            "max(1 - ab_u, 0.0)",
+            "your sigma z comes on top: old and new noise share the variance 1 - alpha_bar[u]: take sigma^2 off under the root",
+        ),
+        (
+            "in pairwise(times):",
+            "in pairwise(range(len(times) - 1, -1, -1)):",
+            "you count the steps and take the count for the time: with 50 steps of 1000 only the times 50 .. 0 are visited",
+        ),
+        (
+            "s.alpha_bar[t], s.alpha_bar[u]",
+            "s.alpha_bar[t], s.alpha_bar[t - 1]",
+            "you step to t - 1; where times are skipped, the step goes to u, the next time in the list",
+        ),
+        (
+            "c0 = np.sqrt(ab_u)",
+            "c0 = ab_u",
+            "you scaled x0_hat by alpha_bar[u]; its square root is what x_u holds of the image",
+        ),
+        (
+            "eta * np.sqrt((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))",
+            "eta * ((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))",
+            "your sigma lacks the square root: what stands under it is a variance",
+        ),
+        (
+            UPDATE,
+            f"(lambda eps: ({CLIPPED} + ct * np.sqrt(1 - ab_t) * eps + {ADDED}).astype(x.dtype))(eps_model(x, t))",
+            "you clipped x0_hat and kept the model's eps_hat; find eps_hat anew from x_t and the clipped x0_hat (predict_eps)",
+        ),
+    ],
+}
