@@ -190,13 +190,32 @@ def test_attention_gradient(kernel_set, rng):
 # --- the time embedding ---
 
 
-def test_time_embedding_by_hand():
-    t, E = [0, 1, 37, 0.5], 6
-    expected = [[f(time * 10_000 ** (-i / 3)) for f in (math.sin, math.cos) for i in range(3)] for time in t]
-    got = nn.time_embedding(t, E)
-    assert got.dtype == np.float32
-    np.testing.assert_allclose(got, expected, atol=1e-7)
-    np.testing.assert_allclose(nn.time_embedding([3.0], 2, longest=7), [[math.sin(3), math.cos(3)]], atol=1e-7)
+exercise = pytest.mark.exercise("nn.time_embedding")
+
+
+@exercise
+@pytest.mark.parametrize("E, longest", [(6, 10_000.0), (4, 10_000.0), (2, 7.0), (10, 50.0)])
+def test_time_embedding_by_hand(E, longest):
+    times = np.array([0.0, 1.0, 2.5, 37.0])
+    got = nn.time_embedding(times, E, longest)
+    assert isinstance(got, np.ndarray), f"expected an array, got {type(got).__name__}"
+    assert got.shape == (4, E), f"4 times, E = {E}: expected the shape (4, {E}), got {got.shape}"
+    for n, t in enumerate(times):
+        for i in range(E // 2):
+            angle = t * math.exp(-2 * i / E * math.log(longest))
+            for column, f in [(i, math.sin), (E // 2 + i, math.cos)]:
+                what = f"t = {t}, E = {E}, longest = {longest:g}, column {column}"
+                assert abs(got[n, column] - f(angle)) < 1e-5, f"{what}: got {got[n, column]:.6f}, expected {f.__name__}({angle:.6g})"
+    assert got.dtype == np.float32, f"expected float32, like the network, got {got.dtype}"
+
+
+@exercise
+def test_time_embedding_takes_whole_numbers_and_lists():
+    for t in (np.array([3, 800]), [3, 800]):
+        got = nn.time_embedding(t, 8)
+        expected = [[f(s / 10**i) for f in (math.sin, math.cos) for i in range(4)] for s in (3, 800)]
+        assert got.shape == (2, 8), f"2 times, E = 8: expected the shape (2, 8), got {got.shape}"
+        assert np.allclose(got, expected, atol=2e-4), f"t = [3, 800] as {type(t).__name__}: got {got}, expected {np.round(expected, 4)}"
 
 
 def test_time_embedding_tells_all_times_apart():

@@ -86,6 +86,84 @@ def test_float32_stays_float32(name, f, args, kernel_set):
     assert all(g.dtype == np.float32 for g in autodiff.gradient(ops.sum(y), variables))
 
 
+# --- exercises: mul, div, matmul ---
+
+
+def pulled_back(f, args, g):
+    """Give the value of an operation, and what its vjp makes of g for each argument: both through the graph, so summed back."""
+    variables = [Tensor(a) for a in args]
+    y = f(*variables)
+    assert isinstance(y, Tensor), "an operation on Tensors gives a Tensor: is @op there?"
+    assert y.shape == g.shape, f"the value has shape {y.shape}, expected {g.shape}"
+    loss = Tensor(np.sum(g * y.value), (y,), lambda one: (one * g,))
+    return [y.value, *autodiff.gradient(loss, variables)]
+
+
+def assert_pulled_back(f, args, g, expected):
+    """expected: the value and the gradients, computed another way."""
+    tolerance = 1e-12 if g.dtype == np.float64 else 1e-5
+    names = ["the value", "the gradient of a", "the gradient of b"]
+    shapes = " and ".join(str(a.shape) for a in args)
+    for name, got, right in zip(names, pulled_back(f, args, g), expected, strict=True):
+        assert np.shape(got) == right.shape, f"{shapes}: {name} has shape {np.shape(got)}, expected {right.shape}"
+        assert got.dtype == g.dtype, f"{shapes}, {g.dtype}: {name} is {got.dtype}"
+        off = np.max(np.abs(got - right))
+        assert off <= tolerance * np.abs(right).max(), f"{shapes}: {name} is wrong, by up to {off:.3g}"
+
+
+def by_element(f, args, g):
+    """Value and gradients of an operation on single numbers, by a complex step (exact, and without its vjp), summed by einsum."""
+    wide = [np.broadcast_to(a, g.shape).astype(float) for a in args]
+    out = [f(*wide)]
+    for k, a in enumerate(args):
+        slope = np.imag(f(*(w + 1e-30j if i == k else w for i, w in enumerate(wide)))) / 1e-30
+        pattern, repeated = "zyx"[3 - g.ndim :], (1,) * (g.ndim - a.ndim) + a.shape
+        kept = "".join(c for c, n in zip(pattern, repeated, strict=True) if n > 1)
+        out.append(np.einsum(f"{pattern},{pattern}->{kept}", g.astype(float), slope).reshape(a.shape))
+    return out
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("shapes", [((3, 3), (3, 3)), ((2, 3, 5), (5,)), ((3, 1), (2, 3, 5)), ((4, 3), ())], ids=str)
+@pytest.mark.parametrize(
+    "name, f",
+    [pytest.param(name, f, marks=pytest.mark.exercise(f"ops.{name}")) for name, f in [("mul", np.multiply), ("div", np.divide)]],
+)
+def test_mul_and_div_element_by_element(name, f, shapes, dtype, rng):
+    args = [(0.5 + rng.random(shape) * rng.choice([-1, 3], shape)).astype(dtype) for shape in shapes]
+    args[1] += np.where(np.abs(args[1]) < 0.2, dtype(0.5), dtype(0))  # away from 0
+    g = rng.standard_normal(np.broadcast_shapes(*shapes)).astype(dtype)
+    assert_pulled_back(lambda a, b: getattr(ops, name)(a, b), args, g, by_element(f, args, g))
+
+
+@pytest.mark.parametrize("name, expected", [("mul", 12.0), ("div", 3.0)])
+def test_the_operators_are_mul_and_div(name, expected):
+    sign = {"mul": lambda a, b: a * b, "div": lambda a, b: a / b}[name]
+    assert sign(Tensor(np.array(6.0)), 2.0).value == sign(6.0, Tensor(np.array(2.0))).value == expected
+
+
+MATRICES = [
+    ((3, 3), (3, 3), "lc,co->lo"),  # square, where a forgotten transpose raises no error
+    ((3, 3, 3), (3, 3, 3), "nlc,nco->nlo"),
+    ((7, 3), (3, 5), "lc,co->lo"),
+    ((2, 4, 3), (3, 5), "nlc,co->nlo"),
+    ((2, 3, 5, 7), (7, 4), "nmlc,co->nmlo"),
+    ((3, 5, 7), (3, 7, 2), "nlc,nco->nlo"),
+]
+
+
+@pytest.mark.exercise("ops.matmul")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("a_shape, b_shape, pattern", MATRICES)
+def test_matmul_sum_by_sum(a_shape, b_shape, pattern, dtype, rng):
+    a, b = (rng.standard_normal(shape).astype(dtype) for shape in (a_shape, b_shape))
+    left, right, out = pattern.replace("->", ",").split(",")
+    c = np.einsum(pattern, a, b)
+    g = rng.standard_normal(c.shape).astype(dtype)
+    ga, gb = np.einsum(f"{out},{right}->{left}", g, b), np.einsum(f"{left},{out}->{right}", a, g)
+    assert_pulled_back(lambda a, b: ops.matmul(a, b), [a, b], g, [c, ga, gb])
+
+
 # --- convolution ---
 
 

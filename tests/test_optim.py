@@ -72,22 +72,41 @@ def test_clip_norm(dtype):
     assert kernels.clip_norm(zero, 1) == 0 and not zero.any()
 
 
-def test_warmup_cosine_ends_and_middle():
-    assert optim.warmup_cosine(0) == 0
-    assert optim.warmup_cosine(0.025) == pytest.approx(0.5)
-    assert optim.warmup_cosine(0.05) == pytest.approx(1)
-    assert optim.warmup_cosine(0.6, warmup=0.2, last=0.1) == pytest.approx((1 + 0.1) / 2)
-    assert optim.warmup_cosine(0.4, warmup=0.2, last=0) == pytest.approx((1 + math.sqrt(0.5)) / 2)
-    assert optim.warmup_cosine(1) == optim.warmup_cosine(1.5) == pytest.approx(0.02)
-    assert optim.warmup_cosine(0, warmup=0) == 1
+exercise = pytest.mark.exercise("optim.warmup_cosine")
 
 
+@exercise
+@pytest.mark.parametrize(
+    "done, warmup, last, expected",
+    [
+        (0.0, 0.05, 0.02, 0.0),  # the first step of a training
+        (0.025, 0.05, 0.02, 0.5),
+        (0.15, 0.2, 0.1, 0.75),
+        (0.2, 0.2, 0.1, 1.0),  # the top
+        (0.6, 0.2, 0.1, 0.55),  # half way down: the mean of 1 and last
+        (0.4, 0.2, 0.0, 0.5 + math.sqrt(0.125)),
+        (0.8, 0.2, 0.0, 0.5 - math.sqrt(0.125)),
+        (1.0, 0.05, 0.02, 0.02),  # the end
+        (0.0, 0.0, 0.02, 1.0),  # no warm-up
+    ],
+)
+def test_warmup_cosine_by_hand(done, warmup, last, expected):
+    got = optim.warmup_cosine(done, warmup, last)
+    assert np.shape(got) == (), f"expected one number, got {got!r}"
+    assert abs(got - expected) < 1e-12, f"done = {done}, warmup = {warmup}, last = {last}: got {got:.6g}, expected {expected:.6g}"
+
+
+def test_warmup_cosine_stays_at_the_end():
+    assert optim.warmup_cosine(1.5) == pytest.approx(0.02)
+
+
+@exercise
 def test_warmup_cosine_rises_then_falls():
     values = [optim.warmup_cosine(i / 1000, warmup=0.2) for i in range(1001)]
     slopes = np.diff(values)
-    np.testing.assert_allclose(slopes[:200], 1 / 200)
-    assert np.all(slopes[200:] < 0)
-    assert np.abs(slopes).max() < 0.0051  # no jump
+    assert np.allclose(slopes[:200], 1 / 200), "up to done = warmup it rises in a straight line"
+    assert np.all(slopes[200:] < 0), "from done = warmup to 1 it falls all the time"
+    assert np.abs(slopes).max() < 0.0051, "there is a jump: both pieces are 1 where they meet"
 
 
 def test_ema_keep():

@@ -265,3 +265,81 @@ def test_group_norm_grad_is_the_slope_of_group_norm(rng):
     )
     for name, a, b in zip(GRADIENTS, got, quotients, strict=True):
         same(a, b, f"group_norm_grad beside a difference quotient: {name}", tolerance=1e-7)
+
+
+# --- the optimiser ---
+
+
+@pytest.mark.exercise("kernels.reference.clip_norm", changes=("g",))
+@both_precisions
+def test_clip_norm(dtype, rng):
+    long = np.array([3, 0, -4], dtype)
+    cases = [(long, 2.0, [1.2, 0, -1.6]), (long, 5.5, [3, 0, -4]), (long, 0.1, [0.06, 0, -0.08]), (long / 10, 2.0, [0.3, 0, -0.4])]
+    wide = rng.standard_normal(200)
+    cases += [(wide, 1.0, wide / math.sqrt(sum(a * a for a in wide))), (np.zeros(3), 1.0, np.zeros(3))]
+    for g, largest, expected in cases:
+        g = g.astype(dtype)
+        length = math.sqrt(sum(float(a) ** 2 for a in g))
+        norm = reference.clip_norm(g, largest)
+        what = f"|g| = {length:.4g}, largest = {largest}"
+        assert np.shape(norm) == (), f"{what}: expected one number, |g|, got {norm!r}"
+        assert abs(norm - length) < 1e-5 * length + 1e-12, f"{what}: the result is |g| before the clipping, {length:.6g}; got {norm:.6g}"
+        same(g, np.asarray(expected, float), f"{what}: g afterwards", dtype, 1e-6)
+
+
+def adamw(theta, gradients, lr, beta1, beta2, eps, decay):
+    """Kingma & Ba's algorithm 1 with decoupled decay, with sums written out instead of running means -> theta, m, v after all steps"""
+    theta, out = theta.astype(float), []
+    for k in range(1, len(gradients) + 1):
+        m = sum((1 - beta1) * beta1 ** (k - j) * gradients[j - 1].astype(float) for j in range(1, k + 1))
+        v = sum((1 - beta2) * beta2 ** (k - j) * gradients[j - 1].astype(float) ** 2 for j in range(1, k + 1))
+        weight1, weight2 = (sum((1 - b) * b ** (k - j) for j in range(1, k + 1)) for b in (beta1, beta2))
+        theta = (1 - lr * decay) * theta - lr * (m / weight1) / ((v / weight2) ** 0.5 + eps)
+        out.append((theta, m, v))
+    return out
+
+
+RATES = {  # lr, beta1, beta2, eps, decay
+    "a large eps and decay": (0.05, 0.8, 0.95, 0.1, 0.3),
+    "as usual": (0.01, 0.9, 0.999, 1e-8, 0.0),
+}
+
+
+@pytest.mark.exercise("kernels.reference.adam_step", changes=("theta", "m", "v"))
+@both_precisions
+@pytest.mark.parametrize("rates", RATES)
+def test_adam_step_equals_the_sums_written_out(rates, dtype, rng):
+    theta, gradients = rng.standard_normal(7).astype(dtype), (1 + rng.standard_normal((5, 7))).astype(dtype)
+    expected, m, v = adamw(theta, gradients, *RATES[rates]), np.zeros(7, dtype), np.zeros(7, dtype)
+    for k, g in enumerate(gradients, start=1):
+        given = reference.adam_step(theta, g, m, v, k, *RATES[rates])
+        assert given is None, f"expected None, theta, m and v being changed in place; got {type(given).__name__}"
+        for name, got, right in zip(("m", "v", "theta"), (m, v, theta), (*expected[k - 1][1:], expected[k - 1][0]), strict=True):
+            same(got, right, f"{rates}, {name} after step {k}", dtype, 1e-12 if dtype == np.float64 else 1e-5)
+
+
+@pytest.mark.exercise("kernels.reference.adam_step", changes=("theta", "m", "v"))
+def test_adam_step_knows_no_scale():
+    """With eps near 0, gradients a million times smaller give the same steps; the first has size lr whatever the gradient."""
+    g = np.array([1e-3, -5.0, 200.0])
+    paths = []
+    for scale in (1.0, 1e-6):
+        theta, m, v = np.zeros(3), np.zeros(3), np.zeros(3)
+        reference.adam_step(theta, scale * g, m, v, 1, 0.01, 0.9, 0.999, 1e-20, 0.0)
+        same(theta, np.array([-0.01, 0.01, -0.01]), "the first step, from 0, is lr against the sign of g: theta", tolerance=1e-6)
+        reference.adam_step(theta, -0.5 * scale * g, m, v, 2, 0.01, 0.9, 0.999, 1e-20, 0.0)
+        paths.append(theta.copy())
+    same(paths[1], paths[0], "all gradients a million times smaller, theta", tolerance=1e-6)
+
+
+@pytest.mark.exercise("kernels.reference.ema_step", changes=("ema",))
+@both_precisions
+@pytest.mark.parametrize("keep", [0.75, 0.9, 0.125])
+def test_ema_step_equals_the_weighted_sum(keep, dtype, rng):
+    start, thetas = rng.standard_normal(5).astype(dtype), rng.standard_normal((4, 5)).astype(dtype)
+    ema = start.copy()
+    for k, theta in enumerate(thetas, start=1):
+        given = reference.ema_step(ema, theta, keep)
+        assert given is None, f"expected None, ema being changed in place; got {type(given).__name__}"
+        expected = keep**k * start + sum((1 - keep) * keep ** (k - j) * thetas[j - 1] for j in range(1, k + 1))
+        same(ema, expected, f"keep = {keep}, ema after step {k}", dtype, 1e-12 if dtype == np.float64 else 1e-5)

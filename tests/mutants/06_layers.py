@@ -1,0 +1,99 @@
+"""Wrong answers to lesson 06: how students miss the time embedding and the optimiser. What a mutant is: see 01_forward.py."""
+
+MUTANTS = {
+    "nn.time_embedding": [
+        (
+            "np.sin(angle), np.cos(angle)",
+            "np.sin(angle), np.sin(angle)",
+            "sines only: a sine alone cannot tell t from half a wavelength less t; the second half is cosines",
+        ),
+        ("np.sin(angle), np.cos(angle)", "np.cos(angle), np.sin(angle)", "the halves are exchanged: the sines come first"),
+        ("longest ** (-np", "longest ** (np", "the exponent lacks its minus: the frequencies must fall, from 1 to nearly 1 / longest"),
+        (
+            "/ (E // 2))",
+            "/ E)",
+            "the exponent is -i / (E / 2), so that the wavelengths reach nearly 2 pi longest; with -i / E they reach its root",
+        ),
+        (
+            "np.arange(E // 2) / (E // 2))",
+            "np.arange(E // 2) / max(E // 2 - 1, 1))",
+            "the exponent is divided by E/2 - 1; some papers do that, here it is E/2",
+        ),
+        (
+            "np.concatenate([np.sin(angle), np.cos(angle)], axis=1)",
+            "np.stack([np.sin(angle), np.cos(angle)], axis=2).reshape(len(angle), -1)",
+            "sines and cosines alternate, as in the paper of 2017; here all sines come first, then all cosines",
+        ),
+    ],
+    "kernels.reference.adam_step": [
+        (
+            "m / (1 - beta1**k), v / (1 - beta2**k)",
+            "m, v",
+            "no bias correction: m and v start at 0 and are too small at first; divide by 1 - beta1^k and 1 - beta2^k",
+        ),
+        (
+            "(np.sqrt(v_hat) + eps)",
+            "np.sqrt(v_hat + eps)",
+            "eps stands inside the root: there it counts as its root, 1e-4 instead of 1e-8; add it after the root",
+        ),
+        (
+            "m / (1 - beta1**k), v / (1 - beta2**k)",
+            "m / (1 - beta1 ** (k - 1)), v / (1 - beta2 ** (k - 1))",
+            "k is counted from 0: the first correction divides by zero; k is 1 at the first step",
+        ),
+        (
+            "m[:] = beta1 * m + (1 - beta1) * g",
+            "g = g + decay * theta\n    decay = 0\n    m[:] = beta1 * m + (1 - beta1) * g",
+            "the decay is added to the gradient and so goes through m and v (L2 regularisation); AdamW subtracts lr decay theta apart",
+        ),
+        ("(1 - beta2) * g * g", "(1 - beta2) * g", "v is the running mean of g squared; yours is of g"),
+        (
+            "m[:] = beta1 * m",
+            "m = beta1 * m",
+            "m is a new array, and the caller's m stays as it was: the mean never runs; write into it, m[:] = ...",
+        ),
+        (
+            "beta1 * m + (1 - beta1) * g",
+            "(1 - beta1) * m + beta1 * g",
+            "beta1 and 1 - beta1 are exchanged: the mean keeps beta1 of what it was",
+        ),
+    ],
+    "kernels.reference.clip_norm": [
+        ("    if norm > largest:", "    if norm > 0:", "short gradients are made longer: only what is longer than largest is scaled"),
+        ("np.sqrt(np.dot(g, g))", "np.dot(g, g)", "that is the squared length: the root is missing"),
+        ("np.sqrt(np.dot(g, g))", "np.abs(g).sum()", "that is the sum of the absolute values; |g| is the root of the sum of squares"),
+        (
+            "g *= g.dtype.type(largest / norm)",
+            "np.clip(g, -largest, largest, out=g)",
+            "each number was cut off by itself: that turns the gradient; the whole of it is scaled by one factor",
+        ),
+        ("g *= g.dtype", "g = g * g.dtype", "a new array: the caller's g stays as long as it was; scale it in place, g *= ..."),
+        (
+            "    return norm",
+            "    return min(norm, largest)",
+            "the length before the clipping is to be returned: afterwards nobody could see an explosion",
+        ),
+    ],
+    "optim.warmup_cosine": [
+        (
+            "(min(done, 1.0) - warmup) / (1 - warmup)",
+            "min(done, 1.0)",
+            "the cosine runs over the whole training: there is a jump at the end of the warm-up; let it begin there",
+        ),
+        ("last + (1 - last) * (1 + math", "(1 + math", "it falls to 0: it should end at `last`"),
+        ("last + (1 - last) *", "last +", "it begins at 1 + last: the cosine's part is (1 - last)"),
+        ("return done / warmup", "return done", "the warm-up does not reach 1: divide by its share of the training"),
+        ("(1 + math.cos", "(1 - math.cos", "the cosine rises: 1 + cos falls from 2 to 0"),
+        ("math.pi * (min", "2 * math.pi * (min", "a whole period goes down and up again: half a one, pi, is right"),
+    ],
+    "kernels.reference.ema_step": [
+        (
+            "keep * ema + (1 - keep) * theta",
+            "(1 - keep) * ema + keep * theta",
+            "keep and 1 - keep are exchanged: the average keeps only a little and follows every jump",
+        ),
+        ("ema[:] = keep", "ema = keep", "a new array: the caller's average stays as it was; write into it, ema[:] = ..."),
+        ("(1 - keep) * theta", "theta", "the weights do not add up to 1: the new value counts 1 - keep"),
+        ("ema[:] = keep", "theta[:] = keep", "the average was written into theta: the training itself would change"),
+    ],
+}
