@@ -3,6 +3,8 @@
 The list is itself tested: no operation may be missing, and each case must notice a derivative that is 0.1 % too large.
 """
 
+import math
+
 import numpy as np
 import pytest
 
@@ -162,6 +164,96 @@ def test_matmul_sum_by_sum(a_shape, b_shape, pattern, dtype, rng):
     g = rng.standard_normal(c.shape).astype(dtype)
     ga, gb = np.einsum(f"{out},{right}->{left}", g, b), np.einsum(f"{left},{out}->{right}", a, g)
     assert_pulled_back(lambda a, b: ops.matmul(a, b), [a, b], g, [c, ga, gb])
+
+
+# --- exercises: down, up, concat, mse ---
+
+on_reference = pytest.mark.parametrize("kernel_set", ["reference"], indirect=True)  # numba need not be there
+both_precisions = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+
+
+def assert_op(f, args, g, expected, says):
+    """expected: the value and one gradient for each argument, computed another way; says: what each of them should be."""
+    tolerance = 1e-12 if g.dtype == np.float64 else 1e-5
+    variables, kept = [Tensor(a) for a in args], g.copy()
+    y = f(*variables)
+    assert isinstance(y, Tensor), "an operation on Tensors gives a Tensor: is @op there?"
+    assert y.shape == np.shape(expected[0]), f"the value has the shape {y.shape}, expected {np.shape(expected[0])}"
+    grads = y.node.vjp(g)
+    assert isinstance(grads, tuple) and len(grads) == len(args), f"vjp(g) gives a tuple of {len(args)}, a gradient for each argument"
+    assert np.array_equal(g, kept), "the vjp changes g in place: others still need it"
+    for got, right, a, name in zip([y.value, *grads], expected, [None, *args], says, strict=True):
+        got = got if a is None else autodiff.unbroadcast(np.asarray(got), a.shape)
+        assert got.shape == right.shape, f"{name}: it has the shape {got.shape}, expected {right.shape}"
+        assert got.dtype == g.dtype, f"{name}: it is {got.dtype}, expected {g.dtype} like the input"
+        off = np.abs(got - right).max()
+        assert off <= tolerance * np.abs(right).max(), f"{name}: off by up to {off:.3g}"
+
+
+SIZES = [(1, 2, 2, 1), (2, 6, 4, 3), (3, 2, 8, 5)]  # N, H, W, C of the large image
+
+
+def halves(n):
+    return np.arange(n) // 2  # row h of the large image lies in row h // 2 of the small one
+
+
+@pytest.mark.exercise("ops.down")
+@on_reference
+@both_precisions
+@pytest.mark.parametrize("shape", SIZES)
+def test_down_pixel_by_pixel(shape, dtype, kernel_set, rng):
+    x = rng.standard_normal(shape).astype(dtype)
+    y = (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
+    g = rng.standard_normal(y.shape).astype(dtype)
+    gx = g[:, halves(shape[1])][:, :, halves(shape[2])] / 4
+    says = ["the value is the mean of each 2 x 2 block", "each pixel has a share of 1/4 in its block's mean"]
+    assert_op(lambda x: ops.down(x), [x], g, [y, gx], says)
+
+
+@pytest.mark.exercise("ops.up")
+@on_reference
+@both_precisions
+@pytest.mark.parametrize("shape", SIZES)
+def test_up_pixel_by_pixel(shape, dtype, kernel_set, rng):
+    N, H, W, C = shape
+    x = rng.standard_normal((N, H // 2, W // 2, C)).astype(dtype)
+    y = x[:, halves(H)][:, :, halves(W)]
+    g = rng.standard_normal(shape).astype(dtype)
+    gx = g[:, ::2, ::2] + g[:, 1::2, ::2] + g[:, ::2, 1::2] + g[:, 1::2, 1::2]
+    says = ["the value repeats each pixel in a 2 x 2 block", "a pixel acts through all four of its block: their gradients add up"]
+    assert_op(lambda x: ops.up(x), [x], g, [y, gx], says)
+
+
+@pytest.mark.exercise("ops.concat")
+@on_reference
+@both_precisions
+@pytest.mark.parametrize("channels", [(3, 3), (1, 5, 2), (4,), (2, 1)])
+def test_concat_channel_by_channel(channels, dtype, kernel_set, rng):
+    xs = [rng.standard_normal((2, 3, 4, C)).astype(dtype) for C in channels]
+    g = rng.standard_normal((2, 3, 4, sum(channels))).astype(dtype)
+    y, grads, c = np.zeros_like(g), [np.zeros_like(x) for x in xs], 0
+    for x, gx in zip(xs, grads, strict=True):
+        for k in range(x.shape[-1]):
+            y[..., c], gx[..., k], c = x[..., k], g[..., c], c + 1
+    says = ["the value is all channels one after the other", *(f"argument {k} gets the channels it gave" for k in range(len(xs)))]
+    assert_op(lambda *xs: ops.concat(*xs), xs, g, [y, *grads], says)
+
+
+@pytest.mark.exercise("ops.mse")
+@both_precisions
+@pytest.mark.parametrize("shapes", [((2, 3, 5, 1), (2, 3, 5, 1)), ((4,), (4,)), ((4, 3), (3,)), ((2, 1), (2, 5))], ids=str)
+def test_mse_by_difference_quotients(shapes, dtype, rng):
+    """The difference quotient of a square is exact: ((d + h)^2 - (d - h)^2) / 2h = 2 d for any h, here 1/2."""
+    a, b = (rng.standard_normal(shape) for shape in shapes)
+    a, b = a.astype(dtype).astype(np.float64), b.astype(dtype).astype(np.float64)
+    one, two = np.broadcast_arrays(a, b)
+    away = [float(p) - float(q) for p, q in zip(one.ravel(), two.ravel(), strict=True)]
+    g, value = 1.75, math.fsum(d**2 for d in away) / len(away)
+    slope = np.array([g * ((d + 0.5) ** 2 - (d - 0.5) ** 2) / len(away) for d in away]).reshape(one.shape)
+    ga, gb = autodiff.unbroadcast(slope, a.shape), -autodiff.unbroadcast(slope, b.shape)
+    expected = [np.array(e, dtype) for e in (value, ga, gb)]
+    says = ["the value is the mean of all squared differences", "the gradient of a", "the gradient of b (as that of a, with a minus)"]
+    assert_op(lambda a, b: ops.mse(a, b), [a.astype(dtype), b.astype(dtype)], np.array(g, dtype), expected, says)
 
 
 # --- convolution ---

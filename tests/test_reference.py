@@ -1,4 +1,4 @@
-"""Kernels against a second way: plain loops, closed forms and difference quotients. These tests grade the exercises of lessons 05 and 06.
+"""Kernels against a second way: plain loops, closed forms and difference quotients. These tests grade exercises of lessons 05, 06 and 07.
 
 test_kernels.py then compares the fast kernels with these. Tolerances are relative to the largest number expected.
 """
@@ -343,3 +343,72 @@ def test_ema_step_equals_the_weighted_sum(keep, dtype, rng):
         assert given is None, f"expected None, ema being changed in place; got {type(given).__name__}"
         expected = keep**k * start + sum((1 - keep) * keep ** (k - j) * thetas[j - 1] for j in range(1, k + 1))
         same(ema, expected, f"keep = {keep}, ema after step {k}", dtype, 1e-12 if dtype == np.float64 else 1e-5)
+
+
+# --- attention ---
+
+
+def attention_by_rows(q, k, v):
+    """One query after the other, in plain Python: exp(score) / sum of them are the weights of the rows of v."""
+    q, k, v = (a.astype(np.float64) for a in (q, k, v))
+    y = np.zeros(q.shape)
+    for n, i in np.ndindex(q.shape[:2]):
+        scores = [math.fsum(q[n, i] * k[n, j]) / math.sqrt(q.shape[2]) for j in range(k.shape[1])]
+        weights = [math.exp(a - max(scores)) for a in scores]
+        for j, w in enumerate(weights):
+            y[n, i] += w / math.fsum(weights) * v[n, j]
+    return y
+
+
+@pytest.mark.exercise("kernels.reference.attention")
+def test_attention_by_hand():
+    """Two tokens of one channel, q = (0, 2): the first query hears both keys alike, the second has scores 0 and 2 log 3."""
+    q, k, v = (np.array(a, dtype=float).reshape(1, 2, 1) for a in ([0, 2], [0, math.log(3)], [5, -3]))
+    expected = np.array([(5 - 3) / 2, (5 - 9 * 3) / 10]).reshape(1, 2, 1)
+    same(reference.attention(q, k, v), expected, "q = 0, 2; k = 0, log 3; v = 5, -3: weights (1/2, 1/2) and (1/10, 9/10)")
+
+
+@pytest.mark.exercise("kernels.reference.attention")
+@both_precisions
+@pytest.mark.parametrize("shape", [(2, 5, 3), (1, 3, 9), (3, 4, 4), (2, 1, 6)], ids=str)
+def test_attention_row_by_row(shape, dtype, rng):
+    q, k, v = (rng.standard_normal(shape).astype(dtype) for _ in range(3))
+    same(reference.attention(q, k, v), attention_by_rows(q, k, v), f"q, k, v of shape {shape}, each query by itself", dtype)
+
+
+@pytest.mark.exercise("kernels.reference.attention")
+def test_attention_with_large_scores(rng):
+    """Scores in the thousands: the weights are 0 and 1, and nothing overflows."""
+    k = 100 * np.eye(4)[None] - 3000
+    v = rng.standard_normal((1, 4, 4))
+    same(reference.attention(100 * np.eye(4)[None], k, v), v, "each query finds its own key, with scores in the thousands")
+
+
+@pytest.mark.exercise("kernels.reference.attention_grad")
+@pytest.mark.parametrize("shape", [(1, 2, 2), (2, 4, 3), (1, 3, 5), (2, 1, 4)], ids=str)
+def test_attention_grad_against_difference_quotients(shape, rng):
+    g, *inputs = (rng.standard_normal(shape) for _ in range(4))
+    names = ["gq", "gk", "gv"]
+    for i, (name, got) in enumerate(zip(names, parts(reference.attention_grad(g, *inputs), names, "attention_grad"), strict=True)):
+
+        def loss(a):
+            return np.sum(g * attention_by_rows(*(a if j == i else b for j, b in enumerate(inputs))))
+
+        if shape[1] > 1 or name == "gv":
+            same(got, slopes(loss, inputs[i]), f"{name} for shape {shape}, against difference quotients", tolerance=1e-8)
+        else:
+            assert np.abs(got).max() < 1e-12, f"{name} for a single token: its weight is 1 whatever q and k are, so {name} is 0"
+
+
+@pytest.mark.exercise("kernels.reference.attention_grad")
+def test_attention_grad_keeps_float32(rng):
+    """The derivative along one direction, in float64 by difference quotient, against the float32 gradient."""
+    g, *inputs = (rng.standard_normal((2, 5, 3)).astype(np.float32) for _ in range(4))
+    for i, got in enumerate(parts(reference.attention_grad(g, *inputs), ["gq", "gk", "gv"], "attention_grad")):
+        assert got.shape == (2, 5, 3) and got.dtype == np.float32, f"result {i}: {got.shape} {got.dtype}, expected (2, 5, 3) float32"
+        away = rng.standard_normal((2, 5, 3))
+        ends = [attention_by_rows(*(a + e * away if j == i else a for j, a in enumerate(inputs))) for e in (1e-5, -1e-5)]
+        expected = np.sum(g * (ends[0] - ends[1])) / 2e-5
+        assert abs(np.sum(got * away) - expected) < 2e-5 * np.abs(got * away).sum(), (
+            f"result {i} (0: gq, 1: gk, 2: gv) in float32, against a difference quotient"
+        )

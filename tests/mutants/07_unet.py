@@ -1,0 +1,100 @@
+"""Wrong answers to lesson 07: how students miss the parts of the U-Net. What a mutant is: 01_forward.py."""
+
+ROOT = "q.dtype.type(q.shape[2] ** -0.5)"
+CUT = "tuple(g[..., e - x.shape[-1] : e] for x, e in zip(xs, ends, strict=True))"
+
+MUTANTS = {
+    "ops.down": [
+        ("kernels.up(g) / 4", "kernels.up(g)", "the gradient is four times too large: a pixel has a share of 1/4 in the mean of its block"),
+        ("kernels.up(g) / 4", "kernels.up(g) / 2", "you divided the gradient by 2, the side of a block; a block has 4 pixels"),
+        ("kernels.down(x)", "x[:, ::2, ::2]", "you kept one pixel of four and dropped the others; down takes the mean of all four"),
+        ("kernels.down(x)", "kernels.down(x) * 4", "you added up the four pixels; down takes their mean"),
+        (
+            "kernels.up(g) / 4",
+            "np.tile(g, (1, 2, 2, 1)) / 4",
+            "you laid the whole gradient image out four times; each of its values belongs to one 2 x 2 block (repeat, not tile)",
+        ),
+    ],
+    "ops.up": [
+        (
+            "kernels.down(g) * 4",
+            "kernels.down(g)",
+            "the gradient is four times too small: the four gradients of a block add up, you took their mean",
+        ),
+        (
+            "kernels.down(g) * 4",
+            "g[:, ::2, ::2]",
+            "you took the gradient of one pixel of each block; all four depend on x, so all four add up",
+        ),
+        (
+            "kernels.down(g) * 4",
+            "kernels.down(g) * 2",
+            "the gradient is half as large as it should be: four pixels of a block add up, not two",
+        ),
+        (
+            "kernels.up(x)",
+            "np.tile(x, (1, 2, 2, 1))",
+            "you laid the whole image out four times; each pixel is to become a 2 x 2 block (repeat, not tile)",
+        ),
+        ("kernels.up(x)", "kernels.up(x) / 4", "you shared each pixel out over its block; up copies it, whole, four times"),
+    ],
+    "ops.concat": [
+        (
+            CUT,
+            "tuple(np.array_split(g, len(xs), axis=-1))",
+            "you cut the gradient into equal parts; each part is as wide as the array that was joined there",
+        ),
+        ("e - x.shape[-1] : e", ": x.shape[-1]", "every cut starts at channel 0; each starts where the array before it ended"),
+        (CUT, CUT + "[::-1]", "the gradients come in the reverse order; the first belongs to the first argument"),
+        ("kernels.concat(*xs)", "kernels.concat(*xs[::-1])", "the arrays are joined in the reverse order; the first comes first"),
+        ("kernels.concat(*xs)", "np.concatenate(xs, axis=1)", "you joined along the wrong axis; channels are the last axis"),
+    ],
+    "kernels.reference.attention": [
+        (f" * {ROOT}", "", "you forgot to divide the scores by sqrt(C): they grow with the number of channels"),
+        (
+            f"softmax(q @ k.swapaxes(1, 2) * {ROOT})",
+            f"softmax((q @ k.swapaxes(1, 2) * {ROOT}).swapaxes(1, 2)).swapaxes(1, 2)",
+            "you took the softmax over the queries; for each query the weights of the keys sum to 1: the last axis of q k^T",
+        ),
+        (
+            "q.shape[2] ** -0.5",
+            "q.shape[2] ** -1.0",
+            "you divided the scores by C; the standard deviation of a sum of C products is sqrt(C)",
+        ),
+        (
+            "q.shape[2] ** -0.5",
+            "q.shape[1] ** -0.5",
+            "you divided by the root of the number of tokens; the scores are sums over the C channels",
+        ),
+        ("q @ k.swapaxes(1, 2)", "k @ q.swapaxes(1, 2)", "queries and keys are exchanged: row i holds the scores of query i with all keys"),
+        (
+            f"softmax(q @ k.swapaxes(1, 2) * {ROOT})",
+            f"softmax(q @ k.swapaxes(1, 2)) * {ROOT}",
+            "you divided by sqrt(C) after the softmax; it belongs before it: the weights must sum to 1",
+        ),
+    ],
+    "kernels.reference.attention_grad": [
+        (
+            "v.swapaxes(1, 2), p) * root",
+            "v.swapaxes(1, 2), p)",
+            "1/sqrt(C) is missing on the way back: it multiplies the scores, so it multiplies their gradient too",
+        ),
+        (
+            "k.swapaxes(1, 2) * root",
+            "k.swapaxes(1, 2)",
+            "the weights p were computed without 1/sqrt(C): they must be those of the way forward",
+        ),
+        (
+            "softmax_grad(g @ v.swapaxes(1, 2), p)",
+            "p * (g @ v.swapaxes(1, 2))",
+            "the softmax's derivative lacks the part - p sum(p ...): raising one weight lowers the others",
+        ),
+        ("p.swapaxes(1, 2) @ g", "p @ g", "gv needs p transposed: row j of v is heard by all queries i, with the weights p[i, j]"),
+        ("gs.swapaxes(1, 2) @ q", "gs @ q", "gk needs the scores' gradient transposed: key j meets query i in score [i, j]"),
+        (
+            "gs @ k, gs.swapaxes(1, 2) @ q,",
+            "gs.swapaxes(1, 2) @ q, gs @ k,",
+            "gq and gk are exchanged: the order is that of the arguments, q, k, v",
+        ),
+    ],
+}
