@@ -184,7 +184,7 @@ def cosine_clipped_from_below(T=1000, offset=0.008, beta_max=0.999):
 
 
 def test_errata_cosine_clipped_from_below():
-    """A lower clip of 0.01 acts on half of all steps: the schedule is no cosine any more, and nobody sees it."""
+    """A lower clip of 0.01 acts on four fifths of all steps: the schedule is no cosine any more, and nobody sees it."""
     assert cosine_clipped_from_below().alpha_bar[500] == pytest.approx(0.0066, abs=5e-5)
     rejects(check_cosine, cosine_clipped_from_below)
 

@@ -37,7 +37,7 @@ MUTANTS = {
         (
             "np.minimum(1 - f[1:] / f[:-1], beta_max)",
             "np.clip(1 - f[1:] / f[:-1], 0.01, beta_max)",
-            "you also clipped from below, at 0.01: that acts on the whole first half and ruins the schedule; only large betas are clipped",
+            "you also clipped from below, at 0.01: of a thousand betas that moves 800 and ruins the schedule; only large betas are clipped",
         ),
         ("np.pi / 2) ** 2", "np.pi / 2)", "you forgot the square: alpha_bar falls like cos^2, not like cos"),
         ("np.arange(T + 1) / T", "np.arange(T + 1) / (T + 1)", "you divided t by T + 1; at the last step, t = T, the fraction t/T is 1"),
