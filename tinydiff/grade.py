@@ -55,7 +55,7 @@ class Exercise:
         return ROOT / "tests" / f"test_{self.name.split('.')[-2]}.py"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """What came out: state is "passed", "failed", "not attempted" or "cannot be graded"; lines: (heading, text) that say why."""
 
@@ -64,7 +64,7 @@ class Verdict:
     lines: tuple = ()
     seconds: float = 0.0
 
-    def __str__(self):
+    def __repr__(self):
         return "\n".join([f"{self.exercise}: {self.state}", *(f"  {head:9s}{text}" for head, text in self.lines)])
 
     def _repr_html_(self):
