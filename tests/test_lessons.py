@@ -1,0 +1,186 @@
+"""The lessons as a student meets them: untouched they run through, filled in rightly every check passes, wrongly it says what is wrong."""
+
+import ast
+import inspect
+import re
+import textwrap
+import time
+
+import nbformat
+import pytest
+
+from lessons import LARGEST, ROOT, fingerprint, lessons, read, run
+from tinydiff import grade
+
+LESSONS = lessons()
+SECONDS = 120  # for a lesson in fast mode, on two cores
+OFFLINE = """import socket
+def _refuse(*args, **options):
+    raise OSError("a lesson must not need the network")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = _refuse"""
+
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+
+
+def exercises_of(path):
+    return [e for e in grade.exercises() if e.lesson == path.stem]
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def exercise_cell(notebook, exercise):
+    (cell,) = [cell for cell in code(notebook) if re.search(rf"^def {exercise.function}\(", cell.source, re.M)]
+    return cell
+
+
+def own_words(source):
+    """Take a function apart -> decorators, signature, docstring"""
+    node = ast.parse(textwrap.dedent(source)).body[-1]
+    return [ast.unparse(d) for d in node.decorator_list], ast.unparse(node.args), ast.get_docstring(node)
+
+
+def fill(notebook, exercise, function_source):
+    """Write an answer into an exercise's cell, with an import of what it uses of its module."""
+    names = {node.id for node in ast.walk(ast.parse(textwrap.dedent(function_source))) if isinstance(node, ast.Name)}
+    used = sorted(name for name in names & vars(exercise.module).keys() if name != exercise.function)
+    cell = exercise_cell(notebook, exercise)
+    start = cell.source[: re.search(rf"^(?:@\w+\s+)?def {exercise.function}\(", cell.source, re.M).start()]
+    imports = f"from {exercise.module.__name__} import {', '.join(used)}\n" if used else ""
+    cell.source = start + imports + textwrap.dedent(function_source)
+
+
+def reference_source(exercise):
+    return inspect.getsource(inspect.unwrap(grade.original(exercise)))
+
+
+def said(cell):
+    """Collect all that a cell showed, as plain text."""
+    found = []
+    for output in cell.get("outputs", ()):
+        found += [output.get("text", ""), output.get("data", {}).get("text/plain", ""), "\n".join(output.get("traceback", ()))]
+    return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(found))
+
+
+def check_cells(notebook):
+    """Find the cells that check -> dict of function name to cell"""
+    found = {}
+    for cell in code(notebook):
+        for name in re.findall(r"^check\((\w+)", cell.source, re.M):
+            found[name] = cell
+    return found
+
+
+# --- as they are committed ---
+
+
+def test_the_first_nine_lessons_are_there():
+    assert [p.stem[:2] for p in LESSONS][:9] == [f"{k:02d}" for k in range(9)]
+    assert {e.lesson for e in grade.exercises()} <= {p.stem for p in LESSONS}
+
+
+@each_lesson
+def test_outputs_are_fresh(path):
+    """Run `python tests/lessons.py` after a change in a lesson, or in code that a lesson shows."""
+    notebook = read(path)
+    assert notebook.metadata["tinydiff"]["fingerprint"] == fingerprint(notebook)
+    assert [cell.execution_count for cell in code(notebook)] == list(range(1, len(code(notebook)) + 1))
+    assert not [output for cell in code(notebook) for output in cell.outputs if output.output_type == "error"]
+
+
+@each_lesson
+def test_a_lesson_is_small_and_says_nothing_of_a_machine(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.encode()) <= LARGEST
+    pictures = re.sub(r'"[A-Za-z0-9+/=\\n]{2000,}"|base64,[A-Za-z0-9+/=]+', "", text)
+    assert not re.search(r"/(?:home|root|Users|tmp|work)/", pictures)
+
+
+@each_lesson
+def test_exercises_are_asked_as_the_package_states_them(path):
+    notebook = read(path)
+    checks = check_cells(notebook)
+    assert set(checks) == {e.function for e in exercises_of(path)}
+    for exercise in exercises_of(path):
+        cell = exercise_cell(notebook, exercise)
+        node = next(n for n in ast.parse(cell.source).body if isinstance(n, ast.FunctionDef) and n.name == exercise.function)
+        asked = ast.unparse(node)
+        assert own_words(asked) == own_words(reference_source(exercise)), exercise.name
+        assert grade.untouched(asked)
+        assert "not attempted" in said(checks[exercise.function])
+        assert grade._section(exercise), "an exercise stands under a heading"
+
+
+@each_lesson
+def test_a_lesson_does_not_give_its_answers_away(path):
+    """Neither pasted nor shown: the line that returns an exercise's result is not in its lesson."""
+    notebook = read(path)
+    text = "\n".join(cell.source for cell in notebook.cells)
+    for exercise in exercises_of(path):
+        module = exercise.name.split(".")[-2]
+        assert not re.search(rf"^show\({module}(\.{exercise.function})?\)", text, re.M), exercise.name
+
+
+# --- run ---
+
+
+@pytest.mark.slow
+@each_lesson
+def test_untouched_it_runs_through(path, monkeypatch):
+    """In fast mode, without a network, within its time."""
+    monkeypatch.setenv("TINYDIFF_FAST", "1")
+    notebook = read(path)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(OFFLINE))
+    began = time.perf_counter()
+    run(notebook, SECONDS)
+    assert time.perf_counter() - began < SECONDS
+    for name, cell in check_cells(notebook).items():
+        assert "not attempted" in said(cell), name
+
+
+@pytest.mark.slow
+@each_lesson
+def test_filled_in_rightly_it_runs_through(path, monkeypatch):
+    monkeypatch.setenv("TINYDIFF_FAST", "1")
+    notebook = read(path)
+    if not exercises_of(path):
+        pytest.skip("a lesson without exercises")
+    for exercise in exercises_of(path):
+        fill(notebook, exercise, reference_source(exercise))
+    run(notebook, 2 * SECONDS)
+    for name, cell in check_cells(notebook).items():
+        assert ": passed" in said(cell), name
+
+
+@pytest.mark.parametrize("path", [p for p in LESSONS if exercises_of(p)], ids=lambda p: p.stem)
+def test_filled_in_each_check_says_what_it_should(path, monkeypatch):
+    """Only the imports, the exercises and their checks are run: with a mutant in each, then with the reference."""
+    notebook, cells = read(path), []
+    monkeypatch.setenv("TINYDIFF_FAST", "1")
+    cells += [cell for cell in code(notebook) if re.search(r"^(from|import) ", cell.source) and "def " not in cell.source]
+    expected = []
+    for exercise in exercises_of(path):
+        old, new, sentence = exercise.mutants[0]
+        source = reference_source(exercise)
+        for answer, words in ((source.replace(old, new), sentence), (source, f"{exercise.name}: passed")):
+            copied = nbformat.from_dict(notebook)
+            fill(copied, exercise, answer)
+            check = nbformat.v4.new_code_cell(f"check({exercise.function})", metadata={"tags": ["raises-exception"]})
+            cells += [nbformat.v4.new_code_cell(exercise_cell(copied, exercise).source), check]
+            expected.append((check, words))
+    short = nbformat.v4.new_notebook(cells=[nbformat.from_dict(cell) for cell in cells])
+    ran = [cell for cell in run(short, SECONDS).cells if "raises-exception" in cell.metadata.get("tags", ())]
+    for cell, (check, words) in zip(ran, expected, strict=True):
+        assert cell.source == check.source
+        assert words in said(cell) or (": passed" not in words and ": failed" in said(cell) and "slip" not in said(cell))
+        assert ("WrongAnswer" not in said(cell)) and ("Traceback" not in said(cell)), "a verdict, not a traceback"
+
+
+def test_the_hash_notices_changes():
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("show(diffusion.q_sample)")])
+    before = fingerprint(notebook)
+    assert fingerprint(notebook) == before
+    notebook.cells[0].source = "show(diffusion.q_step)"
+    assert fingerprint(notebook) != before
+    assert ROOT == grade.ROOT
