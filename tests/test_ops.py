@@ -252,6 +252,9 @@ def test_mse_by_difference_quotients(shapes, dtype, rng):
     slope = np.array([g * ((d + 0.5) ** 2 - (d - 0.5) ** 2) / len(away) for d in away]).reshape(one.shape)
     ga, gb = autodiff.unbroadcast(slope, a.shape), -autodiff.unbroadcast(slope, b.shape)
     expected = [np.array(e, dtype) for e in (value, ga, gb)]
+    vjp = ops.mse(Tensor(a), Tensor(b)).node.vjp
+    for once, twice in zip(vjp(np.array(1.0)), vjp(np.array(2.0)), strict=True):
+        assert np.array_equal(2 * once, twice), "twice the g, twice the gradients: the g that arrives from above is not used"
     says = ["the value is the mean of all squared differences", "the gradient of a", "the gradient of b (as that of a, with a minus)"]
     assert_op(lambda a, b: ops.mse(a, b), [a.astype(dtype), b.astype(dtype)], np.array(g, dtype), expected, says)
 

@@ -1,0 +1,84 @@
+"""Wrong answers to lesson 08: how students miss Algorithm 1. What a mutant is: 01_forward.py."""
+
+SAID = "np.where(rng.random((batch, labels.shape[1])) < forget, model.classes, labels[i])"
+GRADS = "(g * 2 / d.size * d, g * -2 / d.size * d)"
+
+MUTANTS = {
+    "ops.mse": [
+        (
+            "(d * d).mean()",
+            "(d * d).sum()",
+            "you added the squares up; mse takes their mean, so that the loss does not depend on the size of the batch",
+        ),
+        (GRADS, "(g / d.size * d, -g / d.size * d)", "the 2 is missing: the derivative of d^2 is 2 d"),
+        ("g * -2 / d.size * d", "g * 2 / d.size * d", "the gradient of b has the wrong sign: d = a - b falls when b grows"),
+        (GRADS, "(g * 2 / len(d) * d, g * -2 / len(d) * d)", "you divided by the number of images; the mean is over all numbers, d.size"),
+        (GRADS, "(g * 2 * d, g * -2 * d)", "this is the gradient of the sum of squares; for the mean it is divided by their number"),
+    ],
+    "diffusion.eps_from_v": [
+        ("signal * v + noise * x_t", "noise * v + signal * x_t", "the two factors are exchanged: sqrt(alpha_bar) goes with v"),
+        ("signal * v + noise * x_t", "signal * v - noise * x_t", "a minus where a plus belongs: turning back changes the sign"),
+        ("signal * v + noise * x_t", "signal * x_t - noise * v", "this is the image x0, not the noise"),
+        (
+            "signal * v + noise * x_t",
+            "signal**2 * v + noise**2 * x_t",
+            "both factors lack their square root: sqrt(alpha_bar) and sqrt(1 - alpha_bar)",
+        ),
+        ("signal * v + noise * x_t", "(x_t - signal * v) / noise", "you read v as if it were the image x0"),
+    ],
+    "train.train": [
+        (
+            "rng.integers(1, s.T + 1, size=batch)",
+            "rng.integers(0, s.T, size=batch)",
+            "times were drawn from 0 .. T - 1; here, as in the paper, they are 1 .. T: t = 0 is the clean image, and T is never learned",
+        ),
+        (
+            "rng.integers(1, s.T + 1, size=batch)",
+            "np.full(batch, rng.integers(1, s.T + 1))",
+            "all images of a batch got the same t: each image needs its own, or the loss jumps from step to step with t",
+        ),
+        (
+            'diffusion.v_target(s, x0, t, eps) if predict == "v" else eps',
+            "eps",
+            "the target is eps whatever `predict` says; a sampler that reads the output as v then gets nonsense",
+        ),
+        (
+            "x_t = diffusion.q_sample(s, x0, t, eps)",
+            "x_t = diffusion.q_sample(s, x0, t - 1, eps)",
+            "alpha_bar is shifted by one: the network is told t and shown x at t - 1",
+        ),
+        (
+            'if predict == "v" else eps',
+            'if predict == "v" else rng.standard_normal(x0.shape, dtype=np.float32)',
+            "the target is fresh noise; it must be the noise that is in x_t",
+        ),
+        (SAID, SAID.replace("labels[i]", "labels[:batch]"), "the labels are those of other images: take the same rows i as for the images"),
+        (SAID, SAID.replace("< forget", ">= forget"), "labels are kept where they should be forgotten: `forget` is the share that is lost"),
+        (
+            SAID,
+            SAID.replace("(batch, labels.shape[1])", "(batch, 1)"),
+            "all labels of an image are forgotten together; each is to be forgotten by itself",
+        ),
+        ("lr(run.step)", "lr(run.step + 1)", "the learning rate is that of the next step: the first step asks for lr(0)"),
+    ],
+    "train.denoiser": [
+        (
+            'diffusion.eps_from_v(s, x_t, t, out) if predict == "v" else out',
+            "out",
+            "v is handed to the sampler as if it were the noise: turn it with eps_from_v",
+        ),
+        ("eps_from_v", "x0_from_v", "the sampler wants the noise; you gave it the image"),
+        (
+            'predict == "v" else',
+            'predict == "eps" else',
+            'the two cases are exchanged: only with predict = "v" has the output to be turned',
+        ),
+        ("np.full(len(x_t), t)", "np.full(len(x_t), t - 1)", "the network is told t - 1: it was trained with t = 1 .. T"),
+        (
+            "np.full(len(x_t), t), labels)",
+            "np.full(len(x_t), t), None)",
+            "the labels are not passed on: the network draws whatever it likes",
+        ),
+        ("np.full(len(x_t), t)", "t", "the network takes a t for each image, an array (N,); the sampler gives one number for all"),
+    ],
+}
