@@ -57,18 +57,22 @@ def _pad(x, p, circular, y):
                         y[u(n), u(h), u(w), u(c)] = 0
 
 
-def conv2d(x, w):
-    _require(x.shape[3] == w.shape[2], "conv2d", x, w)
+def conv2d(x, w, padding):
+    (_, H, W, C), (K, _, _, O) = x.shape, w.shape
+    _require(C == w.shape[2] and K % 2 == 1, "conv2d", x, w)
     x, w = _alike(x, w)
-    (_, H2, W2, C), (K, _, _, O) = x.shape, w.shape
-    return (winograd if winograd.fits(C, O, K, H2 - 2, W2 - 2) else direct).conv2d(x, w)
+    if winograd.fits(C, O, K, H, W):
+        return winograd.conv2d(x, w, padding)
+    return direct.conv2d(pad(x, K // 2, padding), w)
 
 
-def conv2d_grad_w(x, g):
-    _require(len(x) == len(g) and x.shape[1] - g.shape[1] == x.shape[2] - g.shape[2] >= 0, "conv2d_grad_w", x, g)
+def conv2d_grad_w(x, g, K, padding):
+    (_, H, W, C), O = x.shape, g.shape[3]
+    _require(x.shape[:3] == g.shape[:3] and K % 2 == 1, "conv2d_grad_w", x, g)
     x, g = _alike(x, g)
-    (_, H, W, O), C, K = g.shape, x.shape[3], x.shape[1] - g.shape[1] + 1
-    return (winograd if winograd.fits(C, O, K, H, W) else direct).conv2d_grad_w(x, g)
+    if winograd.fits(C, O, K, H, W):
+        return winograd.conv2d_grad_w(x, g, padding)
+    return direct.conv2d_grad_w(pad(x, K // 2, padding), g)
 
 
 def _require(fits, name, *arrays):
@@ -108,6 +112,23 @@ def _down(x, y):
                     i, j = u(2 * h), u(2 * w)
                     four = x[u(n), i, j, u(c)] + x[u(n), i, j + u(1), u(c)] + x[u(n), i + u(1), j, u(c)] + x[u(n), i + u(1), j + u(1), u(c)]
                     y[u(n), u(h), u(w), u(c)] = four / 4
+
+
+def up(x):
+    N, H, W, C = x.shape
+    y = np.empty((N, 2 * H, 2 * W, C), x.dtype)
+    _up(np.ascontiguousarray(x), y)
+    return y
+
+
+@parallel
+def _up(x, y):
+    N, H, W, C = y.shape
+    for n in prange(N):
+        for h in range(H):
+            for w in range(W):
+                for c in range(C):
+                    y[u(n), u(h), u(w), u(c)] = x[u(n), u(h // 2), u(w // 2), u(c)]
 
 
 # --- normalisation and non-linearities ---
