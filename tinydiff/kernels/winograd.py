@@ -28,6 +28,7 @@ S = TILES * V  # stride from point to point
 ROW = 6 * V  # stride from row to row of a patch
 PARTS = 8  # of conv2d_grad_w over many tiles: sums that tasks make side by side, whatever the number of threads
 MANY = 64  # groups of tiles: from here on those parts cost less than moving all that is at the points between the cores
+TWO, FOUR, FIVE, EIGHT = map(np.float32, (2, 4, 5, 8))  # times a Python integer, Numba would make a float32 a float64
 
 
 @inline
@@ -47,21 +48,21 @@ def _G_back(m0, m1, m2, m3, m4, m5):
 @inline
 def _B(d0, d1, d2, d3, d4, d5):
     """B^T times a column of a patch."""
-    even, odd, even2, odd2 = d4 - 4 * d2, d3 - 4 * d1, d4 - d2, 2 * (d3 - d1)
-    return 4 * d0 - 5 * d2 + d4, even + odd, even - odd, even2 + odd2, even2 - odd2, 4 * d1 - 5 * d3 + d5
+    even, odd, even2, odd2 = d4 - FOUR * d2, d3 - FOUR * d1, d4 - d2, TWO * (d3 - d1)
+    return FOUR * d0 - FIVE * d2 + d4, even + odd, even - odd, even2 + odd2, even2 - odd2, FOUR * d1 - FIVE * d3 + d5
 
 
 @inline
 def _A_back(m0, m1, m2, m3, m4, m5):
     """A^T times a column of values at the points: 6 -> 4."""
     sum1, difference1, sum2, difference2 = m1 + m2, m1 - m2, m3 + m4, m3 - m4
-    return m0 + sum1 + sum2, difference1 + 2 * difference2, sum1 + 4 * sum2, difference1 + 8 * difference2 + m5
+    return m0 + sum1 + sum2, difference1 + TWO * difference2, sum1 + FOUR * sum2, difference1 + EIGHT * difference2 + m5
 
 
 @inline
 def _A(g0, g1, g2, g3):
     """A times a column of a tile: its values as a cubic polynomial at the points, 4 -> 6."""
-    even, odd, even2, odd2 = g0 + g2, g1 + g3, g0 + 4 * g2, 2 * g1 + 8 * g3
+    even, odd, even2, odd2 = g0 + g2, g1 + g3, g0 + FOUR * g2, TWO * g1 + EIGHT * g3
     return g0, even + odd, even - odd, even2 + odd2, even2 - odd2, g3
 
 
