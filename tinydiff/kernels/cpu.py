@@ -1,10 +1,11 @@
 """The reference with its hot kernels replaced by Numba: loops compiled to machine code, spread over all cores.
 
-What is not redefined here is NumPy's, because a measurement said that NumPy is as good. Three habits repeat below:
+What is not redefined here is NumPy's, because a measurement said that NumPy is as good. Four habits repeat below:
 - work is split over images or rows (`prange`), each task writing its own part of the result: no races, and the same bits
   whatever the order of the tasks;
 - indices in inner loops are unsigned (`u`): Numba wraps negative indices, and that test would keep LLVM from vectorising;
-- sizes of blocks are constants, so that LLVM unrolls the loops over a block.
+- sizes of blocks are constants, so that LLVM unrolls the loops over a block;
+- constants beside float32 numbers are float32 (`ONE`): a Python integer would make Numba go on in float64, half as fast.
 Convolutions are in files of their own: microkernel.py, the innermost loop; direct.py; winograd.py, with fewer multiplications.
 """
 
@@ -27,7 +28,7 @@ if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 32 << 20)  # its largest value; bytes
     ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
-u = np.uint64
+u, ONE = np.uint64, np.float32(1)
 
 # --- convolution ---
 
@@ -167,7 +168,7 @@ def silu(x):
 @jit
 def _silu(x, y):
     for i in range(x.size):
-        y[i] = x[i] / (1 + _exp(-x[i]))
+        y[i] = x[i] / (ONE + _exp(-x[i]))
 
 
 def silu_grad(g, x):
@@ -179,8 +180,8 @@ def silu_grad(g, x):
 @jit
 def _silu_grad(g, x, y):
     for i in range(x.size):
-        sigma = 1 / (1 + _exp(-x[i]))
-        y[i] = g[i] * sigma * (1 + x[i] * (1 - sigma))
+        sigma = ONE / (ONE + _exp(-x[i]))
+        y[i] = g[i] * sigma * (ONE + x[i] * (ONE - sigma))
 
 
 def group_norm(x, scale, shift, G, eps):
@@ -232,7 +233,7 @@ def _norm_silu(x, scale, shift, eps, with_silu, y, mean, rstd):
         for i in range(L):
             for c in range(C):
                 v = r[u(c)] * x[u(n), u(i), u(c)] + m[u(c)]
-                y[u(n), u(i), u(c)] = v / (1 + _exp(-v)) if with_silu else v
+                y[u(n), u(i), u(c)] = v / (ONE + _exp(-v)) if with_silu else v
 
 
 def group_norm_grad(g, x, scale, mean, rstd):
@@ -265,8 +266,8 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
             for c in range(C):
                 x_hat = (x[u(n), u(i), u(c)] - m[u(c)]) * r[u(c)]
                 v = x_hat * w[u(c)] + b[u(c)]
-                sigma = 1 / (1 + _exp(-v))
-                gv = g[u(n), u(i), u(c)] * (sigma * (1 + v * (1 - sigma)) if with_silu else 1)
+                sigma = ONE / (ONE + _exp(-v))
+                gv = g[u(n), u(i), u(c)] * (sigma * (ONE + v * (ONE - sigma)) if with_silu else ONE)
                 gx[u(n), u(i), u(c)] = gv
                 sum_g[u(c)] += gv
                 sum_gx[u(c)] += gv * x_hat
@@ -296,7 +297,7 @@ def _weights(q, kT, i, root, p):
     for c in range(q.shape[1]):
         for j in range(p.size):
             p[u(j)] += q[i, u(c)] * kT[u(c), u(j)]
-    top, total = p[0], root * 0
+    top, total = p[0], q.dtype.type(0)
     for j in range(p.size):
         top = max(top, p[j])
     for j in range(p.size):
@@ -336,7 +337,7 @@ def _attention_grad(g, q, k, v, root, gq, gk, gv):
             for c in range(C):
                 for j in range(L):
                     gs[u(j)] += g[u(n), u(i), u(c)] * vT[u(c), u(j)]
-            mean = root * 0
+            mean = q.dtype.type(0)
             for j in range(L):
                 mean += p[j] * gs[j]
             for j in range(L):

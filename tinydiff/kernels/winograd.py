@@ -28,21 +28,22 @@ S = TILES * V  # stride from point to point
 ROW = 6 * V  # stride from row to row of a patch
 PARTS = 8  # of conv2d_grad_w over many tiles: sums that tasks make side by side, whatever the number of threads
 MANY = 64  # groups of tiles: from here on those parts cost less than moving all that is at the points between the cores
-TWO, FOUR, FIVE, EIGHT = map(np.float32, (2, 4, 5, 8))  # times a Python integer, Numba would make a float32 a float64
+# Constants beside float32 numbers are float32: a Python integer would make Numba go on in float64, half as fast.
+TWO, FOUR, FIVE, SIX, EIGHT, TWELVE, TWENTY_FOUR = map(np.float32, (2, 4, 5, 6, 8, 12, 24))
 
 
 @inline
 def _G(w0, w1, w2):
     """G times a column of a window: its values as a quadratic polynomial at the points, 3 -> 6, scaled so that A and B stay whole."""
-    ends, ends2 = -(w0 + w2) / 6, w0 / 24 + w2 / 6
-    return w0 / 4, ends - w1 / 6, ends + w1 / 6, ends2 + w1 / 12, ends2 - w1 / 12, w2
+    ends, ends2 = -(w0 + w2) / SIX, w0 / TWENTY_FOUR + w2 / SIX
+    return w0 / FOUR, ends - w1 / SIX, ends + w1 / SIX, ends2 + w1 / TWELVE, ends2 - w1 / TWELVE, w2
 
 
 @inline
 def _G_back(m0, m1, m2, m3, m4, m5):
     """G^T times a column of values at the points: 6 -> 3."""
     sum1, sum2 = m1 + m2, m3 + m4
-    return m0 / 4 - sum1 / 6 + sum2 / 24, (m2 - m1) / 6 + (m3 - m4) / 12, (sum2 - sum1) / 6 + m5
+    return m0 / FOUR - sum1 / SIX + sum2 / TWENTY_FOUR, (m2 - m1) / SIX + (m3 - m4) / TWELVE, (sum2 - sum1) / SIX + m5
 
 
 @inline
