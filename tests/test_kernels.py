@@ -34,9 +34,9 @@ def cases(dtype, rng):
         for p in (0, 1, 2):
             yield from (("pad", (x, p, padding)) for padding in ("zeros", "circular"))
         for K, O in [(1, 1), (3, 5), (3, 32), (5, 8), (1, 17), (3, 47)]:
-            padded = normal(N, H + K - 1, W + K - 1, C)
-            yield "conv2d", (padded, normal(K, K, C, O))
-            yield "conv2d_grad_w", (padded, normal(N, H, W, O))
+            for padding in ("zeros", "circular"):
+                yield "conv2d", (x, normal(K, K, C, O), padding)
+                yield "conv2d_grad_w", (x, normal(N, H, W, O), K, padding)
         yield "up", (x,)
         yield "down", (normal(N, 2 * H, 2 * W, C),)
         yield "silu", (10 * x,)
@@ -51,11 +51,14 @@ def cases(dtype, rng):
         (2, 4, 8, 32, 64),
         (1, 8, 12, 64, 64),
         (2, 7, 14, 16, 32),
+        (2, 3, 29, 32, 16),
+        (1, 15, 6, 16, 16),
         (3, 60, 90, 16, 16),
     ]:  # blocks and (nearly) whole tiles, few and many, for kernels that want them
-        padded = normal(N, H + 2, W + 2, C)
-        yield "conv2d", (padded, normal(3, 3, C, O))
-        yield "conv2d_grad_w", (padded, normal(N, H, W, O))
+        x, w, g = normal(N, H, W, C), normal(3, 3, C, O), normal(N, H, W, O)
+        for padding in ("zeros", "circular"):
+            yield "conv2d", (x, w, padding)
+            yield "conv2d_grad_w", (x, g, 3, padding)
     for shape, G in GROUPED:
         x, scale, shift, g = 1 + normal(*shape), normal(shape[-1]), normal(shape[-1]), normal(*shape)
         mean, rstd = reference.group_norm(x, scale, shift, G, 1e-5)[1:]
@@ -172,12 +175,12 @@ def test_the_same_bits_each_time_whatever_the_number_of_threads(dtype, rng):
 
 def test_mixed_precision_is_never_garbage(kernel_set, rng):
     """A float64 image in a float32 network is an easy slip: compiled loops must not read one as the other."""
-    padded, w, g = (rng.standard_normal(shape) for shape in ((2, 6, 7, 3), (3, 3, 3, 5), (2, 4, 5, 5)))
-    for name, pair in [("conv2d", (padded, w)), ("conv2d_grad_w", (padded, g)), ("matmul", (padded, w[0, 0]))]:
-        expected = getattr(reference, name)(*pair)
+    x, w, g = (rng.standard_normal(shape) for shape in ((2, 4, 5, 3), (3, 3, 3, 5), (2, 4, 5, 5)))
+    for name, pair, rest in [("conv2d", (x, w), ("zeros",)), ("conv2d_grad_w", (x, g), (3, "zeros")), ("matmul", (x, w[0, 0]), ())]:
+        expected = getattr(reference, name)(*pair, *rest)
         for k in (0, 1):
             mixed = [a.astype(np.float32) if i == k else a for i, a in enumerate(pair)]
-            got = getattr(kernel_set, name)(*mixed)
+            got = getattr(kernel_set, name)(*mixed, *rest)
             np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=label(name, mixed))
 
 
@@ -186,9 +189,10 @@ def test_shapes_that_do_not_fit_are_an_error(kernel_set):
     x, q = np.ones((2, 6, 6, 16), np.float32), np.ones((2, 4, 16), np.float32)
     sixteen, eight = np.ones(16, np.float32), np.ones(8, np.float32)
     for name, args in [
-        ("conv2d", (x, np.ones((3, 3, 32, 32), np.float32))),
-        ("conv2d", (x, np.ones((3, 3, 8, 3), np.float32))),
-        ("conv2d_grad_w", (x, np.ones((1, 4, 4, 16), np.float32))),
+        ("conv2d", (x, np.ones((3, 3, 32, 32), np.float32), "zeros")),
+        ("conv2d", (x, np.ones((3, 3, 8, 3), np.float32), "zeros")),
+        ("conv2d_grad_w", (x, np.ones((1, 6, 6, 16), np.float32), 3, "zeros")),
+        ("conv2d_grad_w", (x, np.ones((2, 6, 5, 16), np.float32), 3, "zeros")),
         ("matmul", (q, np.ones((8, 16), np.float32))),
         ("norm_silu", (x, eight, eight, 8, 1e-5)),
         ("group_norm", (x, sixteen, sixteen, 3, 1e-5)),
@@ -210,7 +214,7 @@ def test_not_a_number_is_not_hidden(kernel_set):
     x[0, 0, 1, 3] = np.nan
     y = np.ones_like(x)
     outputs = {
-        "conv2d": kernels.conv2d(x, np.ones((1, 1, 8, 1), np.float32))[0, 0, 1],
+        "conv2d": kernels.conv2d(x, np.ones((1, 1, 8, 1), np.float32), "zeros")[0, 0, 1],
         "silu": kernels.silu(x)[0, 0, 1, 3],
         "silu_grad": kernels.silu_grad(x, y)[0, 0, 1, 3],
         "softmax": kernels.softmax(x)[0, 0, 1],

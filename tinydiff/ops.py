@@ -168,14 +168,12 @@ def conv2d(x, w, padding="zeros"):
     gx is the same convolution of g with the window turned by 180 degrees, C and O exchanged.
     x: (N, H, W, C); w: (K, K, C, O), K odd; padding: "zeros" or "circular" -> (N, H, W, O)
     """
-    p = w.shape[0] // 2
-    xp = kernels.pad(x, p, padding)
 
     def vjp(g):
         turned = w[::-1, ::-1].swapaxes(2, 3)
-        return kernels.conv2d(kernels.pad(g, p, padding), turned), kernels.conv2d_grad_w(xp, g)
+        return kernels.conv2d(g, turned, padding), kernels.conv2d_grad_w(x, g, w.shape[0], padding)
 
-    return kernels.conv2d(xp, w), vjp
+    return kernels.conv2d(x, w, padding), vjp
 
 
 @op

@@ -2,7 +2,8 @@
 
     python tests/bench/ladder.py [--rounds 5] [--seconds 0.3] [--out out/ladder.png] [--json]
 
-The convolution: 64 padded images of 18 x 18 pixels, 32 channels -> 16 x 16, 32 channels, window 3 x 3: 302 million multiply-adds.
+The convolution: 64 images of 16 x 16 pixels, 32 channels -> 32 channels, window 3 x 3: 302 million multiply-adds. The loops and
+the microkernel get the images padded beforehand, 18 x 18; the others pad as they go.
 Every rung computes the same numbers (compared with kernels.reference before it is timed) on two threads, but for the first two
 kinds of loops, which have one. Speeds in GF/s (10^9 FLOP per second, a multiply-add being two), from the fastest call; the
 picture is a roofline: speed against arithmetic intensity (FLOP per byte of x, w and y, each moved once), under a roof of what
@@ -23,7 +24,7 @@ from tinydiff.kernels import direct, reference, winograd
 
 N, H, W, C, O, K = 64, 16, 16, 32, 32, 3
 FLOP = 2 * N * H * W * C * O * K * K
-BYTES = 4 * (N * (H + K - 1) * (W + K - 1) * C + K * K * C * O + N * H * W * O)
+BYTES = 4 * (N * H * W * C + K * K * C * O + N * H * W * O)
 TINY = 4  # the interpreter gets one image of TINY x TINY pixels
 BLOCKS = ((4, 32, 8), (8, 32, 4), (16, 32, 4))  # pixels, output channels, input channels a pass: which is best differs by machine
 u = np.uint64
@@ -90,7 +91,7 @@ def pytorch(x, w):
         return left_out("PyTorch is not installed (pip install torch)")
     x, w = torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(w).permute(3, 2, 0, 1)
     both = [[a.contiguous(memory_format=layout) for a in (x, w)] for layout in (torch.contiguous_format, torch.channels_last)]
-    return [lambda x=x, w=w: torch.nn.functional.conv2d(x, w).permute(0, 2, 3, 1).numpy() for x, w in both]
+    return [lambda x=x, w=w: torch.nn.functional.conv2d(x, w, padding=K // 2).permute(0, 2, 3, 1).numpy() for x, w in both]
 
 
 def cuda(x, w):
@@ -102,18 +103,19 @@ def cuda(x, w):
 
 def rungs(x, w):
     """List the ways up -> list of (name, functions of which the fastest counts, share of the work they do)"""
-    y, piece = np.empty((N, H, W, O), x.dtype), np.ascontiguousarray(x[:1, : TINY + K - 1, : TINY + K - 1])
+    y, xp = np.empty((N, H, W, O), x.dtype), reference.pad(x, K // 2, "zeros")
+    piece = np.ascontiguousarray(xp[:1, : TINY + K - 1, : TINY + K - 1])
     compiled, spread = njit(loops), njit(loops, parallel=True, fastmath=True)
     small = np.empty((1, TINY, TINY, O), x.dtype)
     plans = [blocked(*sizes) for sizes in BLOCKS]
     return [
         ("Python loops (from a piece)", [lambda: loops(piece, w, small)], small.size / y.size),
-        ("NumPy, nine matmuls", [lambda: reference.conv2d(x, w)], 1),
-        ("Numba, the loops", [lambda: compiled(x, w, y)], 1),
-        ("Numba, parallel, fastmath", [lambda: spread(x, w, y)], 1),
-        ("Numba, blocked", [lambda plan=plan: plan(x, w, y) for plan in plans], 1),
-        ("microkernel (kernels.direct)", [lambda: direct.conv2d(x, w)], 1),
-        ("Winograd (kernels.winograd)", [lambda: winograd.conv2d(x, w)], 1),
+        ("NumPy, nine matmuls", [lambda: reference.conv2d(x, w, "zeros")], 1),
+        ("Numba, the loops", [lambda: compiled(xp, w, y)], 1),
+        ("Numba, parallel, fastmath", [lambda: spread(xp, w, y)], 1),
+        ("Numba, blocked", [lambda plan=plan: plan(xp, w, y) for plan in plans], 1),
+        ("microkernel (kernels.direct)", [lambda: direct.conv2d(xp, w)], 1),
+        ("Winograd (kernels.winograd)", [lambda: winograd.conv2d(x, w, "zeros")], 1),
         ("kernels.cuda", cuda(x, w), 1),
         ("PyTorch", pytorch(x, w), 1),
     ]
@@ -128,9 +130,9 @@ def copy(a, b):
 def measure(rounds, seconds):
     """-> list of dicts (rung, seconds, gflops, step), peak FLOP/s, bandwidth bytes/s"""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((N, H + K - 1, W + K - 1, C), dtype=np.float32)
+    x = rng.standard_normal((N, H, W, C), dtype=np.float32)
     w = rng.standard_normal((K, K, C, O), dtype=np.float32) / np.float32(np.sqrt(K * K * C))
-    ladder, truth = [rung for rung in rungs(x, w) if rung[1]], reference.conv2d(x, w)
+    ladder, truth = [rung for rung in rungs(x, w) if rung[1]], reference.conv2d(x, w, "zeros")
     (product, product_flop), (a, b) = timing.sgemm(), np.ones((2, 1 << 25), np.float32)
     contestants = [("copy", lambda: copy(a, b))]
     for name, functions, _ in ladder:

@@ -4,6 +4,7 @@ Times in seconds; a multiply-add counts as two floating-point operations (FLOP),
 large is imported by the functions that need it: a process that only starts others must stay small (see scaling.py).
 """
 
+import math
 import os
 import statistics
 import sys
@@ -63,7 +64,7 @@ def sgemm(side=1024):
 
 @contextmanager
 def recorded():
-    """Note the calls of the kernels that multiply, for the length of a `with` block -> list of (name, shape, shape)"""
+    """Note the calls of the kernels that multiply, for the length of a `with` block -> list of (name, shape, shape, result's shape)"""
     from tinydiff import kernels
 
     calls, names = [], ("conv2d", "conv2d_grad_w", "matmul")
@@ -71,9 +72,10 @@ def recorded():
     def listen(name):
         kernel = getattr(kernels.active(), name)
 
-        def heard(a, b):
-            calls.append((name, a.shape, b.shape))
-            return kernel(a, b)
+        def heard(a, b, *rest):
+            out = kernel(a, b, *rest)
+            calls.append((name, a.shape, b.shape, out.shape))
+            return out
 
         return heard
 
@@ -87,16 +89,8 @@ def recorded():
 
 
 def flop(calls):
-    """Count the arithmetic of recorded calls: list of (name, shape, shape) -> FLOP"""
-    total = 0
-    for name, a, b in calls:
-        if name == "matmul":  # (..., L, C) (C, O)
-            multiply_adds = b[-1]
-            for side in a:
-                multiply_adds *= side
-        elif name == "conv2d":  # padded image, weights
-            multiply_adds = a[0] * (a[1] - b[0] + 1) * (a[2] - b[0] + 1) * b[0] ** 2 * b[2] * b[3]
-        else:  # padded image, gradient of the output
-            multiply_adds = b[0] * b[1] * b[2] * b[3] * a[3] * (a[1] - b[1] + 1) ** 2
-        total += 2 * multiply_adds
-    return total
+    """Count the arithmetic of recorded calls: list of (name, shape, shape, result's shape) -> FLOP
+
+    A number of the result is a sum over all axes of the second array but its last: (C, O), (K, K, C, O) or (N, H, W, O).
+    """
+    return sum(2 * math.prod(out) * math.prod(b[:-1]) for _, _, b, out in calls)

@@ -1,10 +1,11 @@
 """The reference with its hot kernels replaced by Numba: loops compiled to machine code, spread over all cores.
 
-What is not redefined here is NumPy's, because a measurement said that NumPy is as good. Three habits repeat below:
+What is not redefined here is NumPy's, because a measurement said that NumPy is as good. Four habits repeat below:
 - work is split over images or rows (`prange`), each task writing its own part of the result: no races, and the same bits
   whatever the order of the tasks;
 - indices in inner loops are unsigned (`u`): Numba wraps negative indices, and that test would keep LLVM from vectorising;
-- sizes of blocks are constants, so that LLVM unrolls the loops over a block.
+- sizes of blocks are constants, so that LLVM unrolls the loops over a block;
+- constants beside float32 numbers are float32 (`ONE`): a Python integer would make Numba go on in float64, half as fast.
 Convolutions are in files of their own: microkernel.py, the innermost loop; direct.py; winograd.py, with fewer multiplications.
 """
 
@@ -27,7 +28,7 @@ if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 32 << 20)  # its largest value; bytes
     ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
-u = np.uint64
+u, ONE = np.uint64, np.float32(1)
 
 # --- convolution ---
 
@@ -57,18 +58,22 @@ def _pad(x, p, circular, y):
                         y[u(n), u(h), u(w), u(c)] = 0
 
 
-def conv2d(x, w):
-    _require(x.shape[3] == w.shape[2], "conv2d", x, w)
+def conv2d(x, w, padding):
+    (_, H, W, C), (K, _, _, O) = x.shape, w.shape
+    _require(C == w.shape[2] and K % 2 == 1, "conv2d", x, w)
     x, w = _alike(x, w)
-    (_, H2, W2, C), (K, _, _, O) = x.shape, w.shape
-    return (winograd if winograd.fits(C, O, K, H2 - 2, W2 - 2) else direct).conv2d(x, w)
+    if winograd.fits(C, O, K, H, W):
+        return winograd.conv2d(x, w, padding)
+    return direct.conv2d(pad(x, K // 2, padding), w)
 
 
-def conv2d_grad_w(x, g):
-    _require(len(x) == len(g) and x.shape[1] - g.shape[1] == x.shape[2] - g.shape[2] >= 0, "conv2d_grad_w", x, g)
+def conv2d_grad_w(x, g, K, padding):
+    (_, H, W, C), O = x.shape, g.shape[3]
+    _require(x.shape[:3] == g.shape[:3] and K % 2 == 1, "conv2d_grad_w", x, g)
     x, g = _alike(x, g)
-    (_, H, W, O), C, K = g.shape, x.shape[3], x.shape[1] - g.shape[1] + 1
-    return (winograd if winograd.fits(C, O, K, H, W) else direct).conv2d_grad_w(x, g)
+    if winograd.fits(C, O, K, H, W):
+        return winograd.conv2d_grad_w(x, g, padding)
+    return direct.conv2d_grad_w(pad(x, K // 2, padding), g)
 
 
 def _require(fits, name, *arrays):
@@ -110,6 +115,23 @@ def _down(x, y):
                     y[u(n), u(h), u(w), u(c)] = four / 4
 
 
+def up(x):
+    N, H, W, C = x.shape
+    y = np.empty((N, 2 * H, 2 * W, C), x.dtype)
+    _up(np.ascontiguousarray(x), y)
+    return y
+
+
+@parallel
+def _up(x, y):
+    N, H, W, C = y.shape
+    for n in prange(N):
+        for h in range(H):
+            for w in range(W):
+                for c in range(C):
+                    y[u(n), u(h), u(w), u(c)] = x[u(n), u(h // 2), u(w // 2), u(c)]
+
+
 # --- normalisation and non-linearities ---
 
 
@@ -146,7 +168,7 @@ def silu(x):
 @jit
 def _silu(x, y):
     for i in range(x.size):
-        y[i] = x[i] / (1 + _exp(-x[i]))
+        y[i] = x[i] / (ONE + _exp(-x[i]))
 
 
 def silu_grad(g, x):
@@ -158,8 +180,8 @@ def silu_grad(g, x):
 @jit
 def _silu_grad(g, x, y):
     for i in range(x.size):
-        sigma = 1 / (1 + _exp(-x[i]))
-        y[i] = g[i] * sigma * (1 + x[i] * (1 - sigma))
+        sigma = ONE / (ONE + _exp(-x[i]))
+        y[i] = g[i] * sigma * (ONE + x[i] * (ONE - sigma))
 
 
 def group_norm(x, scale, shift, G, eps):
@@ -211,7 +233,7 @@ def _norm_silu(x, scale, shift, eps, with_silu, y, mean, rstd):
         for i in range(L):
             for c in range(C):
                 v = r[u(c)] * x[u(n), u(i), u(c)] + m[u(c)]
-                y[u(n), u(i), u(c)] = v / (1 + _exp(-v)) if with_silu else v
+                y[u(n), u(i), u(c)] = v / (ONE + _exp(-v)) if with_silu else v
 
 
 def group_norm_grad(g, x, scale, mean, rstd):
@@ -244,8 +266,8 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
             for c in range(C):
                 x_hat = (x[u(n), u(i), u(c)] - m[u(c)]) * r[u(c)]
                 v = x_hat * w[u(c)] + b[u(c)]
-                sigma = 1 / (1 + _exp(-v))
-                gv = g[u(n), u(i), u(c)] * (sigma * (1 + v * (1 - sigma)) if with_silu else 1)
+                sigma = ONE / (ONE + _exp(-v))
+                gv = g[u(n), u(i), u(c)] * (sigma * (ONE + v * (ONE - sigma)) if with_silu else ONE)
                 gx[u(n), u(i), u(c)] = gv
                 sum_g[u(c)] += gv
                 sum_gx[u(c)] += gv * x_hat
@@ -275,7 +297,7 @@ def _weights(q, kT, i, root, p):
     for c in range(q.shape[1]):
         for j in range(p.size):
             p[u(j)] += q[i, u(c)] * kT[u(c), u(j)]
-    top, total = p[0], root * 0
+    top, total = p[0], q.dtype.type(0)
     for j in range(p.size):
         top = max(top, p[j])
     for j in range(p.size):
@@ -315,7 +337,7 @@ def _attention_grad(g, q, k, v, root, gq, gk, gv):
             for c in range(C):
                 for j in range(L):
                     gs[u(j)] += g[u(n), u(i), u(c)] * vT[u(c), u(j)]
-            mean = root * 0
+            mean = q.dtype.type(0)
             for j in range(L):
                 mean += p[j] * gs[j]
             for j in range(L):

@@ -80,3 +80,23 @@ def sum_outer_products(typing, P, V, fresh, y, y0, y_p, a, a0, a_p, a_i, a_k, b,
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic(prefer_literal=True)
+def copy_row(typing, V, y, y0, a, a0):
+    """Copy V neighbours at once, y[y0 + v] = a[a0 + v], where LLVM would move them one by one for fear that the arrays overlap.
+
+    V: literal int; y, a: contiguous arrays of one float type, read as flat; y0, a0: ints, unchecked -> None
+    """
+    if not (isinstance(V, types.IntegerLiteral) and y.dtype == a.dtype):
+        return None
+
+    def generate(context, builder, signature, args):
+        vector = ir.VectorType(context.get_value_type(y.dtype), V.literal_value)
+        data = [context.make_array(t)(context, builder, array).data for t, array in ((y, args[1]), (a, args[3]))]
+        to, source = (builder.bitcast(builder.gep(d, [at]), vector.as_pointer()) for d, at in zip(data, args[2::2], strict=True))
+        row = builder.load(source)
+        row.align = builder.store(row, to).align = 4  # the arrays promise no more
+        return context.get_dummy_value()
+
+    return types.void(V, y, types.int64, a, types.int64), generate

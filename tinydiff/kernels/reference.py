@@ -19,29 +19,29 @@ def pad(x, p, padding):
     return np.pad(x, ((0, 0), (p, p), (p, p), (0, 0)), mode={"zeros": "constant", "circular": "wrap"}[padding])
 
 
-def conv2d(x, w):
-    """Slide a K x K window over a padded image; each output pixel is the sum of K K matrix products.
+def conv2d(x, w, padding):
+    """Slide a K x K window over an image, padded so that its size stays; each output pixel is the sum of K K matrix products.
 
-    y[n, h, w, o] = sum_{i, j, c} x[n, h + i, w + j, c] w[i, j, c, o]
-    x: (N, H + K - 1, W + K - 1, C), padded; w: (K, K, C, O) -> (N, H, W, O)
+    y[n, h, w, o] = sum_{i, j, c} x[n, h + i - K//2, w + j - K//2, c] w[i, j, c, o], x outside being 0 or wrapped round
+    x: (N, H, W, C); w: (K, K, C, O), K odd; padding: "zeros" or "circular" -> (N, H, W, O)
     """
-    K, H, W = w.shape[0], x.shape[1] - w.shape[0] + 1, x.shape[2] - w.shape[1] + 1
-    return sum(x[:, i : i + H, j : j + W] @ w[i, j] for i in range(K) for j in range(K))
+    (_, H, W, _), K = x.shape, w.shape[0]
+    xp = pad(x, K // 2, padding)
+    return sum(xp[:, i : i + H, j : j + W] @ w[i, j] for i in range(K) for j in range(K))
 
 
-def conv2d_grad_w(x, g):
-    """Correlate a padded image with the gradient of the convolution's output: the gradient of its weights.
+def conv2d_grad_w(x, g, K, padding):
+    """Correlate an image with the gradient of the convolution's output: the gradient of its weights.
 
-    gw[i, j, c, o] = sum_{n, h, w} x[n, h + i, w + j, c] g[n, h, w, o]
-    x: (N, H + K - 1, W + K - 1, C), padded; g: (N, H, W, O) -> (K, K, C, O)
+    gw[i, j, c, o] = sum_{n, h, w} x[n, h + i - K//2, w + j - K//2, c] g[n, h, w, o], x outside being 0 or wrapped round
+    x: (N, H, W, C); g: (N, H, W, O); K: int, odd, width of the window; padding: as conv2d's -> (K, K, C, O)
     """
-    (_, H, W, O), C = g.shape, x.shape[3]
-    K = x.shape[1] - H + 1
-    flat = np.ascontiguousarray(g).reshape(-1, O)
+    (_, H, W, C), O = x.shape, g.shape[3]
+    xp, flat = pad(x, K // 2, padding), np.ascontiguousarray(g).reshape(-1, O)
     gw = np.empty((K, K, C, O), x.dtype)
     for i in range(K):
         for j in range(K):
-            gw[i, j] = x[:, i : i + H, j : j + W].reshape(-1, C).T @ flat
+            gw[i, j] = xp[:, i : i + H, j : j + W].reshape(-1, C).T @ flat
     return gw
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from llvmlite.binding import get_host_cpu_features
 from numba import prange
 
-from .microkernel import inline, jit, parallel, sum_outer_products
+from .microkernel import copy_row, inline, jit, parallel, sum_outer_products
 
 u = np.uint64
 V = 16  # channels that lie side by side: arrays at the points are (C / V blocks, 36 points, TILES, V)
@@ -28,123 +28,145 @@ S = TILES * V  # stride from point to point
 ROW = 6 * V  # stride from row to row of a patch
 PARTS = 8  # of conv2d_grad_w over many tiles: sums that tasks make side by side, whatever the number of threads
 MANY = 64  # groups of tiles: from here on those parts cost less than moving all that is at the points between the cores
+# Constants beside float32 numbers are float32: a Python integer would make Numba go on in float64, half as fast.
+TWO, FOUR, FIVE, SIX, EIGHT, TWELVE, TWENTY_FOUR = map(np.float32, (2, 4, 5, 6, 8, 12, 24))
 
 
 @inline
 def _G(w0, w1, w2):
     """G times a column of a window: its values as a quadratic polynomial at the points, 3 -> 6, scaled so that A and B stay whole."""
-    ends, ends2 = -(w0 + w2) / 6, w0 / 24 + w2 / 6
-    return w0 / 4, ends - w1 / 6, ends + w1 / 6, ends2 + w1 / 12, ends2 - w1 / 12, w2
+    ends, ends2 = -(w0 + w2) / SIX, w0 / TWENTY_FOUR + w2 / SIX
+    return w0 / FOUR, ends - w1 / SIX, ends + w1 / SIX, ends2 + w1 / TWELVE, ends2 - w1 / TWELVE, w2
 
 
 @inline
 def _G_back(m0, m1, m2, m3, m4, m5):
     """G^T times a column of values at the points: 6 -> 3."""
     sum1, sum2 = m1 + m2, m3 + m4
-    return m0 / 4 - sum1 / 6 + sum2 / 24, (m2 - m1) / 6 + (m3 - m4) / 12, (sum2 - sum1) / 6 + m5
+    return m0 / FOUR - sum1 / SIX + sum2 / TWENTY_FOUR, (m2 - m1) / SIX + (m3 - m4) / TWELVE, (sum2 - sum1) / SIX + m5
 
 
 @inline
 def _B(d0, d1, d2, d3, d4, d5):
     """B^T times a column of a patch."""
-    even, odd, even2, odd2 = d4 - 4 * d2, d3 - 4 * d1, d4 - d2, 2 * (d3 - d1)
-    return 4 * d0 - 5 * d2 + d4, even + odd, even - odd, even2 + odd2, even2 - odd2, 4 * d1 - 5 * d3 + d5
+    even, odd, even2, odd2 = d4 - FOUR * d2, d3 - FOUR * d1, d4 - d2, TWO * (d3 - d1)
+    return FOUR * d0 - FIVE * d2 + d4, even + odd, even - odd, even2 + odd2, even2 - odd2, FOUR * d1 - FIVE * d3 + d5
 
 
 @inline
 def _A_back(m0, m1, m2, m3, m4, m5):
     """A^T times a column of values at the points: 6 -> 4."""
     sum1, difference1, sum2, difference2 = m1 + m2, m1 - m2, m3 + m4, m3 - m4
-    return m0 + sum1 + sum2, difference1 + 2 * difference2, sum1 + 4 * sum2, difference1 + 8 * difference2 + m5
+    return m0 + sum1 + sum2, difference1 + TWO * difference2, sum1 + FOUR * sum2, difference1 + EIGHT * difference2 + m5
 
 
 @inline
 def _A(g0, g1, g2, g3):
     """A times a column of a tile: its values as a cubic polynomial at the points, 4 -> 6."""
-    even, odd, even2, odd2 = g0 + g2, g1 + g3, g0 + 4 * g2, 2 * g1 + 8 * g3
+    even, odd, even2, odd2 = g0 + g2, g1 + g3, g0 + FOUR * g2, TWO * g1 + EIGHT * g3
     return g0, even + odd, even - odd, even2 + odd2, even2 - odd2, g3
 
 
-# The three functions below apply a transform along the rows of a patch into `half`, (6, 6, V) as one flat array, and from there
-# along its columns. They write and read V channels at constant distances: only so does LLVM see that nothing overlaps.
+# The four functions below handle V channels of a patch or tile as one flat array of pixels, (6, 6, V), where they apply a transform
+# along the rows, then along the columns. They read and write at constant distances: only so does LLVM see that nothing overlaps.
 
 
 @jit
-def _patch_to_points(x, n, i, j, c0, half, out, start):
-    """Do B^T d B for V channels of the 6 x 6 patch of x at (n, i, j); the value at point p goes to out[start + p S + channel]."""
+def _cut(x, n, i, j, c0, size, circular, patch):
+    """Copy size x size pixels of x, from row i and column j on, into patch; outside the image are zeros, or the image again."""
+    _, H, W, C = x.shape
+    for r in range(size):
+        for q in range(size):
+            h, w, m = i + r, j + q, r * ROW + q * V
+            inside = 0 <= h < H and 0 <= w < W
+            if circular and not inside:
+                h, w, inside = h % H, w % W, True
+            if inside:
+                copy_row(V, patch, m, x, ((n * H + h) * W + w) * C + c0)
+            else:
+                for c in range(V):
+                    patch[u(m) + u(c)] = 0
+
+
+@jit
+def _patch_to_points(patch, out, start):
+    """Do B^T d B for a patch of 6 x 6 pixels, changing it; the value at point p goes to out[start + p S + channel]."""
     for r in range(6):
-        h = i + u(r)
         for c in range(V):
-            z, m = c0 + u(c), u(r * ROW) + u(c)
-            b = _B(
-                x[n, h, j, z], x[n, h, j + u(1), z], x[n, h, j + u(2), z], x[n, h, j + u(3), z], x[n, h, j + u(4), z], x[n, h, j + u(5), z]
-            )
-            half[m], half[m + u(V)], half[m + u(2 * V)] = b[0], b[1], b[2]
-            half[m + u(3 * V)], half[m + u(4 * V)], half[m + u(5 * V)] = b[3], b[4], b[5]
+            m = u(r * ROW) + u(c)
+            b = _B(patch[m], patch[m + u(V)], patch[m + u(2 * V)], patch[m + u(3 * V)], patch[m + u(4 * V)], patch[m + u(5 * V)])
+            patch[m], patch[m + u(V)], patch[m + u(2 * V)] = b[0], b[1], b[2]
+            patch[m + u(3 * V)], patch[m + u(4 * V)], patch[m + u(5 * V)] = b[3], b[4], b[5]
     for k in range(6):
         for c in range(V):
             m, o = u(k * V) + u(c), start + u(k * S) + u(c)
-            b = _B(half[m], half[m + u(ROW)], half[m + u(2 * ROW)], half[m + u(3 * ROW)], half[m + u(4 * ROW)], half[m + u(5 * ROW)])
+            b = _B(patch[m], patch[m + u(ROW)], patch[m + u(2 * ROW)], patch[m + u(3 * ROW)], patch[m + u(4 * ROW)], patch[m + u(5 * ROW)])
             out[o], out[o + u(6 * S)], out[o + u(12 * S)] = b[0], b[1], b[2]
             out[o + u(18 * S)], out[o + u(24 * S)], out[o + u(30 * S)] = b[3], b[4], b[5]
 
 
 @jit
-def _tile_to_points(g, n, i, j, c0, half, out, start):
-    """Do A g A^T for V channels of the 4 x 4 tile of g at (n, i, j); the value at point p goes to out[start + p S + channel]."""
+def _tile_to_points(tile, out, start):
+    """Do A g A^T for a tile of 4 x 4 pixels, changing it; the value at point p goes to out[start + p S + channel]."""
     for r in range(4):
-        h = i + u(r)
         for c in range(V):
-            z, m = c0 + u(c), u(r * ROW) + u(c)
-            a = _A(g[n, h, j, z], g[n, h, j + u(1), z], g[n, h, j + u(2), z], g[n, h, j + u(3), z])
-            half[m], half[m + u(V)], half[m + u(2 * V)] = a[0], a[1], a[2]
-            half[m + u(3 * V)], half[m + u(4 * V)], half[m + u(5 * V)] = a[3], a[4], a[5]
+            m = u(r * ROW) + u(c)
+            a = _A(tile[m], tile[m + u(V)], tile[m + u(2 * V)], tile[m + u(3 * V)])
+            tile[m], tile[m + u(V)], tile[m + u(2 * V)] = a[0], a[1], a[2]
+            tile[m + u(3 * V)], tile[m + u(4 * V)], tile[m + u(5 * V)] = a[3], a[4], a[5]
     for k in range(6):
         for c in range(V):
             m, o = u(k * V) + u(c), start + u(k * S) + u(c)
-            a = _A(half[m], half[m + u(ROW)], half[m + u(2 * ROW)], half[m + u(3 * ROW)])
+            a = _A(tile[m], tile[m + u(ROW)], tile[m + u(2 * ROW)], tile[m + u(3 * ROW)])
             out[o], out[o + u(6 * S)], out[o + u(12 * S)] = a[0], a[1], a[2]
             out[o + u(18 * S)], out[o + u(24 * S)], out[o + u(30 * S)] = a[3], a[4], a[5]
 
 
 @jit
-def _points_to_tile(values, start, half, y, n, i, j, o0):
-    """Do A^T m A for V channels of the values at the points, and write the 4 x 4 tile of y at (n, i, j)."""
+def _points_to_tile(values, start, tile, y, n, i, j, o0):
+    """Do A^T m A for the values at the points, and write what lies inside the image of the 4 x 4 tile of y at (n, i, j)."""
+    _, H, W, O = y.shape
     for k in range(6):
         for c in range(V):
             m, o = u(k * V) + u(c), start + u(k * S) + u(c)
             a = _A_back(
                 values[o], values[o + u(6 * S)], values[o + u(12 * S)], values[o + u(18 * S)], values[o + u(24 * S)], values[o + u(30 * S)]
             )
-            half[m], half[m + u(ROW)], half[m + u(2 * ROW)], half[m + u(3 * ROW)] = a
-    for r in range(4):
+            tile[m], tile[m + u(ROW)], tile[m + u(2 * ROW)], tile[m + u(3 * ROW)] = a
+    for r in range(min(4, H - i)):
         for c in range(V):
             m = u(r * ROW) + u(c)
-            a = _A_back(half[m], half[m + u(V)], half[m + u(2 * V)], half[m + u(3 * V)], half[m + u(4 * V)], half[m + u(5 * V)])
-            half[m], half[m + u(V)], half[m + u(2 * V)], half[m + u(3 * V)] = a
-        for q in range(4):
-            for c in range(V):
-                y[n, i + u(r), j + u(q), o0 + u(c)] = half[u(r * ROW + q * V) + u(c)]
+            a = _A_back(tile[m], tile[m + u(V)], tile[m + u(2 * V)], tile[m + u(3 * V)], tile[m + u(4 * V)], tile[m + u(5 * V)])
+            tile[m], tile[m + u(V)], tile[m + u(2 * V)], tile[m + u(3 * V)] = a
+        for q in range(min(4, W - j)):
+            copy_row(V, y, ((n * H + i + r) * W + j + q) * O + o0, tile, r * ROW + q * V)
+
+
+@jit
+def _grid(H, W):
+    """Count the rows and columns of tiles that cover an image; the last ones may reach beyond it."""
+    return (H + 3) // 4, (W + 3) // 4
 
 
 @jit
 def _place(tile, H, W):
     """Find a tile: image, first row, first column."""
-    rows, columns = H // 4, W // 4
-    return u(tile // (rows * columns)), u(4 * (tile // columns % rows)), u(4 * (tile % columns))
+    rows, columns = _grid(H, W)
+    return tile // (rows * columns), 4 * (tile // columns % rows), 4 * (tile % columns)
 
 
 @parallel
-def _conv2d(x, w, y):
-    (N, H, W, O), C = y.shape, x.shape[3]
-    tiles, CB, OB = N * H * W // 16, C // V, O // V
+def _conv2d(x, w, circular, tiles, y):
+    (_, H, W, C), O = x.shape, y.shape[3]
+    CB, OB = C // V, O // V
     for task in prange((tiles + TILES - 1) // TILES):
         first, count = task * TILES, min(TILES, tiles - task * TILES)
-        d, m, half = np.empty(CB * 36 * S, x.dtype), np.empty(OB * 36 * S, x.dtype), np.empty(6 * ROW, x.dtype)
+        d, m, patch = np.empty(CB * 36 * S, x.dtype), np.empty(OB * 36 * S, x.dtype), np.empty(6 * ROW, x.dtype)
         for q in range(count):
             n, i, j = _place(first + q, H, W)
             for cb in range(CB):
-                _patch_to_points(x, n, i, j, u(cb * V), half, d, u(cb * 36 * S + q * V))
+                _cut(x, n, i - 1, j - 1, cb * V, 6, circular, patch)
+                _patch_to_points(patch, d, u(cb * 36 * S + q * V))
         for point in range(36):
             for ob in range(OB):
                 w0, m0 = (point * OB + ob) * C * V, (ob * 36 + point) * S
@@ -155,22 +177,24 @@ def _conv2d(x, w, y):
         for q in range(count):
             n, i, j = _place(first + q, H, W)
             for ob in range(OB):
-                _points_to_tile(m, u(ob * 36 * S + q * V), half, y, n, i, j, u(ob * V))
+                _points_to_tile(m, u(ob * 36 * S + q * V), patch, y, n, i, j, ob * V)
 
 
 @jit
-def _both_to_points(x, g, group, half, d, d0, e, e0):
+def _both_to_points(x, g, circular, tiles, group, patch, d, d0, e, e0):
     """Take a group of TILES tiles to the points: patches of x go to d from d0 on, tiles of g to e from e0 on."""
-    (N, H, W, O), C = g.shape, x.shape[3]
-    count = min(TILES, N * H * W // 16 - group * TILES)
+    (_, H, W, O), C = g.shape, x.shape[3]
+    count = min(TILES, tiles - group * TILES)
     if count < TILES:  # places without a tile must not count
         d[d0 : d0 + C * 36 * TILES], e[e0 : e0 + O * 36 * TILES] = 0, 0
     for q in range(count):
         n, i, j = _place(group * TILES + q, H, W)
         for cb in range(C // V):
-            _patch_to_points(x, n, i, j, u(cb * V), half, d, u(d0 + cb * 36 * S + q * V))
+            _cut(x, n, i - 1, j - 1, cb * V, 6, circular, patch)
+            _patch_to_points(patch, d, u(d0 + cb * 36 * S + q * V))
         for ob in range(O // V):
-            _tile_to_points(g, n, i, j, u(ob * V), half, e, u(e0 + ob * 36 * S + q * V))
+            _cut(g, n, i, j, ob * V, 4, False, patch)  # where g is 0 it adds nothing
+            _tile_to_points(patch, e, u(e0 + ob * 36 * S + q * V))
 
 
 @jit
@@ -185,23 +209,24 @@ def _sum_over_tiles(d, e, point, groups, C, O, gw, gw0):
 
 
 @parallel
-def _grad_w_of_few(x, g, groups, d, e, gw):
+def _grad_w_of_few(x, g, circular, tiles, groups, d, e, gw):
     """Share the tiles among tasks, then the points: one sum for each weight."""
     O, C = g.shape[3], x.shape[3]
     for group in prange(groups):
-        _both_to_points(x, g, group, np.empty(6 * ROW, x.dtype), d, group * C * 36 * TILES, e, group * O * 36 * TILES)
+        patch = np.empty(6 * ROW, x.dtype)
+        _both_to_points(x, g, circular, tiles, group, patch, d, group * C * 36 * TILES, e, group * O * 36 * TILES)
     for point in prange(36):
         _sum_over_tiles(d, e, point, groups, C, O, gw, 0)
 
 
 @parallel
-def _grad_w_of_many(x, g, groups, gw):
+def _grad_w_of_many(x, g, circular, tiles, groups, gw):
     """Share the tiles among tasks, each with sums of its own: what is at the points stays in a core's cache."""
     O, C = g.shape[3], x.shape[3]
     for part in prange(len(gw)):
-        d, e, half = np.empty(C * 36 * TILES, x.dtype), np.empty(O * 36 * TILES, x.dtype), np.empty(6 * ROW, x.dtype)
+        d, e, patch = np.empty(C * 36 * TILES, x.dtype), np.empty(O * 36 * TILES, x.dtype), np.empty(6 * ROW, x.dtype)
         for group in range(part, groups, len(gw)):
-            _both_to_points(x, g, group, half, d, 0, e, 0)
+            _both_to_points(x, g, circular, tiles, group, patch, d, 0, e, 0)
             for point in range(36):
                 _sum_over_tiles(d, e, point, 1, C, O, gw, part * 36 * C * O)
 
@@ -261,41 +286,33 @@ def _points_to_weights(gw, out):
 
 def fits(C, O, K, H, W):
     """Say whether the method pays: a 3 x 3 window, whole blocks of channels, few pixels added to make tiles whole. ints -> bool"""
-    return K == 3 and C % V == 0 and O % V == 0 and _whole(H, 4) * _whole(W, 4) < 1.4 * H * W
+    rows, columns = _grid(H, W)
+    return K == 3 and C % V == 0 and O % V == 0 and 16 * rows * columns < 1.4 * H * W
 
 
-def _whole(n, size):
-    """Round a count up to a multiple of size."""
-    return -(-n // size) * size
-
-
-def _extend(a, H, W):
-    """Append rows and columns of zeros: (N, h, w, C) -> contiguous (N, H, W, C)"""
-    return np.ascontiguousarray(a if a.shape[1:3] == (H, W) else np.pad(a, ((0, 0), (0, H - a.shape[1]), (0, W - a.shape[2]), (0, 0))))
-
-
-def conv2d(x, w):
-    """Convolve, as reference.conv2d. x: (N, H + 2, W + 2, C), padded; w: (3, 3, C, O) -> (N, H, W, O)"""
-    (N, H2, W2, C), O = x.shape, w.shape[3]
-    H, W = H2 - 2, W2 - 2
-    points, y = np.empty((36, O // V, C, V), x.dtype), np.empty((N, _whole(H, 4), _whole(W, 4), O), x.dtype)
+def conv2d(x, w, padding):
+    """Convolve, as reference.conv2d, one float type. x: (N, H, W, C); w: (3, 3, C, O) -> (N, H, W, O)"""
+    (N, H, W, C), O = x.shape, w.shape[3]
+    rows, columns = _grid(H, W)
+    points, y = np.empty((36, O // V, C, V), x.dtype), np.empty((N, H, W, O), x.dtype)
     _weights_to_points(np.ascontiguousarray(w), points)
-    _conv2d(_extend(x, _whole(H, 4) + 2, _whole(W, 4) + 2), points, y)
-    return np.ascontiguousarray(y[:, :H, :W])
+    _conv2d(np.ascontiguousarray(x), points, padding == "circular", N * rows * columns, y)
+    return y
 
 
-def conv2d_grad_w(x, g):
-    """Correlate, as reference.conv2d_grad_w. x: (N, H + 2, W + 2, C), padded; g: (N, H, W, O) -> (3, 3, C, O)"""
+def conv2d_grad_w(x, g, padding):
+    """Correlate, as reference.conv2d_grad_w, one float type. x: (N, H, W, C); g: (N, H, W, O) -> (3, 3, C, O)"""
     (N, H, W, O), C = g.shape, x.shape[3]
-    H, W = _whole(H, 4), _whole(W, 4)  # where g is 0 it adds nothing
-    groups = _whole(N * H * W // 16, TILES) // TILES
+    rows, columns = _grid(H, W)
+    tiles = N * rows * columns
+    groups = (tiles + TILES - 1) // TILES
     gw = np.zeros((PARTS if groups >= MANY else 1, 36, C, O), x.dtype)
-    x, g = _extend(x, H + 2, W + 2), _extend(g, H, W)
+    args = np.ascontiguousarray(x), np.ascontiguousarray(g), padding == "circular", tiles, groups
     if groups >= MANY:
-        _grad_w_of_many(x, g, groups, gw)
+        _grad_w_of_many(*args, gw)
     else:
         d, e = np.empty(groups * TILES * 36 * C, x.dtype), np.empty(groups * TILES * 36 * O, x.dtype)
-        _grad_w_of_few(x, g, groups, d, e, gw)
+        _grad_w_of_few(*args, d, e, gw)
     out = np.empty((3, 3, C, O), x.dtype)
     _points_to_weights(gw, out)
     return out
