@@ -157,6 +157,89 @@ def test_softmax_grad_is_the_slope_of_softmax(rng):
     same(reference.softmax_grad(g, rows(naive_softmax, x)), quotients, "softmax_grad beside a difference quotient", tolerance=1e-8)
 
 
+# --- convolution ---
+
+
+def read(x, n, a, b, c, padding):
+    """Read pixel (a, b), which may lie outside: there it is 0, or that of the next tile."""
+    H, W = x.shape[1:3]
+    if padding == "circular":
+        return float(x[n, a % H, b % W, c])
+    return float(x[n, a, b, c]) if 0 <= a < H and 0 <= b < W else 0.0
+
+
+def terms(x, w_shape, padding):
+    """Walk through all terms of a convolution: place in the output, place in the window, pixel that meets it there."""
+    K, _, C, O = w_shape
+    (N, H, W, _), r = x.shape, K // 2
+    for n, h, v, i, j, c in itertools.product(range(N), range(H), range(W), range(K), range(K), range(C)):
+        pixel = read(x, n, h + i - r, v + j - r, c, padding)
+        for o in range(O) if pixel else ():
+            yield (n, h, v, o), (i, j, c, o), pixel
+
+
+def naive_conv2d(x, w, padding):
+    y = np.zeros((*x.shape[:3], w.shape[3]))
+    for there, here, pixel in terms(x, w.shape, padding):
+        y[there] += pixel * w[here]
+    return y
+
+
+def naive_conv2d_grad_w(x, g, K, padding):
+    gw = np.zeros((K, K, x.shape[3], g.shape[3]))
+    for there, here, pixel in terms(x, gw.shape, padding):
+        gw[here] += pixel * g[there]
+    return gw
+
+
+CONVOLUTIONS = [((2, 4, 3, 2), 3, 3), ((1, 3, 6, 3), 5, 2), ((2, 2, 5, 4), 1, 3), ((1, 1, 4, 2), 5, 2)]  # shape of x, K, O
+by_padding = pytest.mark.parametrize("padding", ["zeros", "circular"])
+
+
+@pytest.mark.exercise("kernels.reference.conv2d")
+@by_padding
+@both_precisions
+def test_conv2d_equals_loops(dtype, padding, rng):
+    for shape, K, O in CONVOLUTIONS:
+        x, w = (1 + rng.standard_normal(shape)).astype(dtype), rng.standard_normal((K, K, shape[3], O)).astype(dtype)
+        expected = naive_conv2d(x, w.astype(np.float64), padding)
+        same(reference.conv2d(x, w, padding), expected, f"conv2d of {shape} with windows {w.shape}, padding {padding!r}", dtype)
+
+
+@pytest.mark.exercise("kernels.reference.conv2d")
+def test_conv2d_moves_the_image_against_the_window():
+    """A single weight at place (0, 2) of 3 x 3 reads the pixel above and to the right."""
+    x, w = np.arange(1.0, 13).reshape(1, 3, 4, 1), np.zeros((3, 3, 1, 1))
+    w[0, 2] = 1
+    zeros = np.array([[0.0, 0, 0, 0], [2, 3, 4, 0], [6, 7, 8, 0]]).reshape(1, 3, 4, 1)
+    circular = np.array([[10.0, 11, 12, 9], [2, 3, 4, 1], [6, 7, 8, 5]]).reshape(1, 3, 4, 1)
+    what = "conv2d with one weight, at the window's place above right: each pixel takes its neighbour there; padding"
+    same(reference.conv2d(x, w, "zeros"), zeros, f"{what} 'zeros'")
+    same(reference.conv2d(x, w, "circular"), circular, f"{what} 'circular'")
+
+
+@pytest.mark.exercise("kernels.reference.conv2d_grad_w")
+@by_padding
+@both_precisions
+def test_conv2d_grad_w_equals_loops(dtype, padding, rng):
+    for shape, K, O in CONVOLUTIONS:
+        x, g = (1 + rng.standard_normal(shape)).astype(dtype), rng.standard_normal((*shape[:3], O)).astype(dtype)
+        expected = naive_conv2d_grad_w(x, g.astype(np.float64), K, padding)
+        what = f"conv2d_grad_w of x {shape} and g {g.shape}, K = {K}, padding {padding!r}"
+        same(reference.conv2d_grad_w(x, g, K, padding), expected, what, dtype)
+
+
+@pytest.mark.exercise("kernels.reference.conv2d_grad_w")
+@by_padding
+def test_conv2d_grad_w_is_an_adjoint(padding, rng):
+    """<conv(x, w), g> = <w, gw> for every w: the convolution is linear in w."""
+    x, w, g = rng.standard_normal((2, 4, 5, 3)), rng.standard_normal((3, 3, 3, 2)), rng.standard_normal((2, 4, 5, 2))
+    gw = reference.conv2d_grad_w(x, g, 3, padding)
+    same(gw, naive_conv2d_grad_w(x, g, 3, padding), f"conv2d_grad_w, padding {padding!r}")
+    left, right = np.sum(naive_conv2d(x, w, padding) * g), np.sum(w * gw)
+    assert abs(left - right) <= 1e-11 * abs(left), f"<conv(x, w), g> = {left:.6g}, but <w, gw> = {right:.6g}; they must be equal"
+
+
 # --- group norm ---
 
 
