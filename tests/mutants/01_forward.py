@@ -76,6 +76,11 @@ MUTANTS = {
             "_at(np.sqrt(s.beta), t, x_prev) * x_prev + _at(np.sqrt(s.alpha), t, x_prev)",
             "the two factors are exchanged: sqrt(alpha[t]) keeps the image, sqrt(beta[t]) scales the noise",
         ),
+        (
+            "_at(np.sqrt(s.alpha), t, x_prev) * x_prev + _at(np.sqrt(s.beta), t, x_prev)",
+            "np.sqrt(s.alpha[t]) * x_prev + np.sqrt(s.beta[t])",
+            "t may be an array with one time for each image: then alpha[t] must be shaped (N, 1, 1, 1) to multiply images, which _at does",
+        ),
     ],
     "diffusion.q_sample": [
         ("noise * eps", "noise**2 * eps", "you scaled the noise by 1 - alpha_bar; its square root is the standard deviation"),

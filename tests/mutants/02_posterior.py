@@ -70,5 +70,15 @@ MUTANTS = {
             "_at(s.beta_tilde, np.asarray(t) - 1, x_t)",
             "you took beta_tilde[t - 1]; the step from x_t to x_{t-1} has entry t",
         ),
+        (
+            "c0, ct = (_at(c, ..., x_t) for c in posterior_weights(s, t))\n    return c0 * x0 + ct * x_t, _at(s.beta_tilde, t, x_t)",
+            "c0, ct = posterior_weights(s, t)\n    return c0 * x0 + ct * x_t, s.beta_tilde[t]",
+            "t may be an array with one time for each image: weights and variance must then be shaped (N, 1, 1, 1), which _at does",
+        ),
+        (
+            "_at(s.beta_tilde, t, x_t)",
+            "s.beta_tilde[t]",
+            "var must be shaped to multiply the images and have their precision: pick it with _at",
+        ),
     ],
 }
