@@ -262,9 +262,11 @@ def check_manners(run, times):
         assert len(seen) == len(times), f"it yields {len(seen)} arrays, expected {len(times)}: x_T, then one a step"
         shapes, kinds = {x.shape for x in seen}, {str(x.dtype) for x in seen}
         assert shapes == {x_T.shape}, f"it yields arrays of shapes {shapes}, expected {x_T.shape} each time"
-        assert kinds == {str(x_T.dtype)}, f"x_T is {x_T.dtype}, and so is all that follows; came: {kinds}"
+        assert kinds == {str(x_T.dtype)}, f"x_T is {x_T.dtype}, and so is all that follows; came: {sorted(kinds)}"
         assert np.array_equal(x_T, start.astype(dtype)), "x_T is not to be changed"
-        assert all(np.array_equal(a, b) for a, b in zip(seen, at_that_time, strict=True)), "what was yielded is not to be changed"
+        assert all(np.array_equal(a, b) for a, b in zip(seen, at_that_time, strict=True)), (
+            "an array was changed after it had been yielded: make a new one at each step"
+        )
         assert all(np.array_equal(a, x) for a, (_, x) in zip(seen, called, strict=False)), "the model sees what was yielded"
     drawn = list(run(model, T8, np.random.default_rng(2), None))
     assert drawn[0].shape == (3, 2, 2, 1), f"without x_T noise of the shape given is drawn; came: {drawn[0].shape}, expected (3, 2, 2, 1)"

@@ -89,7 +89,7 @@ MUTANTS = {
         (
             "round(s.T * (steps - i) / steps)",
             "s.T - i * (s.T // steps)",
-            "you rounded the gap first, and its error adds up: where steps doesn't divide T, the last time is not 0",
+            "you made the gap a whole number first, and its error adds up: where steps doesn't divide T, the last time is not 0",
         ),
         (
             "s.T * (steps - i) / steps",
