@@ -31,9 +31,10 @@ class Training:
 def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e-3, forget=0.1):
     """Train without end: each step draws images, times and noise and moves the parameters downhill (Algorithm 1).
 
-    x_t = q_sample(x0, t, eps), t even in 1 .. T;  loss = mean |target - model(x_t, t, labels)|^2, target = eps or v
-    images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints or None; predict: "eps" or "v"; lr: step -> learning rate;
-    forget: share of the labels replaced by "not said" -> yields `run` (a Training) after each step
+    x_t = q_sample(x0, t, eps), t uniform in 1 .. T;  loss = mean |target - model(x_t, t, labels)|^2, target = eps or v
+    run: a Training; run.rng draws all, run.adam makes the step, run.loss (float) and run.step are kept up to date
+    images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints or None; predict: "eps" or "v"; lr: steps done -> learning
+    rate; forget: chance of each label to become "not said", model.classes -> yields `run` after each step
     Raises FloatingPointError, before the parameters change, when the loss or its gradient is not finite.
     Source: Ho et al. 2020, algorithm 1.
     """
