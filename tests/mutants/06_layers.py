@@ -8,6 +8,7 @@ MUTANTS = {
             "sines only: a sine alone cannot tell t from half a wavelength less t; the second half is cosines",
         ),
         ("np.sin(angle), np.cos(angle)", "np.cos(angle), np.sin(angle)", "the halves are exchanged: the sines come first"),
+        (".astype(np.float32)", "", "the result is float64: give float32, the network's precision"),
         ("longest ** (-np", "longest ** (np", "the exponent lacks its minus: the frequencies must fall, from 1 to nearly 1 / longest"),
         (
             "/ (E // 2))",
@@ -48,9 +49,9 @@ MUTANTS = {
         ),
         ("(1 - beta2) * g * g", "(1 - beta2) * g", "v is the running mean of g squared; yours is of g"),
         (
-            "m[:] = beta1 * m",
-            "m = beta1 * m",
-            "m is a new array, and the caller's m stays as it was: the mean never runs; write into it, m[:] = ...",
+            "m[:] = beta1 * m + (1 - beta1) * g\n    v[:] = ",
+            "m = beta1 * m + (1 - beta1) * g\n    v = ",
+            "m and v are new arrays, and the caller's stay as they were: the means never run; write into them, m[:] = ...",
         ),
         (
             "beta1 * m + (1 - beta1) * g",
