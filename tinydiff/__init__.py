@@ -11,6 +11,7 @@ The map, in reading order (imports only ever run downwards):
                                                classifier  the judge: which digit is this?
     train         the bridge: Algorithm 1 of DDPM
     data, checkpoint, plot, __main__           images in, weights on disk, pictures out, the command line
+    grade, submission                          is this answer right? lessons and their graders
     kernels       the ground both towers stand on: reference (NumPy), cpu (Numba)
 
 Sizes are single capitals, the same everywhere:

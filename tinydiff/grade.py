@@ -19,6 +19,7 @@ import runpy
 import sys
 import textwrap
 import time
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -213,7 +214,7 @@ class Call:
     def outcome(self, f):
         """Make the call again, on copies -> flat list of all numbers that f gives or changes, as arrays (...)"""
         args, options = copy.deepcopy((self.args, self.options))
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
             if hasattr(f, "forward"):  # an operation: its derivative counts too
                 value, vjp = f.forward(*map(value_of, args), **options)
                 given = value, vjp(np.cos(np.arange(np.size(value), dtype=np.asarray(value).dtype)).reshape(np.shape(value)))
@@ -259,12 +260,11 @@ def stand_in(f, changes, calls):
     def called(*args, **options):
         if len(calls) < REMEMBERED:
             calls.append(Call(args, options))
-        arrays = {k: value_of(a) for k, a in enumerate(args) if isinstance(value_of(a), np.ndarray)}
-        before = {k: a.copy() for k, a in arrays.items()}
+        kept = [(k, a, a.copy()) for k, item in enumerate(args) for a in _numbers(item)]
         given = f(*args, **options)
-        for k, a in arrays.items():
+        for k, now, before in kept:
             name = names[min(k, len(names) - 1)]  # *xs takes all the rest
-            if name not in changes and not np.array_equal(a, before[k], equal_nan=a.dtype.kind == "f"):
+            if name not in changes and not np.array_equal(now, before, equal_nan=now.dtype.kind == "f"):
                 raise AssertionError(f"it changes its input {name} in place: the caller still needs it")
         if inspect.isfunction(given) and not hasattr(f, "forward") and len(calls) <= REMEMBERED:
             given = _noted(given, calls[-1].uses)
@@ -291,7 +291,11 @@ GUARDED = {"builtins", "math", "numpy", "pytest", "_pytest", "tinydiff"}
 def _functions(item):
     """Note every function of NumPy, the package and the test's own file, and what dicts and lists hold."""
     modules = [m for name, m in list(sys.modules.items()) if name.split(".")[0] in GUARDED and m is not None] + [item.module]
-    return [(m, {k: (v, _inside(v)) for k, v in vars(m).items() if callable(v) or isinstance(v, dict | list)}) for m in modules]
+    return [(m, {k: (v, _inside(v)) for k, v in vars(m).items() if _guarded(k, v)}) for m in modules]
+
+
+def _guarded(name, value):
+    return callable(value) or (isinstance(value, dict | list) and not name.startswith("__"))
 
 
 def _inside(value):
