@@ -153,6 +153,7 @@ def test_filled_in_rightly_it_runs_through(path, monkeypatch):
         assert ": passed" in said(cell), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [p for p in LESSONS if exercises_of(p)], ids=lambda p: p.stem)
 def test_filled_in_each_check_says_what_it_should(path, monkeypatch):
     """Only the imports, the exercises and their checks are run: with a mutant in each, then with the reference."""
