@@ -66,6 +66,10 @@ def check_mix(came, a, b, weights, tol, when, names):
         yours = np.linalg.lstsq(both, came.ravel().astype(np.float64), rcond=None)[0]
         if np.allclose(both @ yours, came.ravel(), rtol=0, atol=1e-3):
             said += f", came {mix(yours[0], names[0], yours[1], names[1])}"
+        else:
+            said += "; yours is no such mix: other numbers enter, or the factor is not the same everywhere"
+    else:
+        said += "; yours holds numbers that are not finite"
     raise AssertionError(said)
 
 

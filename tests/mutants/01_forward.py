@@ -36,6 +36,11 @@ MUTANTS = {
     "schedule.cosine": [
         (
             "np.minimum(1 - f[1:] / f[:-1], beta_max)",
+            "1 - f[1:] / f[:-1]",
+            "you did not cut the betas off at beta_max: f(T) is 0, so the last beta comes out as 1; no beta may exceed beta_max",
+        ),
+        (
+            "np.minimum(1 - f[1:] / f[:-1], beta_max)",
             "np.clip(1 - f[1:] / f[:-1], 0.01, beta_max)",
             "you also clipped from below, at 0.01: of a thousand betas that moves 800 and ruins the schedule; only large betas are clipped",
         ),
@@ -78,8 +83,18 @@ MUTANTS = {
         ),
         (
             "_at(np.sqrt(s.alpha), t, x_prev) * x_prev + _at(np.sqrt(s.beta), t, x_prev)",
-            "np.sqrt(s.alpha[t]) * x_prev + np.sqrt(s.beta[t])",
+            "np.asarray(np.sqrt(s.alpha[t]), x_prev.dtype) * x_prev + np.asarray(np.sqrt(s.beta[t]), x_prev.dtype)",
             "t may be an array with one time for each image: then alpha[t] must be shaped (N, 1, 1, 1) to multiply images, which _at does",
+        ),
+        (
+            "_at(np.sqrt(s.alpha), t, x_prev) * x_prev + _at(np.sqrt(s.beta), t, x_prev)",
+            "_at(np.sqrt(s.alpha), t, x_prev.astype(np.float64)) * x_prev + _at(np.sqrt(s.beta), t, x_prev.astype(np.float64))",
+            "your result is always float64, as the schedule is; x_t is to have the precision of x_prev: _at converts",
+        ),
+        (
+            "_at(np.sqrt(s.alpha), t, x_prev) * x_prev + _at(np.sqrt(s.beta), t, x_prev)",
+            "_at(s.alpha, t, x_prev) * x_prev + _at(s.beta, t, x_prev)",
+            "both factors lack their square root: sqrt(alpha[t]) and sqrt(beta[t])",
         ),
     ],
     "diffusion.q_sample": [
@@ -89,6 +104,11 @@ MUTANTS = {
             "signal * x0 + noise * eps",
             "signal**2 * x0 + noise**2 * eps",
             "both factors lack their square root: sqrt(alpha_bar) and sqrt(1 - alpha_bar)",
+        ),
+        (
+            "_rates(s, t, x0)",
+            "_rates(s, t, x0.astype(np.float64))",
+            "your result is always float64, as the schedule is; x_t is to have the precision of x0: _rates converts",
         ),
         ("_rates(s, t, x0)", "_rates(s, t - 1, x0)", "you took alpha_bar[t - 1]; entry 0 is clean data, so time t has entry t"),
         (
