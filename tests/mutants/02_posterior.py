@@ -56,12 +56,17 @@ MUTANTS = {
             "c0 takes sqrt(alpha_bar[t-1]), what is left of x0 one step earlier, not alpha_bar[t]",
         ),
         ("(1 - s.alpha_bar[t - 1])", "(1 - s.alpha_bar[t])", "ct takes 1 - alpha_bar[t-1], the noise one step earlier, not alpha_bar[t]"),
+        (
+            "np.sqrt(s.alpha_bar[t - 1]) * s.beta[t] / (1 - s.alpha_bar[t])\n    ct = np.sqrt(s.alpha[t]) * (1 - s.alpha_bar[t - 1])",
+            "np.sqrt(s.alpha_bar[t]) * s.beta[t] / (1 - s.alpha_bar[t])\n    ct = np.sqrt(s.alpha[t]) * (1 - s.alpha_bar[t])",
+            "above the line both weights take alpha_bar[t-1], one step earlier; you took alpha_bar[t] in both",
+        ),
         ("np.sqrt(s.alpha[t])", "s.alpha[t]", "ct takes the square root of alpha[t]"),
         ("np.sqrt(s.alpha_bar[t - 1])", "s.alpha_bar[t - 1]", "c0 takes the square root of alpha_bar[t-1]"),
         ("np.sqrt(s.alpha[t])", "np.sqrt(s.alpha_bar[t])", "ct takes alpha[t], the one step; not alpha_bar[t], the product"),
     ],
     "diffusion.q_posterior": [
-        ("s.beta_tilde", "s.beta", "you returned beta[t]; the posterior knows x0 as well, so its variance is the smaller beta_tilde[t]"),
+        ("s.beta_tilde", "s.beta", "you returned beta[t], the variance of the step forward; the posterior's variance is beta_tilde[t]"),
         ("s.beta_tilde", "np.sqrt(s.beta_tilde)", "you returned the standard deviation; the variance is beta_tilde[t] itself"),
         ("s.beta_tilde", "1 - s.alpha_bar", "1 - alpha_bar[t] is the variance of x_t when x0 is known; the posterior's is beta_tilde[t]"),
         ("c0 * x0 + ct * x_t", "c0 * x_t + ct * x0", "the weights are exchanged: c0 belongs to x0, ct to x_t"),
