@@ -114,7 +114,9 @@ def test_player_holds_every_frame():
     pytest.importorskip("IPython")
     pictures = plot.frames(chain(6), 2, scale=2)
     html = plot.player(pictures, seconds=0.1).data
-    frames = re.search(r"const frames = \[(.*?)\]", html)[1].split(",")
+    different, order = (re.search(rf"{name} = \[(.*?)\]", html)[1].split(",") for name in ("frames", "order"))
+    assert len(different) == 6, "a frame that is held is kept once"
+    frames = [different[int(i)] for i in order]
     assert len(frames) == len(pictures) and f'max="{len(pictures) - 1}"' in html and "), 100);" in html
     for frame, picture in zip(frames, pictures, strict=True):
         shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(frame.strip('"')))).convert("RGB"))

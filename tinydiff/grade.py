@@ -11,6 +11,7 @@ that gives what the student's function gives is the diagnosis. Whole files are g
 
 import ast
 import copy
+import difflib
 import importlib
 import inspect
 import itertools
@@ -20,6 +21,7 @@ import sys
 import textwrap
 import time
 import warnings
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -31,7 +33,7 @@ import numpy as np
 from .autodiff import Tensor, value_of
 
 ROOT = Path(__file__).resolve().parents[1]
-REMEMBERED = 20  # calls kept for the diagnosis
+REMEMBERED = 20  # last calls kept for the diagnosis
 ENOUGH = 12  # items of a sampler's or a training's yield that are compared
 
 
@@ -149,7 +151,8 @@ def find(function):
     for exercise in exercises():
         if exercise.function == function:
             return exercise
-    raise ValueError(f"no exercise asks for a function {function!r}; there are: {', '.join(e.function for e in exercises())}")
+    near = difflib.get_close_matches(function, [e.function for e in exercises()])
+    raise ValueError(f"no exercise asks for a function {function!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
 
 
 _originals, _standing, _twins = {}, {}, {}  # exercise -> the package's own; -> what stands in its place; (module, name) -> what was there
@@ -172,7 +175,10 @@ def mutant(exercise, old, new):
 
 def untouched(source):
     """Say whether a function's body is still the `raise NotImplementedError` of the lesson. str -> bool"""
-    body = ast.parse(textwrap.dedent(source)).body[0].body
+    node = ast.parse(textwrap.dedent(source)).body[0]
+    if not isinstance(node, ast.FunctionDef):
+        return False
+    body = node.body
     body = body[1:] if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) else body
     return len(body) == 1 and isinstance(body[0], ast.Raise) and "NotImplementedError" in ast.dump(body[0])
 
@@ -250,7 +256,7 @@ def _same(these, those):
 
 
 def stand_in(f, changes, calls):
-    """Wrap f so that its calls are noted in the list `calls`, and AssertionError tells of an argument that it changed.
+    """Wrap f so that its calls are noted in the deque `calls`, and AssertionError tells of an argument that it changed.
 
     changes: names of arguments that it is meant to change -> function
     """
@@ -258,16 +264,16 @@ def stand_in(f, changes, calls):
 
     @wraps(f)
     def called(*args, **options):
-        if len(calls) < REMEMBERED:
-            calls.append(Call(args, options))
+        calls.append(Call(args, options))
+        noted = calls[-1]
         kept = [(k, a, a.copy()) for k, item in enumerate(args) for a in _numbers(item)]
         given = f(*args, **options)
         for k, now, before in kept:
             name = names[min(k, len(names) - 1)]  # *xs takes all the rest
             if name not in changes and not np.array_equal(now, before, equal_nan=now.dtype.kind == "f"):
                 raise AssertionError(f"it changes its input {name} in place: the caller still needs it")
-        if inspect.isfunction(given) and not hasattr(f, "forward") and len(calls) <= REMEMBERED:
-            given = _noted(given, calls[-1].uses)
+        if inspect.isfunction(given) and not hasattr(f, "forward"):
+            given = _noted(given, noted.uses)
         return given
 
     return called
@@ -378,7 +384,7 @@ class _Session:
         import pytest
         from _pytest.runner import runtestprotocol
 
-        began, calls = time.perf_counter(), []
+        began, calls = time.perf_counter(), deque(maxlen=REMEMBERED)
         changes = {name for item in items for mark in item.iter_markers("exercise") for name in mark.kwargs.get("changes", ())}
         for item in items:
             self.raised, before = None, _functions(item)
@@ -409,13 +415,15 @@ def _explain(exercise, f, raised, calls):
     if isinstance(raised.value, RecursionError):
         yield "slip", f"it calls the package's own {exercise.function}, whose place it has taken (or itself, without end): write it out"
         return
+    if inspect.isgeneratorfunction(inspect.unwrap(original(exercise))) and not inspect.isgeneratorfunction(inspect.unwrap(f)):
+        yield "slip", f"{exercise.function} is a generator: it yields every step as it goes; yours returns"
+        return
     said = [line for line in str(raised.value).strip().splitlines() if not line.lstrip().startswith("+")][:6]
-    text = [line for line in said if not line.startswith("assert ")] or said  # our own words, before pytest's
+    text = "\n".join([line for line in said if not line.startswith("assert ")] or said)  # our own words, before pytest's
     theirs = [entry for entry in raised.traceback if str(entry.path) == inspect.unwrap(f).__code__.co_filename]
     if theirs and not isinstance(raised.value, AssertionError):
-        yield "why", f"{raised.typename} in line {theirs[-1].lineno + 1} of its cell or file: {' '.join(text)}"
-        return
-    yield "why", "\n".join(text) or raised.typename
+        text = f"{raised.typename} in line {theirs[-1].lineno + 1} of its cell or file: {text}"
+    yield "why", text or raised.typename
     yield from _difference(exercise, f, calls)
     slip = _slip(exercise, f, calls)
     if slip:
@@ -426,22 +434,17 @@ def _explain(exercise, f, raised, calls):
 
 
 def _difference(exercise, f, calls):
-    """Show the first noted call whose result is wrong -> lines of a Verdict"""
-    for call in calls:
+    """Show the last noted call whose result is wrong: it is what the test complains of -> lines of a Verdict"""
+    for call in reversed(calls):
         mine, right = _try(call, f), _try(call, original(exercise))
-        if isinstance(right, Exception) or (not isinstance(mine, Exception) and _same(mine, right)):
+        if isinstance(right, Exception) or _alike(mine, right):
             continue
-        yield (
-            "called",
-            f"{exercise.function}({', '.join([*map(_brief, call.args), *(f'{k}={_brief(v)}' for k, v in call.options.items())])})",
-        )
+        given = [*map(_brief, call.args), *(f"{name}={_brief(value)}" for name, value in call.options.items())]
+        yield "called", f"{exercise.function}({', '.join(given)})"
         if isinstance(mine, Exception):
             yield "came", f"{type(mine).__name__}: {mine}"
-        elif len(mine) != len(right):
-            yield "came", f"{len(mine) - len(list(_numbers(call.args)))} result(s) instead of {len(right) - len(list(_numbers(call.args)))}"
-        else:
-            k = next(k for k in range(len(right)) if not _same(mine[k : k + 1], right[k : k + 1]))
-            came, expected = mine[k], right[k]
+        elif len(mine) == len(right):
+            came, expected = next((a, b) for a, b in zip(mine, right, strict=True) if not _same([a], [b]))
             if came.shape == expected.shape and came.size > 6:
                 i = np.unravel_index(np.argmax(np.abs(np.nan_to_num(came - expected, nan=np.inf))), came.shape)
                 yield "came", f"{_brief(came)}, at {[int(n) for n in i]}: {came[i]:.6g}"
@@ -479,7 +482,7 @@ def _brief(item):
     if isinstance(item, np.ndarray | np.generic) and item.size > 6:
         return f"array {item.shape} {item.dtype}"
     if isinstance(item, np.ndarray | np.generic):
-        return f"{np.array2string(np.asarray(item), precision=6, separator=', ')} {item.dtype}"
+        return " ".join(np.array2string(np.asarray(item), precision=6, separator=", ").split()) + f" {item.dtype}"
     return repr(item) if isinstance(item, int | float | str | list | tuple | None) and len(repr(item)) < 40 else type(item).__name__
 
 

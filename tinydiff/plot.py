@@ -101,22 +101,24 @@ def player(pictures, seconds=0.06):
 
     def encode(p):
         f = io.BytesIO()
-        Image.fromarray(p).quantize(32, dither=Image.Dither.NONE).save(f, format="PNG", optimize=True)
+        Image.fromarray(p).quantize(64, kmeans=1, dither=Image.Dither.NONE).save(f, format="PNG", optimize=True)
         return base64.b64encode(f.getvalue()).decode()
 
+    encoded = [encode(p) for p in pictures]
+    different = list(dict.fromkeys(encoded))  # a frame that is held is kept once
+    sources, order = ",".join(f'"{e}"' for e in different), [different.index(e) for e in encoded]
     name = "p" + os.urandom(4).hex()
-    sources = ",".join(f'"{encode(p)}"' for p in pictures)
     return HTML(f"""<div id="{name}"><img style="image-rendering:pixelated"><br>
 <button>play / pause</button> <input type="range" min="0" max="{len(pictures) - 1}" value="0" style="width:300px"> <span></span></div>
 <script>(() => {{
-  const frames = [{sources}], box = document.getElementById("{name}"), slider = box.querySelector("input");
+  const frames = [{sources}], order = {order}, box = document.getElementById("{name}"), slider = box.querySelector("input");
   let timer = null;
   const show = i => {{ slider.value = i; box.querySelector("span").textContent = "frame " + i;
-    box.querySelector("img").src = "data:image/png;base64," + frames[i]; }};
+    box.querySelector("img").src = "data:image/png;base64," + frames[order[i]]; }};
   box.querySelector("button").onclick = () => {{ timer = timer ? clearInterval(timer) :
-    setInterval(() => show((+slider.value + 1) % frames.length), {round(1000 * seconds)}); }};
+    setInterval(() => show((+slider.value + 1) % order.length), {round(1000 * seconds)}); }};
   slider.oninput = () => show(+slider.value);
-  show(frames.length - 1);
+  show(order.length - 1);
 }})();</script>""")
 
 
