@@ -47,7 +47,7 @@ def agree(eps_model, x_t, t, want):
         assert np.array_equal(x, x_t.astype(dtype)), f"t = {t}: x_t was changed in place; the sampler still needs it"
         far = np.abs(eps_hat - want).max()
         assert np.allclose(eps_hat, want, rtol=tol, atol=tol * (1 + np.abs(want).max())), (
-            f"t = {t}, {np.dtype(dtype)}: the noise found is wrong by up to {far:.3g}"
+            f"t = {t}, {np.dtype(dtype)}: the noise found is wrong by up to {far:.4g}"
         )
 
 

@@ -21,7 +21,7 @@ def _start(shape, rng, x_T):
 
 
 def _noise(x, std, rng):
-    """Draw z like x; where it will be multiplied by std = 0 draw nothing."""
+    """Draw z like x, standard normal (not yet multiplied by std); where std is 0 draw nothing and give zeros."""
     return rng.standard_normal(x.shape, dtype=x.dtype) if std > 0 else np.zeros_like(x)
 
 
@@ -50,7 +50,8 @@ def ddim(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
     For each visited pair (t, u), u < t: sigma = eta sqrt((1 - alpha_bar[u]) / (1 - alpha_bar[t]) (1 - alpha_bar[t] / alpha_bar[u]))
     x_u = sqrt(alpha_bar[u]) x0_hat + sqrt(1 - alpha_bar[u] - sigma^2) eps_hat + sigma z
     times: decreasing ints from at most T down to 0, None = T, T-1, ..., 0; x_T (N, ...) lives at times[0]; 0 <= eta <= 1, eta = 1 over
-    all steps is ddpm; clip: x0_hat is kept within [-clip, clip], eps_hat follows -> yields len(times) arrays (N, ...), last x_0
+    all steps is ddpm; clip: x0_hat is kept within [-clip, clip], eps_hat follows; rng may be None where nothing is drawn (eta = 0 and
+    x_T given) -> yields len(times) arrays (N, ...), last x_0
     Raises ValueError when times do not decrease to 0. Source: Song et al. 2021 (DDIM), equations 12 and 16.
     """
     times = range(s.T, -1, -1) if times is None else [int(t) for t in times]

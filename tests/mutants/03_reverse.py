@@ -4,6 +4,11 @@ PREDICT = "predict_eps(s, x_t, t, np.asarray(x0, dtype=x_t.dtype))"
 UPDATE = "kernels.denoise_step(x, eps_model(x, t), _noise(x, sigma, rng), ab_t, c0, ct, sigma, clip)"
 CLIPPED = "(c0 + ct * np.sqrt(ab_t)) * np.clip((x - np.sqrt(1 - ab_t) * eps) / np.sqrt(ab_t), -clip, clip)"
 ADDED = "sigma * _noise(x, sigma, rng)"
+ONE_STEP = """    for t in range(s.T, 0, -1):
+        c0, ct = posterior_weights(s, t)
+        std = np.sqrt(var[t])
+        x = kernels.denoise_step(x, eps_model(x, t), _noise(x, std, rng),"""
+SAME_Z = ONE_STEP.replace("    for", "    z = _noise(x, 1.0, rng)\n    for", 1).replace("_noise(x, std, rng)", "z")
 
 MUTANTS = {
     "exact.point": [
@@ -69,6 +74,11 @@ MUTANTS = {
             "return np.asarray(x0_hat, dtype=x_t.dtype)",
             "you answered with the guess of x0; an eps_model answers with the noise: turn one into the other by predict_eps",
         ),
+        (
+            "np.asarray(x0_hat, dtype=x_t.dtype)",
+            "np.asarray(x0_hat, dtype=np.float64)",
+            "your answer is always float64, as mean, var and the schedule are: convert x0_hat to x_t's precision",
+        ),
     ],
     "sample.even_times": [
         (
@@ -108,6 +118,13 @@ MUTANTS = {
             "var[t]",
             "you multiplied z by the variance; the square root of var[t] is the standard deviation",
         ),
+        ("np.sqrt(var[t])", "np.sqrt(var[t - 1])", "you took var[t - 1]; the step from t to t - 1 has entry t"),
+        (ONE_STEP, SAME_Z, "you use the same z at each step: draw it anew inside the loop"),
+        (
+            "s.alpha_bar[t], c0, ct, std, clip)",
+            "s.alpha_bar[t], c0, ct, std, np.inf)",
+            "you don't use clip: x0_hat is kept within [-clip, clip] before it is multiplied by c0",
+        ),
         (
             "        c0, ct = posterior",
             "        ct, c0 = posterior",
@@ -143,6 +160,12 @@ MUTANTS = {
             "range(s.T - 1, 0, -1)",
             "you start at T - 1; the first step goes from T to T - 1",
         ),
+        (
+            "range(s.T, 0, -1)",
+            "range(s.T, 1, -1)",
+            "your loop ends at t = 2 (range leaves its end out); the last step goes from 1 to 0",
+        ),
+        ("range(s.T, 0, -1)", "range(1, s.T + 1)", "you walk from 1 up to T; a sampler walks from T down to 1"),
     ],
     "sample.ddim": [
         (
@@ -174,6 +197,26 @@ MUTANTS = {
             "eta * np.sqrt((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))",
             "eta * ((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))",
             "your sigma lacks the square root: what stands under it is a variance",
+        ),
+        (
+            "eta * np.sqrt((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))",
+            "0.0",
+            "you left eta out: your walk never adds fresh noise; sigma is eta times the root",
+        ),
+        (
+            "eta * np.sqrt((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))",
+            "np.sqrt((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))",
+            "you left eta out: your walk adds all the noise of eta = 1, whatever eta is; sigma is eta times the root",
+        ),
+        (
+            "in pairwise(times):",
+            "in pairwise(times[::-1]):",
+            "you walk from 0 up; the pairs (t, u) follow the list, from its first time down to 0",
+        ),
+        (
+            "c0, ct, sigma, clip)",
+            "c0, ct, sigma, np.inf)",
+            "you don't use clip: x0_hat is kept within [-clip, clip], and eps_hat is then found anew from x_t and x0_hat",
         ),
         (
             UPDATE,
