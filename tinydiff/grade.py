@@ -422,12 +422,14 @@ def _explain(exercise, f, raised, calls):
     text = "\n".join([line for line in said if not line.startswith("assert ")] or said)  # our own words, before pytest's
     theirs = [entry for entry in raised.traceback if str(entry.path) == inspect.unwrap(f).__code__.co_filename]
     if theirs and not isinstance(raised.value, AssertionError):
-        text = f"{raised.typename} in line {theirs[-1].lineno + 1} of its cell or file: {text}"
-    yield "why", text or raised.typename
-    yield from _difference(exercise, f, calls)
-    slip = _slip(exercise, f, calls)
-    if slip:
-        yield "slip", slip
+        yield "why", f"{raised.typename} in line {theirs[-1].lineno + 1} of its cell or file: {text}"
+        yield "called", _written(exercise, calls[-1])
+    else:
+        yield "why", text or raised.typename
+        yield from _difference(exercise, f, calls)
+        slip = _slip(exercise, f, calls)
+        if slip:
+            yield "slip", slip
     section = _section(exercise)
     if section:
         yield "reread", section
@@ -437,11 +439,10 @@ def _difference(exercise, f, calls):
     """Show the last noted call whose result is wrong: it is what the test complains of -> lines of a Verdict"""
     for call in reversed(calls):
         mine, right = _try(call, f), _try(call, original(exercise))
-        if isinstance(right, Exception) or _alike(mine, right):
+        if isinstance(right, BaseException) or _alike(mine, right):
             continue
-        given = [*map(_brief, call.args), *(f"{name}={_brief(value)}" for name, value in call.options.items())]
-        yield "called", f"{exercise.function}({', '.join(given)})"
-        if isinstance(mine, Exception):
+        yield "called", _written(exercise, call)
+        if isinstance(mine, BaseException):
             yield "came", f"{type(mine).__name__}: {mine}"
         elif len(mine) == len(right):
             came, expected = next((a, b) for a, b in zip(mine, right, strict=True) if not _same([a], [b]))
@@ -455,6 +456,11 @@ def _difference(exercise, f, calls):
         return
 
 
+def _written(exercise, call):
+    given = [*map(_brief, call.args), *(f"{name}={_brief(value)}" for name, value in call.options.items())]
+    return f"{exercise.function}({', '.join(given)})"
+
+
 def _slip(exercise, f, calls):
     """Find the mutant that gives the same as f in every noted call -> its sentence, or None"""
     mine, right = [_try(call, f) for call in calls], [_try(call, original(exercise)) for call in calls]
@@ -466,13 +472,13 @@ def _slip(exercise, f, calls):
 
 
 def _alike(a, b):
-    return type(a) is type(b) and (str(a) == str(b) if isinstance(a, Exception) else _same(a, b))
+    return type(a) is type(b) and (str(a) == str(b) if isinstance(a, BaseException) else _same(a, b))
 
 
 def _try(call, f):
     try:
         return call.outcome(f)
-    except Exception as error:
+    except BaseException as error:
         return error
 
 

@@ -223,17 +223,19 @@ def grade_file(path, seconds=SECONDS):
 
 def board(submission, verdicts):
     """Write the result down for people: Submission, list of Verdicts -> str"""
-    lines, lesson = [f"graded: {submission.path}"], ""
-    for exercise, verdict in zip(grade.exercises(), verdicts, strict=True):
-        if exercise.lesson != lesson:
-            lesson = exercise.lesson
-            lines.append(f"\nlesson {lesson}")
-        where, digest = _graded(submission, exercise)
-        mark = {"passed": "1 / 1", "failed": "0 / 1", "not attempted": "- / 1"}.get(verdict.state, "? / 1")
-        lines.append(f"  {exercise.function:22s}{mark}  {verdict.state:14s} {where}{f' #{digest}' if digest else ''}".rstrip())
-        lines += [f"      {head:9s}{text}".replace("\n", "\n               ") for head, text in verdict.lines]
-    unread = sorted(set(submission.broken.values()))
-    lines += ["", *(f"cannot be read: {why}" for why in unread)] if unread else [""]
+    lines, graded = [f"graded: {submission.path}"], list(zip(grade.exercises(), verdicts, strict=True))
+    for lesson in dict.fromkeys(exercise.lesson for exercise, _ in graded):
+        lines.append(f"\nlesson {lesson}")
+        of_lesson = [pair for pair in graded if pair[0].lesson == lesson]
+        if not any(e.function in submission.places or e.function in submission.broken for e, _ in of_lesson):
+            lines.append(f"  none of its {len(of_lesson)} exercises is in this file")
+            continue
+        for exercise, verdict in of_lesson:
+            where, digest = _graded(submission, exercise)
+            mark = {"passed": "1 / 1", "failed": "0 / 1", "not attempted": "- / 1"}.get(verdict.state, "? / 1")
+            lines.append(f"  {exercise.function:22s}{mark}  {verdict.state:15s}{where}{f' #{digest}' if digest else ''}".rstrip())
+            lines += [f"      {head:9s}{text}".replace("\n", "\n               ") for head, text in verdict.lines]
+    lines += ["", *(f"cannot be read: {why}" for why in sorted(set(submission.broken.values())))]
     count = {state: sum(v.state == state for v in verdicts) for state in dict.fromkeys(v.state for v in verdicts)}
     lines.append(f"points: {count.get('passed', 0)} of {len(verdicts)} ({', '.join(f'{n} {state}' for state, n in count.items())})")
     return "\n".join(lines)
