@@ -195,7 +195,7 @@ def check_ddim(ddim):
     model = exact.gaussian(T8, MEAN, VAR)
     for times in ([8, 7, 6, 5, 4, 3, 2, 1, 0], [8, 6, 4, 2, 0]):
         got = law(lambda rng, shape, x: ddim(model, T8, shape, rng, times, 0.0, x), T8, forward(T8, 8))
-        close(got, carried(T8, times, forward(T8, 8), ddim_step(T8, 0.0)), f"T = 8, times = {times}, eta = 0")
+        close(got, carried(T8, times, forward(T8, 8), ddim_step(T8, 0.0)), f"T = 8, times = {times}, eta = 0, from the true x_T")
     for times in ([8, 7, 3, 1, 0], [5, 0]):
         check_manners(
             lambda model, s, rng, x_T, clip=np.inf: ddim(model, s, (3, 2, 2, 1), rng, times=times, eta=0.5, x_T=x_T, clip=clip),
