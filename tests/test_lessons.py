@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from lessons import LARGEST, ROOT, fingerprint, lessons, read, run
-from tinydiff import grade
+from tinydiff import grade, submission
 
 LESSONS = lessons()
 SECONDS = 120  # for a lesson in fast mode, on two cores
@@ -185,3 +185,25 @@ def test_the_hash_notices_changes():
     notebook.cells[0].source = "show(diffusion.q_step)"
     assert fingerprint(notebook) != before
     assert ROOT == grade.ROOT
+
+
+# --- handed in ---
+
+
+@each_lesson
+def test_an_untouched_lesson_scores_nothing(path):
+    found, verdicts = submission.grade_file(path)
+    assert {v.state for v in verdicts} == {"not attempted"}
+    assert {e.function for e in exercises_of(path)} <= found.places.keys() and not found.broken
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [p for p in LESSONS if exercises_of(p)], ids=lambda p: p.stem)
+def test_the_reference_handed_in_scores_everything(path, tmp_path):
+    """Each exercise in a process of its own, where the package's function is out of reach."""
+    notebook = read(path)
+    for exercise in exercises_of(path):
+        fill(notebook, exercise, reference_source(exercise))
+    nbformat.write(notebook, tmp_path / "work.ipynb")
+    verdicts = {v.exercise: v for v in submission.grade_file(tmp_path / "work.ipynb")[1]}
+    assert [str(verdicts[e.name]) for e in exercises_of(path)] == [f"{e.name}: passed" for e in exercises_of(path)]

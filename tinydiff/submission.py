@@ -45,7 +45,7 @@ class Submission:
     sources: dict = field(default_factory=dict)
 
     def needs(self, function):
-        """List what a function needs from the file, in the order in which it stands there -> list of (where, node)"""
+        """List what a function needs from the file: imports, then the rest in the order of the file -> list of (where, node)"""
         wanted, found = [function], {}
         while wanted:
             name = wanted.pop()
@@ -53,8 +53,9 @@ class Submission:
                 found[name] = self.places[name]
                 wanted += [node.id for node in ast.walk(found[name][1]) if isinstance(node, ast.Name)]
         unique = {id(node): (where, node) for where, node in found.values()}
-        order = list(self.sources)
-        return sorted([*self.stars, *unique.values()], key=lambda place: (order.index(place[0]), place[1].lineno))
+        order, imports = list(self.sources), (ast.Import, ast.ImportFrom)
+        places = [*self.stars, *unique.values()]
+        return sorted(places, key=lambda place: (not isinstance(place[1], imports), order.index(place[0]), place[1].lineno))
 
     def source(self, function):
         where, node = self.places[function]
@@ -95,7 +96,8 @@ def read(path):
             if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
                 found.stars.append((where, node))
             for name in _defines(node):
-                found.places[name] = (where, node)
+                if isinstance(node, ast.FunctionDef) or not isinstance(found.places.get(name, (0, 0))[1], ast.FunctionDef):
+                    found.places[name] = (where, node)  # a later import does not replace a function
                 found.broken.pop(name, None)
     return found
 
