@@ -61,7 +61,7 @@ def op(forward):
     """Lift `forward(*arrays, **options) -> (value, vjp)` to an operation on Tensors and arrays.
 
     Positional arguments are differentiable inputs, keywords are not. If any input is a Tensor, so is the result; else it is
-    a plain array. vjp(g) gives one gradient for each input; where an input was broadcast, its gradient is summed back here.
+    a plain array. vjp(g) gives one gradient for each input; where an input was broadcast, `gradient` sums it back.
     """
 
     @wraps(forward)

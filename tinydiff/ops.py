@@ -1,7 +1,7 @@
 """Every differentiable operation: its value beside its derivative.
 
 An operation returns (value, vjp); vjp(g) is J^T g, one gradient for each positional argument, in their order.
-Where shapes differ by broadcasting, `op` sums the gradients back, so no vjp here mentions it.
+Where shapes differ by broadcasting, `gradient` sums the gradients back, so no vjp here mentions it.
 """
 
 import numpy as np

@@ -41,6 +41,11 @@ MUTANTS = {
             "(g, b.T), gb",
             "b.T turns all axes round; only the last two are to be exchanged: swapaxes(-1, -2)",
         ),
+        (
+            "gb = kernels.matmul(a.swapaxes(-1, -2), g)\n        return kernels.matmul(g, b.swapaxes(-1, -2)), gb",
+            "gb = kernels.matmul(a.T, g)\n        return kernels.matmul(g, b.T), gb",
+            "a.T and b.T turn all axes round; only the last two are to be exchanged: swapaxes(-1, -2)",
+        ),
     ],
     "autodiff.unbroadcast": [
         (
@@ -103,6 +108,16 @@ MUTANTS = {
             "rng.standard_normal(a.shape) for a in args",
             "np.ones(a.shape) for a in args",
             "the direction is not random: along (1, 1, ...) gradients with exchanged entries look right",
+        ),
+        (
+            "rng.standard_normal(a.shape) for a in args",
+            "rng.standard_normal() for a in args",
+            "one random number for a whole argument moves all its entries alike: d needs the shape of its argument",
+        ),
+        (
+            " / max(abs(exact), abs(numeric), 1.0)",
+            "",
+            "the division is missing: the error is relative, divided by the largest of |exact|, |numeric| and 1",
         ),
         (
             "return abs(exact - numeric)",
