@@ -44,6 +44,11 @@ MUTANTS = {
         ),
         ("e.sum(-1, keepdims=True)", "e.sum()", "you divided by the sum over everything: each row sums to 1 by itself, over axis -1"),
         ("e / e.sum(-1, keepdims=True)", "e", "you left out the division: the weights of a row sum to 1"),
+        (
+            "np.exp(x - x.max(-1, keepdims=True))\n    return e / e.sum(-1, keepdims=True)",
+            "np.exp(x - x.max(0, keepdims=True))\n    return e / e.sum(0, keepdims=True)",
+            "you took maximum and sum over the first axis; a row is the last one, axis -1",
+        ),
     ],
     "kernels.reference.softmax_grad": [
         (
@@ -68,6 +73,7 @@ MUTANTS = {
             "you summed over the first axis; a row is the last, axis -1",
         ),
         ("(g * y).sum(-1, keepdims=True)", "(g * y).mean(-1, keepdims=True)", "you took the mean; the chain rule adds up: sum(g y)"),
+        ("(g * y).sum(-1, keepdims=True)", "(g * y).sum()", "you summed over everything: each row has its own sum(g y), over axis -1"),
     ],
     "kernels.reference.conv2d": [
         (
@@ -80,6 +86,16 @@ MUTANTS = {
             "xp = pad(x, K // 2, padding)",
             "xp = pad(x, K - 1, padding)",
             "your window is shifted: its middle, i = j = K // 2, lies on the output's pixel; the border is K // 2 wide on every side",
+        ),
+        (
+            "pad(x, K // 2, padding)",
+            "pad(x, K // 2 + 1, padding)[:, 1:]",
+            "your window lies a pixel too far to the left: at j = K // 2 it meets the output's own column",
+        ),
+        (
+            "pad(x, K // 2, padding)",
+            "pad(x, K - 1, padding)[:, K - 1 :, K - 1 :]",
+            "your window begins at the output's pixel: its middle, i = j = K // 2, belongs there; pad K // 2 on every side",
         ),
         (
             "pad(x, K // 2, padding)",
@@ -103,6 +119,16 @@ MUTANTS = {
             "pad(x, K // 2, padding)",
             "pad(x, K - 1, padding)",
             "your window is shifted: at i = j = K // 2 the pixel of x and that of g are the same one",
+        ),
+        (
+            "pad(x, K // 2, padding)",
+            "pad(x, K // 2 + 1, padding)[:, 1:]",
+            "your window lies a pixel too far to the left: at j = K // 2 it meets the output's own column",
+        ),
+        (
+            "pad(x, K // 2, padding)",
+            "pad(x, K - 1, padding)[:, K - 1 :, K - 1 :]",
+            "your window begins at the output's pixel: its middle, i = j = K // 2, belongs there; pad K // 2 on every side",
         ),
         (
             "pad(x, K // 2, padding)",
@@ -143,29 +169,57 @@ MUTANTS = {
             "mean(x^2) - mean^2 loses all digits: subtract the mean first",
         ),
         ("x_hat * scale + shift", "(x_hat + shift) * scale", "first scale, then shift: y = scale x_hat + shift"),
+        ("x_hat * scale + shift", "x_hat", "scale and shift are forgotten: y = scale x_hat + shift"),
+        (
+            "mean, rstd = xg.mean((1, 3)), 1 / np.sqrt(xg.var((1, 3)) + x.dtype.type(eps))",
+            "mean, rstd = xg.mean((0, 1, 3))[None], 1 / np.sqrt(xg.var((0, 1, 3)) + x.dtype.type(eps))[None]",
+            "you took mean and variance over the whole batch: each image has its own, (N, G) of them",
+        ),
+        (
+            "mean, rstd = xg.mean((1, 3)), 1 / np.sqrt(xg.var((1, 3)) + x.dtype.type(eps))\n"
+            "    x_hat = ((xg - mean[:, None, :, None]) * rstd[:, None, :, None]).reshape(x.shape)",
+            "mean, rstd = xg.mean(1), 1 / np.sqrt(xg.var(1) + x.dtype.type(eps))\n"
+            "    x_hat = ((xg - mean[:, None]) * rstd[:, None]).reshape(x.shape)",
+            "you took mean and variance for each channel by itself: a group's bag holds all its channels, axes 1 and 3",
+        ),
     ],
     "kernels.reference.group_norm_grad": [
         (
-            "r * (h - h.mean((1, 3), keepdims=True) - x_hat * (h * x_hat).mean((1, 3), keepdims=True))",
-            "r * h",
+            "r * (g_hat - g_hat.mean((1, 3), keepdims=True) - x_hat * (g_hat * x_hat).mean((1, 3), keepdims=True))",
+            "r * g_hat",
             "you took mean and variance for constants: both depend on every x of the group",
         ),
         (
-            " - x_hat * (h * x_hat).mean((1, 3), keepdims=True)",
+            " - x_hat * (g_hat * x_hat).mean((1, 3), keepdims=True)",
             "",
-            "you left out the path through the variance: x_hat mean(h x_hat)",
+            "you left out the path through the variance: x_hat mean(g_hat x_hat)",
         ),
-        ("r * (h - h.mean((1, 3), keepdims=True) -", "r * (h -", "you left out the path through the mean: mean(h)"),
-        ("_grouped(g * scale, G)", "_grouped(g, G)", "scale is missing: what arrives at x_hat is h = scale g"),
+        ("r * (g_hat - g_hat.mean((1, 3), keepdims=True) -", "r * (g_hat -", "you left out the path through the mean: mean(g_hat)"),
+        ("_grouped(g * scale, G)", "_grouped(g, G)", "scale is missing: what arrives at x_hat is g_hat = scale g"),
         (
-            "h.mean((1, 3), keepdims=True) - x_hat",
-            "h.mean(1, keepdims=True) - x_hat",
-            "you took mean(h) for each channel by itself: it runs over the group",
+            "g_hat.mean((1, 3), keepdims=True) - x_hat",
+            "g_hat.mean(1, keepdims=True) - x_hat",
+            "you took mean(g_hat) for each channel by itself: it runs over the group",
         ),
         (
             "(rows * x_hat.reshape(-1, C)).sum(0)",
             "(rows * x.reshape(-1, C)).sum(0)",
             "scale multiplies x_hat, not x: gscale = sum g x_hat",
+        ),
+        (
+            "g_hat.mean((1, 3), keepdims=True) - x_hat * (g_hat * x_hat).mean((1, 3), keepdims=True)",
+            "g_hat.mean(1, keepdims=True) - x_hat * (g_hat * x_hat).mean(1, keepdims=True)",
+            "you took both means for each channel by itself: they run over the group, pixels and channels",
+        ),
+        (
+            "(rows * x_hat.reshape(-1, C)).sum(0)",
+            "(g_hat.reshape(-1, C) * x_hat.reshape(-1, C)).sum(0)",
+            "gscale is summed from g_hat = scale g; y = scale x_hat + shift, so it is sum g x_hat, with g itself",
+        ),
+        (
+            "(rows * x_hat.reshape(-1, C)).sum(0), rows.sum(0)",
+            "(g_hat.reshape(-1, C) * x_hat.reshape(-1, C)).sum(0), g_hat.reshape(-1, C).sum(0)",
+            "gscale and gshift are summed from g_hat = scale g; y = scale x_hat + shift, so both are sums over g itself",
         ),
     ],
 }

@@ -34,7 +34,7 @@ def conv2d_grad_w(x, g, K, padding):
     """Correlate an image with the gradient of the convolution's output: the gradient of its weights.
 
     gw[i, j, c, o] = sum_{n, h, w} x[n, h + i - K//2, w + j - K//2, c] g[n, h, w, o], x outside being 0 or wrapped round
-    x: (N, H, W, C); g: (N, H, W, O); K: int, odd, width of the window; padding: as conv2d's -> (K, K, C, O)
+    x: (N, H, W, C); g: (N, H, W, O); K: int, odd, width of the window; padding: as conv2d's -> (K, K, C, O), in x's precision
     """
     (_, H, W, C), O = x.shape, g.shape[3]
     xp, flat = pad(x, K // 2, padding), np.ascontiguousarray(g).reshape(-1, O)
@@ -84,14 +84,14 @@ def group_norm(x, scale, shift, G, eps):
 def group_norm_grad(g, x, scale, mean, rstd):
     """Take the gradient of group_norm's output to those of its inputs.
 
-    x_hat = (x - mean) rstd,  h = scale g:  gx = rstd (h - mean(h) - x_hat mean(h x_hat)), means over a group;
+    x_hat = (x - mean) rstd,  g_hat = scale g:  gx = rstd (g_hat - mean(g_hat) - x_hat mean(g_hat x_hat)), means over a group;
     gscale = sum g x_hat,  gshift = sum g, over images and pixels
     g, x: (N, ..., C); scale: (C,); mean, rstd: (N, G), as group_norm gave them -> gx (N, ..., C), gscale (C,), gshift (C,)
     """
     G, C = mean.shape[1], x.shape[-1]
     m, r = mean[:, None, :, None], rstd[:, None, :, None]
-    x_hat, h = (_grouped(x, G) - m) * r, _grouped(g * scale, G)
-    gx = r * (h - h.mean((1, 3), keepdims=True) - x_hat * (h * x_hat).mean((1, 3), keepdims=True))
+    x_hat, g_hat = (_grouped(x, G) - m) * r, _grouped(g * scale, G)
+    gx = r * (g_hat - g_hat.mean((1, 3), keepdims=True) - x_hat * (g_hat * x_hat).mean((1, 3), keepdims=True))
     rows = g.reshape(-1, C)
     return gx.reshape(x.shape), (rows * x_hat.reshape(-1, C)).sum(0), rows.sum(0)
 
