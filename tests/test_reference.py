@@ -365,6 +365,7 @@ def test_clip_norm(dtype, rng):
         length = math.sqrt(sum(float(a) ** 2 for a in g))
         norm = reference.clip_norm(g, largest)
         what = f"|g| = {length:.4g}, largest = {largest}"
+        assert norm is not None, "it returns nothing: the length before clipping is wanted"
         assert np.shape(norm) == (), f"{what}: expected one number, |g|, got {norm!r}"
         assert abs(norm - length) < 1e-5 * length + 1e-12, f"{what}: the result is |g| before the clipping, {length:.6g}; got {norm:.6g}"
         same(g, np.asarray(expected, float), f"{what}: g afterwards", dtype, 1e-6)

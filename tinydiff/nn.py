@@ -132,7 +132,7 @@ class Attention(Module):
 
 
 def time_embedding(t, E, longest=10_000.0):
-    """Write a number as E sines and cosines of wavelengths from 2 pi up to nearly 2 pi longest.
+    """Write a number as E sines and cosines of wavelengths from 2 pi up to 2 pi longest^(1 - 2/E).
 
     f[i] = longest^(-i / (E/2)), i = 0 .. E/2 - 1;  (sin(t f[0]), ..., sin(t f[E/2-1]), cos(t f[0]), ..., cos(t f[E/2-1]))
     t: (N,) numbers; E: even -> (N, E) float32 in [-1, 1]

@@ -13,7 +13,7 @@ MUTANTS = {
         (
             "/ (E // 2))",
             "/ E)",
-            "the exponent is -i / (E / 2), so that the wavelengths reach nearly 2 pi longest; with -i / E they reach its root",
+            "the exponent is -i / (E / 2), so that the wavelengths come near 2 pi longest; with -i / E they come near 2 pi times its root",
         ),
         (
             "np.arange(E // 2) / (E // 2))",
@@ -58,6 +58,16 @@ MUTANTS = {
             "(1 - beta1) * m + beta1 * g",
             "beta1 and 1 - beta1 are exchanged: the mean keeps beta1 of what it was",
         ),
+        (
+            "theta -= lr * (",
+            "theta = theta - lr * (",
+            "theta = theta - ... makes a new array, and the caller's stays as it was: change it in place, theta -= ...",
+        ),
+        (
+            "theta -= lr * (m_hat / (np.sqrt(v_hat) + eps) + decay * theta)",
+            "theta -= lr * m_hat / (np.sqrt(v_hat) + eps)\n    theta -= lr * decay * theta",
+            "the decay comes after the step and pulls the new theta; on the right theta is the one before this step, in both terms",
+        ),
     ],
     "kernels.reference.clip_norm": [
         ("    if norm > largest:", "    if norm > 0:", "short gradients are made longer: only what is longer than largest is scaled"),
@@ -82,6 +92,11 @@ MUTANTS = {
             "the cosine runs over the whole training: there is a jump at the end of the warm-up; let it begin there",
         ),
         ("last + (1 - last) * (1 + math", "(1 + math", "it falls to 0: it should end at `last`"),
+        (
+            "last + (1 - last) * (1 + math",
+            "(1 - last) * (1 + math",
+            "`+ last` is missing: shrunk to 1 - last, the cosine has to be lifted by last",
+        ),
         ("last + (1 - last) *", "last +", "it begins at 1 + last: the cosine's part is (1 - last)"),
         ("return done / warmup", "return done", "the warm-up does not reach 1: divide by its share of the training"),
         ("(1 + math.cos", "(1 - math.cos", "the cosine rises: 1 + cos falls from 2 to 0"),
