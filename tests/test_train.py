@@ -100,6 +100,7 @@ def test_input_time_and_target_belong_together(predict):
         assert x_t.shape == (16, 4, 3, 2), f"16 images of 4 x 3 x 2 were asked for; the network was shown {x_t.shape}"
         assert x_t.dtype == np.float32, f"the network was shown {x_t.dtype}: draw the noise with dtype=np.float32"
         assert np.shape(t) == (16,), f"the network takes t of shape (16,), a time for each image; it was given {np.shape(t)}"
+        assert len(set(t)) > 1, f"all 16 images of a batch have the time {t[0]}: draw a t for each image by itself"
         assert target.shape == x_t.shape
         clear = S.alpha_bar[t] > 0.01  # where hardly any image is left, float32 cannot recover it
         i, off = origin(recover(S, x_t, t, target)[clear], x0)
