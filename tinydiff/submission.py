@@ -179,8 +179,8 @@ def _kill(worker):
     """End the worker and whatever it started."""
     try:
         os.killpg(worker.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
+    except (ProcessLookupError, PermissionError, AttributeError):  # it is gone already; or this is Windows
+        worker.kill()
     worker.wait()
 
 
