@@ -84,6 +84,7 @@ FAILING = {
 }
 PASSING = {
     "plain": right(),
+    "a line that begins with a percent sign": right("x = (7\n    % 4)", "signal * x0 + (x - 2) * noise * eps"),
     "a flood of output": right("print('x' * 10**6, flush=True)"),
     "warnings": right("import warnings; warnings.warn('mind the gap')"),
     "first wrong, then right": right(value="x0") + right(),
@@ -157,7 +158,13 @@ def in_notebook(tmp_path, *cells):
 
 def test_cells_in_any_order_copied_and_with_magics(tmp_path):
     found, verdict = in_notebook(
-        tmp_path, "%matplotlib inline\n!pip list\nx = 3", BODY.replace("signal *", "2 *"), "check(q_sample)", BODY, "?q_sample", HEAD
+        tmp_path,
+        "%%time\n%matplotlib inline\n!pip list\nx = 3",
+        BODY.replace("signal *", "2 *"),
+        "check(q_sample)",
+        BODY,
+        "?q_sample",
+        HEAD,
     )
     assert verdict.state == "passed"
     assert found.places["q_sample"][0] == "work.ipynb cell 4"

@@ -82,10 +82,13 @@ def read(path):
     """Read a notebook or a .py: Path -> Submission. Raises Unreadable where it is neither."""
     found = Submission(path)
     for where, text in _cells(path):
-        text = re.sub(r"^([ \t]*)[%!?].*$", r"\1pass", text, flags=re.M)  # what only a notebook understands
-        found.sources[where] = text
         try:
-            nodes = ast.parse(text).body
+            try:
+                nodes = ast.parse(text).body
+            except SyntaxError:  # perhaps lines that only a notebook understands: %time, !pip, ?help
+                text = re.sub(r"^([ \t]*)[%!?].*$", r"\1pass", text, flags=re.M)
+                nodes = ast.parse(text).body
+            found.sources[where] = text
         except (SyntaxError, ValueError) as error:
             why = f"{where}, line {getattr(error, 'lineno', '?')}: {type(error).__name__}: {getattr(error, 'msg', error)}"
             for name in re.findall(r"^\s*(?:def|class)\s+(\w+)", text, re.M) or [""]:
