@@ -49,6 +49,28 @@ ATTRIBUTES = [
     "primaryBackgroundColor",
 ]
 
+# What a model of the portraits can be told: each label, the attribute it is read from, and its values: how the attribute's begins, its name.
+# Colours that look alike share a name; a hat and its colour are one label.
+PORTRAIT_LABELS = {
+    "hat": ("hatColor", "2663a3 blue, 2e1e05 black-brown, 3d8a6b green, 614f8a violet, 989789 grey, a62116 red, cc6192 pink"),
+    "glasses": ("glasses", "none none, dark dark, light light"),
+    "hair": ("hair", "long long, short short"),
+    "hair-colour": (
+        "hairColor",
+        "28150a black-brown, 603015 brown, 603a14 brown, 611c17 red-brown, 612616 red-brown, 83623b light-brown, "
+        "a78961 dark-blond, cab188 blond, bd1700 red, 91cb15 green, 009bbd blue",
+    ),
+    "beard": ("beard", "none none, variant beard"),
+    "mouth": ("mouth", "happy happy, sad sad"),
+    "skin": ("skinColor", "8d5524 1, a26d3d 2, b68655 3, cb9e6e 4, e0b687 5, eac393 6, f5cfa0 7, ffdbac 8"),
+    "clothes": (
+        "clothingColor",
+        "00b159 green, 44c585 light-green, 88d8b0 mint, 03396c navy, 428bca blue, 5bc0de sky, ae0001 dark-red, d11141 red, "
+        "ff6f69 coral, ffc425 amber, ffd969 yellow, ffeead cream",
+    ),
+    "background": ("primaryBackgroundColor", "b6e3f4 blue, c0aede violet, d1d4f9 lilac, ffd5dc pink, ffdfbf peach, ffffff white"),
+}
+
 # The i-th portrait depends on its seed alone, so any number of them can be drawn. One line of JSON each.
 PORTRAITS_JS = """
 import { createAvatar } from '@dicebear/core';
@@ -87,21 +109,40 @@ def held_out(labels, n, seed=0):
     return test
 
 
+def named(values, labels):
+    """Lay out labels for a file: values {label: names of its values}, labels (M, number of labels) -> three arrays by name."""
+    return dict(labels=labels, label_names=np.array(list(values)), label_values=np.array(["|".join(v) for v in values.values()]))
+
+
+def portrait_labels(chosen):
+    """Read PORTRAIT_LABELS off the attributes: chosen {attribute: M values} -> values {label: names}, labels (M, 9) uint8."""
+    values, columns = {}, []
+    for label, (attribute, table) in PORTRAIT_LABELS.items():
+        pairs = [pair.split() for pair in table.split(", ")]  # how the value begins, its name
+        names = list(dict.fromkeys(name for _, name in pairs))
+        column = np.array([next(names.index(n) for start, n in pairs if v.lstrip("#").startswith(start)) for v in chosen[attribute]])
+        if label == "hat":
+            names, column = ["none", *names], np.where(np.array(chosen["hat"]) == "none", 0, column + 1)
+        values[label] = names
+        columns.append(column)
+    return values, np.stack(columns, axis=1).astype(np.uint8)
+
+
 def digits(work):
-    """1,797 handwritten digits: the 17 grey levels 0..16 spread over 0..255. -> images (M, 8, 8, 1), labels, ..."""
+    """1,797 handwritten digits: the 17 grey levels 0..16 spread over 0..255. -> images (M, 8, 8, 1), labels (M, 1), ..."""
     run(*PIP, "download", "--no-deps", "--only-binary=:all:", f"scikit-learn=={SKLEARN}", cwd=work)
     with zipfile.ZipFile(next(work.glob(f"scikit_learn-{SKLEARN}-*.whl"))) as wheel:
         table = gzip.decompress(wheel.read("sklearn/datasets/data/digits.csv.gz")).decode()
     rows = np.loadtxt(io.StringIO(table), delimiter=",")  # (M, 65): 64 pixels, then the class
     images = np.round(rows[:, :64] * 255 / 16).astype(np.uint8).reshape(-1, 8, 8, 1)
     labels = rows[:, 64].astype(np.uint8)
-    return dict(images=images, labels=labels, label_names=np.array(list("0123456789")), test=held_out(labels, 297))
+    return dict(images=images, **named({"digit": list("0123456789")}, labels[:, None]), test=held_out(labels, 297))
 
 
 def fashion(work, M=12_000):
     """The first M training images of Fashion-MNIST: 28x28 -> 14x14 by 2x2 means, in a frame of one black pixel.
 
-    -> images (M, 16, 16, 1), labels, ...
+    -> images (M, 16, 16, 1), labels (M, 1), ...
     """
     run("apt-get", "download", "=".join(FASHION), cwd=work)
     run("dpkg-deb", "-x", next(work.glob(f"{FASHION[0]}_*.deb")).name, "fashion", cwd=work)
@@ -111,11 +152,11 @@ def fashion(work, M=12_000):
     labels = np.frombuffer(raw[1], np.uint8, offset=8)[:M]
     means = pixels.reshape(M, 14, 2, 14, 2).mean((2, 4))
     images = np.pad(np.round(means).astype(np.uint8), ((0, 0), (1, 1), (1, 1)))[..., None]
-    return dict(images=images, labels=labels, label_names=np.array(FASHION_LABELS), test=held_out(labels, 2000))
+    return dict(images=images, **named({"kind": FASHION_LABELS}, labels[:, None]), test=held_out(labels, 2000))
 
 
 def portraits(work, M=6_000):
-    """M pixel-art portraits with 17 attributes each. -> images (M, 16, 16, 3), labels, attributes (M, 17), ..."""
+    """M pixel-art portraits with 17 attributes each. -> images (M, 16, 16, 3), labels (M, 9), attributes (M, 17), ..."""
     (work / "package.json").write_text('{"private": true, "type": "module"}')
     (work / "portraits.mjs").write_text(PORTRAITS_JS)
     run(
@@ -146,16 +187,15 @@ def portraits(work, M=6_000):
     values = [sorted(set(column), key=lambda v: (v != "none", v)) for column in chosen]  # "none" comes first
     indices = [[v.index(c) for c in column] for column, v in zip(chosen, values, strict=True)]
     attributes = np.array(indices, np.uint8).T.copy()  # (17, M) -> (M, 17)
-    hat, glasses = (np.array(chosen[ATTRIBUTES.index(name)]) != "none" for name in ("hat", "glasses"))
-    labels = (2 * hat + glasses).astype(np.uint8)
+    chosen = dict(zip(ATTRIBUTES, chosen, strict=True))
+    hat, glasses = (np.array(chosen[name]) != "none" for name in ("hat", "glasses"))
     return dict(
         images=images,
-        labels=labels,
-        label_names=np.array(["bare", "glasses", "hat", "hat+glasses"]),
+        **named(*portrait_labels(chosen)),
         attributes=attributes,
         attribute_names=np.array(ATTRIBUTES),
         attribute_values=np.array(["|".join(v) for v in values]),
-        test=held_out(labels, 600),
+        test=held_out(2 * hat + glasses, 600),
     )
 
 

@@ -98,7 +98,7 @@ def test_train_writes_a_checkpoint_and_a_sheet(tmp_path, capsys):
     assert f"{tmp_path / 'new' / 'digits.npz'}: the checkpoint, 3 steps" in capsys.readouterr().out
     training, s, about = checkpoint.load(tmp_path / "new" / "digits.npz")
     assert training.step == 3 and s.T == 250 and training.model.width == 8
-    assert about["train"] == {"predict": "eps", "batch": 4, "lr": 0.01, "seed": 5} and about["names"][7] == "7"
+    assert about["train"] == {"predict": "eps", "batch": 4, "lr": 0.01, "seed": 5} and about["labels"]["digit"][7] == "7"
     with Image.open(tmp_path / "new" / "digits_000003.png") as sheet:
         assert sheet.size == (4 * (16 * 9 + 1), 4 * (4 * 9 + 1))  # 64 images of 8 x 8 in rows of 16, each pixel 4 x 4
 

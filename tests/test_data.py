@@ -7,10 +7,15 @@ import pytest
 
 from tinydiff import data
 
-SIZES = {  # name -> train, test, (H, W, C), classes
-    "digits": (1500, 297, (8, 8, 1), 10),
-    "fashion": (10000, 2000, (16, 16, 1), 10),
-    "portraits": (5400, 600, (16, 16, 3), 4),
+SIZES = {  # name -> train, test, (H, W, C), how many values each label has
+    "digits": (1500, 297, (8, 8, 1), {"digit": 10}),
+    "fashion": (10000, 2000, (16, 16, 1), {"kind": 10}),
+    "portraits": (
+        5400,
+        600,
+        (16, 16, 3),
+        {"hat": 8, "glasses": 3, "hair": 2, "hair-colour": 9, "beard": 2, "mouth": 2, "skin": 8, "clothes": 12, "background": 6},
+    ),
 }
 
 
@@ -22,8 +27,9 @@ def dataset(request):
 def test_shapes_types_and_range(dataset):
     N, M, shape, classes = SIZES[dataset.name]
     assert dataset.train.shape == (N, *shape) and dataset.test.shape == (M, *shape)
-    assert dataset.train_labels.shape == (N, 1) and dataset.test_labels.shape == (M, 1)
-    assert dataset.classes == (classes,) and len(set(dataset.names)) == classes
+    assert dataset.train_labels.shape == (N, len(classes)) and dataset.test_labels.shape == (M, len(classes))
+    assert {label: len(set(values)) for label, values in dataset.labels.items()} == classes
+    assert dataset.classes == tuple(classes.values())
     for x in (dataset.train, dataset.test):
         assert x.dtype == np.float32 and x.min() == -1 and x.max() == 1
 
@@ -31,7 +37,8 @@ def test_shapes_types_and_range(dataset):
 def test_labels_are_in_range_and_every_class_is_in_both_parts(dataset):
     for labels in (dataset.train_labels, dataset.test_labels):
         assert labels.dtype.kind == "i"
-        assert np.array_equal(np.unique(labels), np.arange(dataset.classes[0]))
+        for column, classes in zip(labels.T, dataset.classes, strict=True):
+            assert np.array_equal(np.unique(column), np.arange(classes))
 
 
 def test_train_and_test_are_disjoint_and_complete(dataset):
@@ -39,7 +46,7 @@ def test_train_and_test_are_disjoint_and_complete(dataset):
         images, labels, test = f["images"], f["labels"], f["test"]
     for held_out, x, said in [(False, dataset.train, dataset.train_labels), (True, dataset.test, dataset.test_labels)]:
         assert np.array_equal(data.to_uint8(x), images[test == held_out])
-        assert np.array_equal(said[:, 0], labels[test == held_out])
+        assert np.array_equal(said, labels[test == held_out])
 
 
 def test_no_held_out_image_was_trained_on(dataset):
@@ -53,6 +60,24 @@ def test_same_label_means_alike():
     means = np.stack([digits.train[digits.train_labels[:, 0] == k].mean(0) for k in range(10)])
     nearest = ((digits.test[:, None] - means) ** 2).sum((2, 3, 4)).argmin(1)
     assert np.mean(nearest == digits.test_labels[:, 0]) > 0.85  # labels that were shuffled give 0.1
+
+
+def test_labels_of_the_portraits_are_read_off_their_attributes():
+    """Spot checks of the table in data/build.py against the attributes that lie beside the labels."""
+    faces = data.load("portraits")
+    with np.load(data.FOLDER / data.FILES["portraits"]) as f:
+        values = dict(zip(f["attribute_names"], (v.split("|") for v in f["attribute_values"]), strict=True))
+        drawn = {name: np.array(values[name])[f["attributes"][f["test"], i]] for i, name in enumerate(f["attribute_names"])}
+    said = {label: np.array(faces.labels[label])[faces.test_labels[:, k]] for k, label in enumerate(faces.labels)}
+    assert np.array_equal(said["hat"] == "none", drawn["hat"] == "none")
+    assert np.array_equal(said["hat"] == "pink", (drawn["hat"] != "none") & (drawn["hatColor"] == "#cc6192"))
+    assert np.array_equal(said["glasses"] == "dark", np.char.startswith(drawn["glasses"], "dark"))
+    assert np.array_equal(said["hair-colour"] == "brown", np.isin(drawn["hairColor"], ["#603015", "#603a14"]))
+    assert np.array_equal(said["skin"] == "8", drawn["skinColor"] == "#ffdbac")
+    assert np.array_equal(said["clothes"] == "navy", drawn["clothingColor"] == "#03396c")
+    corner = faces.test[:, 0, 0]  # mostly background
+    white = [np.all(corner[said["background"] == value] == 1, axis=-1).mean() for value in ("white", "blue")]
+    assert white[0] > 0.95 and white[1] < 0.01
 
 
 def test_pixels_survive_the_round_trip():

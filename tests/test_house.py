@@ -15,9 +15,9 @@ KERNELS = [p.stem for p in sorted(PACKAGE.glob("kernels/*.py"))]
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {p: ast.parse(p.read_text(encoding="utf-8")) for p in FILES}
 
-DIFFUSION_TOWER = ["schedule", "diffusion", "exact", "sample", "edit"]  # each from the bottom up
+DIFFUSION_TOWER = ["schedule", "diffusion", "exact", "sample", "guide", "edit", "likelihood", "metrics"]  # each from the bottom up
 NETWORK_TOWER = ["autodiff", "gradcheck", "ops", "nn", "optim", "unet", "classifier"]
-ABOVE = ["train", "data", "metrics", "checkpoint", "plot", "grade", "submission", "__main__"]
+ABOVE = ["train", "variance", "flow", "learned", "data", "checkpoint", "plot", "evaluate", "grade", "submission", "__main__"]
 OUTSIDE = {"numpy", "numba", "llvmlite", "matplotlib", "PIL", "tqdm", "IPython", "pytest", "_pytest"}  # all that is ever imported
 
 

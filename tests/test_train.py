@@ -207,14 +207,24 @@ def test_labels_are_forgotten_as_often_as_asked(forget):
 
 
 @graded
-def test_each_label_of_several_is_forgotten_by_itself():
+def test_each_label_of_several_is_forgotten_by_its_images_chance():
     labels = np.stack([np.arange(60) % 3, np.arange(60) % 5], axis=1)
     said = np.concatenate(Watch(40, S, images(), labels, classes=(3, 5), forget=0.5).said)
     null = said == (3, 5)
     both, each = np.mean(null[:, 0] & null[:, 1]), null.mean(0)
     assert np.all(np.abs(each - 0.5) < 0.05), f"of two labels, with forget = 0.5, {each} were replaced by 3 and 5, their 'not said'"
-    assert abs(both - 0.25) < 0.05, f"two labels, each forgotten by chance 1/2: both together in 1/4 of all cases; here in {both:.2f}"
+    assert abs(both - 1 / 3) < 0.05, (
+        f"two labels, forget = 1/2: u is uniform, so both are hidden in E[u^2] = 1/3 of all cases; here in {both:.2f}"
+    )
     assert said[:, 1].max() == 5 and said[:, 0].max() == 3, "'not said' is classes[k] for label k: here 3 and 5"
+
+
+def test_hidden_labels_come_in_every_number():
+    """u = U^k, k = 1 / forget - 1: of 9 labels all are hidden with chance E[u^9] = 1 / (9 k + 1), so the network learns to draw freely."""
+    hidden = train.hide(np.zeros((200_000, 9), int), (1,) * 9, 0.3, np.random.default_rng(0)).sum(1)
+    k = 1 / 0.3 - 1
+    assert abs(hidden.mean() / 9 - 0.3) < 0.004 and abs(np.mean(hidden == 9) - 1 / (9 * k + 1)) < 0.002  # 5 standard errors
+    assert np.mean(hidden == 0) > 0.3
 
 
 @graded

@@ -17,7 +17,7 @@ from .train import Training
 from .unet import UNet
 
 FORMAT = "tinydiff checkpoint"
-VERSION = 1
+VERSION = 2
 _ARRAYS = {"theta": None, "ema": None, "m": "adam", "v": "adam"}  # name -> the attribute of Training that holds it
 
 

@@ -16,8 +16,8 @@ FILES = {"digits": "digits8.npz", "fashion": "fashion16.npz", "portraits": "port
 class Dataset:
     """A data set with its held-out part.
 
-    train, test: (M, H, W, C) float32 in [-1, 1], M differing; train_labels, test_labels: (M, 1) ints;
-    classes: how many values the label has, (number,); names: what each value is called
+    train, test: (M, H, W, C) float32 in [-1, 1], M differing; train_labels, test_labels: (M, number of labels) ints;
+    labels: what each label is called, and each of its values: {"digit": ["0", "1", ...]}; classes: how many values each label has
     """
 
     name: str
@@ -25,8 +25,11 @@ class Dataset:
     test: np.ndarray
     train_labels: np.ndarray
     test_labels: np.ndarray
-    classes: tuple
-    names: list
+    labels: dict
+
+    @property
+    def classes(self):
+        return tuple(len(values) for values in self.labels.values())
 
 
 def load(name):
@@ -44,14 +47,15 @@ def load(name):
         with np.load(path, allow_pickle=False) as f:
             if damaged := f.zip.testzip():
                 raise ValueError(f"{damaged} has changed since it was written")
-            images, labels, test = f["images"], f["labels"].astype(np.int64)[:, None], f["test"]
-            names = [str(n) for n in f["label_names"]]
-        if not (images.ndim == 4 and images.dtype == np.uint8 and test.dtype == bool and len(images) == len(labels) == len(test)):
+            images, labels, test = f["images"], f["labels"].astype(np.int64), f["test"]
+            values = {str(name): str(v).split("|") for name, v in zip(f["label_names"], f["label_values"], strict=True)}
+        fits = images.ndim == 4 and labels.shape == (len(images), len(values)) and test.shape == (len(images),)
+        if not (fits and images.dtype == np.uint8 and test.dtype == bool):
             raise ValueError(f"images {images.shape}, labels {labels.shape} and test {test.shape} do not fit")
     except Exception as e:  # bytes that are not theirs make NumPy and zipfile raise a dozen different errors
         raise OSError(f"{path} is damaged ({e}): restore it, or run data/build.py") from None
     x = to_float(images)
-    return Dataset(name, x[~test], x[test], labels[~test], labels[test], (len(names),), names)
+    return Dataset(name, x[~test], x[test], labels[~test], labels[test], values)
 
 
 def to_float(images):

@@ -34,7 +34,7 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
     x_t = q_sample(x0, t, eps), t uniform in 1 .. T;  loss = mean |target - model(x_t, t, labels)|^2, target = eps or v
     run: a Training; run.rng draws all, run.adam makes the step, run.loss (float) and run.step are kept up to date
     images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints or None; predict: "eps" or "v"; lr: steps done -> learning
-    rate; forget: chance of each label to become "not said", model.classes -> yields `run` after each step
+    rate; forget: share of the labels that are not said, see `hide` -> yields `run` after each step
     Raises FloatingPointError, before the parameters change, when the loss or its gradient is not finite.
     Source: Ho et al. 2020, algorithm 1.
     """
@@ -48,7 +48,7 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
         eps = rng.standard_normal(x0.shape, dtype=np.float32)
         x_t = diffusion.q_sample(s, x0, t, eps)
         target = diffusion.v_target(s, x0, t, eps) if predict == "v" else eps
-        said = None if labels is None else np.where(rng.random((batch, labels.shape[1])) < forget, model.classes, labels[i])
+        said = None if labels is None else hide(labels[i], model.classes, forget, rng)
         with model.variables() as params, np.errstate(over="ignore", invalid="ignore"):  # looked at below
             loss = ops.mse(model(x_t, t, said), target)
             g = np.concatenate([g.ravel() for g in gradient(loss, params, free=True)])
@@ -58,6 +58,18 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
             raise FloatingPointError(f"the loss at step {run.step + 1} is {run.loss}, its gradient {length} long: lower the learning rate")
         run.step += 1
         yield run
+
+
+def hide(labels, classes, forget, rng):
+    """Leave labels unsaid at random, so that the network also learns to draw when it is told little, or nothing.
+
+    Each image draws its own forgetfulness u = U^(1/forget - 1), U uniform in (0, 1), whose mean is forget; each of its labels is
+    replaced by classes[k], "not said", with chance u. One label: a plain chance. Many: all, none or any part of them are often said.
+    labels: (N, number of labels) ints; classes: how many values each label has; forget: 0 .. 1 -> (N, number of labels) ints
+    Source: Ho & Salimans 2022, algorithm 1, for a single label.
+    """
+    u = rng.random((len(labels), 1)) ** (1 / forget - 1) if forget else 0.0
+    return np.where(rng.random(labels.shape) < u, classes, labels)
 
 
 def denoiser(model, s, labels=None, predict="v"):

@@ -1,6 +1,6 @@
 """Wrong answers to lesson 08: how students miss Algorithm 1. What a mutant is: 01_forward.py."""
 
-SAID = "np.where(rng.random((batch, labels.shape[1])) < forget, model.classes, labels[i])"
+SAID = "hide(labels[i], model.classes, forget, rng)"
 GRADS = "(g * 2 / d.size * d, g * -2 / d.size * d)"
 
 MUTANTS = {
@@ -53,12 +53,8 @@ MUTANTS = {
             "the target is fresh noise; it must be the noise that is in x_t",
         ),
         (SAID, SAID.replace("labels[i]", "labels[:batch]"), "the labels are those of other images: take the same rows i as for the images"),
-        (SAID, SAID.replace("< forget", ">= forget"), "labels are kept where they should be forgotten: `forget` is the share that is lost"),
-        (
-            SAID,
-            SAID.replace("(batch, labels.shape[1])", "(batch, 1)"),
-            "all labels of an image are forgotten together; each is to be forgotten by itself",
-        ),
+        (SAID, SAID.replace(" forget,", " 1 - forget,"), "labels are kept where they should be hidden: `forget` is the share that is lost"),
+        (SAID, "labels[i]", "all labels are said: some must be hidden, or the network never learns to draw without them"),
         ("lr(run.step)", "lr(run.step + 1)", "the learning rate is that of the next step: the first step asks for lr(0)"),
     ],
     "train.denoiser": [
