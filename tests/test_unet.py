@@ -71,6 +71,17 @@ def test_at_first_the_output_is_zero(rng):
     np.testing.assert_array_equal(model(x, np.array([1, 2]), np.array([[0], [4]])), 0)
 
 
+def test_more_channels_may_leave_than_enter(rng):
+    """Each channel that leaves is what a network with only that channel's last weights says."""
+    model, _ = make(rng, channels=3, out=5, dtype=np.float64)
+    x, t, w = rng.standard_normal((2, 8, 8, 3)), np.array([1, 900]), model.leave.w
+    y = model(x, t)
+    assert y.shape == (2, 8, 8, 5) and w.shape[2:] == (8, 5)
+    model.leave.w = w[..., 3:4]
+    np.testing.assert_allclose(model(x, t), y[..., 3:4], rtol=1e-9, atol=1e-12)
+    assert unet.UNet(8, 3, width=8, multipliers=(1, 2), rng=rng).leave.w.shape[3] == 3
+
+
 def test_depth_and_multipliers_count_the_blocks(rng):
     model, _ = make(rng, size=16, multipliers=(1, 2, 4), depth=2)
     widths = [block.conv2.w.shape[3] for block in model.descent]

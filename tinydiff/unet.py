@@ -53,13 +53,13 @@ class UNet(Module):
 
     size: side of the images, divisible by 2^(levels - 1); channels: C, 1 grey or 3 RGB; width: channels at full size, divisible
     by 8; multipliers: channels of each level in units of width; depth: blocks a level; classes: how many values each label
-    has, () for none; padding: "zeros" or "circular".
+    has, () for none; padding: "zeros" or "circular"; out: channels that leave, None for as many as enter.
     x: (N, H, W, C); t: (N,) numbers; labels: (N, len(classes)) ints; label k is 0 .. classes[k] - 1, or classes[k] for "not said"
-    (labels=None says nothing of any) -> (N, H, W, C)
+    (labels=None says nothing of any) -> (N, H, W, out)
     Raises ValueError where sizes do not fit or a label is out of range.
     """
 
-    def __init__(self, size, channels=1, width=32, multipliers=(1, 2, 2), depth=2, classes=(), padding="zeros", *, rng):
+    def __init__(self, size, channels=1, width=32, multipliers=(1, 2, 2), depth=2, classes=(), padding="zeros", out=None, *, rng):
         if size % 2 ** (len(multipliers) - 1):
             raise ValueError(f"images of side {size} cannot be halved {len(multipliers) - 1} times: take fewer multipliers or another size")
         self.size, self.channels, self.width, self.classes = size, channels, width, tuple(classes)
@@ -82,7 +82,7 @@ class UNet(Module):
                 self.ascent.append(Block(C + skips.pop(), m * width, E, padding, rng=rng))
                 C = m * width
         self.norm = GroupNorm(C, silu=True)
-        self.leave = Conv2d(C, channels, padding=padding, gain=0.0, rng=rng)
+        self.leave = Conv2d(C, out or channels, padding=padding, gain=0.0, rng=rng)
         self.depth = depth
 
     def __call__(self, x, t, labels=None):
