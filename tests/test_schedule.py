@@ -98,6 +98,27 @@ def check_cosine(cosine):
     assert quiet(cosine, 8, 0.008, 0.3).beta.max() == 0.3, "cosine(8, beta_max=0.3): the largest beta is 0.3"
 
 
+def check_sigmoid(sigmoid):
+    """alpha_bar is the piece of the logistic curve, stretched to run from 1 to 0; the clip acts on the last step only."""
+    for T, start, end, tau in ((1000, -3.0, 3.0, 1.0), (50, -3.0, 3.0, 0.5), (1000, 0.0, 3.0, 0.7), (8, -1.0, 4.0, 2.0)):
+        s, case = quiet(sigmoid, T, start, end, tau), f"sigmoid({T}, {start}, {end}, {tau})"
+        is_schedule(s, T)
+        a, b = start / (2 * tau), end / (2 * tau)
+        for t in range(T):
+            # the logistic curve is (1 + tanh) / 2, and tanh(b) - tanh(x) = sinh(b - x) / (cosh(b) cosh(x))
+            x = a + (b - a) * t / T
+            want = math.sinh(b - x) / math.sinh(b - a) * math.cosh(a) / math.cosh(x)
+            assert s.alpha_bar[t] == pytest.approx(want, rel=1e-9), (
+                f"{case}: expected alpha_bar[{t}] = {want:.6g}, came {s.alpha_bar[t]:.6g}"
+            )
+        assert s.beta[T] == 0.999, f"{case}: expected beta[{T}] = beta_max = 0.999, came {s.beta[T]:.6g}; without the clip it is 1"
+        assert np.all(np.diff(s.alpha_bar) < 0), f"{case}: alpha_bar falls at every step"
+    assert np.array_equal(sigmoid().beta, sigmoid(1000, -3.0, 3.0, 1.0).beta), "the defaults are T = 1000, start = -3, end = 3, tau = 1"
+    assert sigmoid().alpha_bar[500] == pytest.approx(0.5), "with the defaults the curve is symmetric: alpha_bar[500] of 1000 is 1/2"
+    assert sigmoid().alpha_bar[1000] < 1e-6, f"almost nothing of x0 is left in x_T; came alpha_bar[1000] = {sigmoid().alpha_bar[1000]:.3g}"
+    assert quiet(sigmoid, 8, -3.0, 3.0, 1.0, 0.3).beta.max() == 0.3, "sigmoid(8, beta_max=0.3): the largest beta is 0.3"
+
+
 # --- the package passes them ---
 
 
@@ -115,8 +136,12 @@ def test_cosine():
     check_cosine(schedule.cosine)
 
 
+def test_sigmoid():
+    check_sigmoid(schedule.sigmoid)
+
+
 def test_more_noise_at_every_step():
-    for s in (schedule.linear(), schedule.cosine(), quiet(schedule.from_betas, BETAS)):
+    for s in (schedule.linear(), schedule.cosine(), schedule.sigmoid(), quiet(schedule.from_betas, BETAS)):
         assert np.all(np.diff(s.alpha_bar) < 0) and np.all(np.diff(s.snr) < 0)
         assert np.all(s.beta_tilde <= s.beta), "beta_tilde is beta times a factor below 1"
 
@@ -136,7 +161,9 @@ def test_a_schedule_that_ends_too_early_says_so():
     assert len(caught) == 1 and "\n" not in str(caught[0].message)
 
 
-@pytest.mark.parametrize("build", [lambda: schedule.linear(1000), lambda: schedule.cosine(), lambda: schedule.cosine(8)])
+@pytest.mark.parametrize(
+    "build", [lambda: schedule.linear(1000), lambda: schedule.cosine(), lambda: schedule.cosine(8), lambda: schedule.sigmoid(8)]
+)
 def test_a_schedule_that_ends_in_noise_is_silent(build):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -169,7 +196,7 @@ def test_bad_betas_by_the_thousand_are_still_one_line(betas):
 
 
 @pytest.mark.parametrize("T", [0, -3, 2.5, "8", None])
-@pytest.mark.parametrize("build", ["linear", "cosine"])
+@pytest.mark.parametrize("build", ["linear", "cosine", "sigmoid"])
 def test_bad_number_of_steps(build, T):
     with pytest.raises(ValueError, match="T is the number of noising steps") as error:
         getattr(schedule, build)(T)
@@ -180,6 +207,13 @@ def test_bad_number_of_steps(build, T):
 def test_linear_passes_bad_betas_on(args):
     with pytest.raises(ValueError, match="beta is a list of variances"):
         schedule.linear(*args)
+
+
+@pytest.mark.parametrize("start, end, tau", [(3, -3, 1), (1, 1, 1), (-3, 3, 0), (-3, 3, -1), (np.nan, 3, 1)])
+def test_sigmoid_needs_a_falling_piece(start, end, tau):
+    with pytest.raises(ValueError, match=f"start < end and tau > 0; got start = {start}, end = {end}, tau = {tau}") as error:
+        schedule.sigmoid(10, start, end, tau)
+    assert "\n" not in str(error.value)
 
 
 # --- errata ---
@@ -208,3 +242,32 @@ def test_errata_off_by_one():
     rejects(check_from_betas, late)
     rejects(check_linear, lambda T=1000, first=1e-4, last=0.02: schedule.from_betas(first + (last - first) * np.arange(1, T + 1) / T))
     rejects(check_cosine, lambda T=1000, offset=0.008, beta_max=0.999: quiet(schedule.linear, T))
+
+
+def sigmoid_with(curve, clip=True):
+    """curve(x, tau) for x from start to end, turned into betas as they come, or stretched to run from 1 to 0."""
+
+    def sigmoid(T=1000, start=-3.0, end=3.0, tau=1.0, beta_max=0.999):
+        f = curve(np.linspace(start, end, T + 1), tau)
+        return quiet(schedule.from_betas, np.clip(1 - f[1:] / f[:-1], 1e-12, beta_max if clip else 0.9999))
+
+    return sigmoid
+
+
+def stretched(curve):
+    return lambda x, tau: curve(x, tau) - curve(x, tau)[-1]
+
+
+def logistic(x, tau):
+    return 1 / (1 + np.exp(x / tau))
+
+
+def test_errata_sigmoid():
+    """The plain version passes; not stretched, tau forgotten or upside down, the rising curve, the clip forgotten: none does."""
+    check_sigmoid(sigmoid_with(stretched(logistic)))
+    rejects(check_sigmoid, sigmoid_with(logistic))
+    rejects(check_sigmoid, sigmoid_with(stretched(logistic), clip=False))
+    for curve in (lambda x, tau: logistic(x, 1), lambda x, tau: logistic(x, 1 / tau), lambda x, tau: logistic(x[-1] + x[0] - x, tau)):
+        rejects(check_sigmoid, sigmoid_with(stretched(curve)))
+    for line in (lambda x, tau: x[-1] - x, lambda x, tau: logistic(x, tau) * (x[-1] - x)):
+        rejects(check_sigmoid, sigmoid_with(line))

@@ -1,0 +1,688 @@
+"""The fast samplers and their grids: laws to rounding, orders of convergence, which times they ask, and the slips that each check stops.
+
+As in test_sample, for data N(2, 0.5^2) a whole run is affine, and its law is compared with equations written a second time: euler
+and heun in the coordinates of EDM (an unshrunk image, noise of standard deviation sigma), dpmpp_2m in those of DPM-Solver++ (lam).
+"""
+
+import inspect
+import math
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from test_sample import BAD_TIMES, LONG, MEAN, SCHEDULES, SMOOTH, T8, VAR, Flat, check_manners, close, forward, law, paths, quiet, rejects
+
+from tinydiff import diffusion, exact, sample, schedule
+
+on_every_kernel_set = pytest.mark.usefixtures("kernel_set")
+SOLVERS = ("euler", "heun", "dpmpp_2m")
+START = (1.0, 1.2)  # mean and variance of x_T: as the chain is affine, what holds from here holds from everywhere
+
+
+def log_snr(lam):
+    """The schedule with log(signal / noise) = lam[t - 1] at t = 1, 2, ..."""
+    bar = np.concatenate([[1.0], 1 / (1 + np.exp(-2 * lam))])
+    return schedule.from_betas(1 - bar[1:] / bar[:-1])
+
+
+TAU = np.linspace(0, 1, 961)
+EVEN, BENT = (
+    log_snr(4 - 9 * TAU),
+    log_snr(4 - 9 * (0.75 * TAU + 0.25 * TAU**2)),
+)  # from t = 1 to T = 961: 960 steps that can be halved often
+
+
+def sigma2(s, t):
+    """The variance of the noise in x_bar = x_t / sqrt(alpha_bar)."""
+    return 1 / s.snr[t]
+
+
+def brief(times):
+    return f"{times}" if len(times) < 10 else f"[{times[0]}, {times[1]}, ..., 0]"
+
+
+# --- the law of x_0, carried from T to 0 in other coordinates ---
+
+
+def goes_up_to(s, t, churn):
+    """The last time whose noise-to-signal ratio is at most (1 + churn)^2 that of t."""
+    return int(np.flatnonzero(s.snr[t] <= (1 + churn) ** 2 * s.snr).max())
+
+
+def edm_law(s, times, x_T, churn, corrected):
+    """Mean and standard deviation of x_0: in x_bar noise is added without shrinking, and the score is that of N(MEAN, VAR + sigma^2)."""
+    mean, var = x_T[0] / math.sqrt(s.alpha_bar[times[0]]), x_T[1] / s.alpha_bar[times[0]]
+    for t, u in pairwise(times):
+        up = goes_up_to(s, t, churn)
+        var += sigma2(s, up) - sigma2(s, t)
+        now, then = math.sqrt(sigma2(s, up)), math.sqrt(sigma2(s, u))
+        slope = now / (VAR + now**2)  # d x_bar / d sigma = slope (x_bar - MEAN)
+        factor = 1 + (then - now) * slope
+        if corrected and u > 0:
+            factor = 1 + (then - now) * (slope + then / (VAR + then**2) * factor) / 2
+        mean, var = MEAN + factor * (mean - MEAN), factor**2 * var
+    return mean, math.sqrt(var)
+
+
+def lam_law(s, times, x_T):
+    """The same for DPM-Solver++(2M): y = x / sqrt(1 - alpha_bar) obeys dy / d(e^lam) = x0_hat, taken half a step ahead in lam.
+
+    y and x0_hat are affine in x_T: each is a pair, slope and offset.
+    """
+    y, before = np.array([1.0, 0.0]) / math.sqrt(1 - s.alpha_bar[times[0]]), None
+    for t, u in pairwise(times):
+        lam = math.log(s.snr[t]) / 2
+        x0_hat = (math.exp(lam) * y + [0, MEAN / VAR]) / (math.exp(2 * lam) + 1 / VAR)  # precisions add
+        if u == 0:
+            return x0_hat[0] * x_T[0] + x0_hat[1], abs(x0_hat[0]) * math.sqrt(x_T[1])
+        after = math.log(s.snr[u]) / 2
+        trend = (x0_hat - before[0]) / (lam - before[1]) if before else 0
+        y = y + (math.exp(after) - math.exp(lam)) * (x0_hat + trend * (after - lam) / 2)
+        before = x0_hat, lam
+
+
+# --- the flow that the solvers follow ---
+
+ONE = ([1.0], [MEAN], [VAR])
+TWO = ([0.4, 0.6], [-1.0, 1.5], [0.3, 0.2])  # weights, means, variances: here the flow is not affine
+
+
+def below(s, t, x, data):
+    """The share of all x_t that lie below x."""
+    root = math.sqrt(s.alpha_bar[t])
+    std = [math.sqrt(s.alpha_bar[t] * v + 1 - s.alpha_bar[t]) for v in data[2]]
+    phi = np.vectorize(lambda z: math.erfc(-z / math.sqrt(2)) / 2)
+    return sum(w * phi((x - root * m) / d) for w, m, d in zip(*data[:2], std, strict=True))
+
+
+def flow(s, x_T, u, data):
+    """Follow the probability flow exactly from T to u: in one dimension no two paths cross, so each x keeps the share below it."""
+    share, low, high = below(s, s.T, x_T, data), np.full_like(x_T, -20), np.full_like(x_T, 20)
+    for _ in range(60):
+        middle = (low + high) / 2
+        up = below(s, u, middle, data) < share
+        low, high = np.where(up, middle, low), np.where(up, high, middle)
+    return middle
+
+
+def grid(steps, late):
+    """Places 960 > ... > 0, every second one moved: gaps 1:1, 1:2 or 2:1."""
+    gap = 960 // steps
+    return sorted([*range(0, 961, 2 * gap), *range(round(gap * late), 960, 2 * gap)], reverse=True)
+
+
+LATE = {"1:1": 1, "1:2": 2 / 3, "2:1": 4 / 3}  # the gaps of a grid
+
+
+def expect_order(errors, order, tol, case):
+    found = math.log2(errors[0] / errors[1])
+    assert abs(found - order) < tol, (
+        f"{case}: the error should fall by 2^{order} from 80 steps to 160; came {errors[0]:.3g} and {errors[1]:.3g}, by 2^{found:.2f}"
+    )
+
+
+# --- the checks: each takes the sampler under test ---
+
+
+def check_law(sampler, expected, churns=None):
+    """Mean and standard deviation of x_0, at T = 8 and 1000, along full, even and uneven paths."""
+    for s in SCHEDULES:
+        model = exact.gaussian(s, MEAN, VAR)
+        for times in paths(s):
+            for churn in churns or [None]:
+                kept = {} if churn is None else {"churn": churn}
+                got = law(lambda rng, shape, x: sampler(model, s, shape, rng, times=times, x_T=x, **kept), s, START)
+                said = "".join(f", {name} = {value}" for name, value in kept.items())
+                close(got, expected(s, times, START, *kept.values()), f"T = {s.T}, times = {brief(times)}{said}, from N(1, 1.2)")
+    default = law(lambda rng, shape, x: sampler(exact.gaussian(T8, MEAN, VAR), T8, shape, rng, x_T=x), T8, START)
+    close(default, expected(T8, range(8, -1, -1), START, *([0.0] if churns else [])), "by default: all times, no churn")
+
+
+def check_euler(euler):
+    check_law(euler, lambda s, times, x_T, churn: edm_law(s, times, x_T, churn, False), (0.0, 0.04, 0.6))
+
+
+def check_heun(heun):
+    check_law(heun, lambda s, times, x_T, churn: edm_law(s, times, x_T, churn, True), (0.0, 0.04, 0.6))
+
+
+def check_dpmpp(dpmpp_2m):
+    check_law(dpmpp_2m, lam_law)
+
+
+def check_order(sampler, order, schedules=(EVEN, BENT), late=LATE):
+    """Halve all steps: the error falls by 2^order, on even and uneven grids.
+
+    Compared at t = 1: the step from 1 to 0 is the same on every grid (in lam it is infinite), so its error does not fall with the others.
+    """
+    x_T = np.array([[-1.3], [0.4], [2.2]])
+    for s in schedules:
+        name = "lam even in t" if s is EVEN else "lam bent"
+        for weight, mean, var in (ONE, TWO):
+            model = exact.mixture(s, weight, np.array(mean)[:, None], var)
+            want = flow(s, x_T, 1, (weight, mean, var))
+            for gaps, share in late.items():
+                errors = []
+                for steps in (80, 160):
+                    times = [1 + place for place in grid(steps, share)] + [0]
+                    *_, x_1, _ = sampler(model, s, x_T.shape, None, times=times, x_T=x_T)
+                    errors.append(np.abs(x_1 - want).max())
+                expect_order(errors, order, 0.1, f"{len(mean)} Gaussian(s), {name}, gaps {gaps}, at t = 1")
+
+
+def check_order_to_0(sampler, order):
+    """The same to t = 0, where sigma, not lam, is smooth: for solvers whose last step is as small as the others."""
+    s, x_T = SMOOTH, np.array([[-1.3], [0.4], [2.2]])
+    want = flow(s, x_T, 0, ONE)
+    for gaps, late in LATE.items():
+        errors = []
+        for steps in (80, 160):
+            *_, x0 = sampler(exact.gaussian(s, MEAN, VAR), s, x_T.shape, None, times=grid(steps, late), x_T=x_T)
+            errors.append(np.abs(x0 - want).max())
+        expect_order(errors, order, 0.1, f"gaps {gaps}, at t = 0")
+
+
+def listen(model, called):
+    """The same model, which notes when it is asked what."""
+
+    def listening(x, t):
+        called.append((t, x.copy()))
+        return model(x, t)
+
+    return listening
+
+
+def check_heun_asks(heun):
+    """Twice a step, at both ends, and once in the last; the second time at the Euler step's end."""
+    model = exact.gaussian(T8, MEAN, VAR)
+    for times in ([8, 6, 4, 2, 0], [8, 7, 3, 1, 0], [5, 0]):
+        for dtype in (np.float64, np.float32):
+            x_T, called = np.array([[-1.0], [0.3], [2.0]], dtype), []
+            seen = list(heun(listen(model, called), T8, x_T.shape, None, times=times, x_T=x_T))
+            want = [t for pair in pairwise(times) for t in pair if t > 0]
+            assert [t for t, _ in called] == want, f"times = {times}: asked at {[t for t, _ in called]}, expected {want}"
+            assert len(seen) == len(times), f"times = {times}: it yields {len(seen)} arrays, expected {len(times)}"
+            assert all(x.dtype == dtype and x.shape == x_T.shape for x in seen), f"x_T is (3, 1) {x_T.dtype}, and so is all that follows"
+            assert all(np.array_equal(x, y) for x, (_, y) in zip(seen, called[::2], strict=False)), "each step starts at what was yielded"
+            for i, u in enumerate(times[1:-1]):
+                there = list(sample.ddim(model, T8, x_T.shape, None, times=[times[i], u, 0], x_T=seen[i]))[1]
+                assert np.allclose(called[2 * i + 1][1], there, rtol=0, atol=1e-6), (
+                    f"the second question at t = {u} is about the Euler step's end"
+                )
+
+
+def check_heun_clip(heun):
+    """clip keeps the x0_hat of each slope, and of their mean, within [-1.5, 1.5]; eps_hat is then found anew."""
+    model, times, x_T = exact.gaussian(T8, MEAN, VAR), [8, 6, 3, 1, 0], np.linspace(-2, 4, 7)[:, None]
+
+    def step(x, slope, t, u):
+        x0_hat = np.clip(diffusion.predict_x0(T8, x, t, slope), -1.5, 1.5)
+        return diffusion.q_sample(T8, x0_hat, u, diffusion.predict_eps(T8, x, t, x0_hat))
+
+    x, want = x_T, [x_T]
+    for t, u in pairwise(times):
+        first = model(x, t)
+        x = step(x, (first + model(step(x, first, t, u), u)) / 2 if u else first, t, u)
+        want.append(x)
+    for i, (a, b) in enumerate(zip(heun(model, T8, x_T.shape, None, times=times, x_T=x_T, clip=1.5), want, strict=True)):
+        assert np.allclose(a, b, rtol=0, atol=1e-12), f"clip = 1.5, t = {times[i]}: off by {np.abs(a - b).max():.3g}"
+
+
+def check_churn(sampler, asks):
+    """Where the noise goes up to, and that it is the forward process that adds it. asks: how often a step asks the model."""
+    by_hand = {0.0: [8, 6, 4, 2], 0.35: [8, 6, 4, 2], 0.6: [8, 7, 5, 2], 1.5: [8, 8, 6, 3]}
+    for churn, want in by_hand.items():
+        called, draws, x_T = [], np.random.default_rng(5), np.array([[-1.0], [0.3], [2.0]])
+        run = sampler(listen(exact.gaussian(T8, MEAN, VAR), called), T8, x_T.shape, np.random.default_rng(5), [8, 6, 4, 2, 0], x_T, churn)
+        seen, starts = list(run), called[::asks]
+        assert [t for t, _ in starts] == want, (
+            f"times = [8, 6, 4, 2, 0], churn = {churn}: starts at {[t for t, _ in starts]}, expected {want}"
+        )
+        for x, t, (up, x_up) in zip(seen, (8, 6, 4, 2), starts, strict=False):
+            keep, spread = 1.0, 0.0
+            for k in range(t + 1, up + 1):  # step by step
+                keep, spread = keep * (1 - T8.beta[k]), (1 - T8.beta[k]) * spread + T8.beta[k]
+            z = draws.standard_normal(x.shape) if up > t else 0
+            far = np.abs(x_up - math.sqrt(keep) * x - math.sqrt(spread) * z).max()
+            assert far < 1e-12, f"churn = {churn}: x_{up} is not drawn from q(x_{up} | x_{t}): off by {far:.3g}"
+
+
+def check_dpmpp_by_hand(dpmpp_2m):
+    """Steps of log 2, log 3 and log 4 in lam, and a model whose x0_hat is 1, 2, 5 and 7: all numbers can be worked out on paper.
+
+    e^lam = 1/2, 1, 3, 12 at t = 4, 3, 2, 1; y = x / sqrt(1 - alpha_bar). y_4 = 1;  y_3 = y_4 + (1 - 1/2) 1 = 3/2
+    r = log 2 / log 3;  D = 2 + (2 - 1) / (2 r) = 2 + log_2(3) / 2;  y_2 = y_3 + (3 - 1) D = 11/2 + log_2(3)
+    r = log 3 / log 4;  D = 5 + (5 - 2) / (2 r) = 5 + 3 log_3(2);  y_1 = y_2 + (12 - 3) D = 50.5 + log_2(3) + 27 log_3(2);  x_0 = 7
+    """
+    bar = [1, 144 / 145, 0.9, 0.5, 0.2]
+    s, guess = quiet(schedule.from_betas, [1 - u / t for t, u in pairwise(bar)]), {4: 1.0, 3: 2.0, 2: 5.0, 1: 7.0}
+    x_T = np.full((1, 1), math.sqrt(0.8))
+    run = dpmpp_2m(lambda x, t: diffusion.predict_eps(s, x, t, np.full_like(x, guess[t])), s, (1, 1), None, x_T=x_T)
+    y = {4: 1, 3: 1.5, 2: 5.5 + 1.5849625007211562, 1: 50.5 + 1.5849625007211562 + 27 * 0.6309297535714575}
+    want = {0: 7.0} | {t: y[t] * math.sqrt(1 - bar[t]) for t in y}
+    for t, x in zip((4, 3, 2, 1, 0), run, strict=True):
+        assert abs(x[0, 0] - want[t]) < 1e-12, f"alpha_bar = 1, 144/145, 0.9, 0.5, 0.2: x_{t} is {x[0, 0]:.12g}, expected {want[t]:.12g}"
+
+
+# --- inversion ---
+
+
+def inverted_by_hand(s, x0, times, rounds):
+    """ddim_invert in x_bar, for the Gaussian: x_bar_t = x_bar_u + (sigma_t - sigma_u) eps_hat, eps_hat from the score of x_t."""
+    x_bar = x0
+    for u, t in pairwise(times[::-1]):
+        mean, var = forward(s, t)
+        x = math.sqrt(s.alpha_bar[u]) * x_bar
+        for _ in range(rounds):
+            eps_hat = math.sqrt(1 - s.alpha_bar[t]) * (x - mean) / var
+            x = math.sqrt(s.alpha_bar[t]) * (x_bar + (math.sqrt(sigma2(s, t)) - math.sqrt(sigma2(s, u))) * eps_hat)
+        x_bar = x / math.sqrt(s.alpha_bar[t])
+    return x
+
+
+def check_invert(ddim_invert):
+    """Every x on the way up, and the questions: rounds of them at the time to come, never at t = 0."""
+    for s in SCHEDULES:
+        for times in paths(s):
+            for rounds in (1, 2, 3):
+                called, x0 = [], np.array([[-1.0], [0.3], [2.6]])
+                run = ddim_invert(listen(exact.gaussian(s, MEAN, VAR), called), s, x0, times, rounds)
+                seen, case = list(run), f"T = {s.T}, times = {brief(times)}, rounds = {rounds}"
+                assert len(seen) == len(times), f"{case}: it yields {len(seen)} arrays, expected {len(times)}"
+                assert np.array_equal(seen[0], x0), f"{case}: the first array it yields is not x0"
+                want = [t for t in times[-2::-1] for _ in range(rounds)]
+                asked = [t for t, _ in called]
+                assert asked == want, f"{case}: asked at {asked[:6]} ..., expected {want[:6]} ..."
+                far = np.abs(seen[-1] - inverted_by_hand(s, x0, times, rounds)).max()
+                assert far < 1e-10, f"{case}: x at t = {times[0]} is off by {far:.3g}"
+
+
+def check_round_trip(ddim_invert):
+    """Up and down again: with r rounds the way back misses x0 by an error of order r, with 20 by rounding only."""
+    s, x0 = SMOOTH, np.array([[0.7], [1.9], [2.8]])
+    model = exact.gaussian(s, MEAN, VAR)
+
+    def missed(steps, late, rounds):
+        times = grid(steps, late)
+        *_, x_T = ddim_invert(model, s, x0, times, rounds)
+        *_, back = sample.ddim(model, s, x0.shape, None, times=times, x_T=x_T)
+        return np.abs(back - x0).max()
+
+    for gaps, late in LATE.items():
+        for rounds in (1, 2, 4):
+            expect_order([missed(steps, late, rounds) for steps in (80, 160)], rounds, 0.06 * rounds, f"rounds = {rounds}, gaps {gaps}")
+        far = missed(80, late, 20)
+        assert far < 1e-11, f"20 rounds, gaps {gaps}: x0 is missed by {far:.3g}, expected rounding"
+
+
+# --- grids ---
+
+GRID_SCHEDULES = (T8, schedule.cosine(250), LONG)
+
+
+def real_quadratic(s, steps):
+    return [s.T * ((steps - i) / steps) ** 2 for i in range(steps + 1)]
+
+
+def at_levels(falling, levels):
+    """The real times in 1 .. T where a list that falls from falling[1] to falling[T] passes the levels, straight lines between."""
+    t = np.clip(np.searchsorted(-falling[1:], -levels), 1, len(falling) - 2)
+    return t + (falling[t] - levels) / (falling[t] - falling[t + 1])
+
+
+def real_snr(s, steps):
+    """log snr rises by equal amounts from one time to the next."""
+    levels = np.log(s.snr[s.T]) + np.log(s.snr[1] / s.snr[s.T]) * np.arange(steps) / max(steps - 1, 1)
+    return [*at_levels(-np.log(np.append(np.nan, 1 / s.snr[1:])), levels), 0.0]
+
+
+def real_karras(s, steps, rho=7.0, sigma_max=80.0):
+    """sigma^(1/rho) falls by equal amounts."""
+    noise = np.sqrt(1 / s.snr)
+    first, last = min(noise[-1], sigma_max) ** (1 / rho), noise[1] ** (1 / rho)
+    return [*at_levels(-noise, -((first + (last - first) * np.arange(steps) / max(steps - 1, 1)) ** rho)), 0.0]
+
+
+REAL = {"quadratic": real_quadratic, "snr": real_snr, "karras": real_karras}
+
+
+def check_grid(times_for, real, counts=lambda s: range(1, s.T + 1)):
+    """From T to 0, no time twice, and each the whole number nearest to the real one, moved up only where two would meet."""
+    for s in GRID_SCHEDULES:
+        for steps in counts(s):
+            times, case = times_for(s, steps), f"T = {s.T}, steps = {steps}"
+            assert type(times) is list and all(type(t) is int for t in times), f"{case}: expected a list of Python's int"
+            assert len(times) == steps + 1, f"{case}: came {len(times)} times, expected {steps + 1}: a step lies between two times"
+            assert times[0] == s.T and times[-1] == 0, f"{case}: from {times[0]} to {times[-1]}, expected from {s.T} to 0"
+            assert all(t > u for t, u in pairwise(times)), f"{case}: the times decrease, no time twice; came {brief(times)}"
+            want, i = np.array(real(s, steps)), np.arange(steps + 1)
+            room = s.T - i  # a later time leaves at least so much to those before it
+            low = np.minimum(want - 0.5, room)
+            high = np.minimum(np.maximum.accumulate((want + i)[::-1])[::-1] - i + 0.5, room)
+            wrong = np.flatnonzero((np.array(times) < low - 1e-6) | (np.array(times) > high + 1e-6))
+            wrong = wrong[wrong > 0]  # the first time is T all the same
+            assert wrong.size == 0, (
+                f"{case}: times[{wrong[0]}] is {times[wrong[0]]}, expected the whole number next to {want[wrong[0]]:.4g}"
+            )
+
+
+# --- a variance that is a function ---
+
+
+def check_ddpm_var(ddpm):
+    """As a function the variance does what it does as an array; each pixel may have its own; it is asked after the noise."""
+    x_T = np.random.default_rng(1).normal(size=(3, 2, 2, 1))
+    for s in SCHEDULES:
+        model, var = exact.gaussian(s, MEAN, VAR), exact.gaussian_variance(s, VAR)
+        a = list(ddpm(model, s, x_T.shape, np.random.default_rng(4), x_T=x_T, var=var))
+        b = list(ddpm(model, s, x_T.shape, np.random.default_rng(4), x_T=x_T, var=lambda x, t: np.full_like(x, var[t])))
+        assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True)), f"T = {s.T}: var as a function differs from var as an array"
+    model, called, asked = exact.gaussian(T8, MEAN, VAR), [], []
+
+    def note(x, t):
+        assert called and called[-1][0] == t, f"var is asked at t = {t} before eps_model is"
+        asked.append((t, x.copy()))
+        return np.full_like(x, T8.beta_tilde[t])
+
+    list(ddpm(listen(model, called), T8, x_T.shape, np.random.default_rng(4), x_T=x_T, var=note))
+    assert [t for t, _ in asked] == [8, 7, 6, 5, 4, 3, 2, 1], f"var is asked at {[t for t, _ in asked]}, expected 8, 7, ..., 1"
+    assert all(np.array_equal(x, y) for (_, x), (_, y) in zip(asked, called, strict=True)), "var and eps_model see the same x_t"
+    share = np.linspace(0, 1, 12).reshape(x_T.shape)  # of the pixels the first has no noise at all
+    *_, x0 = ddpm(model, T8, x_T.shape, Flat(), x_T=x_T, var=lambda x, t: share * T8.beta[t])
+    for where in np.ndindex(x_T.shape):
+        *_, alone = ddpm(model, T8, x_T.shape, Flat(), x_T=x_T, var=share[where] * T8.beta)
+        assert abs(x0[where] - alone[where]) < 1e-14, f"the pixel {where} does not get the variance that was given for it"
+
+
+# --- the package passes them ---
+
+
+@on_every_kernel_set
+def test_euler():
+    check_euler(sample.euler)
+
+
+@on_every_kernel_set
+def test_heun():
+    check_heun(sample.heun)
+
+
+@on_every_kernel_set
+def test_dpmpp_2m():
+    check_dpmpp(sample.dpmpp_2m)
+    check_dpmpp_by_hand(sample.dpmpp_2m)
+
+
+@on_every_kernel_set
+@pytest.mark.parametrize("name, order", [("euler", 1), ("heun", 2), ("dpmpp_2m", 2)])
+def test_order(name, order):
+    check_order(getattr(sample, name), order)
+
+
+@on_every_kernel_set
+def test_heun_order_to_0():
+    check_order_to_0(sample.heun, 2)
+
+
+def test_the_exact_flow_keeps_a_samples_place_in_the_bell():
+    """What `flow` finds by halving intervals is, for one Gaussian, mean_u + std_u / std_T (x_T - mean_T)."""
+    x_T = np.array([[-1.3], [0.4], [2.2]])
+    for s, u in ((EVEN, 1), (SMOOTH, 0), (BENT, 500)):
+        (mean_T, var_T), (mean_u, var_u) = forward(s, s.T), forward(s, u)
+        want = mean_u + math.sqrt(var_u / var_T) * (x_T - mean_T)
+        assert np.allclose(flow(s, x_T, u, ONE), want, rtol=0, atol=1e-13)
+
+
+@on_every_kernel_set
+def test_euler_without_churn_is_ddim_without_noise():
+    """Bit for bit, with clip and without."""
+    x_T = np.random.default_rng(1).normal(size=(3, 2, 2, 1))
+    for s in SCHEDULES:
+        for times in paths(s):
+            for clip in (np.inf, 1.5):
+                runs = [
+                    run(exact.gaussian(s, MEAN, VAR), s, x_T.shape, None, times=times, x_T=x_T, clip=clip)
+                    for run in (sample.euler, sample.ddim)
+                ]
+                assert all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+@on_every_kernel_set
+@pytest.mark.parametrize("name", ["euler", "dpmpp_2m"])
+def test_manners(name):
+    for times in ([8, 7, 3, 1, 0], [5, 0]):
+        check_manners(
+            lambda model, s, rng, x_T, clip=np.inf: getattr(sample, name)(model, s, (3, 2, 2, 1), rng, times=times, x_T=x_T, clip=clip),
+            times,
+            "clip = 1.5: x0_hat is kept within [-1.5, 1.5], and eps_hat, or the change of x0_hat, follows from that",
+        )
+
+
+@on_every_kernel_set
+def test_heun_asks():
+    check_heun_asks(sample.heun)
+    check_heun_clip(sample.heun)
+
+
+@on_every_kernel_set
+def test_churn():
+    check_churn(sample.euler, 1)
+    check_churn(sample.heun, 2)
+
+
+@on_every_kernel_set
+@pytest.mark.parametrize("name", SOLVERS)
+def test_single_precision_is_enough(name):
+    x_T = np.linspace(-2, 2, 7)[:, None]
+    for s in SCHEDULES:
+        runs = [
+            getattr(sample, name)(exact.gaussian(s, MEAN, VAR), s, x_T.shape, Flat(), x_T=x_T.astype(d)) for d in (np.float64, np.float32)
+        ]
+        *_, (double, single) = zip(*runs, strict=True)
+        assert single.dtype == np.float32 and np.allclose(single, double, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("times", BAD_TIMES, ids=str)
+@pytest.mark.parametrize("name", [*SOLVERS, "ddim_invert"])
+def test_bad_times(name, times):
+    args = (np.ones((1, 1)), times) if name == "ddim_invert" else ((1, 1), np.random.default_rng(0), times)
+    with pytest.raises(ValueError, match="times must decrease from at most T = 8 to 0") as error:
+        list(getattr(sample, name)(exact.gaussian(T8, MEAN, VAR), T8, *args))
+    assert "\n" not in str(error.value) and str(times) in str(error.value)
+
+
+@on_every_kernel_set
+def test_invert():
+    check_invert(sample.ddim_invert)
+    check_round_trip(sample.ddim_invert)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_grid(name):
+    check_grid(getattr(sample, f"{name}_times"), REAL[name])
+
+
+def test_karras_follows_rho_and_sigma_max():
+    check_grid(
+        lambda s, steps: sample.karras_times(s, steps, 3.0, 2.0), lambda s, steps: real_karras(s, steps, 3.0, 2.0), lambda s: (1, 2, 5, 8)
+    )
+
+
+def test_grids_by_hand():
+    assert sample.quadratic_times(LONG, 5) == [1000, 640, 360, 160, 40, 0]
+    assert sample.quadratic_times(T8, 5) == [8, 5, 3, 2, 1, 0]  # 8, 5.12, 2.88, 1.28, 0.32, 0: 0.32 and then 1.28 move up
+    assert sample.snr_times(EVEN, 7) == sample.even_times(EVEN, 961)[::160] + [0]  # lam is even in t, and so are the times
+    for name in ("quadratic_times", "snr_times", "karras_times"):
+        assert getattr(sample, name)(T8, 8) == [8, 7, 6, 5, 4, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("steps", [0, 9])
+@pytest.mark.parametrize("name", ["quadratic_times", "snr_times", "karras_times"])
+def test_bad_steps(name, steps):
+    with pytest.raises(ValueError, match=f"steps is a whole number from 1 to T = 8; got {steps}") as error:
+        getattr(sample, name)(T8, steps)
+    assert "\n" not in str(error.value)
+
+
+@on_every_kernel_set
+def test_ddpm_var():
+    check_ddpm_var(sample.ddpm)
+
+
+# --- errata: each slip is planted in the package's own lines, and the check that the right sampler passes stops it ---
+
+
+def slip(old, new):
+    """The module sample with one line changed."""
+    source = inspect.getsource(sample)
+    assert old in source, f"the line to spoil is not there any more: {old}"
+    module = {"__name__": sample.__name__, "__package__": "tinydiff"}
+    exec(source.replace(old, new), module)
+    return SimpleNamespace(**module)
+
+
+SLOPES = "(slope + eps_model(there, u)) / 2"
+OLD_SIGMA = (SLOPES, "(slope + eps_model(there, t)) / 2")
+HEUN = {
+    "at the old sigma": OLD_SIGMA,
+    "only the far slope": (SLOPES, "eps_model(there, u)"),
+    "the far slope at the mean of both x": (SLOPES, "(slope + eps_model((x + there) / 2, u)) / 2"),
+    "the mean of both x, not of the slopes": (f"_ddim_step(s, x, {SLOPES}, t, u, clip)", "(there + x) / 2"),
+    "slopes added": (SLOPES, "slope + eps_model(there, u)"),
+    "the second step from the first one's end": (f"_ddim_step(s, x, {SLOPES}", f"_ddim_step(s, there, {SLOPES}"),
+    "not corrected at all": ("there if u == 0 else", "there if True else"),
+}
+
+
+@pytest.mark.parametrize("name", HEUN)
+def test_errata_heun(name):
+    wrong = slip(*HEUN[name]).heun
+    rejects(check_heun, wrong)
+    rejects(lambda heun: check_order(heun, 2), wrong)
+    rejects(lambda heun: check_order_to_0(heun, 2), wrong)
+
+
+def test_errata_heun_at_the_old_sigma():
+    """It still converges, to the right answer, and no plot shows that it costs twice Euler's questions for Euler's order."""
+    check_order(slip(*OLD_SIGMA).heun, 1)
+    rejects(check_heun_asks, slip(*OLD_SIGMA).heun)
+
+
+EXTRAPOLATED = "(x0_hat - before[0]) * x.dtype.type(1 / (2 * r))"
+DPMPP = {
+    "step ratio fixed to 1": ("1 / (2 * r)", "1 / 2"),
+    "step ratio upside down": ("1 / (2 * r)", "r / 2"),
+    "the change counted whole, not half": ("1 / (2 * r)", "1 / r"),
+    "minus for plus": (f"x0_hat + {EXTRAPOLATED}", f"x0_hat - {EXTRAPOLATED}"),
+    "the first x0_hat for the last": ("before = x0_hat, lam", "before = before or (x0_hat, lam)"),
+    "the last D for the last x0_hat": ("before = x0_hat, lam", "before = D, lam"),
+    "the weights of the step before": (
+        "        D, lam = x0_hat,",
+        "        last, (c0, ct) = (c0, ct), last if before else (c0, ct)\n        D, lam = x0_hat,",
+    ),
+    "no extrapolation": ("if before and u > 0", "if False"),
+}
+
+
+@pytest.mark.parametrize("name", DPMPP)
+def test_errata_dpmpp(name):
+    wrong = slip(*DPMPP[name]).dpmpp_2m
+    rejects(check_dpmpp, wrong)
+    rejects(check_dpmpp_by_hand, wrong)
+    if name == "step ratio upside down":  # on grids like these the errors of an uneven pair of steps cancel: the order stays 2
+        check_order(wrong, 2)
+    else:
+        rejects(lambda dpmpp_2m: check_order(dpmpp_2m, 2), wrong)
+
+
+def test_errata_step_ratio_hides_on_an_even_grid():
+    """There the ratio is 1 anyway; on uneven grids one order is lost."""
+    wrong = slip(*DPMPP["step ratio fixed to 1"]).dpmpp_2m
+    check_order(wrong, 2, (EVEN,), {"1:1": 1})
+    for gaps in ("1:2", "2:1"):
+        rejects(lambda dpmpp_2m: check_order(dpmpp_2m, 2, (EVEN,), {gaps: LATE[gaps]}), wrong)
+
+
+CHURN = {
+    "noise scaled by its variance": ("np.sqrt(1 - keep)", "1 - keep"),
+    "the image scaled by alpha_bar": ("np.sqrt(keep)", "keep"),
+    "the image not scaled": ("x.dtype.type(np.sqrt(keep)) * x", "x"),
+    "the time not moved": ("* _noise(x, 1.0, rng), up", "* _noise(x, 1.0, rng), t"),
+    "one time too few": ("    if up == t:", "    up = max(up - 1, t)\n    if up == t:"),
+    "one time too many": ("    if up == t:", "    up = min(up + 1, s.T)\n    if up == t:"),
+    "a factor of the variance": ("<= (1 + churn) *", "<= np.sqrt(1 + churn) *"),
+    "alpha_bar[up] for the ratio": ("keep = s.alpha_bar[up] / s.alpha_bar[t]", "keep = s.alpha_bar[up]"),
+}
+
+
+@pytest.mark.parametrize("name", CHURN)
+def test_errata_churn(name):
+    wrong = slip(*CHURN[name])
+    rejects(check_euler, wrong.euler)
+    rejects(check_heun, wrong.heun)
+    rejects(lambda euler: check_churn(euler, 1), wrong.euler)
+    rejects(lambda heun: check_churn(heun, 2), wrong.heun)
+
+
+INVERT = {
+    "evaluated at the time it leaves": ("x.dtype.type(along) * eps_model(x_t, t)", "x.dtype.type(along) * eps_model(x_t, max(u, 1))"),
+    "each round from the last one's end": ("x.dtype.type(shrink) * x +", "x.dtype.type(shrink) * x_t +"),
+    "the other way round": ("* eps_model(x_t, t)", "* -eps_model(x_t, t)"),
+    "rounds that ask the same again": ("* eps_model(x_t, t)", "* eps_model(x, t)"),
+    "the noise not scaled down": ("np.sqrt(1 - s.alpha_bar[t]) - shrink * np", "np.sqrt(1 - s.alpha_bar[t]) - np"),
+}
+
+
+@pytest.mark.parametrize("name", INVERT)
+def test_errata_invert(name):
+    wrong = slip(*INVERT[name]).ddim_invert
+    rejects(check_invert, wrong)
+    rejects(check_round_trip, wrong)
+
+
+def test_errata_manners():
+    """A chain that begins with its end; a model asked at t = 0; a clip that is not passed on."""
+    rejects(check_invert, lambda *args: reversed(list(sample.ddim_invert(*args))))
+    with np.errstate(invalid="ignore"):
+        rejects(check_heun_asks, slip("there if u == 0 else", "there if u < 0 else").heun)
+    rejects(check_heun_clip, lambda *args, clip, **kw: sample.heun(*args, **kw))
+
+
+SPREAD, MEET = "np.linspace(np.log(s.snr[-1]), np.log(s.snr[1]), steps)", "min(max(times[i], times[i + 1] + 1), s.T - i)"
+GRIDS = {
+    "dense towards the noise": ("quadratic", "np.linspace(1, 0, steps + 1) ** 2", "(1 - np.linspace(0, 1, steps + 1) ** 2)"),
+    "cut off, not rounded": ("quadratic", "np.round(times)", "np.floor(times)"),
+    "times that meet stay": ("quadratic", MEET, "times[i]"),
+    "no room left above": ("karras", MEET, "max(times[i], times[i + 1] + 1)"),
+    "even in snr, not in its logarithm": ("snr", f"np.log(s.snr), {SPREAD}", "s.snr, np.linspace(s.snr[-1], s.snr[1], steps)"),
+    "one step off": ("snr", "np.arange(1, s.T + 1))\n", "np.arange(s.T))\n"),
+    "1 / rho for rho": ("karras", "high ** (1 / rho), low ** (1 / rho), steps) ** rho", "high**rho, low**rho, steps) ** (1 / rho)"),
+    "sigma_max forgotten": ("karras", "min(_sigma(s, s.T), sigma_max)", "_sigma(s, s.T)"),
+    "numpy's numbers": ("snr", "times.tolist()", "list(times)"),
+}
+
+
+@pytest.mark.parametrize("case", GRIDS)
+def test_errata_grids(case):
+    name, old, new = GRIDS[case]
+    wrong = getattr(slip(old, new), f"{name}_times")
+    rejects(lambda times_for: check_grid(times_for, REAL[name], lambda s: {1, 2, 5, 8, s.T}), wrong)
+
+
+VARIANCE = {
+    "not its root": ("np.sqrt(var(x, t) if callable(var) else var[t])", "var(x, t) if callable(var) else np.sqrt(var[t])"),
+    "asked before the noise": (
+        "        eps_hat = eps_model(x, t)\n        std = np.sqrt(var(x, t) if callable(var) else var[t])",
+        "        std = np.sqrt(var(x, t) if callable(var) else var[t])\n        eps_hat = eps_model(x, t)",
+    ),
+    "asked at the next time": ("var(x, t) if", "var(x, t - 1) if"),
+    "one number for all pixels": ("np.sqrt(var(x, t) if", "np.sqrt(np.mean(var(x, t)) if"),
+    "one number for an image": ("np.sqrt(var(x, t) if", "np.sqrt(np.full_like(x, var(x, t)[:1]) if"),
+    "asked about the next x": ("var(x, t) if", "var(x - eps_hat, t) if"),
+}
+
+
+@pytest.mark.parametrize("name", VARIANCE)
+def test_errata_ddpm_var(name):
+    rejects(check_ddpm_var, slip(*VARIANCE[name]).ddpm)
