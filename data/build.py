@@ -49,7 +49,7 @@ ATTRIBUTES = [
     "primaryBackgroundColor",
 ]
 
-# What a model of the portraits can be told: each label, the attribute it is read from, and its values: how the attribute's begins, its name.
+# What a model of the portraits can be told: each label, the attribute it is read from, and its values (how it begins, its name).
 # Colours that look alike share a name; a hat and its colour are one label.
 PORTRAIT_LABELS = {
     "hat": ("hatColor", "2663a3 blue, 2e1e05 black-brown, 3d8a6b green, 614f8a violet, 989789 grey, a62116 red, cc6192 pink"),

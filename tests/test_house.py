@@ -17,7 +17,21 @@ TREES = {p: ast.parse(p.read_text(encoding="utf-8")) for p in FILES}
 
 DIFFUSION_TOWER = ["schedule", "diffusion", "exact", "sample", "guide", "edit", "likelihood", "metrics"]  # each from the bottom up
 NETWORK_TOWER = ["autodiff", "gradcheck", "ops", "nn", "optim", "unet", "classifier"]
-ABOVE = ["train", "variance", "flow", "learned", "data", "checkpoint", "plot", "evaluate", "grade", "submission", "__main__"]
+ABOVE = [
+    "train",
+    "variance",
+    "flow",
+    "learned",
+    "data",
+    "checkpoint",
+    "learn",
+    "draw",
+    "plot",
+    "evaluate",
+    "grade",
+    "submission",
+    "__main__",
+]
 OUTSIDE = {"numpy", "numba", "llvmlite", "matplotlib", "PIL", "tqdm", "IPython", "pytest", "_pytest"}  # all that is ever imported
 
 
@@ -176,8 +190,14 @@ SHAPELESS = {  # these handle no arrays, or arrays of any shape
     "autodiff.gradient",
     "gradcheck.gradcheck",
     "checkpoint.build",
+    "learn.describe",
+    "draw.wishes",
+    "draw.evaluations",
     "plot.save_figure",
     "sample.even_times",
+    "sample.quadratic_times",
+    "sample.snr_times",
+    "sample.karras_times",
 }
 
 

@@ -7,10 +7,13 @@ The map, in reading order (imports only ever run downwards):
       diffusion   the forward process q        gradcheck   is this derivative right?
       exact       perfect denoisers            ops         every operation, value beside derivative
       sample      the reverse process          nn, optim   layers; Adam, EMA
-                                               unet        the network
-                                               classifier  the judge: which digit is this?
+      guide       towards what is asked for    unet        the network
+      likelihood  how probable is an image?    classifier  the judge: what does this image show?
+      metrics     how good, how diverse?
     train         the bridge: Algorithm 1 of DDPM
-    data, checkpoint, plot, __main__           images in, weights on disk, pictures out, the command line
+    variance, flow, learned                    beyond: a learned variance, straight paths, a learned noise schedule
+    data, checkpoint, learn, draw, plot        images in, weights on disk, a whole training, drawing on request, pictures
+    evaluate, __main__                         one table that judges a model; the command line
     grade, submission                          is this answer right? lessons and their graders
     kernels       the ground both towers stand on: reference (NumPy), cpu (Numba)
 
@@ -18,7 +21,7 @@ Sizes are single capitals, the same everywhere:
 
     N batch    H W pixels    C channels in    O channels out    K kernel side    G groups
     L = H W tokens    E embedding    T diffusion steps    M data set size, or rows of a table
-    D = H W C numbers in an image    P parameters of a model
+    D = H W C numbers in an image    F features of an image    P parameters of a model
 """
 
 __version__ = "0.1.0"

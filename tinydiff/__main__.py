@@ -1,19 +1,15 @@
-"""The command line: `python -m tinydiff` trains on digits and draws; `train`, `sample` and `doctor` do one thing each."""
+"""The command line: `python -m tinydiff` trains on digits and draws; each command does one thing."""
 
 import argparse
 import os
-import shlex
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-MODELS = {  # what suits each data set on two cores: arguments of UNet, images a step, highest learning rate, share of labels not said
-    "digits": ({"width": 32, "multipliers": [1, 2], "depth": 1}, 64, 2e-3, 0.1),
-    "fashion": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.1),
-    "portraits": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.3),
-}
+SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # those of draw.py, which loads too much for --help
+TIMES = ("even", "quadratic", "snr", "karras")
+_MODEL = "digits, fashion or portraits, which come with tinydiff, or a file that `train` wrote"
 
 
 class Bad(Exception):
@@ -51,15 +47,42 @@ def parser():
     train.add_argument("--save-every", type=_positive, default=60.0, metavar="SECONDS", help="time between checkpoints (default: 60)")
 
     sample = commands.add_parser("sample", help="draw with a trained model")
-    sample.add_argument("checkpoint", type=Path, metavar="CKPT", help="a file that `train` wrote")
-    sample.add_argument("--label", type=_at_least(0), help="draw only this class, 0 .. classes - 1 (default: all in turn)")
+    sample.add_argument("model", metavar="MODEL", help=_MODEL)
+    wish = "what to draw: 7, or hat=red glasses=none; a label that is not named is left to the model"
+    sample.add_argument("--label", nargs="+", metavar="WISH", help=f"{wish} (default: all classes in turn, or nothing said)")
+    sample.add_argument("--avoid", nargs="+", metavar="WISH", help="what guidance leads away from (default: nothing said)")
+    sample.add_argument(
+        "--guidance", type=_positive, default=1.0, metavar="W", help="1 draws what is asked for, more overdoes it (default: 1)"
+    )
     sample.add_argument("--n", type=_at_least(1), default=64, help="number of images (default: 64)")
-    way = "ddpm visits every step, ddim only --steps of them (default: ddim)"
-    sample.add_argument("--sampler", choices=["ddpm", "ddim"], default="ddim", help=way)
-    sample.add_argument("--steps", type=_at_least(1), help="network evaluations an image, ddim only (default: 50)")
+    sample.add_argument(
+        "--sampler", choices=SAMPLERS, default="ddim", help="ddpm visits every step, the others --steps of them (default: ddim)"
+    )
+    sample.add_argument("--steps", type=_at_least(1), help="steps from noise to image, not for ddpm (default: 50)")
+    sample.add_argument("--times", choices=TIMES, default="even", help="how the steps are spread over the noise levels (default: even)")
     sample.add_argument("--out", type=Path, default=Path("out/sample.png"), help="picture to write (default: out/sample.png)")
     sample.add_argument("--gif", action="store_true", help="also write the whole chain, as .gif beside the picture")
     sample.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
+
+    evaluate = commands.add_parser("evaluate", help="judge a trained model: quality, diversity, stability, cost, in one table")
+    evaluate.add_argument("model", metavar="MODEL", help=_MODEL)
+    specs = "what to compare, as ddpm, ddim:50 or heun:10 (default: fourteen, from 5 evaluations to all)"
+    evaluate.add_argument("--samplers", nargs="+", metavar="SAMPLER", help=specs)
+    evaluate.add_argument("--n", type=_at_least(10), default=2048, help="images for each, at most half the training set (default: 2048)")
+    evaluate.add_argument("--guidance", type=_positive, default=1.0, metavar="W", help="strength of guidance, 1 = none (default: 1)")
+    evaluate.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
+    evaluate.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    evaluate.add_argument("--out", type=Path, default=Path("out/evaluate.png"), help="picture to write (default: out/evaluate.png)")
+
+    judge = commands.add_parser("judge", help="train the classifier that judges a data set's images")
+    judge.add_argument("dataset", help="digits, fashion or portraits")
+    judge.add_argument("--steps", type=_at_least(1), default=3000, help="training steps (default: 3000)")
+    judge.add_argument("--out", type=Path, default=Path("out"), help="folder for DATASET_judge.npz (default: out)")
+    judge.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
+
+    export = commands.add_parser("export", help="make a checkpoint small: only what drawing needs, 16 bits a number")
+    export.add_argument("checkpoint", type=Path, metavar="CKPT", help="a file that `train` wrote")
+    export.add_argument("file", type=Path, metavar="FILE", help="file to write")
 
     commands.add_parser("doctor", help="say what is installed, compile one kernel and time it")
     return main
@@ -84,71 +107,6 @@ def _positive(text):
     return number
 
 
-def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.0, sheets=None):
-    """Train with a progress bar until `steps` are done or `seconds` are over, whichever is first; save as it goes.
-
-    run: Training; s: Schedule; dataset: data.Dataset; about: see checkpoint.build; path: the checkpoint; save_every: seconds;
-    sheets: function called with run after each save but the last, or None -> losses, a list of floats, one a step (steps,)
-    On Ctrl-C the last whole step is saved, the place is said, and KeyboardInterrupt goes on to the caller.
-    Raises FloatingPointError when the loss is not finite; the last checkpoint stays as it is.
-    """
-    from tqdm import tqdm
-
-    from . import checkpoint
-    from .optim import warmup_cosine
-    from .train import train
-
-    began = time.perf_counter()
-    saved = began
-
-    def done():
-        by_time = (time.perf_counter() - began) / seconds if seconds else 0.0
-        return max(run.step / steps if steps else 0.0, by_time)
-
-    settings, losses, first = about["train"], [], run.step
-    history = about.setdefault("history", [])  # step, seconds of training so far, mean loss of the last hundred steps
-    spent = history[-1][1] if history else 0.0
-    bar = tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed}, {remaining} left{postfix}", desc=f"training on {dataset.name}")
-    steps_of_training = train(
-        run,
-        s,
-        dataset.train,
-        dataset.train_labels,
-        settings["predict"],
-        settings["batch"],
-        lambda step: settings["lr"] * warmup_cosine(done()),
-        settings["forget"],
-    )
-    stop, signal_before = [], signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, lambda *_: stop.append(True))  # neither a step nor a save is cut in two: look at the flag between steps
-    try:
-        while done() < 1 and not stop:
-            losses.append(next(steps_of_training).loss)
-            now = time.perf_counter()
-            bar.n = min(100.0, 100 * done())
-            if run.step % 100 == 0:
-                history.append([run.step, round(spent + now - began, 1), round(sum(losses[-100:]) / len(losses[-100:]), 5)])
-            recent = losses[-50:]
-            bar.set_postfix_str(f"loss {sum(recent) / len(recent):.4f}, {(run.step - first) / (now - began):.1f} steps/s, step {run.step}")
-            if now - saved > save_every:
-                checkpoint.save(path, run, about)
-                saved = now
-                if sheets:
-                    sheets(run)
-        checkpoint.save(path, run, about)
-    except FloatingPointError as e:
-        raise FloatingPointError(f"{e}; the last checkpoint stays in {path}" if path.exists() else str(e)) from None
-    finally:
-        signal.signal(signal.SIGINT, signal_before)
-        bar.close()
-    if stop:
-        length = ["--steps", str(steps)] if steps else ["--minutes", f"{seconds / 60:g}"]
-        go_on = shlex.join([dataset.name, *length, "--out", str(path.parent), "--resume", str(path)])
-        print(f"stopped at step {run.step}; go on with: python -m tinydiff train {go_on}", file=sys.stderr)
-        raise KeyboardInterrupt
-    return losses
-
-
 def _require_writable(folder):
     """Say before the work starts that a folder cannot take its results: makes it, and a file in it that vanishes."""
     try:
@@ -158,41 +116,13 @@ def _require_writable(folder):
         raise Bad(f"--out {folder} cannot be written to ({e.strerror}): give a folder that can") from None
 
 
-def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict="v"):
-    """Describe the model and training for a data set, as a checkpoint keeps it; None takes the usual -> dict, see checkpoint.build"""
-    model, usual_batch, usual_lr, forget = MODELS[dataset.name]
-    _, H, _, C = dataset.train.shape
-    model = model | {"size": H, "channels": C, "classes": list(dataset.classes)}
-    if width:
-        model["width"] = width
-    if depth:
-        model["depth"] = depth
-    return {
-        "dataset": dataset.name,
-        "labels": dataset.labels,
-        "model": model,
-        "schedule": {"kind": "cosine", "T": 250},
-        "train": {"predict": predict, "batch": batch or usual_batch, "lr": lr or usual_lr, "forget": forget, "seed": seed},
-    }
-
-
-def draw(model, s, about, labels, rng, steps=50, sampler="ddim"):
-    """Sample images for labels: (N, 1) ints -> list of (N, H, W, C), x_T .. x_0; steps: network evaluations (ddim)"""
-    from . import sample
-    from .train import denoiser
-
-    eps_model = denoiser(model, s, labels, about["train"]["predict"])
-    shape = (len(labels), model.size, model.size, model.channels)
-    if sampler == "ddpm":
-        return list(sample.ddpm(eps_model, s, shape, rng, clip=1.0))
-    return list(sample.ddim(eps_model, s, shape, rng, times=sample.even_times(s, steps), eta=1.0, clip=1.0))
-
-
 def digits(out, seed):
     """Do the main job: train on digits from zero, draw them, judge them. out: folder; seed: int -> None; writes out/ in 2 minutes"""
     import numpy as np
 
     from . import checkpoint, classifier, data, plot
+    from .draw import draw
+    from .learn import describe, learn
 
     _require_writable(out)
     dataset = data.load("digits")
@@ -214,11 +144,10 @@ def digits(out, seed):
     print(plot.save_figure(plot.losses(losses), out / "loss.png"), f"{len(losses)} training steps", sep=": ")
     print(path, "the checkpoint; try: python -m tinydiff sample " + str(path), sep=": ")
 
-    judge = classifier.fit(dataset.train, dataset.train_labels[:, 0], 10, np.random.default_rng(seed + 2), steps=150)
-    agree = classifier.accuracy(judge, chain[-1], labels[:, 0])
-    held_out = classifier.accuracy(judge, dataset.test, dataset.test_labels[:, 0])
+    judge, its = checkpoint.judge("digits")
+    (agree,) = classifier.accuracy(judge, chain[-1], labels)
     print(f"quality: {agree:.1%} of {len(labels)} generated digits are read as the label asked for", end=" ")
-    print(f"(classifier: {held_out:.1%} right on held-out digits)")
+    print(f"(classifier: {its['held_out']['digit']:.1%} right on held-out digits)")
 
 
 def triptych(model, s, about, dataset, rng):
@@ -244,15 +173,23 @@ def triptych(model, s, about, dataset, rng):
     return plot.labelled(np.concatenate(rows), len(first), names, scale=6)
 
 
+def _dataset(name):
+    from . import data
+
+    if name not in data.FILES:
+        raise Bad(f"no data set {name!r}; there are: {', '.join(data.FILES)}")
+    return data.load(name)
+
+
 def cmd_train(args):
     """Run `train`: args from the parser -> None; writes DATASET.npz and sample sheets of 64 images into args.out"""
     import numpy as np
 
-    from . import checkpoint, data, plot
+    from . import checkpoint, plot
+    from .draw import draw
+    from .learn import describe, learn
 
-    if args.dataset not in data.FILES:
-        raise Bad(f"no data set {args.dataset!r}; there are: {', '.join(data.FILES)}")
-    dataset = data.load(args.dataset)
+    dataset = _dataset(args.dataset)
     _require_writable(args.out)
     if args.resume:
         settled = [f"--{name}" for name in ("width", "depth", "batch", "lr") if getattr(args, name)]
@@ -288,22 +225,90 @@ def cmd_sample(args):
     import numpy as np
 
     from . import checkpoint, plot
+    from .draw import draw, wishes
 
-    run, s, about = checkpoint.load(args.checkpoint)
+    model, s, about = checkpoint.ready(args.model)
     if args.steps and args.sampler == "ddpm":
-        raise Bad("--steps is for --sampler ddim; ddpm visits every step")
+        raise Bad("--steps is for the other samplers; ddpm visits every step")
     steps = args.steps or min(50, s.T)
     if steps > s.T:
         raise Bad(f"--steps takes at most {s.T}, the steps that this model was trained with; got {steps}")
-    classes = about["model"]["classes"][0]
-    if args.label is not None and args.label >= classes:
-        raise Bad(f"--label takes 0 .. {classes - 1} ({', '.join(about['names'])}); got {args.label}")
-    labels = np.arange(args.n)[:, None] * classes // args.n if args.label is None else np.full((args.n, 1), args.label)
-    chain = draw(checkpoint.averaged(run), s, about, labels, np.random.default_rng(args.seed), steps, args.sampler)
+    if args.avoid and args.guidance == 1:
+        raise Bad("--avoid needs --guidance above 1: with 1 there is no guidance that could lead away from anything")
+    try:
+        labels, avoid = (np.tile(wishes(about["labels"], words or []), (args.n, 1)) for words in (args.label, args.avoid))
+    except ValueError as e:
+        raise Bad(str(e)) from None
+    if not args.label and len(model.classes) == 1:
+        labels = np.arange(args.n)[:, None] * model.classes[0] // args.n
+    rng = np.random.default_rng(args.seed)
+    chain = draw(model, s, about, labels, rng, args.sampler, steps, args.times, args.guidance, avoid)
     columns = min(args.n, 16)
     print(plot.save_png(plot.sheet(chain[-1], columns, scale=4), args.out), f"{args.n} images", sep=": ")
     if args.gif:
         print(plot.save_gif(plot.frames(chain, columns), args.out.with_suffix(".gif")), f"the chain, {len(chain) - 1} steps", sep=": ")
+
+
+def cmd_evaluate(args):
+    """Run `evaluate`: args from the parser -> None; prints a table, or JSON, and writes the picture of quality against cost"""
+    import json
+
+    import numpy as np
+    from tqdm import tqdm
+
+    from . import checkpoint, data, evaluate, plot
+    from .draw import evaluations
+
+    model, s, about = checkpoint.ready(args.model)
+    try:
+        samplers = [evaluate.parse(spec, s) for spec in args.samplers or evaluate.SAMPLERS]
+    except ValueError as e:
+        raise Bad(str(e)) from None
+    _require_writable(args.out.parent)
+    dataset, (judge, its) = data.load(about["dataset"]), checkpoint.judge(about["dataset"])
+    n = min(args.n, len(dataset.train) // 2)
+    yardstick = evaluate.Yardstick(judge, dataset, n, np.random.default_rng(args.seed))
+    main = next((pair for pair in samplers if pair == ("ddim", 50)), samplers[-1])
+    seeds = [args.seed + i for i in (1, 2, 3)]
+    work = n * sum(evaluations(s, *pair, args.guidance) for pair in [*samplers, main, main, main])
+    with tqdm(total=work, unit="evaluations", unit_scale=True, desc=f"evaluating on {dataset.name}") as bar:
+        rows = list(evaluate.rows(model, s, about, yardstick, samplers, args.guidance, args.seed, bar.update))
+        stable = evaluate.stability(model, s, about, yardstick, *main, args.guidance, seeds, bar.update)
+    cost = {"multiply_adds": evaluate.multiply_adds(model, yardstick.labels[:1]), "peak_memory": evaluate.peak_memory()}
+    found = {"model": args.model, "n": n, "guidance": args.guidance, "seed": args.seed, "judge": its["held_out"]}
+    found |= {"real": yardstick.floor, "samplers": rows, "stability": {"sampler": list(main)} | stable, "cost": cost}
+    print(json.dumps(found, indent=2) if args.json else evaluate.report(found))
+    picture = plot.save_figure(plot.quality(rows, yardstick.floor["frechet"]), args.out)
+    print(f"{picture}: quality against network evaluations", file=sys.stderr if args.json else sys.stdout)
+
+
+def cmd_judge(args):
+    """Run `judge`: args from the parser -> None; writes DATASET_judge.npz into args.out and says how often it is right"""
+    import numpy as np
+
+    from . import checkpoint, classifier
+
+    dataset = _dataset(args.dataset)
+    _require_writable(args.out)
+    began = time.perf_counter()
+    judge = classifier.fit(dataset.train, dataset.train_labels, dataset.classes, np.random.default_rng(args.seed), args.steps)
+    right = classifier.accuracy(judge, dataset.test, dataset.test_labels)
+    held_out = {label: round(float(share), 4) for label, share in zip(dataset.labels, right, strict=True)}
+    _, size, _, channels = dataset.train.shape
+    about = {"dataset": dataset.name, "labels": dataset.labels, "size": size, "channels": channels, "held_out": held_out}
+    about |= {"train": {"steps": args.steps, "seed": args.seed, "seconds": round(time.perf_counter() - began, 1)}}
+    path = args.out / f"{dataset.name}_judge.npz"
+    checkpoint.export(path, np.concatenate([p.ravel() for p in judge.params().values()]), about)
+    print(f"{path}: right on held-out images: {', '.join(f'{label} {share:.1%}' for label, share in held_out.items())}")
+
+
+def cmd_export(args):
+    """Run `export`: args from the parser -> None; writes the running average of a checkpoint's weights, as float16"""
+    from . import checkpoint
+
+    run, _, about = checkpoint.load(args.checkpoint)
+    checkpoint.export(args.file, run.ema, about | {"steps": run.step})
+    print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB, {run.step} steps")
 
 
 def doctor():
@@ -353,7 +358,9 @@ def main(argv=None):
     try:
         args = parser().parse_args(argv)
         _require_kernels()
-        {None: lambda a: digits(a.out, a.seed), "train": cmd_train, "sample": cmd_sample, "doctor": lambda a: doctor()}[args.command](args)
+        run = {"train": cmd_train, "sample": cmd_sample, "evaluate": cmd_evaluate, "judge": cmd_judge, "export": cmd_export}
+        run |= {None: lambda a: digits(a.out, a.seed), "doctor": lambda a: doctor()}
+        run[args.command](args)
     except KeyboardInterrupt:
         return 130
     except MemoryError as e:

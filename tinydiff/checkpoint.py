@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from . import schedule
+from .classifier import Classifier
 from .data import FOLDER
 from .train import Training
 from .unet import UNet
@@ -86,35 +87,68 @@ def load(path):
 def build(about, seed):
     """Build model, schedule and a fresh Training from their description.
 
-    about: {"model": arguments of UNet, "schedule": {"kind": "linear" or "cosine", "T": int}, ...}; seed: int
+    about: {"model": arguments of UNet, "schedule": {"kind": "linear", "cosine" or "sigmoid", "T": int}, ...}; seed: int
     -> run (a Training at step 0), s (a Schedule with T + 1 entries)
     """
     rng = np.random.default_rng(seed)
     run = Training(UNet(**about["model"], rng=rng), rng)
-    kinds = {"linear": schedule.linear, "cosine": schedule.cosine}
+    kinds = {"linear": schedule.linear, "cosine": schedule.cosine, "sigmoid": schedule.sigmoid}
     return run, kinds[about["schedule"]["kind"]](about["schedule"]["T"])
 
 
-def export(path, run, about):
-    """Write only what drawing needs, an eighth of a checkpoint: the running average of the weights (P,), as float16. -> None"""
-    meta = {"format": FORMAT, "version": VERSION, "step": run.step, "about": about}
-    _write(Path(path), meta, {"weights": run.ema.astype(np.float16)})
+def export(path, weights, about):
+    """Write only what drawing or judging needs, as float16: weights (P,), and what describes them. -> None
+
+    path: file name; weights: float32, as run.ema; about: dict for JSON that `pretrained`, or `judge`, can build the network from
+    Raises CheckpointError when the file cannot be written.
+    """
+    _write(Path(path), {"format": FORMAT, "version": VERSION, "about": about}, {"weights": weights.astype(np.float16)})
 
 
 def pretrained(name):
     """Load a model that comes with tinydiff, trained and ready to draw.
 
-    name: "portraits" -> model (a UNet, weights (P,)), s (a Schedule), about (dict)
+    name: "digits", "fashion" or "portraits" -> model (a UNet, weights (P,)), s (a Schedule), about (dict)
     Raises CheckpointError when there is no such model, or its file is damaged.
     """
+    about, weights = _shipped(name)
+    run, s = build(about, seed=0)
+    run.theta[:] = weights
+    return run.model, s, about
+
+
+def judge(name):
+    """Load the classifier that comes with tinydiff for a data set.
+
+    name: of the data set -> judge (a Classifier, weights (P,)), about (dict; "held_out" is its accuracy on unseen images, by label)
+    Raises CheckpointError when there is none, or its file is damaged.
+    """
+    about, weights = _shipped(f"{name}_judge")
+    classes = [len(values) for values in about["labels"].values()]
+    model = Classifier(about["size"], about["channels"], classes, rng=np.random.default_rng(0))
+    model.flatten()[:] = weights
+    return model, about
+
+
+def _shipped(name):
     path = FOLDER / "models" / f"{name}.npz"
     if not path.exists():
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.npz")))
         raise CheckpointError(f"no trained model {name!r} comes with tinydiff; there are: {there}")
     meta, arrays = _read(path, ("weights",))
-    run, s = build(meta["about"], seed=0)
-    run.theta[:] = arrays["weights"]
-    return run.model, s, meta["about"]
+    return meta["about"], arrays["weights"]
+
+
+def ready(path):
+    """Load a model to draw with: one that comes with tinydiff by its name, any other by the file that `train` wrote.
+
+    path: "digits", "fashion", "portraits" or a file name -> model (a UNet, its averaged weights (P,)), s (a Schedule), about (dict)
+    Raises CheckpointError as `load` does.
+    """
+    if not Path(path).exists() and (FOLDER / "models" / f"{path}.npz").exists():
+        return pretrained(str(path))
+    run, s, about = load(path)
+    return averaged(run), s, about
 
 
 def averaged(run):

@@ -1,48 +1,94 @@
-"""The judge: a small convolutional network that says which class an image shows. It knows nothing of noise or diffusion."""
+"""The judge: a small convolutional network that reads labels off images. It knows nothing of noise or diffusion.
+
+Its answers say whether a drawn image shows what was asked for; its features, 64 numbers an image, are what metrics.py compares.
+"""
 
 import numpy as np
 
 from . import ops
-from .autodiff import gradient
+from .autodiff import Tensor, gradient
 from .nn import Conv2d, GroupNorm, Linear, Module
 from .optim import Adam, warmup_cosine
 
 
 class Classifier(Module):
-    """Two halvings, four convolutions, a mean over what is left, a linear map: x (N, H, W, C) -> scores (N, classes)."""
+    """Four convolutions, two halvings, two linear maps: what is where in the image, in 64 numbers; then one linear map for each label.
 
-    def __init__(self, channels, classes, width=32, *, rng):
+    size: side of the images, divisible by 4; channels: C; classes: how many values each label has
+    x: (N, H, W, C) -> scores: one array (N, classes[k]) for each label k
+    """
+
+    def __init__(self, size, channels, classes, width=32, *, rng):
+        self.classes = tuple(classes)
         self.convs = [Conv2d(C, O, rng=rng) for C, O in [(channels, width), (width, width), (width, 2 * width), (2 * width, 2 * width)]]
         self.norms = [GroupNorm(C, silu=True) for C in (width, width, 2 * width, 2 * width)]
-        self.out = Linear(2 * width, classes, rng=rng)
+        self.squeeze = Linear((size // 4) ** 2 * 2 * width, 64, rng=rng)
+        self.heads = [Linear(64, M, rng=rng) for M in classes]
 
-    def __call__(self, x):
+    def features(self, x):
+        """Describe each image by the numbers that the answers are read from. x: (N, H, W, C) -> (N, 64)"""
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = norm(conv(x))
             if i % 2:
                 x = ops.down(x)
-        N, H, W, C = x.shape
-        # the mean over pixels, as a product with a row of 1 / (H W)
-        tokens = ops.reshape(x, shape=(N, H * W, C))
-        return self.out(ops.reshape(ops.matmul(np.full((N, 1, H * W), 1 / (H * W), np.float32), tokens), shape=(N, C)))
+        return ops.silu(self.squeeze(ops.reshape(x, shape=(x.shape[0], -1))))
+
+    def __call__(self, x):
+        features = self.features(x)
+        return [head(features) for head in self.heads]
 
 
-def fit(images, labels, classes, rng, steps=300, batch=64, lr=3e-3):
-    """Train a Classifier on images and their labels, by cross-entropy.
+def fit(images, labels, classes, rng, steps=300, batch=64, lr=3e-3, change=lambda x: x):
+    """Train a Classifier on images and their labels, by the sum of their cross-entropies.
 
-    images: (M, H, W, C) in [-1, 1]; labels: (M,) ints in 0 .. classes - 1; lr: highest learning rate -> Classifier
+    images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints, label k in 0 .. classes[k] - 1; lr: highest learning rate;
+    change: (N, H, W, C) -> (N, H, W, C), what to do to each batch first, such as adding noise -> Classifier
     """
-    model = Classifier(images.shape[3], classes, rng=rng)
+    model = Classifier(images.shape[1], images.shape[3], classes, rng=rng)
     theta = model.flatten()
     adam = Adam(theta, decay=0.01)
     for step in range(steps):
         i = rng.integers(len(images), size=batch)
         with model.variables() as params:
-            grads = gradient(ops.cross_entropy(model(images[i]), labels=labels[i]), params)
+            grads = gradient(surprise(model, change(images[i]), labels[i]), params)
         adam.step(np.concatenate([g.ravel() for g in grads]), lr * warmup_cosine(step / steps))
     return model
 
 
-def accuracy(model, images, labels):
-    """Count how often the class with the highest score is the right one. images (N, H, W, C), labels (N,) ints -> share in [0, 1]"""
-    return float(np.mean(np.argmax(model(images), axis=1) == labels))
+def surprise(model, x, labels, asked=None):
+    """Add up the cross-entropies of the labels, each the mean over the batch: -mean log p(labels | x), in nats.
+
+    x: (N, H, W, C); labels: (N, number of labels) ints; asked: which labels count, None = all -> ()
+    """
+    scores = model(x)
+    total = 0.0
+    for k in range(len(scores)) if asked is None else asked:
+        total = total + ops.cross_entropy(scores[k], labels=labels[:, k])
+    return total
+
+
+def log_p_gradient(model, labels, asked=None):
+    """Make a classifier into what guide.by_gradient wants: the gradient of log p(labels | x) with respect to each image.
+
+    model: a Classifier, best one trained on noisy images; labels: (N, number of labels) ints; asked: which labels count, None = all
+    -> (x (N, H, W, C), t) -> (N, H, W, C); t is ignored: this classifier has to see by itself how noisy x is
+    """
+
+    def uphill(x, t):
+        x = Tensor(x)
+        (g,) = gradient(surprise(model, x, labels, asked), [x])
+        return -g * g.dtype.type(len(g))  # the surprise is a mean over N images, each of which depends on its own log p alone
+
+    return uphill
+
+
+def accuracy(model, images, labels, batch=500):
+    """Count for each label how often the value with the highest score is the right one.
+
+    images: (N, H, W, C); labels: (N, number of labels) ints -> (number of labels,) shares in [0, 1]
+    """
+    right = [
+        [np.argmax(scores, axis=1) == labels[i : i + batch, k] for k, scores in enumerate(model(images[i : i + batch]))]
+        for i in range(0, len(images), batch)
+    ]
+    return np.concatenate(right, axis=1).mean(axis=1)

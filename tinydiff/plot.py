@@ -66,6 +66,24 @@ def losses(values, window=50):
     return figure
 
 
+def quality(rows, floor):
+    """Draw Fréchet distance against network evaluations, a line a sampler, and the floor that real images set.
+
+    rows: dicts with sampler, evaluations and frechet, as evaluate.rows yields them from images (N, H, W, C) -> matplotlib Figure
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 4), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for i, name in enumerate(dict.fromkeys(row["sampler"] for row in rows)):
+        points = sorted((row["evaluations"], row["frechet"]) for row in rows if row["sampler"] == name)
+        axes.plot(*zip(*points, strict=True), "o-", color=f"C{i}", label=name)
+    axes.axhline(floor, color="0.5", linestyle="--", label="real images")
+    axes.set(xscale="log", yscale="log", xlabel="network evaluations an image", ylabel="Fréchet distance (lower is better)")
+    axes.legend(frameon=False)
+    return figure
+
+
 def frames(chain, columns, scale=4, count=40):
     """Turn a sampler's steps into the frames of an animation: evenly spaced ones, and the last held.
 

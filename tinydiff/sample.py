@@ -5,6 +5,10 @@
 
 A model is any callable (x_t (N, ...), t int) -> eps_hat (N, ...). Every update here has one form,
 c0 x0_hat + ct x_t + std z with x0_hat = predict_x0(s, x_t, t, eps_hat); the kernel denoise_step does that in one pass.
+
+    ddpm          visits every t and adds noise         ddim         any times, noise or none
+    euler, heun   follow the flow, orders 1 and 2       dpmpp_2m     order 2, one question a step
+    ddim_invert   goes backwards: from an image to the noise that ddim makes it of
 """
 
 from itertools import pairwise
@@ -12,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from . import kernels
-from .diffusion import posterior_weights
+from .diffusion import posterior_weights, predict_x0
 
 
 def _start(shape, rng, x_T):
@@ -22,7 +26,27 @@ def _start(shape, rng, x_T):
 
 def _noise(x, std, rng):
     """Draw z like x, standard normal (not yet multiplied by std); where std is 0 draw nothing and give zeros."""
-    return rng.standard_normal(x.shape, dtype=x.dtype) if std > 0 else np.zeros_like(x)
+    return rng.standard_normal(x.shape, dtype=x.dtype) if np.any(std > 0) else np.zeros_like(x)
+
+
+def _visited(s, times):
+    """List the times that a sampler visits, None = every time from T to 0, and refuse a list that does not decrease to 0."""
+    times = range(s.T, -1, -1) if times is None else [int(t) for t in times]
+    if len(times) < 2 or times[-1] != 0 or times[0] > s.T or any(t <= u for t, u in pairwise(times)):
+        raise ValueError(f"times must decrease from at most T = {s.T} to 0; got {list(times)}")
+    return times
+
+
+def _ddim_step(s, x, eps_hat, t, u, clip):
+    """Go from t to u along the straight line that eps_hat points out: x0_hat and eps_hat stay, their shares change."""
+    ct = np.sqrt((1 - s.alpha_bar[u]) / (1 - s.alpha_bar[t]))  # eps_hat = (x_t - sqrt(ab_t) x0_hat) / sqrt(1 - ab_t)
+    c0 = np.sqrt(s.alpha_bar[u]) - ct * np.sqrt(s.alpha_bar[t])
+    return kernels.denoise_step(x, eps_hat, np.zeros_like(x), s.alpha_bar[t], c0, ct, 0.0, clip)
+
+
+def _sigma(s, t):
+    """How much noise to a unit of signal at t: sqrt((1 - alpha_bar[t]) / alpha_bar[t]), 0 at t = 0."""
+    return np.sqrt((1 - s.alpha_bar[t]) / s.alpha_bar[t])
 
 
 def ddpm(eps_model, s, shape, rng, x_T=None, var=None, clip=np.inf):
@@ -30,7 +54,8 @@ def ddpm(eps_model, s, shape, rng, x_T=None, var=None, clip=np.inf):
 
     x_{t-1} = c0 x0_hat + ct x_t + sqrt(var[t]) z,  x0_hat = predict_x0(s, x_t, t, eps_model(x_t, t)),  (c0, ct) = posterior_weights(s, t)
     shape: (N, ...); x_T: (N, ...) or None to draw it; var: (T + 1,) variances, None = s.beta_tilde, which adds no noise at t = 1
-    (DDPM's other choice is s.beta with no noise at t = 1; the best one depends on the data, see exact.gaussian_variance);
+    (DDPM's other choice is s.beta with no noise at t = 1; the best one depends on the data, see exact.gaussian_variance); or a
+    function (x_t, t) -> variance (N, ...), for a network that has learned it, asked after eps_model at the same x_t and t;
     clip: x0_hat is kept within [-clip, clip] -> yields x_T, ..., x_0, each (N, ...)
     Source: Ho et al. 2020, algorithm 2 with the mean written as in equation 7.
     """
@@ -39,8 +64,10 @@ def ddpm(eps_model, s, shape, rng, x_T=None, var=None, clip=np.inf):
     yield x
     for t in range(s.T, 0, -1):
         c0, ct = posterior_weights(s, t)
-        std = np.sqrt(var[t])
-        x = kernels.denoise_step(x, eps_model(x, t), _noise(x, std, rng), s.alpha_bar[t], c0, ct, std, clip)
+        eps_hat = eps_model(x, t)
+        std = np.sqrt(var(x, t) if callable(var) else var[t])
+        z = np.asarray(std * _noise(x, std, rng), x.dtype)
+        x = kernels.denoise_step(x, eps_hat, z, s.alpha_bar[t], c0, ct, 1.0, clip)
         yield x
 
 
@@ -54,9 +81,7 @@ def ddim(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
     x_T given) -> yields len(times) arrays (N, ...), last x_0
     Raises ValueError when times do not decrease to 0. Source: Song et al. 2021 (DDIM), equations 12 and 16.
     """
-    times = range(s.T, -1, -1) if times is None else [int(t) for t in times]
-    if len(times) < 2 or times[-1] != 0 or times[0] > s.T or any(t <= u for t, u in pairwise(times)):
-        raise ValueError(f"times must decrease from at most T = {s.T} to 0; got {list(times)}")
+    times = _visited(s, times)
     x = _start(shape, rng, x_T)
     yield x
     for t, u in pairwise(times):
@@ -68,6 +93,106 @@ def ddim(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
         yield x
 
 
+def ddim_invert(eps_model, s, x0, times, rounds=1):
+    """Find the noise that ddim (eta = 0) makes an image of: walk ddim's path upwards, from x0 to x_T.
+
+    Going up from u to t, ddim's step from t down to u is solved for x_t, which its eps_hat depends on, by rounds of
+    x_t = sqrt(alpha_bar[t] / alpha_bar[u]) x_u + (sqrt(1 - alpha_bar[t]) - sqrt(alpha_bar[t] (1 - alpha_bar[u]) / alpha_bar[u])) eps_hat
+    with eps_hat = eps_model(x_t so far, t), at first x_u in the place of x_t
+    x0: (N, ...); times: as for ddim, decreasing to 0; rounds: int >= 1; with more of them ddim comes back ever nearer to x0
+    -> yields len(times) arrays (N, ...), x_0 first, last the one that lives at times[0]
+    Raises ValueError when times do not decrease to 0. Source: Song et al. 2021 (DDIM), section 4.3, where rounds = 1.
+    """
+    times = _visited(s, times)
+    x = x0
+    yield x
+    for u, t in pairwise(times[::-1]):
+        x_t = x
+        for _ in range(rounds):
+            shrink = np.sqrt(s.alpha_bar[t] / s.alpha_bar[u])
+            along = np.sqrt(1 - s.alpha_bar[t]) - shrink * np.sqrt(1 - s.alpha_bar[u])
+            x_t = x.dtype.type(shrink) * x + x.dtype.type(along) * eps_model(x_t, t)
+        x = x_t
+        yield x
+
+
+def _churn(s, x, t, churn, rng):
+    """Take a few steps of the forward process, so that noise grows by at most the factor 1 + churn -> x at the new time, that time."""
+    up = t
+    while churn > 0 and up < s.T and _sigma(s, up + 1) <= (1 + churn) * _sigma(s, t):
+        up += 1
+    if up == t:
+        return x, t
+    keep = s.alpha_bar[up] / s.alpha_bar[t]
+    return x.dtype.type(np.sqrt(keep)) * x + x.dtype.type(np.sqrt(1 - keep)) * _noise(x, 1.0, rng), up
+
+
+def euler(eps_model, s, shape, rng, times=None, x_T=None, churn=0.0, clip=np.inf):
+    """Sample by Euler steps along the probability flow, each after a little fresh noise: churn.
+
+    In x_bar = x / sqrt(alpha_bar), sigma = sqrt((1 - alpha_bar) / alpha_bar) the flow is d x_bar / d sigma = eps_hat. From t to u:
+    up = the last time with sigma[up] <= (1 + churn) sigma[t];  x_up ~ q(x_up | x_t), as the forward process would
+    x_bar_u = x_bar_up + (sigma[u] - sigma[up]) eps_model(x_up, up)
+    times, x_T, clip, rng: as for ddim; churn >= 0, 0 = none: then this is ddim with eta = 0
+    -> yields len(times) arrays (N, ...), last x_0. Raises ValueError when times do not decrease to 0.
+    Source: Karras et al. 2022 (EDM), algorithm 2 without its correction; churn is their gamma, limited here to times that exist.
+    """
+    times = _visited(s, times)
+    x = _start(shape, rng, x_T)
+    yield x
+    for t, u in pairwise(times):
+        x, t = _churn(s, x, t, churn, rng)
+        x = _ddim_step(s, x, eps_model(x, t), t, u, clip)
+        yield x
+
+
+def heun(eps_model, s, shape, rng, times=None, x_T=None, churn=0.0, clip=np.inf):
+    """Sample by Heun's method along the probability flow: an Euler step, then the same step again with the mean of both ends' slopes.
+
+    x_u' = euler's step from t to u with eps_hat = eps_model(x_t, t)
+    x_u = the step from the same x_t with eps_hat = (eps_model(x_t, t) + eps_model(x_u', u)) / 2;  at u = 0 x_u' stays
+    times, x_T, churn, clip, rng: as for euler; asks the model 2 (len(times) - 1) - 1 times; the error falls as the square of the step
+    -> yields len(times) arrays (N, ...), last x_0. Raises ValueError when times do not decrease to 0.
+    Source: Karras et al. 2022 (EDM), algorithms 1 and 2.
+    """
+    times = _visited(s, times)
+    x = _start(shape, rng, x_T)
+    yield x
+    for t, u in pairwise(times):
+        x, t = _churn(s, x, t, churn, rng)
+        slope = eps_model(x, t)
+        there = _ddim_step(s, x, slope, t, u, clip)
+        x = there if u == 0 else _ddim_step(s, x, (slope + eps_model(there, u)) / 2, t, u, clip)
+        yield x
+
+
+def dpmpp_2m(eps_model, s, shape, rng, times=None, x_T=None, clip=np.inf):
+    """Sample by DPM-Solver++(2M): ddim's step, with x0_hat carried on to the middle of the step along its last change.
+
+    lam = log(sqrt(alpha_bar) / sqrt(1 - alpha_bar));  h = lam[u] - lam[t];  r = (lam[t] - lam of the time before t) / h
+    D = x0_hat + (x0_hat - the last x0_hat) / (2 r);  in the first step, and in the last one (h infinite), D = x0_hat
+    x_u = sqrt(1 - alpha_bar[u]) / sqrt(1 - alpha_bar[t]) x_t + sqrt(alpha_bar[u]) (1 - exp(-h)) D
+    times, x_T: as for ddim, rng only draws x_T; clip: x0_hat is kept within [-clip, clip]; one question to the model a step
+    -> yields len(times) arrays (N, ...), last x_0. Raises ValueError when times do not decrease to 0.
+    Source: Lu et al. 2022 (DPM-Solver++), algorithm 2.
+    """
+    times = _visited(s, times)
+    x = _start(shape, rng, x_T)
+    yield x
+    before = None  # the last x0_hat, and its lam
+    for t, u in pairwise(times):
+        x0_hat = np.clip(predict_x0(s, x, t, eps_model(x, t)), -clip, clip)
+        ct = np.sqrt((1 - s.alpha_bar[u]) / (1 - s.alpha_bar[t]))
+        c0 = np.sqrt(s.alpha_bar[u]) - ct * np.sqrt(s.alpha_bar[t])  # = sqrt(alpha_bar[u]) (1 - exp(-h)), also where h is infinite
+        D, lam = x0_hat, -np.log(_sigma(s, t))
+        if before and u > 0:
+            r = (lam - before[1]) / (-np.log(_sigma(s, u)) - lam)
+            D = x0_hat + (x0_hat - before[0]) * x.dtype.type(1 / (2 * r))
+        before = x0_hat, lam
+        x = x.dtype.type(ct) * x + x.dtype.type(c0) * D
+        yield x
+
+
 def even_times(s, steps):
     """Choose times for a fast sampler, spread evenly over 0 .. T.
 
@@ -75,6 +200,58 @@ def even_times(s, steps):
     steps: int, 1 .. T -> list of steps + 1 decreasing ints from T to 0
     Raises ValueError for another number of steps.
     """
+    _require_steps(s, steps)
+    return [round(s.T * (steps - i) / steps) for i in range(steps + 1)]
+
+
+def quadratic_times(s, steps):
+    """Choose times for a fast sampler, denser towards the clean image.
+
+    times[i] = T ((steps - i) / steps)^2, i = 0 .. steps, rounded to different whole numbers
+    steps: int, 1 .. T -> list of steps + 1 decreasing ints from T to 0. Raises ValueError for another number of steps.
+    Source: Song et al. 2021 (DDIM), appendix.
+    """
+    return _whole(s, steps, s.T * np.linspace(1, 0, steps + 1) ** 2)
+
+
+def snr_times(s, steps):
+    """Choose times for a fast sampler, evenly spaced in the logarithm of the signal-to-noise ratio.
+
+    steps times from T to 1 with log snr[times[i]] as evenly spaced as whole numbers allow, then 0
+    steps: int, 1 .. T -> list of steps + 1 decreasing ints from T to 0. Raises ValueError for another number of steps.
+    Source: Lu et al. 2022 (DPM-Solver).
+    """
+    return _whole(s, steps, [*_at_level(s, np.log(s.snr), np.linspace(np.log(s.snr[-1]), np.log(s.snr[1]), steps)), 0])
+
+
+def karras_times(s, steps, rho=7.0, sigma_max=80.0):
+    """Choose times for a fast sampler so that a power of the noise level falls evenly: most of them at small noise.
+
+    sigma[i] = (high^(1/rho) + i / (steps - 1) (low^(1/rho) - high^(1/rho)))^rho, i = 0 .. steps - 1, then 0;
+    sigma = sqrt((1 - alpha_bar) / alpha_bar), low = sigma[1], high = min(sigma[T], sigma_max); the first time is T all the same
+    steps: int, 1 .. T -> list of steps + 1 decreasing ints from T to 0. Raises ValueError for another number of steps.
+    Source: Karras et al. 2022 (EDM), equation 5.
+    """
+    low, high = _sigma(s, 1), min(_sigma(s, s.T), sigma_max)
+    sigma = np.linspace(high ** (1 / rho), low ** (1 / rho), steps) ** rho
+    return _whole(s, steps, [*_at_level(s, -_sigma(s, np.arange(s.T + 1)), -sigma), 0])
+
+
+def _at_level(s, falling, levels):
+    """Find the real times at which a falling function of t = 1 .. T (its values: falling[t]) takes the levels."""
+    return np.interp(-np.asarray(levels), -falling[1:], np.arange(1, s.T + 1))
+
+
+def _whole(s, steps, times):
+    """Round falling real times to whole ones, T first and 0 last, none twice: where two meet, the earlier one moves up."""
+    _require_steps(s, steps)
+    times = np.round(times).astype(int)
+    times[0], times[-1] = s.T, 0
+    for i in range(steps - 1, 0, -1):  # from the clean end: at least one above the next, and leave room for those before
+        times[i] = min(max(times[i], times[i + 1] + 1), s.T - i)
+    return times.tolist()
+
+
+def _require_steps(s, steps):
     if not 1 <= steps <= s.T:
         raise ValueError(f"steps is a whole number from 1 to T = {s.T}; got {steps}")
-    return [round(s.T * (steps - i) / steps) for i in range(steps + 1)]

@@ -84,6 +84,22 @@ def cosine(T=1000, offset=0.008, beta_max=0.999):
     return from_betas(np.minimum(1 - f[1:] / f[:-1], beta_max))
 
 
+def sigmoid(T=1000, start=-3.0, end=3.0, tau=1.0, beta_max=0.999):
+    """Build the schedule whose alpha_bar falls like a piece of the logistic curve, which start, end and tau cut out.
+
+    g(t) = 1 / (1 + exp((start + (end - start) t / T) / tau));  f(t) = (g(t) - g(T)) / (g(0) - g(T)), from 1 to 0
+    beta[t] = min(1 - f(t) / f(t-1), beta_max)
+    T: int >= 1; start < end; tau > 0, small = steep; beta_max in (0, 1) clips the last steps only -> Schedule with arrays (T + 1,)
+    Raises ValueError where start, end and tau cut out no falling piece. Source: Jabri et al. 2022 (RIN), for its shape.
+    """
+    _require_steps(T)
+    if not (start < end and tau > 0):
+        raise ValueError(f"a sigmoid schedule needs start < end and tau > 0; got start = {start}, end = {end}, tau = {tau}")
+    g = 1 / (1 + np.exp((start + (end - start) * np.arange(T + 1) / T) / tau))
+    f = (g - g[-1]) / (g[0] - g[-1])
+    return from_betas(np.minimum(1 - f[1:] / f[:-1], beta_max))
+
+
 def _require_steps(T):
     if not (isinstance(T, (int, np.integer)) and T >= 1):
         raise ValueError(f"T is the number of noising steps, a whole number of at least 1; got {T!r}")

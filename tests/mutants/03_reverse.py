@@ -6,9 +6,10 @@ CLIPPED = "(c0 + ct * np.sqrt(ab_t)) * np.clip((x - np.sqrt(1 - ab_t) * eps) / n
 ADDED = "sigma * _noise(x, sigma, rng)"
 ONE_STEP = """    for t in range(s.T, 0, -1):
         c0, ct = posterior_weights(s, t)
-        std = np.sqrt(var[t])
-        x = kernels.denoise_step(x, eps_model(x, t), _noise(x, std, rng),"""
-SAME_Z = ONE_STEP.replace("    for", "    z = _noise(x, 1.0, rng)\n    for", 1).replace("_noise(x, std, rng)", "z")
+        eps_hat = eps_model(x, t)
+        std = np.sqrt(var(x, t) if callable(var) else var[t])
+        z = np.asarray(std * _noise(x, std, rng), x.dtype)"""
+SAME_Z = ONE_STEP.replace("    for", "    same = _noise(x, 1.0, rng)\n    for", 1).replace("_noise(x, std, rng)", "same")
 
 MUTANTS = {
     "exact.point": [
@@ -114,15 +115,15 @@ MUTANTS = {
     ],
     "sample.ddpm": [
         (
-            "np.sqrt(var[t])",
-            "var[t]",
+            "np.sqrt(var(x, t) if callable(var) else var[t])",
+            "(var(x, t) if callable(var) else var[t])",
             "you multiplied z by the variance; the square root of var[t] is the standard deviation",
         ),
-        ("np.sqrt(var[t])", "np.sqrt(var[t - 1])", "you took var[t - 1]; the step from t to t - 1 has entry t"),
+        ("else var[t])", "else var[t - 1])", "you took var[t - 1]; the step from t to t - 1 has entry t"),
         (ONE_STEP, SAME_Z, "you use the same z at each step: draw it anew inside the loop"),
         (
-            "s.alpha_bar[t], c0, ct, std, clip)",
-            "s.alpha_bar[t], c0, ct, std, np.inf)",
+            "s.alpha_bar[t], c0, ct, 1.0, clip)",
+            "s.alpha_bar[t], c0, ct, 1.0, np.inf)",
             "you don't use clip: x0_hat is kept within [-clip, clip] before it is multiplied by c0",
         ),
         (

@@ -1,0 +1,63 @@
+"""Draw with a trained model: what is wished for, how strongly, with which sampler. Command line, evaluation and lessons all draw here."""
+
+import numpy as np
+
+from . import guide, sample
+from .train import denoiser
+
+SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # functions of sample.py
+TIMES = ("even", "quadratic", "snr", "karras")  # grids of sample.py: even_times, ...
+
+
+def wishes(labels, words):
+    """Turn words into the row of labels that a network is told.
+
+    labels: {"hat": ["none", "blue", ...], ...}; words: ["hat=red", "glasses=none"], or, where there is one label only, ["7"]: a value's
+    name or its index -> labels of one image, ints; what no word names is "not said", len(values)
+    Raises ValueError for a label or a value that does not exist, and for a label that is named twice.
+    """
+    row, named = np.array([len(values) for values in labels.values()]), set()
+    for word in words:
+        label, _, value = word.rpartition("=")
+        label = next(iter(labels)) if not label and len(labels) == 1 else label
+        if label not in labels:
+            raise ValueError(f"no label {label or word!r}; there are: {', '.join(labels)}, used as {next(iter(labels))}=VALUE")
+        values = labels[label]
+        if value not in values and not (value.isdigit() and int(value) < len(values)):
+            raise ValueError(f"{label} can't be {value!r}; it can be: {', '.join(values)}")
+        if label in named:
+            raise ValueError(f"{label} is asked for twice: one value a label")
+        named.add(label)
+        row[list(labels).index(label)] = values.index(value) if value in values else int(value)
+    return row
+
+
+def guided(model, s, about, labels, w=1.0, avoid=None, interval=None):
+    """Make a network into an eps_model that draws labels, with classifier-free guidance of strength w away from what it draws untold.
+
+    labels: (N, number of labels) ints or None; w, interval: as in guide.classifier_free; avoid: (N, number of labels) ints, labels to keep
+    away from, None = none said -> eps_model: (x_t (N, H, W, C), t int 1 .. T) -> eps_hat (N, H, W, C)
+    """
+    predict = about["train"]["predict"]
+    told = denoiser(model, s, labels, predict)
+    return told if w == 1 else guide.classifier_free(told, denoiser(model, s, avoid, predict), w, interval)
+
+
+def draw(model, s, about, labels, rng, sampler="ddim", steps=50, times="even", w=1.0, avoid=None, interval=None):
+    """Sample an image for each row of labels, with x0_hat kept in [-1, 1].
+
+    labels: (N, number of labels) ints; sampler: a name in SAMPLERS (ddim with eta = 0); steps: of the sampler, ddpm takes all T;
+    times: a name in TIMES; w, avoid, interval: see `guided` -> list of (N, H, W, C), x_T .. x_0
+    """
+    eps_model = guided(model, s, about, labels, w, avoid, interval)
+    shape = (len(labels), model.size, model.size, model.channels)
+    if sampler == "ddpm":
+        return list(sample.ddpm(eps_model, s, shape, rng, clip=1.0))
+    grid = getattr(sample, f"{times}_times")(s, steps)
+    return list(getattr(sample, sampler)(eps_model, s, shape, rng, times=grid, clip=1.0))
+
+
+def evaluations(s, sampler, steps, w=1.0):
+    """Count how often `draw` asks the network for an image: T for ddpm, 2 steps - 1 for heun, else steps; twice that where w is not 1 -> int"""
+    asked = {"ddpm": s.T, "heun": 2 * steps - 1}.get(sampler, steps)
+    return asked if w == 1 else 2 * asked

@@ -1,0 +1,205 @@
+"""One honest table: how good are a model's images, how diverse, how stable, and what do they cost?
+
+Beside the samplers stands a row of real images, judged just as the samples are: what no model can be expected to beat.
+Fréchet distance and its like are measured on the features of a classifier that tinydiff itself trained on the same data set, so they can be
+compared with each other here, never with numbers from elsewhere.
+"""
+
+import sys
+import time
+
+import numpy as np
+
+from . import classifier, kernels, metrics, sample
+from .draw import SAMPLERS as KNOWN
+from .draw import draw, evaluations, guided
+
+SAMPLERS = (  # name:steps, from few evaluations to many
+    *("ddim:5", "ddim:10", "ddim:20", "ddim:50"),
+    *("heun:3", "heun:5", "heun:10", "heun:25"),
+    *("dpmpp_2m:5", "dpmpp_2m:10", "dpmpp_2m:20", "dpmpp_2m:50"),
+    "ddpm",
+)
+BATCH = 256  # images drawn at once
+
+
+def parse(spec, s):
+    """Read "heun:25" or "ddpm" -> sampler (a name), steps (int); "ddim" alone means 50 steps, ddpm always takes all T
+
+    s: Schedule with arrays (T + 1,). Raises ValueError for an unknown sampler or steps outside 1 .. T.
+    """
+    name, _, steps = spec.partition(":")
+    if name not in KNOWN:
+        raise ValueError(f"no sampler {name!r}; there are: {', '.join(KNOWN)}, all but ddpm with a number of steps, as ddim:50")
+    if name == "ddpm" and steps:
+        raise ValueError("ddpm visits every step: write ddpm, without a number")
+    steps = steps or str(min(50, s.T))
+    if not (steps.isdigit() and 1 <= int(steps) <= s.T):
+        raise ValueError(f"{spec}: steps go from 1 to {s.T}, those that the model was trained with")
+    return name, s.T if name == "ddpm" else int(steps)
+
+
+def features(judge, images):
+    """Describe images by a classifier's features, a batch at a time. images: (N, H, W, C) -> (N, F)"""
+    return np.concatenate([judge.features(images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
+
+
+class Yardstick:
+    """What samples are measured against: n real training images, and what a second n of them scores in the samples' place.
+
+    Samples are drawn for the labels of the second n, so that labels differ from the yardstick's by the same chance for both.
+    judge: a Classifier; dataset: a data.Dataset with (M, H, W, C) images; n: at most M / 2; rng chooses the images
+    """
+
+    def __init__(self, judge, dataset, n, rng):
+        order = rng.permutation(len(dataset.train))
+        self.judge, self.dataset = judge, dataset
+        self.real = features(judge, dataset.train[order[:n]])
+        others = order[n : 2 * n]
+        self.labels = dataset.train_labels[others]
+        self.floor = self.measure(dataset.train[others], self.labels)
+        self.floor["memorisation"] = 1.0  # by definition: unseen images against themselves
+
+    def measure(self, images, labels):
+        """Measure images that were drawn for labels. (N, H, W, C), (N, number of labels) -> dict of numbers, agreement by label"""
+        drawn = features(self.judge, images)
+        agreement = classifier.accuracy(self.judge, images, labels)
+        row = {
+            "frechet": metrics.frechet(self.real, drawn),
+            "kernel": metrics.kernel_distance(self.real, drawn),
+            "precision": metrics.precision(self.real, drawn),
+            "recall": metrics.recall(self.real, drawn),
+            "density": metrics.density(self.real, drawn),
+            "coverage": metrics.coverage(self.real, drawn),
+            "agreement": {label: float(share) for label, share in zip(self.dataset.labels, agreement, strict=True)},
+            "memorisation": metrics.memorisation(images, self.dataset.train, self.dataset.test),
+            "colours": float(np.mean(metrics.palette(images[:BATCH]))),
+        }
+        return {name: value if isinstance(value, dict) else float(value) for name, value in row.items()}
+
+
+def sample_all(model, s, about, labels, seed, sampler, steps, w=1.0, tick=lambda images: None):
+    """Draw an image for each row of labels, BATCH at a time; tick(n) is called after each. -> images (N, H, W, C), seconds"""
+    rng, parts, began = np.random.default_rng(seed), [], time.perf_counter()
+    for i in range(0, len(labels), BATCH):
+        parts.append(draw(model, s, about, labels[i : i + BATCH], rng, sampler, steps, w=w)[-1])
+        tick(len(parts[-1]))
+    return np.concatenate(parts), time.perf_counter() - began
+
+
+def rows(model, s, about, yardstick, samplers, w, seed, tick=lambda work: None):
+    """Measure one sampler after the other.
+
+    samplers: list of (name, steps); w: guidance; tick(work) is told of network evaluations done
+    -> yields dicts: the metrics of Yardstick.measure (images (N, H, W, C)), evaluations, seconds for an image, out_of_range
+    """
+    for name, steps in samplers:
+        asked = evaluations(s, name, steps, w)
+        images, seconds = sample_all(model, s, about, yardstick.labels, seed, name, steps, w, lambda n, asked=asked: tick(n * asked))
+        row = {"sampler": name, "steps": steps, "evaluations": asked, "seconds": seconds / len(images)}
+        yield row | yardstick.measure(images, yardstick.labels)
+
+
+def stability(model, s, about, yardstick, sampler, steps, w, seeds, tick=lambda work: None):
+    """Ask what chance and numerics do: spread over seeds, DDIM there and back, values out of range when nothing is clipped.
+
+    seeds: ints -> dict: mean and standard deviation over the seeds of the metrics that are single numbers; round_trip, the root mean
+    square error (scale [-1, 1]) of 64 held-out images (N, H, W, C) inverted and drawn again in 50 steps, by rounds of the inversion;
+    out_of_range, share of images
+    """
+    asked = evaluations(s, sampler, steps, w)
+    found = []
+    for seed in seeds:
+        images, _ = sample_all(model, s, about, yardstick.labels, seed, sampler, steps, w, lambda n: tick(n * asked))
+        found.append(yardstick.measure(images, yardstick.labels))
+    spread = {
+        k: (float(np.mean(v)), float(np.std(v, ddof=1))) for k in found[0] if np.isscalar(found[0][k]) for v in [[f[k] for f in found]]
+    }
+    x0, labels = yardstick.dataset.test[:64], yardstick.dataset.test_labels[:64]
+    eps_model, times = guided(model, s, about, labels), sample.even_times(s, min(50, s.T))
+    round_trip = {}
+    for rounds in (1, 2, 4):
+        *_, x_T = sample.ddim_invert(eps_model, s, x0, times, rounds)
+        *_, back = sample.ddim(eps_model, s, x0.shape, None, times=times, x_T=x_T)
+        round_trip[rounds] = float(np.sqrt(np.mean((back - x0) ** 2)))
+    *_, free = sample.ddim(guided(model, s, about, labels, w), s, x0.shape, np.random.default_rng(seeds[0]), times=times)
+    return {"seeds": len(found), "spread": spread, "round_trip": round_trip, "out_of_range": float(metrics.out_of_range(free))}
+
+
+def multiply_adds(model, labels):
+    """Count the multiply-adds of one network evaluation of one image: those of its convolutions and matrix products.
+
+    labels: of one image, ints -> int; a convolution of (1, H, W, C) has H W K K C O, a product of (L, C) and (C, O) has L C O
+    """
+    counts = []
+
+    def conv2d(x, w, padding):
+        counts.append(x[..., 0].size * w.size)
+        return kernels.active().conv2d(x, w, padding)
+
+    def matmul(a, b):
+        counts.append(a.size * b.shape[-1])
+        return kernels.active().matmul(a, b)
+
+    def attention(q, k, v):
+        counts.append(2 * q.size * k.shape[1])
+        return kernels.active().attention(q, k, v)
+
+    counting = {"conv2d": conv2d, "matmul": matmul, "attention": attention}
+    vars(kernels).update(counting)  # found before the kernel set in use is asked
+    try:
+        model(np.zeros((1, model.size, model.size, model.channels), np.float32), np.ones(1), labels)
+    finally:
+        for name in counting:
+            delattr(kernels, name)
+    return sum(counts)
+
+
+def peak_memory():
+    """Tell the largest memory that this process has had so far, in bytes: () -> int, or None where the system doesn't say"""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+COLUMNS = ("frechet", "kernel", "precision", "recall", "density", "coverage", "memorisation", "colours")
+
+
+def table(floor, found):
+    """Lay out the floor and the rows as text: dicts of numbers, those of images (N, H, W, C) as in `rows` -> string, a line each"""
+    head = ["sampler", "evaluations", *COLUMNS, "agreement", "ms/image"]
+    lines = [head]
+    for row in [{"sampler": "real images"} | floor, *found]:
+        name = row["sampler"] + (f" {row['steps']}" if "steps" in row else "")
+        agreement = f"{np.mean(list(row['agreement'].values())):.1%}"
+        cost = [str(row["evaluations"]), f"{1000 * row['seconds']:.1f}"] if "seconds" in row else ["-", "-"]
+        lines.append([name, cost[0], *(f"{row[c]:.3g}" if c != "kernel" else f"{row[c]:.4f}" for c in COLUMNS), agreement, cost[1]])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    aligned = [[word.rjust(w) for word, w in zip(line[1:], widths[1:], strict=True)] for line in lines]
+    return "\n".join("  ".join([line[0].ljust(widths[0]), *numbers]) for line, numbers in zip(lines, aligned, strict=True))
+
+
+def report(found):
+    """Write out an evaluation: found, a dict as `evaluate` prints it with --json, from images (N, H, W, C) -> string"""
+    judge, stable, cost = found["judge"], found["stability"], found["cost"]
+    lines = [
+        f"{found['n']} images each, guidance {found['guidance']:g}, against as many real ones",
+        "",
+        table(found["real"], found["samplers"]),
+        "",
+    ]
+    last = found["samplers"][-1]
+    name = f"{stable['sampler'][0]} {stable['sampler'][1]}"
+    lines.append(f"agreement with the label asked for, {last['sampler']} {last['steps']} / real images / the judge on held-out images:")
+    for label in judge:
+        lines.append(f"  {label:12} {last['agreement'][label]:.1%} / {found['real']['agreement'][label]:.1%} / {judge[label]:.1%}")
+    spread = ", ".join(f"{k} {stable['spread'][k][0]:.3g} +- {stable['spread'][k][1]:.2g}" for k in ("frechet", "precision", "recall"))
+    lines.append(f"stability of {name} over {stable['seeds']} seeds: {spread}")
+    trips = ", ".join(f"{error:.4f} with {rounds}" for rounds, error in stable["round_trip"].items())
+    lines.append(f"DDIM there and back, held-out images, error by rounds of inversion a step: {trips}")
+    lines.append(f"without clipping {stable['out_of_range']:.1%} of the images have values out of range")
+    memory = f", peak memory {cost['peak_memory'] / 1e6:.0f} MB" if cost["peak_memory"] else ""
+    lines.append(f"a network evaluation of one image takes {cost['multiply_adds'] / 1e6:.1f} million multiply-adds{memory}")
+    return "\n".join(lines)

@@ -1,0 +1,62 @@
+"""Guidance: make a model draw what is asked for, or more of it. Each function takes models and gives a model, for any sampler.
+
+A model is a callable (x_t (N, ...), t int) -> eps_hat (N, ...). The score of x_t is -eps_hat / sqrt(1 - alpha_bar[t]), so a term that
+is added to the score is subtracted from eps_hat.
+"""
+
+import numpy as np
+
+from .diffusion import predict_eps, predict_x0
+
+
+def classifier_free(told, untold, w, interval=None):
+    """Guide without a classifier: go on from what the model draws untold, past what it draws when it is told.
+
+    eps_hat = untold(x_t, t) + w (told(x_t, t) - untold(x_t, t));  outside the interval told(x_t, t)
+    told, untold: the same network with its labels, and without; or with labels to keep away from: a negative wish
+    w: 1 = no guidance, above 1 = more than asked for (the paper's w is this one minus 1); interval: (first, last) times at which to
+    guide, None = all -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...); asks both models, or told alone where that is enough
+    Source: Ho & Salimans 2022, equation 6; the interval: Kynkaanniemi et al. 2024.
+    """
+
+    def eps_model(x_t, t):
+        eps_hat = told(x_t, t)
+        if w == 1 or (interval and not interval[0] <= t <= interval[1]):
+            return eps_hat
+        without = untold(x_t, t)
+        return without + x_t.dtype.type(w) * (eps_hat - without)
+
+    return eps_model
+
+
+def by_gradient(eps_model, s, log_p_gradient, strength=1.0):
+    """Guide by a classifier, or by anything else that says how good a noisy image is: follow its gradient uphill.
+
+    eps_hat = eps_model(x_t, t) - strength sqrt(1 - alpha_bar[t]) log_p_gradient(x_t, t)
+    log_p_gradient: (x_t (N, ...), t int) -> (N, ...), the gradient of log p(label | x_t) with respect to x_t; strength 1 = Bayes' rule
+    -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...)
+    Source: Dhariwal & Nichol 2021, algorithm 2.
+    """
+
+    def guided(x_t, t):
+        pull = x_t.dtype.type(strength * np.sqrt(1 - s.alpha_bar[t]))
+        return eps_model(x_t, t) - pull * log_p_gradient(x_t, t)
+
+    return guided
+
+
+def threshold(eps_model, s, share=0.995):
+    """Keep strong guidance from burning out: scale each x0_hat back into [-1, 1], unless only a few of its values stick out.
+
+    limit = max(1, the share-quantile of |x0_hat| in each image);  x0_hat <- clip(x0_hat, -limit, limit) / limit;  eps_hat follows
+    share: 0 .. 1, of the numbers in an image -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...)
+    Source: Saharia et al. 2022 (Imagen), dynamic thresholding.
+    """
+
+    def thresholded(x_t, t):
+        x0_hat = predict_x0(s, x_t, t, eps_model(x_t, t))
+        limit = np.quantile(np.abs(x0_hat), share, axis=tuple(range(1, x_t.ndim)), keepdims=True)
+        limit = np.maximum(limit, 1).astype(x_t.dtype)
+        return predict_eps(s, x_t, t, np.clip(x0_hat, -limit, limit) / limit)
+
+    return thresholded

@@ -1,0 +1,95 @@
+"""A whole training, from the description of a model to its last checkpoint: with a progress bar, saved as it goes, safe to interrupt."""
+
+import shlex
+import signal
+import sys
+import time
+
+from tqdm import tqdm
+
+from . import checkpoint
+from .optim import warmup_cosine
+from .train import train
+
+MODELS = {  # what suits each data set on two cores: arguments of UNet, images a step, highest learning rate, share of labels not said
+    "digits": ({"width": 32, "multipliers": [1, 2], "depth": 1}, 64, 2e-3, 0.1),
+    "fashion": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.1),
+    "portraits": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.3),
+}
+
+
+def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict="v"):
+    """Describe the model and training for a data set, as a checkpoint keeps it; None takes the usual -> dict, see checkpoint.build"""
+    model, usual_batch, usual_lr, forget = MODELS[dataset.name]
+    _, H, _, C = dataset.train.shape
+    model = model | {"size": H, "channels": C, "classes": list(dataset.classes)}
+    if width:
+        model["width"] = width
+    if depth:
+        model["depth"] = depth
+    return {
+        "dataset": dataset.name,
+        "labels": dataset.labels,
+        "model": model,
+        "schedule": {"kind": "cosine", "T": 250},
+        "train": {"predict": predict, "batch": batch or usual_batch, "lr": lr or usual_lr, "forget": forget, "seed": seed},
+    }
+
+
+def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.0, sheets=None):
+    """Train with a progress bar until `steps` are done or `seconds` are over, whichever is first; save as it goes.
+
+    run: Training; s: Schedule; dataset: data.Dataset; about: see checkpoint.build; path: the checkpoint; save_every: seconds;
+    sheets: function called with run after each save but the last, or None -> losses, a list of floats, one a step (steps,)
+    On Ctrl-C the last whole step is saved, the place is said, and KeyboardInterrupt goes on to the caller.
+    Raises FloatingPointError when the loss is not finite; the last checkpoint stays as it is.
+    """
+    began = time.perf_counter()
+    saved = began
+
+    def done():
+        by_time = (time.perf_counter() - began) / seconds if seconds else 0.0
+        return max(run.step / steps if steps else 0.0, by_time)
+
+    settings, losses, first = about["train"], [], run.step
+    history = about.setdefault("history", [])  # step, seconds of training so far, mean loss of the last hundred steps
+    spent = history[-1][1] if history else 0.0
+    bar = tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed}, {remaining} left{postfix}", desc=f"training on {dataset.name}")
+    steps_of_training = train(
+        run,
+        s,
+        dataset.train,
+        dataset.train_labels,
+        settings["predict"],
+        settings["batch"],
+        lambda step: settings["lr"] * warmup_cosine(done()),
+        settings["forget"],
+    )
+    stop, signal_before = [], signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, lambda *_: stop.append(True))  # neither a step nor a save is cut in two: look at the flag between steps
+    try:
+        while done() < 1 and not stop:
+            losses.append(next(steps_of_training).loss)
+            now = time.perf_counter()
+            bar.n = min(100.0, 100 * done())
+            if run.step % 100 == 0:
+                history.append([run.step, round(spent + now - began, 1), round(sum(losses[-100:]) / len(losses[-100:]), 5)])
+            recent = losses[-50:]
+            bar.set_postfix_str(f"loss {sum(recent) / len(recent):.4f}, {(run.step - first) / (now - began):.1f} steps/s, step {run.step}")
+            if now - saved > save_every:
+                checkpoint.save(path, run, about)
+                saved = now
+                if sheets:
+                    sheets(run)
+        checkpoint.save(path, run, about)
+    except FloatingPointError as e:
+        raise FloatingPointError(f"{e}; the last checkpoint stays in {path}" if path.exists() else str(e)) from None
+    finally:
+        signal.signal(signal.SIGINT, signal_before)
+        bar.close()
+    if stop:
+        length = ["--steps", str(steps)] if steps else ["--minutes", f"{seconds / 60:g}"]
+        go_on = shlex.join([dataset.name, *length, "--out", str(path.parent), "--resume", str(path)])
+        print(f"stopped at step {run.step}; go on with: python -m tinydiff train {go_on}", file=sys.stderr)
+        raise KeyboardInterrupt
+    return losses
