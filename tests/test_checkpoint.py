@@ -13,7 +13,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from tinydiff import checkpoint, data, train
+from tinydiff import checkpoint, classifier, data, train
 from tinydiff.checkpoint import CheckpointError
 
 ABOUT = {
@@ -160,7 +160,7 @@ def test_nothing_pickled_is_ever_loaded(good, tmp_path):
 
 
 def test_another_version(good, tmp_path):
-    refused(rewrite(good, tmp_path / "v2.npz", meta={"version": 2}), "has checkpoint version 2; this tinydiff reads version 1")
+    refused(rewrite(good, tmp_path / "v1.npz", meta={"version": 1}), "has checkpoint version 1; this tinydiff reads version 2")
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -311,7 +311,7 @@ def test_an_exported_model_draws_like_the_averaged_one(tmp_path, monkeypatch):
     run, _ = checkpoint.build(ABOUT, 0)
     run.ema += 0.125
     monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
-    checkpoint.export(tmp_path / "models" / "mine.npz", run, ABOUT)
+    checkpoint.export(tmp_path / "models" / "mine.npz", run.ema, ABOUT)
     model, s, about = checkpoint.pretrained("mine")
     assert about == ABOUT and s.T == ABOUT["schedule"]["T"]
     for name, w in checkpoint.averaged(run).params().items():
@@ -321,3 +321,28 @@ def test_an_exported_model_draws_like_the_averaged_one(tmp_path, monkeypatch):
     (tmp_path / "models" / "mine.npz").write_bytes(b"PK nonsense")
     with pytest.raises(checkpoint.CheckpointError, match="damaged"):
         checkpoint.pretrained("mine")
+
+
+def test_a_file_that_draws_is_found_by_name_and_by_path(good, tmp_path, monkeypatch):
+    run, _, _ = checkpoint.load(good)
+    monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
+    checkpoint.export(tmp_path / "models" / "mine.npz", run.ema, ABOUT)
+    for path, tolerance in [("mine", 1e-3), (tmp_path / "models" / "mine.npz", 1e-3), (good, 0), (str(good), 0)]:
+        model, s, about = checkpoint.ready(path)
+        weights = np.concatenate([p.ravel() for p in model.params().values()])
+        np.testing.assert_allclose(weights, run.ema, rtol=tolerance, atol=1e-6 if tolerance else 0)
+        assert s.T == ABOUT["schedule"]["T"] and about["model"] == ABOUT["model"]
+    with pytest.raises(checkpoint.CheckpointError, match="yours cannot be read"):
+        checkpoint.ready("yours")
+    checkpoint.export(tmp_path / "models" / "mine_judge.npz", run.ema, {"held_out": {}})
+    with pytest.raises(checkpoint.CheckpointError, match="holds no model that draws"):
+        checkpoint.ready("mine_judge")
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion", "portraits"])
+def test_the_judges_that_come_along_are_as_good_as_they_say(name):
+    judge, about = checkpoint.judge(name)
+    dataset = data.load(name)
+    right = classifier.accuracy(judge, dataset.test, dataset.test_labels)
+    assert about["labels"] == dataset.labels and list(about["held_out"]) == list(dataset.labels)
+    assert np.abs(right - list(about["held_out"].values())).max() < 0.005  # float16 turns a doubtful answer now and then

@@ -15,7 +15,7 @@ from PIL import Image
 
 import tinydiff
 from tinydiff import __main__ as cli
-from tinydiff import checkpoint
+from tinydiff import checkpoint, classifier, data, draw, learn, sample
 
 TINY = ("--width", "8", "--depth", "1", "--batch", "4")
 ALONE = {"PYTHONPATH": str(Path(tinydiff.__file__).parent.parent), "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -62,6 +62,7 @@ def state(path):
     """All that a checkpoint holds of a training, as bytes and numbers."""
     run, _, about = checkpoint.load(path)
     arrays = [a.tobytes() for a in (run.theta, run.ema, run.adam.m, run.adam.v)]
+    about["history"] = [(step, loss) for step, _, loss in about["history"]]  # seconds differ from run to run
     return arrays, run.step, run.adam.k, run.loss, run.rng.bit_generator.state, about
 
 
@@ -98,7 +99,7 @@ def test_train_writes_a_checkpoint_and_a_sheet(tmp_path, capsys):
     assert f"{tmp_path / 'new' / 'digits.npz'}: the checkpoint, 3 steps" in capsys.readouterr().out
     training, s, about = checkpoint.load(tmp_path / "new" / "digits.npz")
     assert training.step == 3 and s.T == 250 and training.model.width == 8
-    assert about["train"] == {"predict": "eps", "batch": 4, "lr": 0.01, "seed": 5} and about["labels"]["digit"][7] == "7"
+    assert about["train"] == {"predict": "eps", "batch": 4, "lr": 0.01, "forget": 0.1, "seed": 5} and about["labels"]["digit"][7] == "7"
     with Image.open(tmp_path / "new" / "digits_000003.png") as sheet:
         assert sheet.size == (4 * (16 * 9 + 1), 4 * (4 * 9 + 1))  # 64 images of 8 x 8 in rows of 16, each pixel 4 x 4
 
@@ -137,19 +138,100 @@ def test_sample_writes_the_chain(trained, tmp_path, capsys, sampler, evaluations
         assert np.abs(np.asarray(gif.convert("RGB")).astype(int) - np.asarray(last)).max() <= 16
 
 
-def test_sample_draws_the_label_asked_for_with_the_average_weights(trained, tmp_path, monkeypatch):
-    asked, draw = [], cli.draw
+def test_sample_draws_what_is_asked_for_with_the_average_weights(trained, tmp_path, monkeypatch):
+    asked, real = [], draw.draw
 
-    def watch(model, s, about, labels, rng, steps, sampler):
+    def watch(model, s, about, labels, rng, sampler, steps, times, w, avoid):
         average = checkpoint.load(trained)[0].ema
         assert np.array_equal(np.concatenate([p.ravel() for p in model.params().values()]), average)
-        asked.append(labels.tolist())
-        return draw(model, s, about, labels, rng, 1, sampler)
+        asked.append((labels.tolist(), sampler, steps, times, w, avoid.tolist()))
+        return real(model, s, about, labels, rng, sampler, 1, times, w, avoid)
 
-    monkeypatch.setattr(cli, "draw", watch)
+    monkeypatch.setattr(draw, "draw", watch)
     assert run("sample", trained, "--n", 3, "--label", 7, "--out", tmp_path / "a.png") == 0
     assert run("sample", trained, "--n", 20, "--out", tmp_path / "a.png") == 0
-    assert asked == [[[7]] * 3, [[k // 2] for k in range(20)]]
+    words = ("--guidance", 2.5, "--avoid", "digit=1", "--sampler", "heun", "--times", "karras", "--steps", 9)
+    assert run("sample", trained, "--n", 2, "--label", "digit=4", *words, "--out", tmp_path / "a.png") == 0
+    unsaid = [10]
+    assert asked[0] == ([[7]] * 3, "ddim", 50, "even", 1.0, [unsaid] * 3)
+    assert asked[1] == ([[k // 2] for k in range(20)], "ddim", 50, "even", 1.0, [unsaid] * 20)
+    assert asked[2] == ([[4]] * 2, "heun", 9, "karras", 2.5, [[1]] * 2)
+
+
+@pytest.mark.parametrize("sampler", draw.SAMPLERS)
+def test_every_sampler_asks_the_network_as_often_as_evaluations_says(trained, sampler):
+    run_, s, about = checkpoint.load(trained)
+    asked = []
+
+    class Counting:
+        size, channels, classes = run_.model.size, run_.model.channels, run_.model.classes
+
+        def __call__(self, x, t, labels):
+            asked.append(len(x))
+            return x * 0
+
+    for w in (1.0, 1.5):
+        asked.clear()
+        x0 = draw.draw(Counting(), s, about, np.zeros((2, 1), int), np.random.default_rng(0), sampler, 7, w=w)[-1]
+        assert x0.shape == (2, 8, 8, 1) and sum(asked) == 2 * draw.evaluations(s, sampler, 7, w)
+
+
+def test_the_command_line_knows_the_samplers_and_grids_that_there_are():
+    assert cli.SAMPLERS == draw.SAMPLERS and cli.TIMES == draw.TIMES
+    assert all(callable(getattr(sample, name)) for name in draw.SAMPLERS + tuple(f"{t}_times" for t in draw.TIMES))
+
+
+def test_wishes_in_words():
+    labels = {"hat": ["none", "red", "10"], "mouth": ["happy", "sad"]}
+    assert draw.wishes(labels, []).tolist() == [3, 2]
+    assert draw.wishes(labels, ["mouth=sad"]).tolist() == [3, 1]
+    assert draw.wishes(labels, ["mouth=0", "hat=10"]).tolist() == [2, 0]  # a name goes before an index
+    assert (
+        draw.wishes({"digit": list("0123456789")}, ["7"]).tolist()
+        == draw.wishes({"digit": list("0123456789")}, ["digit=7"]).tolist()
+        == [7]
+    )
+    for words, message in [
+        (["cap=red"], "no label 'cap'; there are: hat, mouth, used as hat=VALUE"),
+        (["red"], "no label 'red'; there are"),
+        (["hat=blue"], "hat can't be 'blue'; it can be: none, red, 10"),
+        (["hat=3"], "hat can't be '3'"),
+        (["hat="], "hat can't be ''"),
+        (["hat=red", "hat=none"], "hat is asked for twice"),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            draw.wishes(labels, words)
+
+
+@pytest.mark.parametrize("name, channels", [("digits", 1), ("portraits", 3)])
+def test_models_that_come_along_are_drawn_by_name(name, channels, tmp_path, capsys):
+    assert run("sample", name, "--n", 2, "--steps", 2, "--out", tmp_path / "a.png") == 0
+    with Image.open(tmp_path / "a.png") as drawn:
+        assert drawn.size[0] > 2 * 8 * 4 and np.ptp(np.asarray(drawn)) > 100
+
+
+def test_export_keeps_what_drawing_needs(trained, tmp_path, monkeypatch, capsys):
+    assert run("export", trained, tmp_path / "models" / "mine.npz") == 0
+    assert "20 steps" in capsys.readouterr().out
+    monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
+    model, s, about = checkpoint.pretrained("mine")
+    again, _, _ = checkpoint.load(trained)
+    np.testing.assert_allclose(np.concatenate([p.ravel() for p in model.params().values()]), again.ema, rtol=1e-3, atol=1e-6)
+    assert about["steps"] == 20 and s.T == 250
+
+
+def test_judge_writes_a_classifier_and_how_often_it_is_right(tmp_path, monkeypatch, capsys):
+    (tmp_path / "digits8.npz").write_bytes((data.FOLDER / "digits8.npz").read_bytes())
+    monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
+    assert run("judge", "digits", "--steps", 60, "--out", tmp_path / "models") == 0
+    judge, about = checkpoint.judge("digits")
+    digits = data.load("digits")
+    (right,) = classifier.accuracy(judge, digits.test, digits.test_labels)
+    assert (
+        right > 0.8
+        and abs(right - about["held_out"]["digit"]) < 0.005
+        and f"digit {about['held_out']['digit']:.1%}" in capsys.readouterr().out
+    )
 
 
 def test_sample_repeats_itself_for_a_seed(trained, tmp_path):
@@ -166,7 +248,7 @@ def test_doctor(capsys):
         assert said in out
 
 
-@pytest.mark.parametrize("command", [(), ("train",), ("sample",), ("doctor",)])
+@pytest.mark.parametrize("command", [(), ("train",), ("sample",), ("evaluate",), ("judge",), ("export",), ("doctor",)])
 def test_help_names_each_option_with_its_default_once(command, capsys):
     with pytest.raises(SystemExit) as end:
         run(*command, "--help")
@@ -182,9 +264,9 @@ def test_help_names_each_option_with_its_default_once(command, capsys):
 @pytest.mark.slow
 def test_the_main_job_in_small(tmp_path, monkeypatch, capsys):
     """`python -m tinydiff` as it is, but for a tiny network and few steps."""
-    learn, (model, batch, lr) = cli.learn, cli.MODELS["digits"]
-    monkeypatch.setitem(cli.MODELS, "digits", (model | {"width": 8}, batch, lr))
-    monkeypatch.setattr(cli, "learn", lambda *a, steps, seconds: learn(*a, steps=60, seconds=60.0))
+    whole, (model, *rest) = learn.learn, learn.MODELS["digits"]
+    monkeypatch.setitem(learn.MODELS, "digits", (model | {"width": 8}, *rest))
+    monkeypatch.setattr(learn, "learn", lambda *a, steps, seconds: whole(*a, steps=60, seconds=60.0))
     assert run("--out", tmp_path, "--seed", 3) == 0
     out = capsys.readouterr().out
     names = ["chain.gif", "digits.npz", "loss.png", "samples.png", "triptych.png"]
@@ -227,18 +309,32 @@ BAD = {
     "train digits --steps 5 --out FILE/below": "FILE/below cannot be written to (Not a directory): give a folder that can",
     "train digits --width 8000000": "not enough memory",
     "--out FILE": "FILE cannot be written to (File exists): give a folder that can",
-    "sample": "the following arguments are required: CKPT",
+    "sample": "the following arguments are required: MODEL",
     "sample none.npz": "none.npz cannot be read (No such file or directory): give a checkpoint that",
     "sample .": ". cannot be read (Is a directory): give a checkpoint that",
     "sample FILE": "FILE is not a tinydiff checkpoint",
     "sample CUT": "is damaged or truncated",
-    "sample CKPT --label 10": "--label takes 0 .. 9 (0, 1, 2, 3, 4, 5, 6, 7, 8, 9); got 10",
-    "sample CKPT --label -1": "--label: takes a whole number of at least 0, got '-1'",
+    "sample CKPT --label 10": "digit can't be '10'; it can be: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
+    "sample CKPT --label letter=a": "no label 'letter'; there are: digit, used as digit=VALUE",
+    "sample CKPT --label 1 2": "digit is asked for twice",
+    "sample CKPT --label": "--label: expected at least one argument",
+    "sample CKPT --avoid 1": "--avoid needs --guidance above 1",
+    "sample CKPT --guidance -2": "--guidance: takes a number above 0, got '-2'",
+    "sample CKPT --times odd": "invalid choice: 'odd'",
+    "sample face": "face cannot be read (No such file or directory)",
+    "evaluate CKPT --samplers ddim:0": "ddim:0: steps go from 1 to 250",
+    "evaluate CKPT --samplers ddpm:50": "ddpm visits every step: write ddpm, without a number",
+    "evaluate CKPT --samplers dpm:5": "no sampler 'dpm'; there are: ddpm, ddim, euler, heun, dpmpp_2m",
+    "evaluate CKPT --n 9": "--n: takes a whole number of at least 10, got '9'",
+    "evaluate CKPT --out FILE/a.png": "FILE cannot be written to",
+    "judge faces": "no data set 'faces'; there are: digits, fashion, portraits",
+    "export none.npz a.npz": "none.npz cannot be read",
+    "export CKPT FILE/a.npz": "could not be written",
     "sample CKPT --n 0": "--n: takes a whole number of at least 1, got '0'",
     "sample CKPT --steps 251": "--steps takes at most 250, the steps that this model was trained with; got 251",
     "sample CKPT --steps 0": "--steps: takes a whole number of at least 1, got '0'",
-    "sample CKPT --sampler ddpm --steps 5": "--steps is for --sampler ddim",
-    "sample CKPT --sampler euler": "invalid choice: 'euler'",
+    "sample CKPT --sampler ddpm --steps 5": "--steps is for the other samplers; ddpm visits every step",
+    "sample CKPT --sampler plms": "invalid choice: 'plms'",
     "sample CKPT --n 1 --steps 1 --out FOLDER": "FOLDER could not be written (Is a directory)",
     "sample CKPT --n 1 --steps 1 --out FILE/a.png": "could not be written",
     "doctor --fast": "unrecognized arguments: --fast",

@@ -331,17 +331,22 @@ def at_levels(falling, levels):
     return t + (falling[t] - levels) / (falling[t] - falling[t + 1])
 
 
+def at_sigmas(s, levels):
+    noise = np.sqrt(1 / s.snr)
+    return [*at_levels(-np.log(np.maximum(noise, 1e-9)), -np.log(levels)), 0.0]
+
+
 def real_snr(s, steps):
-    """log snr rises by equal amounts from one time to the next."""
-    levels = np.log(s.snr[s.T]) + np.log(s.snr[1] / s.snr[s.T]) * np.arange(steps) / max(steps - 1, 1)
-    return [*at_levels(-np.log(np.append(np.nan, 1 / s.snr[1:])), levels), 0.0]
+    """log snr rises by equal amounts from one time to the next, the first at sigma = 80 or, where T has less, at T."""
+    first = max(s.snr[s.T], 80.0**-2)
+    return at_sigmas(s, np.exp(-0.5 * (np.log(first) + np.log(s.snr[1] / first) * np.arange(steps) / max(steps - 1, 1))))
 
 
 def real_karras(s, steps, rho=7.0, sigma_max=80.0):
     """sigma^(1/rho) falls by equal amounts."""
     noise = np.sqrt(1 / s.snr)
     first, last = min(noise[-1], sigma_max) ** (1 / rho), noise[1] ** (1 / rho)
-    return [*at_levels(-noise, -((first + (last - first) * np.arange(steps) / max(steps - 1, 1)) ** rho)), 0.0]
+    return at_sigmas(s, (first + (last - first) * np.arange(steps) / max(steps - 1, 1)) ** rho)
 
 
 REAL = {"quadratic": real_quadratic, "snr": real_snr, "karras": real_karras}
@@ -354,14 +359,15 @@ def check_grid(times_for, real, counts=lambda s: range(1, s.T + 1)):
             times, case = times_for(s, steps), f"T = {s.T}, steps = {steps}"
             assert type(times) is list and all(type(t) is int for t in times), f"{case}: expected a list of Python's int"
             assert len(times) == steps + 1, f"{case}: came {len(times)} times, expected {steps + 1}: a step lies between two times"
-            assert times[0] == s.T and times[-1] == 0, f"{case}: from {times[0]} to {times[-1]}, expected from {s.T} to 0"
             assert all(t > u for t, u in pairwise(times)), f"{case}: the times decrease, no time twice; came {brief(times)}"
             want, i = np.array(real(s, steps)), np.arange(steps + 1)
-            room = s.T - i  # a later time leaves at least so much to those before it
+            first = max(round(want[0]), steps)  # no time twice: the first one moves up where the others need the room
+            assert times[0] == first and times[-1] == 0, f"{case}: from {times[0]} to {times[-1]}, expected from {first} to 0"
+            room = first - i  # a later time leaves at least so much to those before it
             low = np.minimum(want - 0.5, room)
             high = np.minimum(np.maximum.accumulate((want + i)[::-1])[::-1] - i + 0.5, room)
             wrong = np.flatnonzero((np.array(times) < low - 1e-6) | (np.array(times) > high + 1e-6))
-            wrong = wrong[wrong > 0]  # the first time is T all the same
+            wrong = wrong[wrong > 0]
             assert wrong.size == 0, (
                 f"{case}: times[{wrong[0]}] is {times[wrong[0]]}, expected the whole number next to {want[wrong[0]]:.4g}"
             )
@@ -511,12 +517,12 @@ def test_karras_follows_rho_and_sigma_max():
 def test_grids_by_hand():
     assert sample.quadratic_times(LONG, 5) == [1000, 640, 360, 160, 40, 0]
     assert sample.quadratic_times(T8, 5) == [8, 5, 3, 2, 1, 0]  # 8, 5.12, 2.88, 1.28, 0.32, 0: 0.32 and then 1.28 move up
-    assert sample.snr_times(EVEN, 7) == sample.even_times(EVEN, 961)[::160] + [0]  # lam is even in t, and so are the times
+    assert sample.snr_times(EVEN, 7, np.inf) == sample.even_times(EVEN, 961)[::160] + [0]  # lam is even in t, and so are the times
     for name in ("quadratic_times", "snr_times", "karras_times"):
         assert getattr(sample, name)(T8, 8) == [8, 7, 6, 5, 4, 3, 2, 1, 0]
 
 
-@pytest.mark.parametrize("steps", [0, 9])
+@pytest.mark.parametrize("steps", [-2, 0, 9])
 @pytest.mark.parametrize("name", ["quadratic_times", "snr_times", "karras_times"])
 def test_bad_steps(name, steps):
     with pytest.raises(ValueError, match=f"steps is a whole number from 1 to T = 8; got {steps}") as error:
@@ -650,16 +656,21 @@ def test_errata_manners():
     rejects(check_heun_clip, lambda *args, clip, **kw: sample.heun(*args, **kw))
 
 
-SPREAD, MEET = "np.linspace(np.log(s.snr[-1]), np.log(s.snr[1]), steps)", "min(max(times[i], times[i + 1] + 1), s.T - i)"
+SPREAD, MEET = "np.exp(np.linspace(np.log(high), np.log(_sigma(s, 1)), steps))", "min(max(times[i], times[i + 1] + 1), times[0] - i)"
 GRIDS = {
     "dense towards the noise": ("quadratic", "np.linspace(1, 0, steps + 1) ** 2", "(1 - np.linspace(0, 1, steps + 1) ** 2)"),
     "cut off, not rounded": ("quadratic", "np.round(times)", "np.floor(times)"),
     "times that meet stay": ("quadratic", MEET, "times[i]"),
     "no room left above": ("karras", MEET, "max(times[i], times[i + 1] + 1)"),
-    "even in snr, not in its logarithm": ("snr", f"np.log(s.snr), {SPREAD}", "s.snr, np.linspace(s.snr[-1], s.snr[1], steps)"),
-    "one step off": ("snr", "np.arange(1, s.T + 1))\n", "np.arange(s.T))\n"),
-    "1 / rho for rho": ("karras", "high ** (1 / rho), low ** (1 / rho), steps) ** rho", "high**rho, low**rho, steps) ** (1 / rho)"),
-    "sigma_max forgotten": ("karras", "min(_sigma(s, s.T), sigma_max)", "_sigma(s, s.T)"),
+    "even in sigma, not in its logarithm": ("snr", SPREAD, "np.linspace(high, _sigma(s, 1), steps)"),
+    "one step off": ("snr", "np.log(_sigma(s, t)), t)", "np.log(_sigma(s, t)), t - 1)"),
+    "1 / rho for rho": (
+        "karras",
+        "** (1 / rho), _sigma(s, 1) ** (1 / rho), steps) ** rho",
+        "**rho, _sigma(s, 1) ** rho, steps) ** (1 / rho)",
+    ),
+    "sigma_max forgotten": ("karras", "high ** (1 / rho)", "_sigma(s, s.T) ** (1 / rho)"),
+    "no room for the first": ("snr", "times[0] = max(times[0], len(times) - 1)", "pass"),
     "numpy's numbers": ("snr", "times.tolist()", "list(times)"),
 }
 

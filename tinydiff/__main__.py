@@ -204,7 +204,8 @@ def cmd_train(args):
             run, s = checkpoint.build(about, args.seed)
         except ValueError as e:
             raise Bad(str(e)) from None
-    path, shown = args.out / f"{dataset.name}.npz", dataset.test_labels[:64]
+    path, in_turn = args.out / f"{dataset.name}.npz", np.arange(64)[:, None] * dataset.classes[0] // 64
+    shown = in_turn if len(dataset.classes) == 1 else dataset.test_labels[:64]
 
     def sheets(run):
         kept = run.theta.copy()

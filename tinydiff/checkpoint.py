@@ -111,10 +111,7 @@ def pretrained(name):
     name: "digits", "fashion" or "portraits" -> model (a UNet, weights (P,)), s (a Schedule), about (dict)
     Raises CheckpointError when there is no such model, or its file is damaged.
     """
-    about, weights = _shipped(name)
-    run, s = build(about, seed=0)
-    run.theta[:] = weights
-    return run.model, s, about
+    return _exported(_shipped(name))
 
 
 def judge(name):
@@ -123,11 +120,27 @@ def judge(name):
     name: of the data set -> judge (a Classifier, weights (P,)), about (dict; "held_out" is its accuracy on unseen images, by label)
     Raises CheckpointError when there is none, or its file is damaged.
     """
-    about, weights = _shipped(f"{name}_judge")
+    meta, arrays = _read(_shipped(f"{name}_judge"), ("weights",))
+    about = meta["about"]
     classes = [len(values) for values in about["labels"].values()]
     model = Classifier(about["size"], about["channels"], classes, rng=np.random.default_rng(0))
-    model.flatten()[:] = weights
+    model.flatten()[:] = arrays["weights"]
     return model, about
+
+
+def ready(path):
+    """Load a model to draw with: one that comes with tinydiff by its name, any other by its file, as `train` or `export` wrote it.
+
+    path: "digits", "fashion", "portraits" or a file name -> model (a UNet, its averaged weights (P,)), s (a Schedule), about (dict)
+    Raises CheckpointError as `load` does.
+    """
+    file = Path(path)
+    if not file.exists() and (FOLDER / "models" / f"{path}.npz").exists():
+        file = _shipped(path)
+    if file.is_file() and zipfile.is_zipfile(file) and "weights.npy" in zipfile.ZipFile(file).namelist():
+        return _exported(file)
+    run, s, about = load(file)
+    return averaged(run), s, about
 
 
 def _shipped(name):
@@ -135,20 +148,17 @@ def _shipped(name):
     if not path.exists():
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.npz")))
         raise CheckpointError(f"no trained model {name!r} comes with tinydiff; there are: {there}")
+    return path
+
+
+def _exported(path):
     meta, arrays = _read(path, ("weights",))
-    return meta["about"], arrays["weights"]
-
-
-def ready(path):
-    """Load a model to draw with: one that comes with tinydiff by its name, any other by the file that `train` wrote.
-
-    path: "digits", "fashion", "portraits" or a file name -> model (a UNet, its averaged weights (P,)), s (a Schedule), about (dict)
-    Raises CheckpointError as `load` does.
-    """
-    if not Path(path).exists() and (FOLDER / "models" / f"{path}.npz").exists():
-        return pretrained(str(path))
-    run, s, about = load(path)
-    return averaged(run), s, about
+    try:
+        run, s = build(meta["about"], seed=0)
+        run.theta[:] = arrays["weights"]
+    except (KeyError, TypeError, ValueError) as e:
+        raise CheckpointError(f"{path} holds no model that draws, or one of another version of tinydiff ({e})") from None
+    return run.model, s, meta["about"]
 
 
 def averaged(run):

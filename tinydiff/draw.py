@@ -58,6 +58,6 @@ def draw(model, s, about, labels, rng, sampler="ddim", steps=50, times="even", w
 
 
 def evaluations(s, sampler, steps, w=1.0):
-    """Count how often `draw` asks the network for an image: T for ddpm, 2 steps - 1 for heun, else steps; twice that where w is not 1 -> int"""
+    """Count how often `draw` asks the network for an image: T in ddpm, 2 steps - 1 in heun, else steps; doubled unless w = 1 -> int"""
     asked = {"ddpm": s.T, "heun": 2 * steps - 1}.get(sampler, steps)
     return asked if w == 1 else 2 * asked

@@ -104,7 +104,7 @@ def stability(model, s, about, yardstick, sampler, steps, w, seeds, tick=lambda 
     """Ask what chance and numerics do: spread over seeds, DDIM there and back, values out of range when nothing is clipped.
 
     seeds: ints -> dict: mean and standard deviation over the seeds of the metrics that are single numbers; round_trip, the root mean
-    square error (scale [-1, 1]) of 64 held-out images (N, H, W, C) inverted and drawn again in 50 steps, by rounds of the inversion;
+    square error (scale [-1, 1]) of 32 held-out images (N, H, W, C) inverted and drawn again in 20 steps, by rounds of the inversion;
     out_of_range, share of images
     """
     asked = evaluations(s, sampler, steps, w)
@@ -115,8 +115,8 @@ def stability(model, s, about, yardstick, sampler, steps, w, seeds, tick=lambda 
     spread = {
         k: (float(np.mean(v)), float(np.std(v, ddof=1))) for k in found[0] if np.isscalar(found[0][k]) for v in [[f[k] for f in found]]
     }
-    x0, labels = yardstick.dataset.test[:64], yardstick.dataset.test_labels[:64]
-    eps_model, times = guided(model, s, about, labels), sample.even_times(s, min(50, s.T))
+    x0, labels = yardstick.dataset.test[:32], yardstick.dataset.test_labels[:32]
+    eps_model, times = guided(model, s, about, labels), sample.even_times(s, min(20, s.T))
     round_trip = {}
     for rounds in (1, 2, 4):
         *_, x_T = sample.ddim_invert(eps_model, s, x0, times, rounds)

@@ -211,44 +211,48 @@ def quadratic_times(s, steps):
     steps: int, 1 .. T -> list of steps + 1 decreasing ints from T to 0. Raises ValueError for another number of steps.
     Source: Song et al. 2021 (DDIM), appendix.
     """
-    return _whole(s, steps, s.T * np.linspace(1, 0, steps + 1) ** 2)
+    _require_steps(s, steps)
+    return _whole(s.T * np.linspace(1, 0, steps + 1) ** 2)
 
 
-def snr_times(s, steps):
+def snr_times(s, steps, sigma_max=80.0):
     """Choose times for a fast sampler, evenly spaced in the logarithm of the signal-to-noise ratio.
 
-    steps times from T to 1 with log snr[times[i]] as evenly spaced as whole numbers allow, then 0
-    steps: int, 1 .. T -> list of steps + 1 decreasing ints from T to 0. Raises ValueError for another number of steps.
+    steps times with log snr as evenly spaced as whole numbers allow, from the last one with sigma <= sigma_max to 1, then 0;
+    sigma = snr^(-1/2): beyond sigma_max images are pure noise, and steps there are wasted
+    steps: int, 1 .. T -> list of steps + 1 decreasing ints to 0. Raises ValueError for another number of steps.
     Source: Lu et al. 2022 (DPM-Solver).
     """
-    return _whole(s, steps, [*_at_level(s, np.log(s.snr), np.linspace(np.log(s.snr[-1]), np.log(s.snr[1]), steps)), 0])
+    _require_steps(s, steps)
+    high = min(_sigma(s, s.T), sigma_max)
+    return _at_sigma(s, np.exp(np.linspace(np.log(high), np.log(_sigma(s, 1)), steps)))
 
 
 def karras_times(s, steps, rho=7.0, sigma_max=80.0):
     """Choose times for a fast sampler so that a power of the noise level falls evenly: most of them at small noise.
 
     sigma[i] = (high^(1/rho) + i / (steps - 1) (low^(1/rho) - high^(1/rho)))^rho, i = 0 .. steps - 1, then 0;
-    sigma = sqrt((1 - alpha_bar) / alpha_bar), low = sigma[1], high = min(sigma[T], sigma_max); the first time is T all the same
-    steps: int, 1 .. T -> list of steps + 1 decreasing ints from T to 0. Raises ValueError for another number of steps.
+    sigma = sqrt((1 - alpha_bar) / alpha_bar), low = sigma[1], high = min(sigma[T], sigma_max), where the first time lies
+    steps: int, 1 .. T -> list of steps + 1 decreasing ints to 0. Raises ValueError for another number of steps.
     Source: Karras et al. 2022 (EDM), equation 5.
     """
-    low, high = _sigma(s, 1), min(_sigma(s, s.T), sigma_max)
-    sigma = np.linspace(high ** (1 / rho), low ** (1 / rho), steps) ** rho
-    return _whole(s, steps, [*_at_level(s, -_sigma(s, np.arange(s.T + 1)), -sigma), 0])
-
-
-def _at_level(s, falling, levels):
-    """Find the real times at which a falling function of t = 1 .. T (its values: falling[t]) takes the levels."""
-    return np.interp(-np.asarray(levels), -falling[1:], np.arange(1, s.T + 1))
-
-
-def _whole(s, steps, times):
-    """Round falling real times to whole ones, T first and 0 last, none twice: where two meet, the earlier one moves up."""
     _require_steps(s, steps)
+    high = min(_sigma(s, s.T), sigma_max)
+    return _at_sigma(s, np.linspace(high ** (1 / rho), _sigma(s, 1) ** (1 / rho), steps) ** rho)
+
+
+def _at_sigma(s, levels):
+    """Find the times at which sigma has falling levels, rounded to different whole numbers, and put 0 behind them."""
+    t = np.arange(1, s.T + 1)
+    return _whole([*np.interp(np.log(levels), np.log(_sigma(s, t)), t), 0])
+
+
+def _whole(times):
+    """Round falling real times to whole ones, none twice: where two meet, the earlier one moves up, or makes room if it is the first."""
     times = np.round(times).astype(int)
-    times[0], times[-1] = s.T, 0
-    for i in range(steps - 1, 0, -1):  # from the clean end: at least one above the next, and leave room for those before
-        times[i] = min(max(times[i], times[i + 1] + 1), s.T - i)
+    times[0] = max(times[0], len(times) - 1)
+    for i in range(len(times) - 2, 0, -1):  # from the clean end: at least one above the next, and leave room for those before
+        times[i] = min(max(times[i], times[i + 1] + 1), times[0] - i)
     return times.tolist()
 
 

@@ -1,0 +1,162 @@
+"""evaluate.py: the table says what was measured, the floor is what real images score, and each thing is counted once."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinydiff import __main__ as cli
+from tinydiff import checkpoint, classifier, data, draw, evaluate, metrics, plot, schedule
+from tinydiff.unet import UNet
+
+S = schedule.cosine(250)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return checkpoint.judge("digits")[0]
+
+
+@pytest.fixture(scope="module")
+def yardstick(judge, digits):
+    return evaluate.Yardstick(judge, digits, 200, np.random.default_rng(0))
+
+
+def test_specs_are_read():
+    assert evaluate.parse("heun:25", S) == ("heun", 25) and evaluate.parse("ddim", S) == ("ddim", 50)
+    assert evaluate.parse("ddpm", S) == ("ddpm", 250)
+    assert evaluate.parse("ddim", schedule.cosine(20)) == ("ddim", 20)
+    for wrong in ("plms:5", "ddim:", "ddim:x", "ddim:251", "ddim:-1", "ddpm:250"):
+        if wrong != "ddim:":
+            with pytest.raises(ValueError, match="ddim|ddpm|no sampler"):
+                evaluate.parse(wrong, S)
+    for spec in evaluate.SAMPLERS:
+        assert evaluate.parse(spec, S)[0] in draw.SAMPLERS
+
+
+def test_the_floor_is_what_a_second_set_of_real_images_scores(yardstick, judge, digits):
+    order = np.random.default_rng(0).permutation(len(digits.train))
+    a, b = order[:200], order[200:400]
+    assert np.array_equal(yardstick.labels, digits.train_labels[b])
+    expected = metrics.frechet(judge.features(digits.train[a]), judge.features(digits.train[b]))
+    assert yardstick.floor["frechet"] == pytest.approx(expected, rel=1e-4)
+    (right,) = classifier.accuracy(judge, digits.train[b], digits.train_labels[b])
+    assert yardstick.floor["agreement"] == {"digit": pytest.approx(right)}
+    assert yardstick.floor["memorisation"] == 1.0
+
+
+def test_bad_samples_score_badly_and_each_way_shows(yardstick, digits):
+    """Four ways to be bad, each seen by the number that is meant to see it."""
+    rng = np.random.default_rng(1)
+    real, labels = digits.test[:200], digits.test_labels[:200]
+    good = yardstick.measure(real, labels)
+    noise = yardstick.measure(rng.standard_normal(real.shape, dtype=np.float32).clip(-1, 1), labels)
+    assert noise["frechet"] > 10 * good["frechet"] and noise["precision"] < 0.2 < 0.8 < good["precision"]
+    one_class = digits.test[digits.test_labels[:, 0] == 3]
+    dull = yardstick.measure(np.resize(one_class, real.shape), labels)
+    assert dull["recall"] < 0.3 < 0.7 < good["recall"] and dull["coverage"] < 0.3 and dull["agreement"]["digit"] < 0.3
+    copies = yardstick.measure(digits.train[:200], digits.train_labels[:200])
+    assert copies["memorisation"] < 0.01 and good["memorisation"] > 0.9
+    assert good["agreement"]["digit"] > 0.95 and yardstick.measure(real, (labels + 1) % 10)["agreement"]["digit"] < 0.05
+
+
+class Stub:
+    """A network that says v = -x0 of one image: whatever it is told, that image is drawn. It writes down what it is told."""
+
+    size, channels, classes = 8, 1, (10,)
+
+    def __init__(self, image):
+        self.image, self.told = image, []
+
+    def __call__(self, x, t, labels):
+        self.told.append(labels)
+        signal, noise = (np.sqrt(a[t]).reshape(-1, 1, 1, 1).astype(np.float32) for a in (S.alpha_bar, 1 - S.alpha_bar))
+        eps = (x - signal * self.image) / noise
+        return signal * eps - noise * self.image
+
+
+def test_each_sampler_is_measured_on_its_own_images(yardstick, digits, monkeypatch):
+    monkeypatch.setattr(evaluate, "BATCH", 64)  # 200 images: three batches and a rest
+    image = digits.test[0].clip(-0.9, 0.9)
+    work = []
+    model, about = Stub(image), {"train": {"predict": "v"}}
+    rows = list(evaluate.rows(model, S, about, yardstick, [("ddim", 3), ("heun", 2)], 1.0, 0, work.append))
+    assert [(r["sampler"], r["steps"], r["evaluations"]) for r in rows] == [("ddim", 3, 3), ("heun", 2, 3)]
+    assert sum(work) == 200 * 6 and len(work) == 8
+    told = np.concatenate(model.told[::3][:4])
+    assert np.array_equal(told, yardstick.labels)
+    for row in rows:
+        assert row["recall"] < 0.05 and row["agreement"]["digit"] == pytest.approx(
+            np.mean(yardstick.labels == digits.test_labels[0]), abs=1e-6
+        )
+        assert row["seconds"] > 0
+    assert rows[0]["frechet"] == pytest.approx(rows[1]["frechet"], rel=1e-3)
+
+
+def test_stability_by_hand(yardstick, digits):
+    """One image whatever the seed: no spread. A model whose eps_hat is exact for one point comes back only to that point."""
+    image = digits.test[0].clip(-0.9, 0.9)
+    stable = evaluate.stability(Stub(image), S, {"train": {"predict": "v"}}, yardstick, "ddim", 2, 1.0, (1, 2))
+    assert stable["seeds"] == 2 and stable["spread"]["recall"] == (pytest.approx(stable["spread"]["recall"][0]), pytest.approx(0, abs=1e-6))
+    assert stable["out_of_range"] == 0.0
+    assert set(stable["round_trip"]) == {1, 2, 4} and min(stable["round_trip"].values()) > 0.1
+
+
+def test_multiply_adds_of_a_network_counted_on_paper():
+    """No labels, one level, one block each way: every convolution and product by hand, and nothing is left changed."""
+    width, side, E = 8, 4, 32
+    model = UNet(side, 1, width, (1,), 1, rng=np.random.default_rng(0))
+    block = 2 * side**2 * 9 * width * width + E * width
+    by_hand = side**2 * 9 * width * 2  # enter and leave, one channel outside
+    by_hand += 3 * block  # descent, two in the middle ...
+    by_hand += (
+        side**2 * 9 * (2 * width) * width + side**2 * 9 * width * width + E * width + side**2 * 2 * width * width
+    )  # ... ascent, its short cut
+    by_hand += width * E + E * E  # time
+    tokens = side**2
+    by_hand += 4 * tokens * width * width + 2 * tokens * tokens * width  # attention: q, k, v and out; the weights and the mean
+    assert evaluate.multiply_adds(model, None) == by_hand
+    from tinydiff import kernels
+
+    assert kernels.conv2d is kernels.active().conv2d and "conv2d" not in vars(kernels)
+
+
+def test_the_figure_has_a_line_for_each_sampler_and_the_floor():
+    rows = [{"sampler": n, "evaluations": e, "frechet": f} for n, e, f in [("ddim", 10, 2.0), ("ddim", 5, 4.0), ("heun", 9, 3.0)]]
+    axes = plot.quality(rows, 0.5).axes[0]
+    lines = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in axes.get_lines()}
+    assert lines["ddim"] == [[5, 4], [10, 2]] and lines["heun"] == [[9, 3]] and lines["real images"][0][1] == 0.5
+
+
+@pytest.mark.parametrize("json_too", [False, True])
+def test_the_command_prints_the_table_and_draws_the_picture(json_too, tmp_path, capsys):
+    argv = [
+        "evaluate",
+        "digits",
+        "--samplers",
+        "ddim:2",
+        "dpmpp_2m:3",
+        "--n",
+        "40",
+        "--out",
+        str(tmp_path / "e.png"),
+        *(["--json"] * json_too),
+    ]
+    assert cli.main(argv) == 0
+    out = capsys.readouterr().out
+    if json_too:
+        found = json.loads(out)
+        assert [r["evaluations"] for r in found["samplers"]] == [2, 3] and found["n"] == 40
+        assert 0 <= found["samplers"][0]["agreement"]["digit"] <= 1 and found["stability"]["sampler"] == ["dpmpp_2m", 3]
+    else:
+        lines = out.splitlines()
+        start = [line.split()[0] for line in lines if line]
+        assert {"sampler", "real", "ddim", "dpmpp_2m", "stability"} <= set(start)
+        assert "million multiply-adds" in out and str(tmp_path / "e.png") in out
+    Image.open(tmp_path / "e.png").verify()
