@@ -35,15 +35,16 @@ def halved(x):
 
 
 def test_the_network_written_out(rng, kernel_set):
-    """Two convolutions, half the size, two more, half the size, 64 numbers; each head is a linear map of these and of nothing else."""
+    """Colours, a convolution, half the size, two more, half the size, 64 numbers; each head is a linear map of these alone."""
     model = classifier.Classifier(8, 3, CLASSES, width=8, rng=rng)
     theta = model.flatten(np.float64)
     theta += rng.normal(0, 0.1, theta.shape)  # the shifts start at 0, the scales at 1
     x = rng.normal(size=(3, 8, 8, 3))
-    y = x
+    y = x @ model.colour.w + model.colour.b
+    y = y / (1 + np.exp(-y))
     for i, (conv, norm) in enumerate(zip(model.convs, model.norms, strict=True)):
         y = ops.group_norm(ops.conv2d(y, conv.w), norm.scale, norm.shift)
-        y = y / (1 + np.exp(-y)) if i in (0, 2) else halved(y / (1 + np.exp(-y)))
+        y = y / (1 + np.exp(-y)) if i == 1 else halved(y / (1 + np.exp(-y)))
     y = y.reshape(3, -1) @ model.squeeze.w + model.squeeze.b
     features, scores = model.features(x), model(x)
     assert features.shape == (3, 64) and np.allclose(features, y / (1 + np.exp(-y)), rtol=0, atol=1e-12)

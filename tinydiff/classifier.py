@@ -12,7 +12,7 @@ from .optim import Adam, warmup_cosine
 
 
 class Classifier(Module):
-    """Four convolutions, two halvings, two linear maps: what is where in the image, in 64 numbers; then one linear map for each label.
+    """Each pixel's colour, three convolutions, two halvings, a linear map: the image in 64 numbers; then a linear map for each label.
 
     size: side of the images, divisible by 4; channels: C; classes: how many values each label has
     x: (N, H, W, C) -> scores: one array (N, classes[k]) for each label k
@@ -20,16 +20,19 @@ class Classifier(Module):
 
     def __init__(self, size, channels, classes, width=32, *, rng):
         self.classes = tuple(classes)
-        self.convs = [Conv2d(C, O, rng=rng) for C, O in [(channels, width), (width, width), (width, 2 * width), (2 * width, 2 * width)]]
-        self.norms = [GroupNorm(C, silu=True) for C in (width, width, 2 * width, 2 * width)]
+        self.colour = Linear(channels, width, rng=rng)  # steep and spread out, so that it tells colours apart that are nearly alike
+        self.colour.w, self.colour.b = 6 * self.colour.w, rng.uniform(-4, 4, width).astype(np.float32)
+        self.convs = [Conv2d(C, O, rng=rng) for C, O in [(width, width), (width, 2 * width), (2 * width, 2 * width)]]
+        self.norms = [GroupNorm(C, silu=True) for C in (width, 2 * width, 2 * width)]
         self.squeeze = Linear((size // 4) ** 2 * 2 * width, 64, rng=rng)
         self.heads = [Linear(64, M, rng=rng) for M in classes]
 
     def features(self, x):
         """Describe each image by the numbers that the answers are read from. x: (N, H, W, C) -> (N, 64)"""
+        x = ops.silu(self.colour(x))
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = norm(conv(x))
-            if i % 2:
+            if i != 1:
                 x = ops.down(x)
         return ops.silu(self.squeeze(ops.reshape(x, shape=(x.shape[0], -1))))
 

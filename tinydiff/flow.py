@@ -11,8 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from . import ops
-from .autodiff import gradient
-from .train import hide
+from .train import descend, hide
 
 TIME = 1000  # networks are told TIME * t: nn.time_embedding's fastest wave has length 2 pi, so numbers in [0, 1] would look alike
 
@@ -40,22 +39,15 @@ def train(run, images, labels=None, batch=64, lr=lambda step: 1e-3, forget=0.1):
     run: a train.Training; images: (M, H, W, C) in [-1, 1]; labels, batch, lr, forget: as for train.train -> yields `run` after each step
     Raises FloatingPointError, before the parameters change, when the loss or its gradient is not finite.
     """
-    rng, model = run.rng, run.model
+    rng = run.rng
     while True:
         i = rng.integers(len(images), size=batch)
         x0 = images[i]
         t = rng.random(batch)
         eps = rng.standard_normal(x0.shape, dtype=np.float32)
         x_t, target = path(x0, t, eps), velocity_target(x0, eps)
-        said = None if labels is None else hide(labels[i], model.classes, forget, rng)
-        with model.variables() as params, np.errstate(over="ignore", invalid="ignore"):  # looked at below
-            loss = ops.mse(model(x_t, TIME * t, said), target)
-            g = np.concatenate([g.ravel() for g in gradient(loss, params, free=True)])
-        run.loss = float(loss.value)
-        length = run.adam.step(g, lr(run.step)) if np.isfinite(run.loss) else run.loss
-        if not np.isfinite(length):
-            raise FloatingPointError(f"the loss at step {run.step + 1} is {run.loss}, its gradient {length} long: lower the learning rate")
-        run.step += 1
+        said = None if labels is None else hide(labels[i], run.model.classes, forget, rng)
+        descend(run, lambda model: ops.mse(model(x_t, TIME * t, said), target), lr(run.step))
         yield run
 
 

@@ -40,7 +40,7 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
     """
     if predict not in PREDICTIONS:
         raise ValueError(f"predict is one of {', '.join(PREDICTIONS)}; got {predict!r}")
-    rng, model = run.rng, run.model
+    rng = run.rng
     while True:
         i = rng.integers(len(images), size=batch)
         x0 = images[i]
@@ -48,16 +48,26 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
         eps = rng.standard_normal(x0.shape, dtype=np.float32)
         x_t = diffusion.q_sample(s, x0, t, eps)
         target = diffusion.v_target(s, x0, t, eps) if predict == "v" else eps
-        said = None if labels is None else hide(labels[i], model.classes, forget, rng)
-        with model.variables() as params, np.errstate(over="ignore", invalid="ignore"):  # looked at below
-            loss = ops.mse(model(x_t, t, said), target)
-            g = np.concatenate([g.ravel() for g in gradient(loss, params, free=True)])
-        run.loss = float(loss.value)
-        length = run.adam.step(g, lr(run.step)) if np.isfinite(run.loss) else run.loss
-        if not np.isfinite(length):
-            raise FloatingPointError(f"the loss at step {run.step + 1} is {run.loss}, its gradient {length} long: lower the learning rate")
-        run.step += 1
+        said = None if labels is None else hide(labels[i], run.model.classes, forget, rng)
+        descend(run, lambda model: ops.mse(model(x_t, t, said), target), lr(run.step))
         yield run
+
+
+def descend(run, loss_of, lr):
+    """Move the parameters one step downhill: the gradient of a loss, a step of Adam, and run.loss and run.step brought up to date.
+
+    run: a Training; loss_of: a function of run.model, whose parameters are Tensors meanwhile, that gives the loss, Tensor ();
+    lr: learning rate -> None
+    Raises FloatingPointError, before the parameters change, when the loss or its gradient is not finite.
+    """
+    with run.model.variables() as params, np.errstate(over="ignore", invalid="ignore"):  # looked at below
+        loss = loss_of(run.model)
+        g = np.concatenate([g.ravel() for g in gradient(loss, params, free=True)])
+    run.loss = float(loss.value)
+    length = run.adam.step(g, lr) if np.isfinite(run.loss) else run.loss
+    if not np.isfinite(length):
+        raise FloatingPointError(f"the loss at step {run.step + 1} is {run.loss}, its gradient {length} long: lower the learning rate")
+    run.step += 1
 
 
 def hide(labels, classes, forget, rng):

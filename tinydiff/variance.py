@@ -7,9 +7,9 @@ DDPM's two choices, see likelihood.learned_variance. Only the variational bound 
 import numpy as np
 
 from . import diffusion, likelihood, ops
-from .autodiff import gradient, op, value_of
+from .autodiff import op, value_of
 from .diffusion import _at
-from .train import hide
+from .train import descend, hide
 
 
 @op
@@ -63,20 +63,14 @@ def train_hybrid(run, s, images, labels=None, predict="v", batch=64, lr=lambda s
     train.train -> yields `run` after each step
     Raises FloatingPointError, before the parameters change, when the loss or its gradient is not finite.
     """
-    rng, model = run.rng, run.model
+    rng = run.rng
     while True:
         i = rng.integers(len(images), size=batch)
         x0, t = images[i], rng.integers(1, s.T + 1, size=batch)
         eps = rng.standard_normal(x0.shape, dtype=np.float32)
-        told = None if labels is None else hide(labels[i], model.classes, forget, rng)
-        with model.variables() as params, np.errstate(over="ignore", invalid="ignore"):  # looked at below
-            out = model(diffusion.q_sample(s, x0, t, eps), t, told)
-            loss = hybrid_loss(out, s, x0, t, eps, predict, weight)
-            g = np.concatenate([g.ravel() for g in gradient(loss, params, free=True)])
-        run.loss = float(loss.value)
-        if not np.isfinite(run.adam.step(g, lr(run.step))):  # a loss that is not finite has no finite gradient
-            raise FloatingPointError(f"the loss at step {run.step + 1} is {run.loss} or its gradient not finite: lower the learning rate")
-        run.step += 1
+        told = None if labels is None else hide(labels[i], run.model.classes, forget, rng)
+        x_t = diffusion.q_sample(s, x0, t, eps)
+        descend(run, lambda model: hybrid_loss(model(x_t, t, told), s, x0, t, eps, predict, weight), lr(run.step))
         yield run
 
 

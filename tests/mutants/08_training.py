@@ -1,6 +1,6 @@
 """Wrong answers to lesson 08: how students miss Algorithm 1. What a mutant is: 01_forward.py."""
 
-SAID = "hide(labels[i], model.classes, forget, rng)"
+SAID = "hide(labels[i], run.model.classes, forget, rng)"
 GRADS = "(g * 2 / d.size * d, g * -2 / d.size * d)"
 
 MUTANTS = {
