@@ -179,3 +179,10 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
             plot.save_png(np.zeros((2, 2, 3), np.uint8), path)
         assert "\n" not in str(e.value)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_bound_is_drawn_term_by_term_and_added_up():
+    nats = np.array([3.0, 0.5, 0.25, 0.0])
+    terms, total = plot.bound(nats).axes
+    assert np.asarray(terms.lines[0].get_xydata()).tolist() == [[0, 3], [1, 0.5], [2, 0.25], [3, 0]]
+    assert np.asarray(total.lines[0].get_ydata()).tolist() == [3, 3.5, 3.75, 3.75] and "3.75" in total.get_title()

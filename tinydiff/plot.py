@@ -84,6 +84,24 @@ def quality(rows, floor):
     return figure
 
 
+def bound(nats):
+    """Draw how much each term of the variational bound contributes. nats: (T + 1,) as likelihood.bound gives -> matplotlib Figure
+
+    Left the terms L_0 .. L_T themselves, right what has added up from t = 0 to there.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), dpi=120, layout="constrained")
+    terms, total = figure.subplots(1, 2)
+    t = np.arange(len(nats))
+    terms.plot(t, nats, ".-", markersize=4, linewidth=0.8)
+    terms.set(xlabel="t", ylabel="$L_t$, nats a number", title="Each step's share of the bound")
+    terms.set_yscale("symlog", linthresh=max(float(np.median(np.abs(nats))), 1e-9))
+    total.plot(t, np.cumsum(nats))
+    total.set(xlabel="t", ylabel="$L_0 + ... + L_t$", title=f"Sum: {nats.sum():.4g} nats a number")
+    return figure
+
+
 def frames(chain, columns, scale=4, count=40):
     """Turn a sampler's steps into the frames of an animation: evenly spaced ones, and the last held.
 
