@@ -29,13 +29,13 @@ def yardstick(judge, digits):
 
 
 def test_specs_are_read():
-    assert evaluate.parse("heun:25", S) == ("heun", 25) and evaluate.parse("ddim", S) == ("ddim", 50)
-    assert evaluate.parse("ddpm", S) == ("ddpm", 250)
-    assert evaluate.parse("ddim", schedule.cosine(20)) == ("ddim", 20)
-    for wrong in ("plms:5", "ddim:", "ddim:x", "ddim:251", "ddim:-1", "ddpm:250"):
-        if wrong != "ddim:":
-            with pytest.raises(ValueError, match="ddim|ddpm|no sampler"):
-                evaluate.parse(wrong, S)
+    assert evaluate.parse("heun:25", S) == ("heun", 25, "even") and evaluate.parse("ddim", S) == ("ddim", 50, "even")
+    assert evaluate.parse("ddpm", S) == ("ddpm", 250, "even")
+    assert evaluate.parse("ddim", schedule.cosine(20)) == ("ddim", 20, "even")
+    assert evaluate.parse("dpmpp_2m:10:karras", S) == ("dpmpp_2m", 10, "karras")
+    for wrong in ("plms:5", "ddim:x", "ddim:251", "ddim:-1", "ddpm:250", "ddim:5:odd", "ddim:5:even:7"):
+        with pytest.raises(ValueError, match=f"{wrong}: (steps go|no times)|ddpm visits|no sampler"):
+            evaluate.parse(wrong, S)
     for spec in evaluate.SAMPLERS:
         assert evaluate.parse(spec, S)[0] in draw.SAMPLERS
 
@@ -44,7 +44,8 @@ def test_the_floor_is_what_a_second_set_of_real_images_scores(yardstick, judge, 
     order = np.random.default_rng(0).permutation(len(digits.train))
     a, b = order[:200], order[200:400]
     assert np.array_equal(yardstick.labels, digits.train_labels[b])
-    expected = metrics.frechet(judge.features(digits.train[a]), judge.features(digits.train[b]))
+    real, others = judge.features(digits.train[a]), judge.features(digits.train[b])
+    expected = metrics.frechet(real, others) / real.var(0).mean()
     assert yardstick.floor["frechet"] == pytest.approx(expected, rel=1e-4)
     (right,) = classifier.accuracy(judge, digits.train[b], digits.train_labels[b])
     assert yardstick.floor["agreement"] == {"digit": pytest.approx(right)}
@@ -86,8 +87,8 @@ def test_each_sampler_is_measured_on_its_own_images(yardstick, digits, monkeypat
     image = digits.test[0].clip(-0.9, 0.9)
     work = []
     model, about = Stub(image), {"train": {"predict": "v"}}
-    rows = list(evaluate.rows(model, S, about, yardstick, [("ddim", 3), ("heun", 2)], 1.0, 0, work.append))
-    assert [(r["sampler"], r["steps"], r["evaluations"]) for r in rows] == [("ddim", 3, 3), ("heun", 2, 3)]
+    rows = list(evaluate.rows(model, S, about, yardstick, [("ddim", 3, "even"), ("heun", 2, "snr")], 1.0, 0, work.append))
+    assert [(evaluate.title(r), r["evaluations"]) for r in rows] == [("ddim 3", 3), ("heun 2 snr", 3)]
     assert sum(work) == 200 * 6 and len(work) == 8
     told = np.concatenate(model.told[::3][:4])
     assert np.array_equal(told, yardstick.labels)
@@ -102,7 +103,7 @@ def test_each_sampler_is_measured_on_its_own_images(yardstick, digits, monkeypat
 def test_stability_by_hand(yardstick, digits):
     """One image whatever the seed: no spread. A model whose eps_hat is exact for one point comes back only to that point."""
     image = digits.test[0].clip(-0.9, 0.9)
-    stable = evaluate.stability(Stub(image), S, {"train": {"predict": "v"}}, yardstick, "ddim", 2, 1.0, (1, 2))
+    stable = evaluate.stability(Stub(image), S, {"train": {"predict": "v"}}, yardstick, ("ddim", 2, "even"), 1.0, (1, 2))
     assert stable["seeds"] == 2 and stable["spread"]["recall"] == (pytest.approx(stable["spread"]["recall"][0]), pytest.approx(0, abs=1e-6))
     assert stable["out_of_range"] == 0.0
     assert set(stable["round_trip"]) == {1, 2, 4} and min(stable["round_trip"].values()) > 0.1
@@ -128,10 +129,12 @@ def test_multiply_adds_of_a_network_counted_on_paper():
 
 
 def test_the_figure_has_a_line_for_each_sampler_and_the_floor():
-    rows = [{"sampler": n, "evaluations": e, "frechet": f} for n, e, f in [("ddim", 10, 2.0), ("ddim", 5, 4.0), ("heun", 9, 3.0)]]
+    points = [("ddim", "even", 10, 2.0), ("ddim", "even", 5, 4.0), ("ddim", "snr", 5, 6.0), ("heun", "even", 9, 3.0)]
+    rows = [dict(zip(("sampler", "times", "evaluations", "frechet"), point, strict=True)) for point in points]
     axes = plot.quality(rows, 0.5).axes[0]
     lines = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in axes.get_lines()}
-    assert lines["ddim"] == [[5, 4], [10, 2]] and lines["heun"] == [[9, 3]] and lines["real images"][0][1] == 0.5
+    assert lines["ddim, even times"] == [[5, 4], [10, 2]] and lines["ddim, snr times"] == [[5, 6]] and lines["heun, even times"] == [[9, 3]]
+    assert lines["real images"][0][1] == 0.5
 
 
 @pytest.mark.parametrize("json_too", [False, True])
@@ -153,7 +156,7 @@ def test_the_command_prints_the_table_and_draws_the_picture(json_too, tmp_path, 
     if json_too:
         found = json.loads(out)
         assert [r["evaluations"] for r in found["samplers"]] == [2, 3] and found["n"] == 40
-        assert 0 <= found["samplers"][0]["agreement"]["digit"] <= 1 and found["stability"]["sampler"] == ["dpmpp_2m", 3]
+        assert 0 <= found["samplers"][0]["agreement"]["digit"] <= 1 and evaluate.title(found["stability"]) == "dpmpp_2m 3"
     else:
         lines = out.splitlines()
         start = [line.split()[0] for line in lines if line]

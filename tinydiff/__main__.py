@@ -66,7 +66,7 @@ def parser():
 
     evaluate = commands.add_parser("evaluate", help="judge a trained model: quality, diversity, stability, cost, in one table")
     evaluate.add_argument("model", metavar="MODEL", help=_MODEL)
-    specs = "what to compare, as ddpm, ddim:50 or heun:10 (default: fourteen, from 5 evaluations to all)"
+    specs = "what to compare, as ddpm, ddim:50 or dpmpp_2m:10:karras (default: sixteen, from 5 evaluations to all)"
     evaluate.add_argument("--samplers", nargs="+", metavar="SAMPLER", help=specs)
     evaluate.add_argument("--n", type=_at_least(10), default=2048, help="images for each, at most half the training set (default: 2048)")
     evaluate.add_argument("--guidance", type=_positive, default=1.0, metavar="W", help="strength of guidance, 1 = none (default: 1)")
@@ -262,22 +262,23 @@ def cmd_evaluate(args):
 
     model, s, about = checkpoint.ready(args.model)
     try:
-        samplers = [evaluate.parse(spec, s) for spec in args.samplers or evaluate.SAMPLERS]
+        ways = [evaluate.parse(spec, s) for spec in args.samplers or evaluate.SAMPLERS]
     except ValueError as e:
         raise Bad(str(e)) from None
     _require_writable(args.out.parent)
     dataset, (judge, its) = data.load(about["dataset"]), checkpoint.judge(about["dataset"])
     n = min(args.n, len(dataset.train) // 2)
     yardstick = evaluate.Yardstick(judge, dataset, n, np.random.default_rng(args.seed))
-    main = next((pair for pair in samplers if pair == ("ddim", 50)), samplers[-1])
+    main = next((way for way in ways if way[:2] == ("ddim", 50)), ways[-1])
     seeds = [args.seed + i for i in (1, 2, 3)]
-    work = n * sum(evaluations(s, *pair, args.guidance) for pair in [*samplers, main, main, main])
+    work = n * sum(evaluations(s, *way[:2], args.guidance) for way in [*ways, main, main, main])
     with tqdm(total=work, unit="evaluations", unit_scale=True, desc=f"evaluating on {dataset.name}") as bar:
-        rows = list(evaluate.rows(model, s, about, yardstick, samplers, args.guidance, args.seed, bar.update))
-        stable = evaluate.stability(model, s, about, yardstick, *main, args.guidance, seeds, bar.update)
+        rows = list(evaluate.rows(model, s, about, yardstick, ways, args.guidance, args.seed, bar.update))
+        stable = evaluate.stability(model, s, about, yardstick, main, args.guidance, seeds, bar.update)
     cost = {"multiply_adds": evaluate.multiply_adds(model, yardstick.labels[:1]), "peak_memory": evaluate.peak_memory()}
     found = {"model": args.model, "n": n, "guidance": args.guidance, "seed": args.seed, "judge": its["held_out"]}
-    found |= {"real": yardstick.floor, "samplers": rows, "stability": {"sampler": list(main)} | stable, "cost": cost}
+    found |= {"real": yardstick.floor, "samplers": rows, "cost": cost}
+    found |= {"stability": dict(zip(("sampler", "steps", "times"), main, strict=True)) | stable}
     print(json.dumps(found, indent=2) if args.json else evaluate.report(found))
     picture = plot.save_figure(plot.quality(rows, yardstick.floor["frechet"]), args.out)
     print(f"{picture}: quality against network evaluations", file=sys.stderr if args.json else sys.stdout)

@@ -12,31 +12,35 @@ import numpy as np
 
 from . import classifier, kernels, metrics, sample
 from .draw import SAMPLERS as KNOWN
-from .draw import draw, evaluations, guided
+from .draw import TIMES, draw, evaluations, guided
 
-SAMPLERS = (  # name:steps, from few evaluations to many
+SAMPLERS = (  # name:steps:times, from few evaluations to many
     *("ddim:5", "ddim:10", "ddim:20", "ddim:50"),
     *("heun:3", "heun:5", "heun:10", "heun:25"),
     *("dpmpp_2m:5", "dpmpp_2m:10", "dpmpp_2m:20", "dpmpp_2m:50"),
+    *("dpmpp_2m:5:karras", "dpmpp_2m:10:karras", "dpmpp_2m:20:karras"),
     "ddpm",
 )
 BATCH = 256  # images drawn at once
 
 
 def parse(spec, s):
-    """Read "heun:25" or "ddpm" -> sampler (a name), steps (int); "ddim" alone means 50 steps, ddpm always takes all T
+    """Read "heun:25", "dpmpp_2m:10:karras" or "ddpm" -> sampler, steps (int), times, as `draw` takes them
 
-    s: Schedule with arrays (T + 1,). Raises ValueError for an unknown sampler or steps outside 1 .. T.
+    Without steps they are 50; ddpm always takes all T; without times they are even. s: Schedule with arrays (T + 1,)
+    Raises ValueError for an unknown sampler or grid, or steps outside 1 .. T.
     """
-    name, _, steps = spec.partition(":")
-    if name not in KNOWN:
-        raise ValueError(f"no sampler {name!r}; there are: {', '.join(KNOWN)}, all but ddpm with a number of steps, as ddim:50")
+    name, steps, times = [*spec.split(":"), "", ""][:3]
+    if name not in KNOWN or spec.count(":") > 2:
+        raise ValueError(f"no sampler {spec!r}; there are: {', '.join(KNOWN)}, all but ddpm with a number of steps, as ddim:50")
     if name == "ddpm" and steps:
         raise ValueError("ddpm visits every step: write ddpm, without a number")
-    steps = steps or str(min(50, s.T))
+    steps, times = steps or str(min(50, s.T)), times or "even"
     if not (steps.isdigit() and 1 <= int(steps) <= s.T):
         raise ValueError(f"{spec}: steps go from 1 to {s.T}, those that the model was trained with")
-    return name, s.T if name == "ddpm" else int(steps)
+    if times not in TIMES:
+        raise ValueError(f"{spec}: no times {times!r}; there are: {', '.join(TIMES)}")
+    return name, s.T if name == "ddpm" else int(steps), times
 
 
 def features(judge, images):
@@ -48,13 +52,16 @@ class Yardstick:
     """What samples are measured against: n real training images, and what a second n of them scores in the samples' place.
 
     Samples are drawn for the labels of the second n, so that labels differ from the yardstick's by the same chance for both.
+    Features are divided by one number, the root of their mean variance over the real images: distances then have a unit.
     judge: a Classifier; dataset: a data.Dataset with (M, H, W, C) images; n: at most M / 2; rng chooses the images
     """
 
     def __init__(self, judge, dataset, n, rng):
         order = rng.permutation(len(dataset.train))
         self.judge, self.dataset = judge, dataset
-        self.real = features(judge, dataset.train[order[:n]])
+        real = features(judge, dataset.train[order[:n]])
+        self.unit = np.sqrt(real.var(0).mean())
+        self.real = real / self.unit
         others = order[n : 2 * n]
         self.labels = dataset.train_labels[others]
         self.floor = self.measure(dataset.train[others], self.labels)
@@ -62,7 +69,7 @@ class Yardstick:
 
     def measure(self, images, labels):
         """Measure images that were drawn for labels. (N, H, W, C), (N, number of labels) -> dict of numbers, agreement by label"""
-        drawn = features(self.judge, images)
+        drawn = features(self.judge, images) / self.unit
         agreement = classifier.accuracy(self.judge, images, labels)
         row = {
             "frechet": metrics.frechet(self.real, drawn),
@@ -78,39 +85,39 @@ class Yardstick:
         return {name: value if isinstance(value, dict) else float(value) for name, value in row.items()}
 
 
-def sample_all(model, s, about, labels, seed, sampler, steps, w=1.0, tick=lambda images: None):
-    """Draw an image for each row of labels, BATCH at a time; tick(n) is called after each. -> images (N, H, W, C), seconds"""
+def sample_all(model, s, about, labels, seed, way, w=1.0, tick=lambda images: None):
+    """Draw an image for each row of labels, BATCH at a time; way: sampler, steps, times; tick(n): n are done -> images (N, H, W, C), seconds"""
     rng, parts, began = np.random.default_rng(seed), [], time.perf_counter()
     for i in range(0, len(labels), BATCH):
-        parts.append(draw(model, s, about, labels[i : i + BATCH], rng, sampler, steps, w=w)[-1])
+        parts.append(draw(model, s, about, labels[i : i + BATCH], rng, *way, w)[-1])
         tick(len(parts[-1]))
     return np.concatenate(parts), time.perf_counter() - began
 
 
-def rows(model, s, about, yardstick, samplers, w, seed, tick=lambda work: None):
+def rows(model, s, about, yardstick, ways, w, seed, tick=lambda work: None):
     """Measure one sampler after the other.
 
-    samplers: list of (name, steps); w: guidance; tick(work) is told of network evaluations done
-    -> yields dicts: the metrics of Yardstick.measure (images (N, H, W, C)), evaluations, seconds for an image, out_of_range
+    ways: list of (sampler, steps, times); w: guidance; tick(work) is told of network evaluations done
+    -> yields dicts: the metrics of Yardstick.measure (images (N, H, W, C)), evaluations, seconds for an image
     """
-    for name, steps in samplers:
-        asked = evaluations(s, name, steps, w)
-        images, seconds = sample_all(model, s, about, yardstick.labels, seed, name, steps, w, lambda n, asked=asked: tick(n * asked))
-        row = {"sampler": name, "steps": steps, "evaluations": asked, "seconds": seconds / len(images)}
+    for way in ways:
+        asked = evaluations(s, *way[:2], w)
+        images, seconds = sample_all(model, s, about, yardstick.labels, seed, way, w, lambda n, asked=asked: tick(n * asked))
+        row = dict(zip(("sampler", "steps", "times"), way, strict=True)) | {"evaluations": asked, "seconds": seconds / len(images)}
         yield row | yardstick.measure(images, yardstick.labels)
 
 
-def stability(model, s, about, yardstick, sampler, steps, w, seeds, tick=lambda work: None):
+def stability(model, s, about, yardstick, way, w, seeds, tick=lambda work: None):
     """Ask what chance and numerics do: spread over seeds, DDIM there and back, values out of range when nothing is clipped.
 
     seeds: ints -> dict: mean and standard deviation over the seeds of the metrics that are single numbers; round_trip, the root mean
     square error (scale [-1, 1]) of 32 held-out images (N, H, W, C) inverted and drawn again in 20 steps, by rounds of the inversion;
     out_of_range, share of images
     """
-    asked = evaluations(s, sampler, steps, w)
+    asked = evaluations(s, *way[:2], w)
     found = []
     for seed in seeds:
-        images, _ = sample_all(model, s, about, yardstick.labels, seed, sampler, steps, w, lambda n: tick(n * asked))
+        images, _ = sample_all(model, s, about, yardstick.labels, seed, way, w, lambda n: tick(n * asked))
         found.append(yardstick.measure(images, yardstick.labels))
     spread = {
         k: (float(np.mean(v)), float(np.std(v, ddof=1))) for k in found[0] if np.isscalar(found[0][k]) for v in [[f[k] for f in found]]
@@ -164,6 +171,11 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def title(row):
+    """Name a row of images (N, H, W, C): "dpmpp_2m 10 karras", even times unsaid. row: dict with sampler, steps, times -> string"""
+    return f"{row['sampler']} {row['steps']}" + (f" {row['times']}" if row["times"] != "even" else "")
+
+
 COLUMNS = ("frechet", "kernel", "precision", "recall", "density", "coverage", "memorisation", "colours")
 
 
@@ -172,7 +184,7 @@ def table(floor, found):
     head = ["sampler", "evaluations", *COLUMNS, "agreement", "ms/image"]
     lines = [head]
     for row in [{"sampler": "real images"} | floor, *found]:
-        name = row["sampler"] + (f" {row['steps']}" if "steps" in row else "")
+        name = title(row) if "steps" in row else row["sampler"]
         agreement = f"{np.mean(list(row['agreement'].values())):.1%}"
         cost = [str(row["evaluations"]), f"{1000 * row['seconds']:.1f}"] if "seconds" in row else ["-", "-"]
         lines.append([name, cost[0], *(f"{row[c]:.3g}" if c != "kernel" else f"{row[c]:.4f}" for c in COLUMNS), agreement, cost[1]])
@@ -191,8 +203,8 @@ def report(found):
         "",
     ]
     last = found["samplers"][-1]
-    name = f"{stable['sampler'][0]} {stable['sampler'][1]}"
-    lines.append(f"agreement with the label asked for, {last['sampler']} {last['steps']} / real images / the judge on held-out images:")
+    name = title(stable)
+    lines.append(f"agreement with the label asked for, {title(last)} / real images / the judge on held-out images:")
     for label in judge:
         lines.append(f"  {label:12} {last['agreement'][label]:.1%} / {found['real']['agreement'][label]:.1%} / {judge[label]:.1%}")
     spread = ", ".join(f"{k} {stable['spread'][k][0]:.3g} +- {stable['spread'][k][1]:.2g}" for k in ("frechet", "precision", "recall"))

@@ -69,15 +69,15 @@ def losses(values, window=50):
 def quality(rows, floor):
     """Draw Fréchet distance against network evaluations, a line a sampler, and the floor that real images set.
 
-    rows: dicts with sampler, evaluations and frechet, as evaluate.rows yields them from images (N, H, W, C) -> matplotlib Figure
+    rows: dicts with sampler, times, evaluations and frechet, as evaluate.rows yields them from images (N, H, W, C) -> matplotlib Figure
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.5, 4), dpi=120, layout="constrained")
     axes = figure.subplots()
-    for i, name in enumerate(dict.fromkeys(row["sampler"] for row in rows)):
-        points = sorted((row["evaluations"], row["frechet"]) for row in rows if row["sampler"] == name)
-        axes.plot(*zip(*points, strict=True), "o-", color=f"C{i}", label=name)
+    for i, (name, times) in enumerate(dict.fromkeys((row["sampler"], row["times"]) for row in rows)):
+        points = sorted((row["evaluations"], row["frechet"]) for row in rows if (row["sampler"], row["times"]) == (name, times))
+        axes.plot(*zip(*points, strict=True), "o-", color=f"C{i}", label=f"{name}, {times} times")
     axes.axhline(floor, color="0.5", linestyle="--", label="real images")
     axes.set(xscale="log", yscale="log", xlabel="network evaluations an image", ylabel="Fréchet distance (lower is better)")
     axes.legend(frameon=False)
