@@ -86,7 +86,10 @@ class Yardstick:
 
 
 def sample_all(model, s, about, labels, seed, way, w=1.0, tick=lambda images: None):
-    """Draw an image for each row of labels, BATCH at a time; way: sampler, steps, times; tick(n): n are done -> images (N, H, W, C), seconds"""
+    """Draw an image for each row of labels, BATCH at a time -> images (N, H, W, C), seconds
+
+    way: sampler, steps, times; tick(n) is called when n more are drawn
+    """
     rng, parts, began = np.random.default_rng(seed), [], time.perf_counter()
     for i in range(0, len(labels), BATCH):
         parts.append(draw(model, s, about, labels[i : i + BATCH], rng, *way, w)[-1])
