@@ -1,0 +1,53 @@
+"""The models that come along do what README says of them, on a few hundred samples. Slow: they draw."""
+
+import numpy as np
+import pytest
+
+from tinydiff import checkpoint, classifier, data, diffusion, evaluate, guide, sample
+from tinydiff.train import denoiser
+
+pytestmark = pytest.mark.slow
+
+
+def measured(name, way, w, n=300):
+    model, s, about = checkpoint.pretrained(name)
+    judge, its = checkpoint.judge(name)
+    yardstick = evaluate.Yardstick(judge, data.load(name), n, np.random.default_rng(0))
+    images, _ = evaluate.sample_all(model, s, about, yardstick.labels, 0, way, w)
+    return yardstick.measure(images, yardstick.labels), yardstick.floor, its["held_out"]
+
+
+def test_portraits_show_what_was_asked_for():
+    row, floor, _ = measured("portraits", ("dpmpp_2m", 10, "karras"), 1.5)
+    for label in ("hat", "glasses", "clothes", "background"):
+        assert row["agreement"][label] > 0.96, label
+    assert row["agreement"]["skin"] > 0.9
+    assert row["frechet"] < 1.5 * floor["frechet"] and row["recall"] > 0.6 and row["precision"] > 0.8
+    assert 0.8 < row["memorisation"] < 1.2
+
+
+@pytest.mark.parametrize("name, share", [("digits", 0.97), ("fashion", 0.9)])
+def test_grey_images_are_read_as_often_as_real_ones(name, share):
+    row, floor, held_out = measured(name, ("ddim", 20, "even"), 1.0)
+    (label,) = held_out
+    assert row["agreement"][label] > share * held_out[label]
+    assert row["recall"] > 0.6 and 0.8 < row["memorisation"] < 1.3
+
+
+def test_a_classifier_guides_a_model_that_is_told_nothing():
+    """One digit in ten comes out right by chance; with the gradient of a classifier that was trained on noisy digits most do."""
+    model, s, _ = checkpoint.pretrained("digits")
+    digits, (judge, _), rng = data.load("digits"), checkpoint.judge("digits"), np.random.default_rng(1)
+
+    def noised(x):
+        return diffusion.q_sample(s, x, rng.integers(1, s.T + 1, size=len(x)), rng.standard_normal(x.shape, dtype=np.float32))
+
+    noisy = classifier.fit(digits.train, digits.train_labels, digits.classes, rng, steps=400, change=noised)
+    labels = np.repeat(np.arange(10), 10)[:, None]
+    pull = classifier.log_p_gradient(noisy, labels)
+    right = []
+    for strength in (0.0, 2.0):
+        eps_model = guide.by_gradient(denoiser(model, s), s, pull, strength)
+        *_, x = sample.ddim(eps_model, s, (100, 8, 8, 1), np.random.default_rng(3), times=sample.even_times(s, 30), clip=1.0)
+        right.append(classifier.accuracy(judge, x, labels)[0])
+    assert right[0] < 0.3 and right[1] > 0.75
