@@ -326,17 +326,17 @@ def test_an_exported_model_draws_like_the_averaged_one(tmp_path, monkeypatch):
 def test_a_file_that_draws_is_found_by_name_and_by_path(good, tmp_path, monkeypatch):
     run, _, _ = checkpoint.load(good)
     monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
-    checkpoint.export(tmp_path / "models" / "mine.npz", run.ema, ABOUT)
-    for path, tolerance in [("mine", 1e-3), (tmp_path / "models" / "mine.npz", 1e-3), (good, 0), (str(good), 0)]:
+    checkpoint.export(tmp_path / "models" / "digits.npz", run.ema, ABOUT)
+    for path, tolerance in [("digits", 1e-3), (tmp_path / "models" / "digits.npz", 1e-3), (good, 0), (str(good), 0)]:
         model, s, about = checkpoint.ready(path)
         weights = np.concatenate([p.ravel() for p in model.params().values()])
         np.testing.assert_allclose(weights, run.ema, rtol=tolerance, atol=1e-6 if tolerance else 0)
         assert s.T == ABOUT["schedule"]["T"] and about["model"] == ABOUT["model"]
     with pytest.raises(checkpoint.CheckpointError, match="yours cannot be read"):
         checkpoint.ready("yours")
-    checkpoint.export(tmp_path / "models" / "mine_judge.npz", run.ema, {"held_out": {}})
+    checkpoint.export(tmp_path / "models" / "digits_judge.npz", run.ema, {"held_out": {}})
     with pytest.raises(checkpoint.CheckpointError, match="holds no model that draws"):
-        checkpoint.ready("mine_judge")
+        checkpoint.ready(tmp_path / "models" / "digits_judge.npz")
 
 
 @pytest.mark.parametrize("name", ["digits", "fashion", "portraits"])

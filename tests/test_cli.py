@@ -185,7 +185,7 @@ def test_wishes_in_words():
     labels = {"hat": ["none", "red", "10"], "mouth": ["happy", "sad"]}
     assert draw.wishes(labels, []).tolist() == [3, 2]
     assert draw.wishes(labels, ["mouth=sad"]).tolist() == [3, 1]
-    assert draw.wishes(labels, ["mouth=0", "hat=10"]).tolist() == [2, 0]  # a name goes before an index
+    assert draw.wishes(labels, ["mouth=0", "hat=10"]).tolist() == [2, 0]  # hats are named by numbers too, so an index would confuse
     assert (
         draw.wishes({"digit": list("0123456789")}, ["7"]).tolist()
         == draw.wishes({"digit": list("0123456789")}, ["digit=7"]).tolist()
@@ -195,7 +195,8 @@ def test_wishes_in_words():
         (["cap=red"], "no label 'cap'; there are: hat, mouth, used as hat=VALUE"),
         (["red"], "no label 'red'; there are"),
         (["hat=blue"], "hat can't be 'blue'; it can be: none, red, 10"),
-        (["hat=3"], "hat can't be '3'"),
+        (["hat=1"], "hat can't be '1'"),
+        (["mouth=2"], "mouth can't be '2'"),
         (["hat="], "hat can't be ''"),
         (["hat=red", "hat=none"], "hat is asked for twice"),
     ]:
@@ -323,9 +324,16 @@ BAD = {
     "sample CKPT --times odd": "invalid choice: 'odd'",
     "sample face": "face cannot be read (No such file or directory)",
     "evaluate CKPT --samplers ddim:0": "ddim:0: steps go from 1 to 250",
-    "evaluate CKPT --samplers ddpm:50": "ddpm visits every step: write ddpm, without a number",
-    "evaluate CKPT --samplers dpm:5": "no sampler 'dpm'; there are: ddpm, ddim, euler, heun, dpmpp_2m",
-    "evaluate CKPT --n 9": "--n: takes a whole number of at least 10, got '9'",
+    "evaluate CKPT --samplers ddpm:50": "ddpm visits every step: write ddpm, and nothing behind it",
+    "evaluate CKPT --samplers dpm:5": "no sampler 'dpm:5'; there are: ddpm, ddim, euler, heun, dpmpp_2m",
+    "evaluate CKPT --n 9": "--n: takes a whole number of at least 64, got '9'",
+    "evaluate CKPT --out FOLDER": "FOLDER could not be written (Is a directory)",
+    "sample CKPT --avoid 1 --guidance 0.5": "--avoid needs --guidance above 1",
+    "sample CKPT --sampler ddpm --times snr": "--times is for the other samplers",
+    "sample CKPT --gif --out a.gif": "--gif writes the chain beside the picture: give --out a.png",
+    "sample CKPT --steps +-5": "--steps: takes a whole number of at least 1, got '+-5'",
+    "train digits --steps 5 --resume EXPORTED": "holds weights to draw or judge with, not a training",
+    "evaluate FOREIGN": "no data set 'cats'; there are: digits, fashion, portraits",
     "evaluate CKPT --out FILE/a.png": "FILE cannot be written to",
     "judge faces": "no data set 'faces'; there are: digits, fashion, portraits",
     "export none.npz a.npz": "none.npz cannot be read",
@@ -336,7 +344,7 @@ BAD = {
     "sample CKPT --sampler ddpm --steps 5": "--steps is for the other samplers; ddpm visits every step",
     "sample CKPT --sampler plms": "invalid choice: 'plms'",
     "sample CKPT --n 1 --steps 1 --out FOLDER": "FOLDER could not be written (Is a directory)",
-    "sample CKPT --n 1 --steps 1 --out FILE/a.png": "could not be written",
+    "sample CKPT --n 1 --steps 1 --out FILE/a.png": "FILE cannot be written to",
     "doctor --fast": "unrecognized arguments: --fast",
 }
 
@@ -347,8 +355,11 @@ def test_bad_input_gets_one_clear_line(line, trained, tmp_path, monkeypatch, ref
     Path("FILE").write_text("x")
     Path("FOLDER").mkdir()
     Path("CUT").write_bytes(trained.read_bytes()[:-100])
+    training, _, about = checkpoint.load(trained)
+    checkpoint.export("EXPORTED", training.ema, about)
+    checkpoint.export("FOREIGN", training.ema, about | {"dataset": "cats"})
     assert BAD[line] in refused(*(trained if word == "CKPT" else word for word in line.split()))
-    left = {"FILE", "FOLDER", "CUT"} | ({"out"} if line.startswith("train") else set())
+    left = {"FILE", "FOLDER", "CUT", "EXPORTED", "FOREIGN"} | ({"out"} if line.startswith("train") else set())
     assert {p.name for p in tmp_path.iterdir()} <= left and not any(Path("FOLDER").iterdir())
 
 

@@ -52,7 +52,11 @@ def parser():
     sample.add_argument("--label", nargs="+", metavar="WISH", help=f"{wish} (default: all classes in turn, or nothing said)")
     sample.add_argument("--avoid", nargs="+", metavar="WISH", help="what guidance leads away from (default: nothing said)")
     sample.add_argument(
-        "--guidance", type=_positive, default=1.0, metavar="W", help="1 draws what is asked for, more overdoes it (default: 1)"
+        "--guidance",
+        type=_positive,
+        default=1.0,
+        metavar="W",
+        help="1 draws what is asked for, more exaggerates it, less follows it loosely (default: 1)",
     )
     sample.add_argument("--n", type=_at_least(1), default=64, help="number of images (default: 64)")
     sample.add_argument(
@@ -68,7 +72,7 @@ def parser():
     evaluate.add_argument("model", metavar="MODEL", help=_MODEL)
     specs = "what to compare, as ddpm, ddim:50 or dpmpp_2m:10:karras (default: sixteen, from 5 evaluations to all)"
     evaluate.add_argument("--samplers", nargs="+", metavar="SAMPLER", help=specs)
-    evaluate.add_argument("--n", type=_at_least(10), default=2048, help="images for each, at most half the training set (default: 2048)")
+    evaluate.add_argument("--n", type=_at_least(64), default=2048, help="images for each, at most half the training set (default: 2048)")
     evaluate.add_argument("--guidance", type=_positive, default=1.0, metavar="W", help="strength of guidance, 1 = none (default: 1)")
     evaluate.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of the table")
@@ -77,7 +81,9 @@ def parser():
     judge = commands.add_parser("judge", help="train the classifier that judges a data set's images")
     judge.add_argument("dataset", help="digits, fashion or portraits")
     judge.add_argument("--steps", type=_at_least(1), default=2500, help="training steps (default: 2500)")
-    judge.add_argument("--out", type=Path, default=Path("out"), help="folder for DATASET_judge.npz (default: out)")
+    judge.add_argument(
+        "--out", type=Path, default=Path("out"), help="folder for DATASET_judge.npz; `evaluate` uses that in data/models (default: out)"
+    )
     judge.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
 
     export = commands.add_parser("export", help="make a checkpoint small: only what drawing needs, 16 bits a number")
@@ -90,7 +96,7 @@ def parser():
 
 def _at_least(least):
     def whole_number(text):
-        if not text.lstrip("+-").isdigit() or int(text) < least:
+        if not text.removeprefix("-").removeprefix("+").isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"takes a whole number of at least {least}, got {text!r}")
         return int(text)
 
@@ -173,6 +179,13 @@ def triptych(model, s, about, dataset, rng):
     return plot.labelled(np.concatenate(rows), len(first), names, scale=6)
 
 
+def _require_file(path):
+    """Say before the work starts that a picture cannot be written to where it is wanted."""
+    if path.is_dir():
+        raise Bad(f"--out {path} could not be written (Is a directory): give a file name")
+    _require_writable(path.parent)
+
+
 def _dataset(name):
     from . import data
 
@@ -196,8 +209,8 @@ def cmd_train(args):
         if settled:
             raise Bad(f"{', '.join(settled)} cannot change on the way: --resume takes them from the checkpoint")
         run, s, about = checkpoint.load(args.resume)
-        if about["dataset"] != dataset.name:
-            raise Bad(f"{args.resume} was trained on {about['dataset']}, not on {dataset.name}: name the same data set")
+        if about.get("dataset") != dataset.name:
+            raise Bad(f"{args.resume} was trained on {about.get('dataset')}, not on {dataset.name}: name the same data set")
     else:
         about = describe(dataset, args.seed, args.width, args.depth, args.batch, args.lr, args.predict)
         try:
@@ -234,12 +247,17 @@ def cmd_sample(args):
     steps = args.steps or min(50, s.T)
     if steps > s.T:
         raise Bad(f"--steps takes at most {s.T}, the steps that this model was trained with; got {steps}")
-    if args.avoid and args.guidance == 1:
-        raise Bad("--avoid needs --guidance above 1: with 1 there is no guidance that could lead away from anything")
+    if args.avoid and args.guidance <= 1:
+        raise Bad("--avoid needs --guidance above 1: without it nothing leads away from anything")
+    if args.sampler == "ddpm" and args.times != "even":
+        raise Bad("--times is for the other samplers; ddpm visits every step")
+    if args.gif and args.out.suffix == ".gif":
+        raise Bad(f"--gif writes the chain beside the picture: give --out {args.out.with_suffix('.png')}")
     try:
         labels, avoid = (np.tile(wishes(about["labels"], words or []), (args.n, 1)) for words in (args.label, args.avoid))
     except ValueError as e:
         raise Bad(str(e)) from None
+    _require_file(args.out)
     if not args.label and len(model.classes) == 1:
         labels = np.arange(args.n)[:, None] * model.classes[0] // args.n
     rng = np.random.default_rng(args.seed)
@@ -257,7 +275,7 @@ def cmd_evaluate(args):
     import numpy as np
     from tqdm import tqdm
 
-    from . import checkpoint, data, evaluate, plot
+    from . import checkpoint, evaluate, plot
     from .draw import evaluations
 
     model, s, about = checkpoint.ready(args.model)
@@ -265,13 +283,14 @@ def cmd_evaluate(args):
         ways = [evaluate.parse(spec, s) for spec in args.samplers or evaluate.SAMPLERS]
     except ValueError as e:
         raise Bad(str(e)) from None
-    _require_writable(args.out.parent)
-    dataset, (judge, its) = data.load(about["dataset"]), checkpoint.judge(about["dataset"])
+    dataset, (judge, its) = _dataset(about.get("dataset")), checkpoint.judge(about["dataset"])
+    _require_file(args.out)
     n = min(args.n, len(dataset.train) // 2)
     yardstick = evaluate.Yardstick(judge, dataset, n, np.random.default_rng(args.seed))
     main = next((way for way in ways if way[:2] == ("ddim", 50)), ways[-1])
     seeds = [args.seed + i for i in (1, 2, 3)]
-    work = n * sum(evaluations(s, *way[:2], args.guidance) for way in [*ways, main, main, main])
+    work = n * sum(evaluations(s, *way[:2], args.guidance) for way in ways)
+    work += min(n, evaluate.STABLE) * len(seeds) * evaluations(s, *main[:2], args.guidance)
     with tqdm(total=work, unit="evaluations", unit_scale=True, desc=f"evaluating on {dataset.name}") as bar:
         rows = list(evaluate.rows(model, s, about, yardstick, ways, args.guidance, args.seed, bar.update))
         stable = evaluate.stability(model, s, about, yardstick, main, args.guidance, seeds, bar.update)
@@ -286,25 +305,14 @@ def cmd_evaluate(args):
 
 def cmd_judge(args):
     """Run `judge`: args from the parser -> None; writes DATASET_judge.npz into args.out and says how often it is right"""
-    import numpy as np
-
-    from . import checkpoint, classifier
+    from . import checkpoint
+    from .learn import learn_judge
 
     dataset = _dataset(args.dataset)
     _require_writable(args.out)
-    began, rng = time.perf_counter(), np.random.default_rng(args.seed)
-
-    def mirror(x):  # half of the images, where a mirror image is as likely as the image itself: not the digits
-        return x if dataset.name == "digits" else np.where(rng.random((len(x), 1, 1, 1)) < 0.5, x[:, :, ::-1], x)
-
-    judge = classifier.fit(dataset.train, dataset.train_labels, dataset.classes, rng, args.steps, change=mirror)
-    right = classifier.accuracy(judge, dataset.test, dataset.test_labels)
-    held_out = {label: round(float(share), 4) for label, share in zip(dataset.labels, right, strict=True)}
-    _, size, _, channels = dataset.train.shape
-    about = {"dataset": dataset.name, "labels": dataset.labels, "size": size, "channels": channels, "held_out": held_out}
-    about |= {"train": {"steps": args.steps, "seed": args.seed, "seconds": round(time.perf_counter() - began, 1)}}
-    path = args.out / f"{dataset.name}_judge.npz"
-    checkpoint.export(path, np.concatenate([p.ravel() for p in judge.params().values()]), about)
+    weights, about = learn_judge(dataset, args.steps, args.seed)
+    path, held_out = args.out / f"{dataset.name}_judge.npz", about["held_out"]
+    checkpoint.export(path, weights, about)
     print(f"{path}: right on held-out images: {', '.join(f'{label} {share:.1%}' for label, share in held_out.items())}")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import schedule
 from .classifier import Classifier
-from .data import FOLDER
+from .data import FILES, FOLDER
 from .train import Training
 from .unet import UNet
 
@@ -24,6 +24,10 @@ _ARRAYS = {"theta": None, "ema": None, "m": "adam", "v": "adam"}  # name -> the 
 
 class CheckpointError(OSError):
     """A checkpoint could not be written or read; the message says which file, why, and what to do."""
+
+
+class Drawable(CheckpointError):
+    """The file is one that `export` wrote: weights to draw or to judge with, not a training that could go on."""
 
 
 def save(path, run, about):
@@ -135,11 +139,12 @@ def ready(path):
     Raises CheckpointError as `load` does.
     """
     file = Path(path)
-    if not file.exists() and (FOLDER / "models" / f"{path}.npz").exists():
-        file = _shipped(path)
-    if file.is_file() and zipfile.is_zipfile(file) and "weights.npy" in zipfile.ZipFile(file).namelist():
+    if not file.is_file() and str(path) in FILES:
+        return pretrained(str(path))
+    try:
+        run, s, about = load(file)
+    except Drawable:
         return _exported(file)
-    run, s, about = load(file)
     return averaged(run), s, about
 
 
@@ -190,6 +195,8 @@ def _read(path, names=tuple(_ARRAYS)):
                 raise foreign
             if meta["version"] != VERSION:
                 raise CheckpointError(f"{path} has checkpoint version {meta['version']}; this tinydiff reads version {VERSION}")
+            if "weights" in f.files and "weights" not in names:
+                raise Drawable(f"{path} holds weights to draw or judge with, not a training: give the file that `train` wrote")
             return meta, {name: f[name] for name in names}
         except (KeyError, TypeError, ValueError) as e:
             if "pickle" in str(e):

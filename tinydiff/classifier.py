@@ -14,13 +14,16 @@ from .optim import Adam, warmup_cosine
 class Classifier(Module):
     """Each pixel's colour, three convolutions, two halvings, a linear map: the image in 64 numbers; then a linear map for each label.
 
+    h = silu(colour(x)), width channels; three times h = silu(norm(conv(h))), 3 x 3, to width, 2 width, 2 width channels, halved (down)
+    after the first and the last; features = silu(squeeze(h)); scores[k] = heads[k](features)
+    colour starts steep (w six times as large as usual) and spread out (b uniform in -4 .. 4), to tell near colours apart
     size: side of the images, divisible by 4; channels: C; classes: how many values each label has
     x: (N, H, W, C) -> scores: one array (N, classes[k]) for each label k
     """
 
     def __init__(self, size, channels, classes, width=32, *, rng):
         self.classes = tuple(classes)
-        self.colour = Linear(channels, width, rng=rng)  # steep and spread out, so that it tells colours apart that are nearly alike
+        self.colour = Linear(channels, width, rng=rng)
         self.colour.w, self.colour.b = 6 * self.colour.w, rng.uniform(-4, 4, width).astype(np.float32)
         self.convs = [Conv2d(C, O, rng=rng) for C, O in [(width, width), (width, 2 * width), (2 * width, 2 * width)]]
         self.norms = [GroupNorm(C, silu=True) for C in (width, 2 * width, 2 * width)]

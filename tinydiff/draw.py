@@ -13,7 +13,7 @@ def wishes(labels, words):
     """Turn words into the row of labels that a network is told.
 
     labels: {"hat": ["none", "blue", ...], ...}; words: ["hat=red", "glasses=none"], or, where there is one label only, ["7"]: a value's
-    name or its index -> labels of one image, ints; what no word names is "not said", len(values)
+    name, or its index where the names are no numbers -> labels of one image, ints; what no word names is "not said", len(values)
     Raises ValueError for a label or a value that does not exist, and for a label that is named twice.
     """
     row, named = np.array([len(values) for values in labels.values()]), set()
@@ -23,12 +23,13 @@ def wishes(labels, words):
         if label not in labels:
             raise ValueError(f"no label {label or word!r}; there are: {', '.join(labels)}, used as {next(iter(labels))}=VALUE")
         values = labels[label]
-        if value not in values and not (value.isdigit() and int(value) < len(values)):
+        indices = [] if any(v.isdecimal() for v in values) else [str(i) for i in range(len(values))]
+        if value not in [*values, *indices]:
             raise ValueError(f"{label} can't be {value!r}; it can be: {', '.join(values)}")
         if label in named:
             raise ValueError(f"{label} is asked for twice: one value a label")
         named.add(label)
-        row[list(labels).index(label)] = values.index(value) if value in values else int(value)
+        row[list(labels).index(label)] = values.index(value) if value in values else indices.index(value)
     return row
 
 

@@ -10,12 +10,12 @@ from .diffusion import predict_eps, predict_x0
 
 
 def classifier_free(told, untold, w, interval=None):
-    """Guide without a classifier: go on from what the model draws untold, past what it draws when it is told.
+    """Guide without a classifier: go on from what the model draws untold (unconditional), past what it draws when told (conditional).
 
     eps_hat = untold(x_t, t) + w (told(x_t, t) - untold(x_t, t));  outside the interval told(x_t, t)
-    told, untold: the same network with its labels, and without; or with labels to keep away from: a negative wish
-    w: 1 = no guidance, above 1 = more than asked for (the paper's w is this one minus 1); interval: (first, last) times at which to
-    guide, None = all -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...); asks both models, or told alone where that is enough
+    told, untold: the same network with its labels, and without; or with labels to keep away from: a negative prompt
+    w: 1 = no guidance, above 1 = more than asked for (the paper's w is this one minus 1); interval: (lowest, highest) time at which
+    to guide, None = all -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...); asks both models, or told alone where that is enough
     Source: Ho & Salimans 2022, equation 6; the interval: Kynkaanniemi et al. 2024.
     """
 

@@ -5,9 +5,10 @@ import signal
 import sys
 import time
 
+import numpy as np
 from tqdm import tqdm
 
-from . import checkpoint
+from . import checkpoint, classifier
 from .optim import warmup_cosine
 from .train import train
 
@@ -41,6 +42,7 @@ def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.
 
     run: Training; s: Schedule; dataset: data.Dataset; about: see checkpoint.build; path: the checkpoint; save_every: seconds;
     sheets: function called with run after each save but the last, or None -> losses, a list of floats, one a step (steps,)
+    about["history"] grows by [step, seconds of training so far, mean loss of the last hundred steps] every hundred steps.
     On Ctrl-C the last whole step is saved, the place is said, and KeyboardInterrupt goes on to the caller.
     Raises FloatingPointError when the loss is not finite; the last checkpoint stays as it is.
     """
@@ -52,7 +54,7 @@ def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.
         return max(run.step / steps if steps else 0.0, by_time)
 
     settings, losses, first = about["train"], [], run.step
-    history = about.setdefault("history", [])  # step, seconds of training so far, mean loss of the last hundred steps
+    history = about.setdefault("history", [])
     spent = history[-1][1] if history else 0.0
     bar = tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed}, {remaining} left{postfix}", desc=f"training on {dataset.name}")
     steps_of_training = train(
@@ -93,3 +95,23 @@ def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.
         print(f"stopped at step {run.step}; go on with: python -m tinydiff train {go_on}", file=sys.stderr)
         raise KeyboardInterrupt
     return losses
+
+
+def learn_judge(dataset, steps, seed):
+    """Train the classifier that judges a data set's images, on mirror images too where these are as likely (not the digits).
+
+    dataset: data.Dataset with (M, H, W, C) images -> weights (P,), about: dict with what rebuilds it, see checkpoint.judge, and its
+    accuracy on the held-out images, by label
+    """
+    began, rng = time.perf_counter(), np.random.default_rng(seed)
+
+    def mirror(x):
+        return x if dataset.name == "digits" else np.where(rng.random((len(x), 1, 1, 1)) < 0.5, x[:, :, ::-1], x)
+
+    judge = classifier.fit(dataset.train, dataset.train_labels, dataset.classes, rng, steps, change=mirror)
+    right = classifier.accuracy(judge, dataset.test, dataset.test_labels)
+    _, size, _, channels = dataset.train.shape
+    about = {"dataset": dataset.name, "labels": dataset.labels, "size": size, "channels": channels}
+    about["held_out"] = {label: round(float(share), 4) for label, share in zip(dataset.labels, right, strict=True)}
+    about["train"] = {"steps": steps, "seed": seed, "seconds": round(time.perf_counter() - began, 1)}
+    return np.concatenate([p.ravel() for p in judge.params().values()]), about

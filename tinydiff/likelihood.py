@@ -57,6 +57,7 @@ def bound_term(s, t, square, var):
     """
     fixed = np.full(s.T + 1, np.log(2 * np.pi))
     fixed[2:] = -np.log(s.beta_tilde[2:]) - 1
+    var = np.asarray(var, dtype=square.dtype)
     return (_at(fixed, t, square) + np.log(var) + (_at(s.beta_tilde, t, square) + square) / var) / 2
 
 
@@ -105,7 +106,7 @@ def ode_nats(eps_model, s, x0, rng, times=None, probes=1):
         v_next, div_next = _velocity(eps_model, theta[t], x + h * v, t, rng, probes)
         x = x + h / 2 * (v + v_next)
         stretch = stretch + h / 2 * (div + div_next)
-    return 0.5 * (np.log(2 * np.pi) + (x.reshape(len(x), -1) ** 2).mean(1)) - stretch
+    return 0.5 * (float(np.log(2 * np.pi)) + (x.reshape(len(x), -1) ** 2).mean(1)) - stretch
 
 
 def _velocity(eps_model, theta, x, t, rng, probes):

@@ -138,7 +138,8 @@ def memorisation(fake, train, held_out):
 
     median nearest(fake, train) / median nearest(held_out, train)
     fake: (N, ...); train, held_out: (M, ...), M differing -> ratio >= 0: near 0, copies; about 1, no nearer than unseen real images
-    A median hides copies that are fewer than half of the samples: look at the nearest pairs too.
+    A median hides copies that are fewer than half of the samples: look at the nearest pairs too. Smooth or average images are near to
+    everything and score somewhat below 1 without being copies.
     """
     return float(np.median(nearest(fake, train)[0]) / np.median(nearest(held_out, train)[0]))
 

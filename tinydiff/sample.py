@@ -152,7 +152,7 @@ def heun(eps_model, s, shape, rng, times=None, x_T=None, churn=0.0, clip=np.inf)
     x_u' = euler's step from t to u with eps_hat = eps_model(x_t, t)
     x_u = the step from the same x_t with eps_hat = (eps_model(x_t, t) + eps_model(x_u', u)) / 2;  at u = 0 x_u' stays
     times, x_T, churn, clip, rng: as for euler; asks the model 2 (len(times) - 1) - 1 times; the error falls as the square of the step,
-    in sigma: where sigma[T] is huge (schedule.cosine) few even times make the first one far too long, karras_times do not
+    in sigma: where sigma[T] is huge (schedule.cosine) the first steps are long, and it takes ten or more to be worth their price
     -> yields len(times) arrays (N, ...), last x_0. Raises ValueError when times do not decrease to 0.
     Source: Karras et al. 2022 (EDM), algorithms 1 and 2.
     """
