@@ -138,7 +138,7 @@ def test_the_figure_has_a_line_for_each_sampler_and_the_floor():
     rows = [dict(zip(("sampler", "times", "evaluations", "frechet"), point, strict=True)) for point in points]
     axes = plot.quality(rows, 0.5).axes[0]
     lines = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in axes.get_lines()}
-    assert lines["ddim, even times"] == [[5, 4], [10, 2]] and lines["ddim, snr times"] == [[5, 6]] and lines["heun, even times"] == [[9, 3]]
+    assert lines["ddim"] == [[5, 4], [10, 2]] and lines["ddim, snr times"] == [[5, 6]] and lines["heun"] == [[9, 3]]
     assert lines["real images"][0][1] == 0.5
 
 

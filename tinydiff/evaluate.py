@@ -1,8 +1,8 @@
 """One honest table: how good are a model's images, how diverse, how stable, and what do they cost?
 
-Beside the samplers stands a row of real images, judged just as the samples are. Fréchet distance, recall and coverage can hardly be better
-than there; precision and density above it are no praise: dull samples lie safely among the real ones. The features compared are those
-of a classifier that tinydiff trained on the same data set: the distances can be compared with each other, never with others' numbers.
+Beside the samplers stands a row of real images, judged as the samples are: the floor, below which a Fréchet distance says nothing more.
+Precision and density above it are no praise: dull samples lie safely among the real ones. The features compared are those of a classifier
+that tinydiff trained on the same data set: the distances can be compared with each other, never with others' numbers.
 """
 
 import sys

@@ -77,7 +77,7 @@ def quality(rows, floor):
     axes = figure.subplots()
     for i, (name, times) in enumerate(dict.fromkeys((row["sampler"], row["times"]) for row in rows)):
         points = sorted((row["evaluations"], row["frechet"]) for row in rows if (row["sampler"], row["times"]) == (name, times))
-        axes.plot(*zip(*points, strict=True), "o-", color=f"C{i}", label=f"{name}, {times} times")
+        axes.plot(*zip(*points, strict=True), "o-", color=f"C{i}", label=name if times == "even" else f"{name}, {times} times")
     axes.axhline(floor, color="0.5", linestyle="--", label="real images")
     axes.set(xscale="log", yscale="log", xlabel="network evaluations an image", ylabel="Fréchet distance (lower is better)")
     axes.legend(frameon=False)
