@@ -117,6 +117,7 @@ def tile(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
     """Draw images that repeat without a seam, with any model: at each step show it the tile shifted around, so that no place is the edge.
 
     eps_hat = roll(eps_model(roll(x_t, shift), t), -shift) over H and W, shift uniform over H x W, a new one at each step; the rest is ddim
+    For models of textures: one that has learned where things belong, as in a portrait, calls the shifted tile wrong, and all fades
     shape: (N, H, W, C); times, eta, x_T, clip: as for sample.ddim; rng also draws the shifts
     -> yields len(times) arrays (N, H, W, C), last x_0. Raises ValueError when times do not decrease to 0.
     """
@@ -144,7 +145,7 @@ def panorama(eps_model, s, shape, window, rng, times=None, overlap=0.5, eta=0.0,
     """Draw images larger than the model's own: at each step ask it about overlapping windows, and average what it says.
 
     eps_hat at a pixel = mean of eps_model(x_t[window], t) over the windows that hold the pixel; the rest is ddim
-    Along an axis of size W, ceil((W - o) / (w - o)) windows of size w, o = overlap w, are spread evenly from one edge to the other
+    Like tile, for models to which places are alike. Along an axis of size W, ceil((W - o) / (w - o)) windows of size w, o = overlap w, are spread evenly from one edge to the other
     shape: (N, H, W, C); window: (height, width), at most (H, W); overlap: share of a window, 0 <= overlap < 1, that neighbours have in
     common at least, rounded down to pixels; times, eta, x_T, clip: as for sample.ddim -> yields len(times) arrays (N, H, W, C), last x_0
     Raises ValueError for another window or overlap. Source: Bar-Tal et al. 2023 (MultiDiffusion).
