@@ -145,7 +145,8 @@ def panorama(eps_model, s, shape, window, rng, times=None, overlap=0.5, eta=0.0,
     """Draw images larger than the model's own: at each step ask it about overlapping windows, and average what it says.
 
     eps_hat at a pixel = mean of eps_model(x_t[window], t) over the windows that hold the pixel; the rest is ddim
-    Like tile, for models to which places are alike. Along an axis of size W, ceil((W - o) / (w - o)) windows of size w, o = overlap w, are spread evenly from one edge to the other
+    along an axis of size W, ceil((W - o) / (w - o)) windows of size w, o = overlap w, spread evenly from one edge to the other
+    Like tile, it is for models to which all places are alike.
     shape: (N, H, W, C); window: (height, width), at most (H, W); overlap: share of a window, 0 <= overlap < 1, that neighbours have in
     common at least, rounded down to pixels; times, eta, x_T, clip: as for sample.ddim -> yields len(times) arrays (N, H, W, C), last x_0
     Raises ValueError for another window or overlap. Source: Bar-Tal et al. 2023 (MultiDiffusion).
