@@ -1,0 +1,187 @@
+"""What designers do with a sampler: fill holes, redraw a picture, blend two, tile, draw wider than the model has learned, enlarge, colour.
+
+A model is any callable (x_t (N, H, W, C), t int) -> eps_hat; nothing here needs it to be trained for the task. What draws step by step is
+a generator, as the samplers are:  *_, x0 = edit.inpaint(eps_model, s, photo, mask, rng)
+"""
+
+from itertools import pairwise, product
+
+import numpy as np
+
+from . import kernels
+from .diffusion import predict_eps, predict_x0, q_sample
+from .sample import _noise, _start, _visited, ddim, ddim_invert
+
+
+def inpaint(eps_model, s, x0, mask, rng, times=None, rounds=1, x_T=None, eta=1.0, wide=False, clip=np.inf):
+    """Draw the part of an image that is missing: after each step put the known part back, with as much noise as the sample has there.
+
+    For each visited pair (t, u): x_u = ddim's step from x_t;  x_u <- mask q_sample(s, x0, u, fresh noise) + (1 - mask) x_u
+    x_T gets its known part first, at times[0]. rounds > 1 lets the parts agree: where u > 0, after the first round each further one goes
+    back up, x_t = sqrt(leap) x_u + sqrt(1 - leap) z with leap = alpha_bar[t] / alpha_bar[u], and takes the step again
+    wide: where u > 0, ddim's step adds noise of variance 1 - leap in place of sigma^2, which is too little to go up and down on often
+    x0: (N, H, W, C), anything finite in the hole; mask: (H, W), (H, W, 1), (N, H, W, 1) or (N, H, W, C) in [0, 1], 1 = keep (in between,
+    two noises are averaged, which leaves too little of them); times, x_T, eta, clip: as for sample.ddim -> yields len(times) arrays
+    (N, H, W, C), x0 untouched in the last where mask = 1. Raises ValueError for another mask, or times that do not decrease to 0.
+    Source: Lugmayr et al. 2022 (RePaint), with jumps of one visited time; wide: DDPM's larger variance.
+    """
+    times, mask = _visited(s, times), _require_mask(mask, x0)
+
+    def put_back(x, u):
+        return mask * q_sample(s, x0, u, _noise(x0, 1 - s.alpha_bar[u], rng)) + (1 - mask) * x
+
+    x = put_back(_start(x0.shape, rng, x_T), times[0])
+    yield x
+    for t, u in pairwise(times):
+        leap = s.alpha_bar[t] / s.alpha_bar[u]
+        for again in range(rounds if u > 0 else 1):
+            if again:
+                x = x.dtype.type(np.sqrt(leap)) * x + x.dtype.type(np.sqrt(1 - leap)) * _noise(x, 1.0, rng)
+            x = put_back(_step(eps_model, s, x, t, u, rng, eta, wide, clip), u)
+        yield x
+
+
+def _step(eps_model, s, x, t, u, rng, eta, wide, clip):
+    """Take one step of sample.ddim, which says what it does, or add more noise than it: wide."""
+    ab_t, ab_u = s.alpha_bar[t], s.alpha_bar[u]
+    sigma = eta * np.sqrt((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))
+    ct = np.sqrt(max(1 - ab_u - sigma**2, 0.0) / (1 - ab_t))
+    c0 = np.sqrt(ab_u) - ct * np.sqrt(ab_t)
+    std = np.sqrt(1 - ab_t / ab_u) if wide and u > 0 else sigma
+    return kernels.denoise_step(x, eps_model(x, t), _noise(x, std, rng), ab_t, c0, ct, std, clip)
+
+
+def _require_mask(mask, x0):
+    """Check a mask for images x0, and shape it to multiply them."""
+    mask, (N, H, W) = np.asarray(mask, x0.dtype), x0.shape[:3]
+    if mask.shape not in ((H, W), (H, W, 1), (N, H, W, 1), x0.shape) or not np.all((mask >= 0) & (mask <= 1)):
+        raise ValueError(
+            f"a mask for images {x0.shape} has shape {(H, W)}, {(H, W, 1)}, {(N, H, W, 1)} or {x0.shape} and values from 0 to 1 = keep; "
+            f"got shape {mask.shape}, values {mask.min(initial=np.inf)} to {mask.max(initial=-np.inf)}"
+        )
+    return mask[..., None] if mask.ndim == 2 else mask
+
+
+def image_to_image(eps_model, s, x0, strength, rng, times=None, eta=0.0, clip=np.inf):
+    """Redraw images: add noise up to some time, which hides what is finer than the noise, and let the model draw it back.
+
+    start = round(strength T);  x_start = q_sample(s, x0, start, noise);  then ddim from start through those of times that lie below it
+    x0: (N, ...); strength: 0 .. 1, 0 = x0 comes back, 1 = all is hidden and redrawn; times, eta, clip: as for sample.ddim
+    -> yields x_start, ..., x_0, each (N, ...). Raises ValueError for another strength, or times that do not decrease to 0.
+    Source: Meng et al. 2022 (SDEdit).
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength is a share of T, from 0 (nothing changes) to 1 (all is redrawn); got {strength}")
+    times, start = _visited(s, times), round(strength * s.T)
+    x = q_sample(s, x0, start, _noise(x0, 1 - s.alpha_bar[start], rng))
+    if start == 0:
+        yield x
+    else:
+        yield from ddim(eps_model, s, x.shape, rng, [start, *(t for t in times if t < start)], eta, x, clip)
+
+
+def slerp(a, b, share):
+    """Go from noise a to noise b along an arc: half way on the straight line noise would be too weak for the model.
+
+    (sin((1 - share) angle) a + sin(share angle) b) / sin(angle), angle = that between a and b, one for each image;
+    (1 - share) a + share b where a and b are parallel, or opposite
+    a, b: (N, ...); share: number, 0 = a, 1 = b -> (N, ...), as long as a and b are, if these are equally long
+    Source: Shoemake 1985.
+    """
+    axes = tuple(range(1, a.ndim))
+    length_a, length_b = (np.sqrt((x.astype(np.float64) ** 2).sum(axes, keepdims=True)) for x in (a, b))
+    apart, together = (np.sqrt(((a * length_b + sign * b * length_a) ** 2).sum(axes, keepdims=True)) for sign in (-1, 1))
+    angle = 2 * np.arctan2(apart, together)  # an arccos would lose half of the digits where a and b are nearly parallel
+    arc = np.sin(angle) > 1e-6
+    whole = np.where(arc, np.sin(angle), 1)
+    to_a = np.where(arc, np.sin((1 - share) * angle) / whole, 1 - share).astype(a.dtype)
+    to_b = np.where(arc, np.sin(share * angle) / whole, share).astype(a.dtype)
+    return to_a * a + to_b * b
+
+
+def interpolate(eps_model, s, a, b, shares, times=None, rounds=1):
+    """Turn one image into another through images: find the noise of both, go along the arc between, draw from each place.
+
+    x_T of a and of b by ddim_invert(eps_model, s, ., times, rounds);  ddim with eta = 0 from slerp(x_T of a, x_T of b, share)
+    a, b: (N, ...); shares: numbers, 0 = a, 1 = b; times: as for sample.ddim; rounds: as for sample.ddim_invert, the more the nearer do
+    the ends come back to a and b -> (len(shares), N, ...). Raises ValueError when times do not decrease to 0.
+    Source: Song et al. 2021 (DDIM), its interpolations, there between noises that were drawn.
+    """
+    *_, x_T = ddim_invert(eps_model, s, np.concatenate([a, b]), times, rounds)
+    start = np.concatenate([slerp(x_T[: len(a)], x_T[len(a) :], share) for share in shares])
+    *_, x0 = ddim(eps_model, s, start.shape, None, times, x_T=start)
+    return x0.reshape(len(shares), *a.shape)
+
+
+def tile(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
+    """Draw images that repeat without a seam, with any model: at each step show it the tile shifted around, so that no place is the edge.
+
+    eps_hat = roll(eps_model(roll(x_t, shift), t), -shift) over H and W, shift uniform over H x W, a new one at each step; the rest is ddim
+    For models of textures: one that has learned where things belong, as in a portrait, calls the shifted tile wrong, and all fades
+    shape: (N, H, W, C); times, eta, x_T, clip: as for sample.ddim; rng also draws the shifts
+    -> yields len(times) arrays (N, H, W, C), last x_0. Raises ValueError when times do not decrease to 0.
+    """
+
+    def rolled(x_t, t):
+        shift = rng.integers(0, x_t.shape[1:3])
+        return np.roll(eps_model(np.roll(x_t, shift, (1, 2)), t), -shift, (1, 2))
+
+    return ddim(rolled, s, shape, rng, times, eta, x_T, clip)
+
+
+def seam_energy(images):
+    """Measure how well images repeat: the step from the last row or column on to the first, compared with steps inside.
+
+    (mean down + mean across) of (difference)^2 over the edge / the same inside; both means are over images, pixels and channels
+    images: (N, H, W, C), H, W >= 2, not of one colour -> float: about 1 = no seam, large = a visible edge
+    """
+    images = np.asarray(images, dtype=np.float64)
+    steps = [np.moveaxis(images - np.roll(images, 1, axis), axis, 0) for axis in (1, 2)]  # (H, N, W, C) and (W, N, H, C)
+    seam, inside = (sum((step[part] ** 2).mean() for step in steps) for part in (slice(1), slice(1, None)))
+    return float(seam / inside)
+
+
+def panorama(eps_model, s, shape, window, rng, times=None, overlap=0.5, eta=0.0, x_T=None, clip=np.inf):
+    """Draw images larger than the model's own: at each step ask it about overlapping windows, and average what it says.
+
+    eps_hat at a pixel = mean of eps_model(x_t[window], t) over the windows that hold the pixel; the rest is ddim
+    along an axis of size W, ceil((W - o) / (w - o)) windows of size w, o = overlap w, spread evenly from one edge to the other
+    Like tile, it is for models to which all places are alike.
+    shape: (N, H, W, C); window: (height, width), at most (H, W); overlap: share of a window, 0 <= overlap < 1, that neighbours have in
+    common at least, rounded down to pixels; times, eta, x_T, clip: as for sample.ddim -> yields len(times) arrays (N, H, W, C), last x_0
+    Raises ValueError for another window or overlap. Source: Bar-Tal et al. 2023 (MultiDiffusion).
+    """
+    if not (all(1 <= w <= size for w, size in zip(window, shape[1:3], strict=True)) and 0 <= overlap < 1):
+        raise ValueError(f"window lies within {shape[1:3]} and 0 <= overlap < 1; got window {window}, overlap {overlap}")
+
+    def starts(size, w):
+        count = int(np.ceil((size - overlap * w) / (w - overlap * w)))
+        return np.linspace(0, size - w, count).round().astype(int)
+
+    places = [(slice(None), slice(i, i + window[0]), slice(j, j + window[1])) for i, j in product(*map(starts, shape[1:3], window))]
+
+    def averaged(x_t, t):
+        total, count = np.zeros_like(x_t), np.zeros_like(x_t)
+        for place in places:
+            total[place] += eps_model(x_t[place], t)
+            count[place] += 1
+        return total / count
+
+    return ddim(averaged, s, shape, rng, times, eta, x_T, clip)
+
+
+def restore(eps_model, s, y, A, A_pinv):
+    """Draw an image of which only y = A(x0) is known, small, grey or blurred: give a model, for any sampler, whose images agree with y.
+
+    x0_hat <- x0_hat + A_pinv(y - A(x0_hat)), x0_hat = predict_x0(s, x_t, t, eps_model(x_t, t));  eps_hat follows from the new x0_hat
+    A: a linear map of images (N, ...); A_pinv: its pseudo-inverse, so that only what A sees is changed: where A takes the mean of 2 x 2
+    pixels, or of the channels, A_pinv repeats it; y: A(images) without noise
+    -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...); the last step of a sampler returns x0_hat, so A(x0) = y to rounding
+    Like a single round of inpaint no exact conditioning: the rest feels y only through x_t. Source: Wang et al. 2023 (DDNM).
+    """
+
+    def agreeing(x_t, t):
+        x0_hat = predict_x0(s, x_t, t, eps_model(x_t, t))
+        return predict_eps(s, x_t, t, x0_hat + A_pinv(y - A(x0_hat)))
+
+    return agreeing
