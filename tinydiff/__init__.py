@@ -8,7 +8,8 @@ The map, in reading order (imports only ever run downwards):
       exact       perfect denoisers            ops         every operation, value beside derivative
       sample      the reverse process          nn, optim   layers; Adam, EMA
       guide       towards what is asked for    unet        the network
-      likelihood  how probable is an image?    classifier  the judge: what does this image show?
+      edit        what designers do with it    classifier  the judge: what does this image show?
+      likelihood  how probable is an image?
       metrics     how good, how diverse?
     train         the bridge: Algorithm 1 of DDPM
     variance, flow, learned                    beyond: a learned variance, straight paths, a learned noise schedule
