@@ -42,7 +42,8 @@ def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.
 
     run: Training; s: Schedule; dataset: data.Dataset; about: see checkpoint.build; path: the checkpoint; save_every: seconds;
     sheets: function called with run after each save but the last, or None -> losses, a list of floats, one a step (steps,)
-    about["history"] grows by [step, seconds of training so far, mean loss of the last hundred steps] every hundred steps.
+    about["history"] grows by [step, seconds of training so far, mean loss of the last hundred steps] every hundred steps; the losses
+    since then wait in about["recent"], so that a training that was stopped and resumed has the same history.
     On Ctrl-C the last whole step is saved, the place is said, and KeyboardInterrupt goes on to the caller.
     Raises FloatingPointError when the loss is not finite; the last checkpoint stays as it is.
     """
@@ -54,7 +55,7 @@ def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.
         return max(run.step / steps if steps else 0.0, by_time)
 
     settings, losses, first = about["train"], [], run.step
-    history = about.setdefault("history", [])
+    history, recent = about.setdefault("history", []), about.setdefault("recent", [])
     spent = history[-1][1] if history else 0.0
     bar = tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed}, {remaining} left{postfix}", desc=f"training on {dataset.name}")
     steps_of_training = train(
@@ -72,12 +73,14 @@ def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.
     try:
         while done() < 1 and not stop:
             losses.append(next(steps_of_training).loss)
+            recent.append(losses[-1])
             now = time.perf_counter()
             bar.n = min(100.0, 100 * done())
             if run.step % 100 == 0:
-                history.append([run.step, round(spent + now - began, 1), round(sum(losses[-100:]) / len(losses[-100:]), 5)])
-            recent = losses[-50:]
-            bar.set_postfix_str(f"loss {sum(recent) / len(recent):.4f}, {(run.step - first) / (now - began):.1f} steps/s, step {run.step}")
+                history.append([run.step, round(spent + now - began, 1), round(sum(recent) / len(recent), 5)])
+                recent.clear()
+            shown = losses[-50:]
+            bar.set_postfix_str(f"loss {sum(shown) / len(shown):.4f}, {(run.step - first) / (now - began):.1f} steps/s, step {run.step}")
             if now - saved > save_every:
                 checkpoint.save(path, run, about)
                 saved = now
