@@ -235,6 +235,35 @@ def test_judge_writes_a_classifier_and_how_often_it_is_right(tmp_path, monkeypat
     )
 
 
+@pytest.fixture
+def picture(tmp_path):
+    """A digit of the test set, eight times as large -> its file, and a mask whose upper half is to be drawn anew."""
+    digit = data.to_uint8(data.load("digits").test[0])[..., 0].repeat(8, 0).repeat(8, 1)
+    Image.fromarray(digit).save(tmp_path / "digit.png")
+    Image.fromarray(np.repeat(np.uint8([255, 0]), 32)[:, None].repeat(64, 1)).save(tmp_path / "mask.png")
+    return tmp_path / "digit.png", tmp_path / "mask.png"
+
+
+def test_edit_draws_a_part_anew_and_leaves_the_rest(picture, tmp_path, capsys):
+    image, mask = picture
+    assert run("edit", "digits", image, "--mask", mask, "--n", 3, "--steps", 4, "--rounds", 2, "--out", tmp_path / "e.png") == 0
+    assert f"{image}: 64 x 64 L, scaled to 8 x 8\n{tmp_path / 'e.png'}: the picture, then 3 times" in capsys.readouterr().out
+    drawn = np.asarray(Image.open(tmp_path / "e.png"))[6:, 6:].reshape(9, 6, 4, 9, 6, 3)[:8, 0, :, :8, 0].swapaxes(0, 1)  # (4, 8, 8, 3)
+    x0 = data.to_uint8(data.load("digits").test[0])
+    assert np.array_equal(drawn[0, ..., :1], x0)
+    for one in drawn[1:]:
+        assert np.array_equal(one[4:, :, :1], x0[4:]) and not np.array_equal(one[:4, :, :1], x0[:4])
+
+
+def test_edit_with_strength_stays_near_the_picture_or_leaves_it(picture, tmp_path):
+    x0, far = data.to_uint8(data.load("digits").test[0]).astype(float), []
+    for strength in (0.05, 0.9):
+        assert run("edit", "digits", picture[0], "--strength", strength, "--n", 3, "--steps", 20, "--out", tmp_path / "e.png") == 0
+        drawn = np.asarray(Image.open(tmp_path / "e.png"))[6:, 6:].reshape(9, 6, 4, 9, 6, 3)[:8, 0, :, :8, 0].swapaxes(0, 1)
+        far.append(np.abs(drawn[1:, ..., :1] - x0).mean())
+    assert far[0] < 12 and far[1] > 2 * far[0]
+
+
 def test_sample_repeats_itself_for_a_seed(trained, tmp_path):
     for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
         assert run("sample", trained, "--n", 2, "--steps", 2, "--seed", seed, "--out", tmp_path / name) == 0
@@ -249,7 +278,7 @@ def test_doctor(capsys):
         assert said in out
 
 
-@pytest.mark.parametrize("command", [(), ("train",), ("sample",), ("evaluate",), ("judge",), ("export",), ("doctor",)])
+@pytest.mark.parametrize("command", [(), ("train",), ("sample",), ("edit",), ("evaluate",), ("judge",), ("export",), ("doctor",)])
 def test_help_names_each_option_with_its_default_once(command, capsys):
     with pytest.raises(SystemExit) as end:
         run(*command, "--help")
@@ -335,6 +364,13 @@ BAD = {
     "train digits --steps 5 --resume EXPORTED": "holds weights to draw or judge with, not a training",
     "evaluate FOREIGN": "no data set 'cats'; there are: digits, fashion, portraits",
     "evaluate CKPT --out FILE/a.png": "FILE cannot be written to",
+    "edit digits none.png --strength 0.5": "none.png cannot be read (No such file or directory): give a PNG or JPEG",
+    "edit digits FILE --strength 0.5": "FILE is not a picture that can be read: give a PNG or JPEG",
+    "edit digits IMAGE": "one of the arguments --mask --strength is required",
+    "edit digits IMAGE --strength 1.5": "--strength takes at most 1, which draws all anew; got 1.5",
+    "edit digits IMAGE --mask OTHER": "--mask is 5 x 7, the picture 9 x 9: give a mask of the picture's size",
+    "edit digits IMAGE --strength 0.5 --label 11": "digit can't be '11'",
+    "edit digits IMAGE --strength 0.5 --out FOLDER": "FOLDER could not be written (Is a directory)",
     "judge faces": "no data set 'faces'; there are: digits, fashion, portraits",
     "export none.npz a.npz": "none.npz cannot be read",
     "export CKPT FILE/a.npz": "could not be written",
@@ -357,9 +393,11 @@ def test_bad_input_gets_one_clear_line(line, trained, tmp_path, monkeypatch, ref
     Path("CUT").write_bytes(trained.read_bytes()[:-100])
     training, _, about = checkpoint.load(trained)
     checkpoint.export("EXPORTED", training.ema, about)
+    Image.new("L", (9, 9)).save("IMAGE", "PNG")
+    Image.new("L", (5, 7)).save("OTHER", "PNG")
     checkpoint.export("FOREIGN", training.ema, about | {"dataset": "cats"})
     assert BAD[line] in refused(*(trained if word == "CKPT" else word for word in line.split()))
-    left = {"FILE", "FOLDER", "CUT", "EXPORTED", "FOREIGN"} | ({"out"} if line.startswith("train") else set())
+    left = {"FILE", "FOLDER", "CUT", "EXPORTED", "FOREIGN", "IMAGE", "OTHER"} | ({"out"} if line.startswith("train") else set())
     assert {p.name for p in tmp_path.iterdir()} <= left and not any(Path("FOLDER").iterdir())
 
 

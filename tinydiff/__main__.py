@@ -68,6 +68,20 @@ def parser():
     sample.add_argument("--gif", action="store_true", help="also write the whole chain, as .gif beside the picture")
     sample.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
 
+    edit = commands.add_parser("edit", help="redraw a picture, or a part of it")
+    edit.add_argument("model", metavar="MODEL", help=_MODEL)
+    edit.add_argument("image", metavar="IMAGE", help="a picture, which is fitted to the model's size")
+    how = edit.add_mutually_exclusive_group(required=True)
+    how.add_argument("--mask", help="a picture: what is white in it is drawn anew, what is black stays as it is (default: none)")
+    how.add_argument("--strength", type=_positive, help="how much of the picture is drawn anew, above 0 up to 1 (default: none)")
+    edit.add_argument("--rounds", type=_at_least(1), default=5, help="with --mask: rounds a step, so that the parts agree (default: 5)")
+    edit.add_argument("--label", nargs="+", metavar="WISH", help=f"{wish} (default: nothing said)")
+    edit.add_argument("--guidance", type=_positive, default=1.0, metavar="W", help="strength of guidance, 1 = none (default: 1)")
+    edit.add_argument("--n", type=_at_least(1), default=8, help="number of results (default: 8)")
+    edit.add_argument("--steps", type=_at_least(1), default=50, help="steps from noise to image (default: 50)")
+    edit.add_argument("--out", type=Path, default=Path("out/edit.png"), help="picture to write (default: out/edit.png)")
+    edit.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
+
     evaluate = commands.add_parser("evaluate", help="judge a trained model: quality, diversity, stability, cost, in one table")
     evaluate.add_argument("model", metavar="MODEL", help=_MODEL)
     specs = "what to compare, as ddpm, ddim:50 or dpmpp_2m:10:karras (default: sixteen, from 5 evaluations to all)"
@@ -268,6 +282,42 @@ def cmd_sample(args):
         print(plot.save_gif(plot.frames(chain, columns), args.out.with_suffix(".gif")), f"the chain, {len(chain) - 1} steps", sep=": ")
 
 
+def cmd_edit(args):
+    """Run `edit`: args from the parser -> None; writes the picture as the model sees it, and args.n times drawn anew, side by side"""
+    import numpy as np
+    from PIL import Image
+
+    from . import checkpoint, data, edit, plot, sample
+    from .draw import guided, wishes
+
+    model, s, about = checkpoint.ready(args.model)
+    if args.steps > s.T:
+        raise Bad(f"--steps takes at most {s.T}, the steps that this model was trained with; got {args.steps}")
+    if args.strength and args.strength > 1:
+        raise Bad(f"--strength takes at most 1, which draws all anew; got {args.strength:g}")
+    x, said = data.open_image(args.image, model.size, model.channels)
+    if args.mask:
+        mask, _ = data.open_image(args.mask, model.size, 1)
+        sizes = ["{} x {}".format(*Image.open(path).size) for path in (args.image, args.mask)]
+        if sizes[0] != sizes[1]:
+            raise Bad(f"--mask is {sizes[1]}, the picture {sizes[0]}: give a mask of the picture's size")
+    try:
+        labels = np.tile(wishes(about["labels"], args.label or []), (args.n, 1))
+    except ValueError as e:
+        raise Bad(str(e)) from None
+    _require_file(args.out)
+    print(said)
+    x0, rng, times = np.repeat(x, args.n, axis=0), np.random.default_rng(args.seed), sample.even_times(s, args.steps)
+    eps_model = guided(model, s, about, labels, args.guidance)
+    if args.mask:
+        keep = np.repeat(mask < 0, args.n, axis=0)
+        *_, drawn = edit.inpaint(eps_model, s, x0, keep, rng, times, args.rounds, wide=True, clip=1.0)
+    else:
+        *_, drawn = edit.image_to_image(eps_model, s, x0, args.strength, rng, times, clip=1.0)
+    picture = plot.save_png(plot.sheet(np.concatenate([x, drawn]), min(args.n + 1, 9), scale=6), args.out)
+    print(f"{picture}: the picture, then {args.n} times drawn anew")
+
+
 def cmd_evaluate(args):
     """Run `evaluate`: args from the parser -> None; prints a table, or JSON, and writes the picture of quality against cost"""
     import json
@@ -373,7 +423,7 @@ def main(argv=None):
         args = parser().parse_args(argv)
         _require_kernels()
         run = {"train": cmd_train, "sample": cmd_sample, "evaluate": cmd_evaluate, "judge": cmd_judge, "export": cmd_export}
-        run |= {None: lambda a: digits(a.out, a.seed), "doctor": lambda a: doctor()}
+        run |= {"edit": cmd_edit, None: lambda a: digits(a.out, a.seed), "doctor": lambda a: doctor()}
         run[args.command](args)
     except KeyboardInterrupt:
         return 130

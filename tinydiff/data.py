@@ -58,6 +58,35 @@ def load(name):
     return Dataset(name, x[~test], x[test], labels[~test], labels[test], values)
 
 
+def open_image(path, size, channels):
+    """Read a user's picture and fit it to a model: cut to its middle square, scaled to size x size, grey or RGB, what is transparent white.
+
+    path: PNG, JPEG or whatever else Pillow reads; size: pixels a side; channels: 1 or 3 -> x (1, H, W, C) float32 in [-1, 1], a line that
+    says what was done to it. Raises OSError when there is no such file, or it is no picture.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except UnidentifiedImageError:
+        raise OSError(f"{path} is not a picture that can be read: give a PNG or JPEG") from None
+    except (OSError, SyntaxError, ValueError) as e:
+        raise OSError(f"{path} cannot be read ({getattr(e, 'strerror', None) or e}): give a PNG or JPEG") from None
+    done = [f"{picture.width} x {picture.height} {picture.mode}"]
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+        done.append("transparent parts made white")
+    picture, side = picture.convert("RGB" if channels == 3 else "L"), min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    if picture.size != (side, side):
+        done.append("cut to its middle square")
+    if picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.BOX, (left, top, left + side, top + side))
+        done.append(f"scaled to {size} x {size}")
+    return to_float(np.asarray(picture).reshape(1, size, size, channels)), f"{path}: {', '.join(done)}"
+
+
 def to_float(images):
     """Map pixels from 0 .. 255 to [-1, 1]. (N, H, W, C) uint8 -> float32"""
     return images.astype(np.float32) / np.float32(127.5) - 1
