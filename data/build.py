@@ -1,4 +1,4 @@
-"""Remake the image sets of this folder:  python data/build.py digits|fashion|portraits|all [--work DIR]
+"""Remake the image sets of this folder:  python data/build.py digits|fashion|portraits|emoji|typefaces|all [--work DIR]
 
 Each set comes out of a published package, fetched by name and pinned version with the ordinary client:
 
@@ -6,6 +6,10 @@ Each set comes out of a published package, fetched by name and pinned version wi
     fashion    apt      dataset-fashion-mnist 0.0~git20200523.55506a9-1 (Debian; unpacked, not installed)
     portraits  npm      @dicebear/core 9.4.3, @dicebear/pixel-art 9.4.3 (needs node 18 or later)
                pip      resvg_py 0.5.0, Pillow 13.0.0 (draw the SVG pictures)
+    emoji      npm      unicode-emoji-json 0.9.0 (names), @iconify-json/* as listed in EMOJI_STYLES
+               pip      resvg_py and Pillow as above
+    typefaces  npm      @fontsource/* 5.3.0, the faces listed in TYPEFACES
+               pip      Pillow as above
 
 Needs Python 3.11 or later. Nothing is installed outside DIR;
 without --work, DIR is a temporary folder that is removed at the end.
@@ -26,7 +30,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 PIP = sys.executable, "-m", "pip", "--disable-pip-version-check"
-SKLEARN, RESVG, PILLOW, DICEBEAR = "1.9.1", "0.5.0", "13.0.0", "9.4.3"
+SKLEARN, RESVG, PILLOW, DICEBEAR, FONTSOURCE, EMOJI_NAMES = "1.9.1", "0.5.0", "13.0.0", "9.4.3", "5.3.0", "0.9.0"
 FASHION = "dataset-fashion-mnist", "0.0~git20200523.55506a9-1"
 FASHION_LABELS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 ATTRIBUTES = [
@@ -71,6 +75,34 @@ PORTRAIT_LABELS = {
     "background": ("primaryBackgroundColor", "b6e3f4 blue, c0aede violet, d1d4f9 lilac, ffd5dc pink, ffdfbf peach, ffffff white"),
 }
 
+# style: package @iconify-json/..., version, pixels of 256 left blank on each side (negative: cut off), so that all fill the square alike
+EMOJI_STYLES = {
+    "line": ("fluent-emoji-high-contrast", "1.2.6", 0),
+    "flat": ("fluent-emoji-flat", "1.2.6", -9),
+    "shaded": ("fluent-emoji", "1.2.7", -9),
+    "noto": ("noto", "1.2.9", 0),
+    "twemoji": ("twemoji", "1.2.5", 8),
+}
+
+# group: its faces, as the packages @fontsource/... are called
+TYPEFACES = {
+    "serif": (
+        "eb-garamond playfair-display merriweather lora libre-baskerville cormorant crimson-text prata abril-fatface "
+        "old-standard-tt bodoni-moda dm-serif-display rufina im-fell-english"
+    ),
+    "slab": "roboto-slab alfa-slab-one bree-serif zilla-slab patua-one special-elite courier-prime",
+    "sans": "roboto montserrat oswald anton raleway quicksand comfortaa josefin-sans poiret-one archivo-black fjalla-one",
+    "display": (
+        "titan-one righteous fredoka lobster chewy shrikhand lilita-one carter-one creepster black-ops-one audiowide orbitron "
+        "cabin-sketch fredericka-the-great"
+    ),
+    "mono": "inconsolata space-mono share-tech-mono",
+    "pixel": "vt323 press-start-2p pixelify-sans jersey-10",
+    "blackletter": "unifrakturmaguntia unifrakturcook medievalsharp uncial-antiqua germania-one",
+    "script": "pacifico kaushan-script courgette dancing-script satisfy great-vibes cookie yellowtail sacramento",
+    "hand": "caveat indie-flower shadows-into-light gloria-hallelujah patrick-hand",
+}
+
 # The i-th portrait depends on its seed alone, so any number of them can be drawn. One line of JSON each.
 PORTRAITS_JS = """
 import { createAvatar } from '@dicebear/core';
@@ -95,6 +127,18 @@ def run(name, *arguments, cwd):
     if done.returncode:
         sys.exit(f"build.py: '{name} {' '.join(arguments)}' failed and said:\n{done.stderr.strip()}")
     return done.stdout
+
+
+def npm(work, *packages):
+    """Install npm packages into work/node_modules; nothing of them is run."""
+    (work / "package.json").write_text('{"private": true, "type": "module"}')
+    run("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--save-exact", *packages, cwd=work)
+
+
+def pip(work, *packages):
+    """Install Python packages into work/python and make them importable."""
+    run(*PIP, "install", "--upgrade", "--target", "python", *packages, cwd=work)
+    sys.path.insert(0, str(work / "python"))
 
 
 def held_out(labels, n, seed=0):
@@ -157,22 +201,10 @@ def fashion(work, M=12_000):
 
 def portraits(work, M=6_000):
     """M pixel-art portraits with 17 attributes each. -> images (M, 16, 16, 3), labels (M, 9), attributes (M, 17), ..."""
-    (work / "package.json").write_text('{"private": true, "type": "module"}')
     (work / "portraits.mjs").write_text(PORTRAITS_JS)
-    run(
-        "npm",
-        "install",
-        "--ignore-scripts",
-        "--no-audit",
-        "--no-fund",
-        "--save-exact",
-        f"@dicebear/core@{DICEBEAR}",
-        f"@dicebear/pixel-art@{DICEBEAR}",
-        cwd=work,
-    )
+    npm(work, f"@dicebear/core@{DICEBEAR}", f"@dicebear/pixel-art@{DICEBEAR}")
     lines = run("node", "portraits.mjs", str(M), cwd=work).splitlines()
-    run(*PIP, "install", "--upgrade", "--target", "python", f"resvg_py=={RESVG}", f"Pillow=={PILLOW}", cwd=work)
-    sys.path.insert(0, str(work / "python"))
+    pip(work, f"resvg_py=={RESVG}", f"Pillow=={PILLOW}")
     import resvg_py
     from PIL import Image
 
@@ -199,6 +231,138 @@ def portraits(work, M=6_000):
     )
 
 
+def clusters(x, distance):
+    """Put images in one cluster that are linked by a chain of near-duplicates, RMSE < distance. (M, ...) -> (M,), M numbers"""
+    x = x.reshape(len(x), -1).astype(np.float32) / 255
+    squares = (x**2).sum(1)
+    rmse = np.sqrt((squares[:, None] + squares - 2 * x @ x.T).clip(0) / x.shape[1])
+    cluster = np.arange(len(x))
+    for i, j in np.argwhere(rmse < distance):
+        cluster[cluster == cluster[i]] = cluster[j]
+    return cluster
+
+
+def emoji_subjects(modules):
+    """List what all the styles draw: no flags, no combinations ("woman astronaut"). -> [(name, [its SVG in each style])]"""
+    cut = lambda code: "-".join(part for part in code.lower().split("-") if part != "fe0f")  # fe0f: "in colour", not always written
+    read = lambda package, file: json.loads((modules / package / file).read_text(encoding="utf-8"))
+    sets = []
+    for package, _, _ in EMOJI_STYLES.values():
+        codes = {cut(code): name for code, name in read(f"@iconify-json/{package}", "chars.json").items()}
+        sets.append((codes, read(f"@iconify-json/{package}", "icons.json")))
+    subjects = []  # the set "shaded" comes without codes: there the name that another set gives the code must do
+    for emoji, about in read("unicode-emoji-json", "data-by-emoji.json").items():
+        code = cut("-".join(f"{ord(c):x}" for c in emoji))
+        if about["group"] == "Flags" or "200d" in code.split("-"):
+            continue
+        called = [codes[code] for codes, _ in sets[1:] if code in codes] + [about["slug"].replace("_", "-")]
+        svgs = [emoji_svg(icons, [codes[code]] if code in codes else [] if codes else called) for codes, icons in sets]
+        if all(svgs):
+            subjects.append((about["name"], svgs))
+    return subjects
+
+
+def emoji_svg(icons, names):
+    """Write the first of names that a set has as SVG, SIDE standing for its size; None if it has none.
+
+    Where the set leaves the colour to the page it is black.
+    """
+    plain = {name: alias["parent"] for name, alias in icons["aliases"].items() if set(alias) == {"parent"}}  # not mirrored
+    names = [name if name in icons["icons"] else plain.get(name) for name in names]
+    name = next((name for name in names if name in icons["icons"]), None)
+    if name is None:
+        return None
+    icon = {"left": 0, "top": 0, **{k: icons[k] for k in ("width", "height") if k in icons}, **icons["icons"][name]}
+    width, height = icon.get("width", 16), icon.get("height", 16)
+    side = max(width, height)
+    box = f"{icon['left'] - (side - width) / 2} {icon['top'] - (side - height) / 2} {side} {side}"
+    links = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return f'<svg {links} width="SIDE" height="SIDE" viewBox="{box}">{icon["body"].replace("currentColor", "#000000")}</svg>'
+
+
+def emoji(work):
+    """1,363 emoji, each in five styles, over white. -> images (M, 5, 16, 16, 3), names (M,), style_names (5,), test (M,)"""
+    npm(work, f"unicode-emoji-json@{EMOJI_NAMES}", *(f"@iconify-json/{p}@{version}" for p, version, _ in EMOJI_STYLES.values()))
+    pip(work, f"resvg_py=={RESVG}", f"Pillow=={PILLOW}")
+    import resvg_py
+    from PIL import Image
+
+    def draw(svg, margin):
+        """One SVG picture -> (16, 16, 3): drawn at 256 x 256, then means of 16 x 16 pixels."""
+        side = 256 - 2 * margin
+        for k in (1, 2, 3):  # resvg stops with a PanicException on a few filters; at another size it does not
+            try:
+                size = dict(width=k * side, height=k * side)
+                png = resvg_py.svg_to_bytes(svg_string=svg.replace("SIDE", str(side)), skip_system_fonts=True, **size)
+                break
+            except BaseException as e:
+                if "Panic" not in type(e).__name__ or k == 3:
+                    raise
+        picture = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+        if k > 1:
+            picture = picture.convert("RGBa").reduce(k).convert("RGBA")
+        rgba = np.pad(np.array(picture), ((max(margin, 0),) * 2,) * 2 + ((0, 0),)) / 255
+        cut = max(-margin, 0)  # cut here, since clipping while drawing is what stops resvg
+        rgba = rgba[cut : cut + 256, cut : cut + 256]
+        over_white = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
+        return np.round(over_white.reshape(16, 16, 16, 16, 3).mean((1, 3)) * 255).astype(np.uint8)
+
+    subjects = emoji_subjects(work / "node_modules")
+    margins = [margin for _, _, margin in EMOJI_STYLES.values()]
+    images = np.stack([[draw(svg, margin) for svg, margin in zip(svgs, margins, strict=True)] for _, svgs in subjects])
+    cluster = clusters(images[:, [1, 3, 4]], 0.10)  # flat, noto and twemoji: near-duplicates go to the same side
+    test = np.zeros(len(images), bool)
+    for c in np.random.default_rng(0).permutation(np.unique(cluster)):
+        if test.sum() < 250 and (cluster == c).sum() <= 6:
+            test[cluster == c] = True
+    return dict(images=images, names=np.array([name for name, _ in subjects]), style_names=np.array(list(EMOJI_STYLES)), test=test)
+
+
+def held_out_pairs(shape, share=0.2, seed=0):
+    """Choose a share of all (face, letter) pairs, at most half of any face and of any letter. (F, L) -> (F, L) bool"""
+    test = np.zeros(shape, bool)
+    for pair in np.random.default_rng(seed).permutation(test.size):
+        f, l = divmod(int(pair), shape[1])
+        if test.sum() < int(share * test.size) and 2 * (test[f].sum() + 1) <= shape[1] and 2 * (test[:, l].sum() + 1) <= shape[0]:
+            test[f, l] = True
+    return test
+
+
+def typefaces(work, letters="ABCDEFGHIJKLMNOPQRSTUVWXYZ"):
+    """72 typefaces, their 26 capitals white on black. -> images (72, 26, 16, 16, 1), font_names (72,), test (72, 26), ..."""
+    faces = [(face, group) for group, names in TYPEFACES.items() for face in names.split()]
+    npm(work, *(f"@fontsource/{face}@{FONTSOURCE}" for face, _ in faces))
+    pip(work, f"Pillow=={PILLOW}")
+    from PIL import Image, ImageDraw, ImageFont
+
+    def draw(face, side=384):
+        """All capitals of a face -> (26, 16, 16, 1): of one size, the median 12 pixels high and nearly all at most 15 wide and high."""
+        files = sorted((work / "node_modules/@fontsource" / face / "files").glob("*-latin-[0-9]*-normal.woff"))
+        file = next((f for f in files if "-latin-400-" in f.name), files[0])
+        big = ImageFont.truetype(file, 400)
+        left, top, right, bottom = np.array([big.getbbox(c, anchor="ls") for c in letters]).T
+        width, height = np.percentile(right - left, 92), np.percentile(bottom - top, 92)
+        scale = side / 16 * min(12 / np.median(-top), 15 / width, 15 / height)
+        font, baseline = ImageFont.truetype(file, int(400 * scale)), side / 2 + np.median(-top) * scale / 2
+        pixels = []
+        for c in letters:
+            left, _, right, _ = font.getbbox(c, anchor="ls")
+            sheet = Image.new("L", (side, side))
+            ImageDraw.Draw(sheet).text(((side - right + left) / 2 - left, baseline), c, font=font, fill=255, anchor="ls")
+            pixels.append(np.array(sheet))
+        return np.round(np.stack(pixels).reshape(-1, 16, side // 16, 16, side // 16).mean((2, 4))).astype(np.uint8)[..., None]
+
+    groups = sorted(TYPEFACES)
+    return dict(
+        images=np.stack([draw(face) for face, _ in faces]),
+        font_names=np.array([face for face, _ in faces]),
+        group=np.array([groups.index(group) for _, group in faces], np.uint8),
+        group_names=np.array(groups),
+        letters=np.array(list(letters)),
+        test=held_out_pairs((len(faces), len(letters))),
+    )
+
+
 def save(path, arrays):
     """Write an .npz without time stamps: equal arrays, equal bytes. The old file stays until the new one is whole."""
     new = path.with_suffix(".npz.part")
@@ -213,13 +377,14 @@ def save(path, arrays):
     now = new.read_bytes()
     new.replace(path)
     news = "new" if before is None else "unchanged" if before == now else "CHANGED"
-    M, test = len(arrays["test"]), arrays["test"].sum()
-    print(f"{path.name}: {M - test} train + {test} test images, {len(now):,} bytes, {news}", flush=True)
+    M, test = arrays["test"].size, arrays["test"].sum()
+    print(f"{path.name}: {M - test} train + {test} test, {len(now):,} bytes, {news}", flush=True)
 
 
 def main():
     """Read the command line and build."""
-    sets = {"digits": (digits, "digits8"), "fashion": (fashion, "fashion16"), "portraits": (portraits, "portraits16")}
+    files = "digits8 fashion16 portraits16 emoji16 typefaces16".split()
+    sets = {build.__name__: (build, file) for build, file in zip((digits, fashion, portraits, emoji, typefaces), files, strict=True)}
     parser = argparse.ArgumentParser(description="Remake the image sets of this folder from their published packages.")
     parser.add_argument("which", choices=[*sets, "all"])
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep downloads here (default: a temporary folder)")

@@ -176,3 +176,55 @@ def test_no_flipped_byte_passes_unnoticed(tmp_path, monkeypatch):
             assert "is damaged" in str(e)
         else:  # a byte without meaning, such as a date
             assert np.array_equal(dataset.train, as_written.train) and np.array_equal(dataset.test_labels, as_written.test_labels)
+
+
+# --- the same subjects in several styles ---
+
+
+@pytest.mark.parametrize("name, shape", [("emoji", (1363, 5, 16, 16, 3)), ("typefaces", (26, 72, 16, 16, 1))])
+def test_styles_are_the_pixels_of_the_file(name, shape):
+    d = data.load_styles(name)
+    with np.load(data.FOLDER / data.STYLES[name]) as f:
+        images = f["images"] if name == "emoji" else f["images"].transpose(1, 0, 2, 3, 4)
+    assert d.images.shape == shape and d.images.dtype == np.float32 and np.array_equal(data.to_uint8(d.images), images)
+    assert (len(set(d.names)), len(set(d.styles))) == shape[:2]
+
+
+def test_emoji_of_the_line_style_are_grey_and_the_others_are_not():
+    d = data.load_styles("emoji")
+    assert d.styles == ["line", "flat", "shaded", "noto", "twemoji"]
+    assert np.ptp(d.images, axis=-1).max((0, 2, 3)).tolist()[0] == 0 < np.ptp(d.images, axis=-1).max((0, 2, 3))[1:].min()
+    apple = (d.images[d.names.index("red apple")] + 1)[1:].mean((1, 2))  # red outweighs green and blue in every coloured style
+    assert np.all(apple[:, 0] > 1.1 * apple[:, 1:].max(1))
+
+
+def test_held_out_emoji_have_no_near_duplicate_in_training():
+    """RMSE of 0.10 over flat, noto and twemoji together is the limit of data/build.py."""
+    d = data.load_styles("emoji")
+    assert (d.test.sum(), (~d.test).sum()) == (250, 1113)
+    x = (d.images[:, [1, 3, 4]].reshape(len(d.names), -1) + 1) / 2
+    a, b = x[d.test], x[~d.test]
+    rmse = np.sqrt(((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T) / x.shape[1])
+    assert rmse.min() >= 0.0999
+
+
+def test_held_out_letters_leave_half_of_every_letter_and_face():
+    d = data.load_styles("typefaces")
+    assert d.test.sum() == 374 == int(0.2 * 26 * 72)
+    assert 2 * d.test.sum(1).max() <= 72 and 2 * d.test.sum(0).max() <= 26
+    ink = (d.images + 1).mean((1, 2, 3, 4))
+    assert d.names[ink.argmin()] == "I" and d.styles[9] == "old-standard-tt"
+
+
+@pytest.mark.parametrize("name", data.STYLES)
+def test_styles_refuse_what_is_not_theirs(name, tmp_path, monkeypatch):
+    arrays = dict(np.load(data.FOLDER / data.STYLES[name]))
+    with pytest.raises(ValueError, match="no data set 'digits'; there are: emoji, typefaces"):
+        data.load_styles("digits")
+    monkeypatch.setattr(data, "FOLDER", tmp_path)
+    with pytest.raises(FileNotFoundError, match="16.npz is missing: install"):
+        data.load_styles(name)
+    for wrong in ({"test": arrays["test"][:5]}, {"images": arrays["images"] / 255}, {"images": arrays["images"][:, :3]}):
+        np.savez(tmp_path / data.STYLES[name], **{**arrays, **wrong})
+        with pytest.raises(OSError, match="16.npz is damaged .*: restore it, or run data/build.py"):
+            data.load_styles(name)

@@ -10,6 +10,7 @@ import numpy as np
 
 FOLDER = Path(__file__).resolve().parent.parent / "data"
 FILES = {"digits": "digits8.npz", "fashion": "fashion16.npz", "portraits": "portraits16.npz"}
+STYLES = {"emoji": "emoji16.npz", "typefaces": "typefaces16.npz"}
 
 
 @dataclass
@@ -32,30 +33,76 @@ class Dataset:
         return tuple(len(values) for values in self.labels.values())
 
 
+@dataclass
+class Styles:
+    """The same subjects drawn in several styles.
+
+    images: (M, S, H, W, C) float32 in [-1, 1], M subjects in S styles; names, styles: what the M and the S are called;
+    test: (M,) bool, the subjects held out, or (M, S) bool, the single pictures held out
+    """
+
+    name: str
+    images: np.ndarray
+    names: list
+    styles: list
+    test: np.ndarray
+
+
 def load(name):
     """Load a data set that comes with tinydiff.
 
     name: "digits" (8 x 8 grey), "fashion" (16 x 16 grey) or "portraits" (16 x 16 RGB) -> Dataset, images (N, H, W, C) in [-1, 1]
     Raises ValueError for another name, FileNotFoundError when the file is missing, OSError when it is damaged.
     """
-    if name not in FILES:
-        raise ValueError(f"no data set {name!r}; there are: {', '.join(FILES)}")
-    path = FOLDER / FILES[name]
+    return _read(name, FILES, _dataset)
+
+
+def load_styles(name):
+    """Load a set of subjects in several styles that comes with tinydiff.
+
+    name: "emoji" (1,363 subjects in 5 styles, 16 x 16 RGB, whole subjects held out) or "typefaces" (26 capitals in 72 faces,
+    16 x 16 grey, single pictures held out) -> Styles, images (M, S, H, W, C) in [-1, 1]
+    Raises ValueError for another name, FileNotFoundError when the file is missing, OSError when it is damaged.
+    """
+    return _read(name, STYLES, _styles)
+
+
+def _read(name, files, arrange):
+    """Open the file called name and let arrange(name, its arrays) check it and make the data set."""
+    if name not in files:
+        raise ValueError(f"no data set {name!r}; there are: {', '.join(files)}")
+    path = FOLDER / files[name]
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: install tinydiff from its folder with `pip install -e .`, or run data/build.py")
     try:
         with np.load(path, allow_pickle=False) as f:
             if damaged := f.zip.testzip():
                 raise ValueError(f"{damaged} has changed since it was written")
-            images, labels, test = f["images"], f["labels"].astype(np.int64), f["test"]
-            values = {str(name): str(v).split("|") for name, v in zip(f["label_names"], f["label_values"], strict=True)}
-        fits = images.ndim == 4 and labels.shape == (len(images), len(values)) and test.shape == (len(images),)
-        if not (fits and images.dtype == np.uint8 and test.dtype == bool):
-            raise ValueError(f"images {images.shape}, labels {labels.shape} and test {test.shape} do not fit")
+            return arrange(name, f)
     except Exception as e:  # bytes that are not theirs make NumPy and zipfile raise a dozen different errors
         raise OSError(f"{path} is damaged ({e}): restore it, or run data/build.py") from None
+
+
+def _dataset(name, f):
+    images, labels, test = f["images"], f["labels"].astype(np.int64), f["test"]
+    values = {str(label): str(v).split("|") for label, v in zip(f["label_names"], f["label_values"], strict=True)}
+    fits = images.ndim == 4 and labels.shape == (len(images), len(values)) and test.shape == (len(images),)
+    if not (fits and images.dtype == np.uint8 and test.dtype == bool):
+        raise ValueError(f"images {images.shape}, labels {labels.shape} and test {test.shape} do not fit")
     x = to_float(images)
     return Dataset(name, x[~test], x[test], labels[~test], labels[test], values)
+
+
+def _styles(name, f):
+    images, test = f["images"], f["test"]
+    if name == "typefaces":  # the file has the faces first
+        images, test, names, styles = images.swapaxes(0, 1), test.T, f["letters"].tolist(), f["font_names"].tolist()
+    else:
+        names, styles = f["names"].tolist(), f["style_names"].tolist()
+    fits = images.ndim == 5 and images.shape[:2] == (len(names), len(styles)) and test.shape in (images.shape[:1], images.shape[:2])
+    if not (fits and images.dtype == np.uint8 and test.dtype == bool):
+        raise ValueError(f"images {images.shape}, {len(names)} names, {len(styles)} styles and test {test.shape} do not fit")
+    return Styles(name, to_float(images), names, styles, test)
 
 
 def open_image(path, size, channels):
