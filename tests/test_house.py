@@ -15,7 +15,17 @@ KERNELS = [p.stem for p in sorted(PACKAGE.glob("kernels/*.py"))]
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {p: ast.parse(p.read_text(encoding="utf-8")) for p in FILES}
 
-DIFFUSION_TOWER = ["schedule", "diffusion", "exact", "sample", "guide", "edit", "likelihood", "metrics"]  # each from the bottom up
+DIFFUSION_TOWER = [
+    "schedule",
+    "diffusion",
+    "exact",
+    "sample",
+    "guide",
+    "edit",
+    "restore",
+    "likelihood",
+    "metrics",
+]  # each from the bottom up
 NETWORK_TOWER = ["autodiff", "gradcheck", "ops", "nn", "optim", "unet", "classifier"]
 ABOVE = [
     "train",

@@ -9,6 +9,7 @@ The map, in reading order (imports only ever run downwards):
       sample      the reverse process          nn, optim   layers; Adam, EMA
       guide       towards what is asked for    unet        the network
       edit        what designers do with it    classifier  the judge: what does this image show?
+      restore     a degraded picture
       likelihood  how probable is an image?
       metrics     how good, how diverse?
     train         the bridge: Algorithm 1 of DDPM

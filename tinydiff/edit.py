@@ -1,4 +1,4 @@
-"""What designers do with a sampler: fill holes, redraw a picture, blend two, tile, draw wider than the model has learned, enlarge, colour.
+"""What designers do with a sampler: fill holes, redraw a picture, blend two, tile, draw wider than the model has learned.
 
 A model is any callable (x_t (N, H, W, C), t int) -> eps_hat; nothing here needs it to be trained for the task. What draws step by step is
 a generator, as the samplers are:  *_, x0 = edit.inpaint(eps_model, s, photo, mask, rng)
@@ -9,7 +9,7 @@ from itertools import pairwise, product
 import numpy as np
 
 from . import kernels
-from .diffusion import predict_eps, predict_x0, q_sample
+from .diffusion import q_sample
 from .sample import _noise, _start, _visited, ddim, ddim_invert
 
 
@@ -168,20 +168,3 @@ def panorama(eps_model, s, shape, window, rng, times=None, overlap=0.5, eta=0.0,
         return total / count
 
     return ddim(averaged, s, shape, rng, times, eta, x_T, clip)
-
-
-def restore(eps_model, s, y, A, A_pinv):
-    """Draw an image of which only y = A(x0) is known, small, grey or blurred: give a model, for any sampler, whose images agree with y.
-
-    x0_hat <- x0_hat + A_pinv(y - A(x0_hat)), x0_hat = predict_x0(s, x_t, t, eps_model(x_t, t));  eps_hat follows from the new x0_hat
-    A: a linear map of images (N, ...); A_pinv: its pseudo-inverse, so that only what A sees is changed: where A takes the mean of 2 x 2
-    pixels, or of the channels, A_pinv repeats it; y: A(images) without noise
-    -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...); the last step of a sampler returns x0_hat, so A(x0) = y to rounding
-    Like a single round of inpaint no exact conditioning: the rest feels y only through x_t. Source: Wang et al. 2023 (DDNM).
-    """
-
-    def agreeing(x_t, t):
-        x0_hat = predict_x0(s, x_t, t, eps_model(x_t, t))
-        return predict_eps(s, x_t, t, x0_hat + A_pinv(y - A(x0_hat)))
-
-    return agreeing
