@@ -25,6 +25,7 @@ DIFFUSION_TOWER = [
     "restore",
     "likelihood",
     "metrics",
+    "baselines",
 ]  # each from the bottom up
 NETWORK_TOWER = ["autodiff", "gradcheck", "ops", "nn", "optim", "unet", "classifier"]
 ABOVE = [
