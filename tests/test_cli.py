@@ -164,7 +164,7 @@ def test_every_sampler_asks_the_network_as_often_as_evaluations_says(trained, sa
     asked = []
 
     class Counting:
-        size, channels, classes = run_.model.size, run_.model.channels, run_.model.classes
+        size, channels, out, classes = 8, 1, 1, run_.model.classes
 
         def __call__(self, x, t, labels):
             asked.append(len(x))
@@ -314,7 +314,7 @@ def test_the_main_job_in_small(tmp_path, monkeypatch, capsys):
 BAD = {
     "draw": "invalid choice: 'draw'",
     "train": "the following arguments are required: dataset",
-    "train faces": "no data set 'faces'; there are: digits, fashion, portraits",
+    "train faces": "no data set 'faces'; there are: digits, fashion, portraits, emoji, typefaces",
     "train digits --width 20": "width divisible by 8",
     "train digits --width 4": "--width: takes a whole number of at least 8, got '4'",
     "train digits --depth 0": "--depth: takes a whole number of at least 1, got '0'",

@@ -30,6 +30,7 @@ DIFFUSION_TOWER = [
 NETWORK_TOWER = ["autodiff", "gradcheck", "ops", "nn", "optim", "unet", "classifier"]
 ABOVE = [
     "train",
+    "style",
     "variance",
     "flow",
     "learned",

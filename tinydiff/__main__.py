@@ -29,7 +29,7 @@ def parser():
     commands = main.add_subparsers(dest="command", parser_class=_Parser)
 
     train = commands.add_parser("train", help="train a model on a data set")
-    train.add_argument("dataset", help="digits, fashion or portraits")
+    train.add_argument("dataset", help="digits, fashion or portraits; emoji, typefaces: a model that redraws, or completes")
     length = train.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=_positive, help="train this long, in minutes (default: 10, unless --steps is given)")
     stops = "train this many steps; stopping and resuming on the way changes nothing (default: as many as fit into --minutes)"
@@ -200,23 +200,24 @@ def _require_file(path):
     _require_writable(path.parent)
 
 
-def _dataset(name):
+def _dataset(name, styles=False):
     from . import data
 
-    if name not in data.FILES:
-        raise Bad(f"no data set {name!r}; there are: {', '.join(data.FILES)}")
-    return data.load(name)
+    known = {**data.FILES, **data.STYLES} if styles else data.FILES
+    if name not in known:
+        raise Bad(f"no data set {name!r}; there are: {', '.join(known)}")
+    return data.load_styles(name) if name in data.STYLES else data.load(name)
 
 
 def cmd_train(args):
     """Run `train`: args from the parser -> None; writes DATASET.npz and sample sheets of 64 images into args.out"""
     import numpy as np
 
-    from . import checkpoint, plot
+    from . import checkpoint, data, plot, style
     from .draw import draw
     from .learn import describe, learn
 
-    dataset = _dataset(args.dataset)
+    dataset = _dataset(args.dataset, styles=True)
     _require_writable(args.out)
     if args.resume:
         settled = [f"--{name}" for name in ("width", "depth", "batch", "lr") if getattr(args, name)]
@@ -231,12 +232,16 @@ def cmd_train(args):
             run, s = checkpoint.build(about, args.seed)
         except ValueError as e:
             raise Bad(str(e)) from None
-    path, in_turn = args.out / f"{dataset.name}.npz", np.arange(64)[:, None] * dataset.classes[0] // 64
-    shown = in_turn if len(dataset.classes) == 1 else dataset.test_labels[:64]
+    path = args.out / f"{dataset.name}.npz"
+    if dataset.name in data.STYLES:
+        source, _, labels = (x[:: len(x) // 64][:64] for x in style.examples(dataset))
+    else:
+        source, in_turn = None, np.arange(64)[:, None] * dataset.classes[0] // 64
+        labels = in_turn if len(dataset.classes) == 1 else dataset.test_labels[:64]
 
     def sheets(run):
         kept = run.theta.copy()
-        chain = draw(checkpoint.averaged(run), s, about, shown, np.random.default_rng(0), steps=25)
+        chain = draw(checkpoint.averaged(run), s, about, labels, np.random.default_rng(0), steps=25, source=source)
         run.theta[:] = kept
         plot.save_png(plot.sheet(chain[-1], 16, scale=4), args.out / f"{dataset.name}_{run.step:06d}.png")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import guide, sample
+from . import guide, sample, style
 from .train import denoiser
 
 SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # functions of sample.py
@@ -33,25 +33,28 @@ def wishes(labels, words):
     return row
 
 
-def guided(model, s, about, labels, w=1.0, avoid=None, interval=None):
+def guided(model, s, about, labels, w=1.0, avoid=None, interval=None, source=None):
     """Make a network into an eps_model that draws labels, with classifier-free guidance of strength w away from what it draws untold.
 
     labels: (N, number of labels) ints or None; w, interval: as in guide.classifier_free; avoid: (N, number of labels) ints, labels to keep
-    away from, None = none said -> eps_model: (x_t (N, H, W, C), t int 1 .. T) -> eps_hat (N, H, W, C)
+    away from, None = none said; source: (N, H, W, S), for networks that look at one, see style.beside
+    -> eps_model: (x_t (N, H, W, C), t int 1 .. T) -> eps_hat (N, H, W, C)
     """
     predict = about["train"]["predict"]
+    if model.out < model.channels:
+        model = style.beside(model, source)
     told = denoiser(model, s, labels, predict)
     return told if w == 1 else guide.classifier_free(told, denoiser(model, s, avoid, predict), w, interval)
 
 
-def draw(model, s, about, labels, rng, sampler="ddim", steps=50, times="even", w=1.0, avoid=None, interval=None):
+def draw(model, s, about, labels, rng, sampler="ddim", steps=50, times="even", w=1.0, avoid=None, interval=None, source=None):
     """Sample an image for each row of labels, with x0_hat kept in [-1, 1].
 
     labels: (N, number of labels) ints; sampler: a name in SAMPLERS (ddim with eta = 0); steps: of the sampler, ddpm takes all T;
-    times: a name in TIMES; w, avoid, interval: see `guided` -> list of (N, H, W, C), x_T .. x_0
+    times: a name in TIMES; w, avoid, interval, source: see `guided` -> list of (N, H, W, C), x_T .. x_0
     """
-    eps_model = guided(model, s, about, labels, w, avoid, interval)
-    shape = (len(labels), model.size, model.size, model.channels)
+    eps_model = guided(model, s, about, labels, w, avoid, interval, source)
+    shape = (len(labels), model.size, model.size, model.out)
     if sampler == "ddpm":
         return list(sample.ddpm(eps_model, s, shape, rng, clip=1.0))
     grid = getattr(sample, f"{times}_times")(s, steps)

@@ -8,7 +8,8 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from . import checkpoint, classifier
+from . import checkpoint, classifier, style
+from .data import Styles
 from .optim import warmup_cosine
 from .train import train
 
@@ -16,21 +17,29 @@ MODELS = {  # what suits each data set on two cores: arguments of UNet, images a
     "digits": ({"width": 32, "multipliers": [1, 2], "depth": 1}, 64, 2e-3, 0.1),
     "fashion": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.1),
     "portraits": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.3),
+    "emoji": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.1),
+    "typefaces": ({"width": 32, "multipliers": [1, 2, 2], "depth": 1}, 64, 1e-3, 0.1),
 }
 
 
 def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict="v"):
     """Describe the model and training for a data set, as a checkpoint keeps it; None takes the usual -> dict, see checkpoint.build"""
     model, usual_batch, usual_lr, forget = MODELS[dataset.name]
-    _, H, _, C = dataset.train.shape
-    model = model | {"size": H, "channels": C, "classes": list(dataset.classes)}
+    if isinstance(dataset, Styles):
+        labels, S, _ = style.task(dataset)
+        *_, H, _, C = dataset.images.shape
+        model = model | {"channels": C + S, "out": C}
+    else:
+        labels, (_, H, _, C) = dataset.labels, dataset.train.shape
+        model = model | {"channels": C}
+    model |= {"size": H, "classes": [len(values) for values in labels.values()]}
     if width:
         model["width"] = width
     if depth:
         model["depth"] = depth
     return {
         "dataset": dataset.name,
-        "labels": dataset.labels,
+        "labels": labels,
         "model": model,
         "schedule": {"kind": "cosine", "T": 250},
         "train": {"predict": predict, "batch": batch or usual_batch, "lr": lr or usual_lr, "forget": forget, "seed": seed},
@@ -40,7 +49,7 @@ def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict
 def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.0, sheets=None):
     """Train with a progress bar until `steps` are done or `seconds` are over, whichever is first; save as it goes.
 
-    run: Training; s: Schedule; dataset: data.Dataset; about: see checkpoint.build; path: the checkpoint; save_every: seconds;
+    run: Training; s: Schedule; dataset: Dataset or Styles; about: see checkpoint.build; path: the checkpoint; save_every: seconds;
     sheets: function called with run after each save but the last, or None -> losses, a list of floats, one a step (steps,)
     about["history"] grows by [step, seconds of training so far, mean loss of the last hundred steps] every hundred steps; the losses
     since then wait in about["recent"], so that a training that was stopped and resumed has the same history.
@@ -58,16 +67,12 @@ def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.
     history, recent = about.setdefault("history", []), about.setdefault("recent", [])
     spent = history[-1][1] if history else 0.0
     bar = tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed}, {remaining} left{postfix}", desc=f"training on {dataset.name}")
-    steps_of_training = train(
-        run,
-        s,
-        dataset.train,
-        dataset.train_labels,
-        settings["predict"],
-        settings["batch"],
-        lambda step: settings["lr"] * warmup_cosine(done()),
-        settings["forget"],
-    )
+    batch, forget, lr = settings["batch"], settings["forget"], lambda step: settings["lr"] * warmup_cosine(done())
+    if isinstance(dataset, Styles):
+        batch_of = style.task(dataset)[2]
+        steps_of_training = style.train(run, s, lambda rng: batch_of(rng, batch), settings["predict"], lr, forget)
+    else:
+        steps_of_training = train(run, s, dataset.train, dataset.train_labels, settings["predict"], batch, lr, forget)
     stop, signal_before = [], signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, lambda *_: stop.append(True))  # neither a step nor a save is cut in two: look at the flag between steps
     try:

@@ -62,7 +62,7 @@ class UNet(Module):
     def __init__(self, size, channels=1, width=32, multipliers=(1, 2, 2), depth=2, classes=(), padding="zeros", out=None, *, rng):
         if size % 2 ** (len(multipliers) - 1):
             raise ValueError(f"images of side {size} cannot be halved {len(multipliers) - 1} times: take fewer multipliers or another size")
-        self.size, self.channels, self.width, self.classes = size, channels, width, tuple(classes)
+        self.size, self.channels, self.out, self.width, self.classes = size, channels, out or channels, width, tuple(classes)
         E = 4 * width
         self.time1, self.time2 = Linear(width, E, rng=rng), Linear(E, E, rng=rng)
         self.labels = [Embedding(M + 1, E, rng=rng) for M in classes]
@@ -82,7 +82,7 @@ class UNet(Module):
                 self.ascent.append(Block(C + skips.pop(), m * width, E, padding, rng=rng))
                 C = m * width
         self.norm = GroupNorm(C, silu=True)
-        self.leave = Conv2d(C, out or channels, padding=padding, gain=0.0, rng=rng)
+        self.leave = Conv2d(C, self.out, padding=padding, gain=0.0, rng=rng)
         self.depth = depth
 
     def __call__(self, x, t, labels=None):
