@@ -66,6 +66,28 @@ def test_labelled_shows_each_pixel_as_it_is_and_names_each_row():
     assert middle == pytest.approx([picture.shape[0] / 4, 3 * picture.shape[0] / 4], abs=2.0)
 
 
+def test_a_page_shows_each_picture_pixel_for_pixel_and_says_what_it_is():
+    rng = np.random.default_rng(0)
+    a, b, c = (rng.integers(0, 255, size=(h, w, 3), dtype=np.uint8) for h, w in ((20, 31), (33, 40), (10, 150)))
+    figure = plot.page([("One", "words", [("left", a), ("right", b)]), ("Two", "more", [("alone", c)])], width=200)
+    assert [text.get_text() for text in figure.texts] == ["One", "words", "left", "right", "Two", "more", "alone"]
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    drawn = np.asarray(Image.open(file).convert("RGB"))
+    assert drawn.shape[1] == 200
+    corners = []
+    for picture in (a, b, c):
+        h, w, _ = picture.shape
+        found = np.argwhere(
+            (np.lib.stride_tricks.sliding_window_view(drawn, (h, w), axis=(0, 1)) == picture.transpose(2, 0, 1)[None, None]).all((2, 3, 4))
+        )
+        assert len(found) == 1
+        corners.append(tuple(found[0]))
+    assert corners[0][0] == corners[1][0] and corners[1][1] >= corners[0][1] + 31 and corners[2][0] > corners[1][0] + 33
+    with pytest.raises(ValueError, match="'Wide' is wider than the page of 100 pixels"):
+        plot.page([("Wide", "", [("", c)])], width=100)
+
+
 def test_losses_shows_each_step_and_the_running_mean():
     values = 1 / np.arange(1.0, 101)
     each, mean = plot.losses(values, window=10).axes[0].lines

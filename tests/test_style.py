@@ -9,6 +9,7 @@ from tinydiff.train import Training, denoiser
 from tinydiff.unet import UNet
 
 S = schedule.cosine(50)
+OFTEN = np.array([[0, 1], [3, 2]])
 
 
 class Echo(Module):
@@ -72,7 +73,7 @@ def marked():
 
 
 def test_redrawn_pairs_are_one_subject_in_two_styles(marked):
-    source, x0, labels = style.redrawn(marked, np.random.default_rng(1), 2000)
+    source, x0, labels = style.redrawn(marked, OFTEN, np.random.default_rng(1), 2000)
     alone = ~source.any((1, 2, 3))
     assert 0.1 < alone.mean() < 0.2
     flat = lambda x: np.sort(x.mean((1, 2)), axis=1)[:, ::-1]  # back into the order of the channels
@@ -82,6 +83,8 @@ def test_redrawn_pairs_are_one_subject_in_two_styles(marked):
     pairs = ~alone
     assert np.array_equal(subject(m_of)[pairs], subject(m_to)[pairs])
     assert set(zip(style_of(m_of)[pairs], labels[pairs, 0], strict=True)) == {(a, b) for a in range(4) for b in range(4) if a != b}
+    usual = (style_of(m_of)[pairs, None] == OFTEN[:, 0]) & (labels[pairs] == OFTEN[:, 1])
+    assert np.allclose(usual.mean(0), 1 / 4 + 1 / 24, atol=0.04)
     assert np.array_equal(style_of(m_to), labels[:, 0]) and np.bincount(subject(m_to)).min() > 150
     rising = lambda x: x[:, 0, -1].sum(1) > x[:, 0, 0].sum(1)
     assert np.array_equal(rising(source)[pairs], rising(x0)[pairs]) and 0.4 < rising(x0).mean() < 0.6
@@ -94,7 +97,7 @@ def test_redrawn_pairs_are_one_subject_in_two_styles(marked):
 def test_colours_do_not_change_places_where_one_picture_has_none(marked):
     grey = marked.copy()
     grey[:, 1] = grey[:, 1].mean(-1, keepdims=True)
-    source, x0, labels = style.redrawn(grey, np.random.default_rng(1), 1000)
+    source, x0, labels = style.redrawn(grey, OFTEN, np.random.default_rng(1), 1000)
     alone = ~source.any((1, 2, 3))
     to_grey, from_grey = (labels[:, 0] == 1) & ~alone, (np.ptp(source.mean((1, 2)), axis=1) < 1e-3) & ~alone
     for x in (source[to_grey], x0[from_grey]):

@@ -51,6 +51,33 @@ def labelled(images, columns, labels, title=None, scale=5):
     return figure
 
 
+def page(rows, width=1000):
+    """Lay out a page: for each row a title, a line that explains it, and captioned pictures from left to right, pixel for pixel.
+
+    rows: list of (title, words, [(caption, picture (height, width, 3) uint8), ...]); width: pixels -> matplotlib Figure
+    Raises ValueError when the pictures of a row are wider than the page.
+    """
+    from matplotlib.figure import Figure
+
+    margin, head, foot, between = 20, 44, 22, 18
+    tall = [head + max(picture.shape[0] for _, picture in pictures) + foot for _, _, pictures in rows]
+    height = sum(tall) + margin
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
+    y = height - margin / 2  # the top of the row, counted from below, as matplotlib does
+    for (title, words, pictures), high in zip(rows, tall, strict=True):
+        figure.text(margin / width, (y - 17) / height, title, fontsize=11, fontweight="bold")
+        figure.text(margin / width, (y - 35) / height, words, fontsize=8.5, color="0.35")
+        x = margin
+        for caption, picture in pictures:
+            if x + picture.shape[1] > width:
+                raise ValueError(f"the row {title!r} is wider than the page of {width} pixels: take fewer or smaller pictures")
+            figure.figimage(picture, x, y - head - picture.shape[0])
+            figure.text((x + 2) / width, (y - head - picture.shape[0] - 13) / height, caption, fontsize=8, color="0.35")
+            x += picture.shape[1] + between
+        y -= high
+    return figure
+
+
 def losses(values, window=50):
     """Draw a loss curve: each step's loss, and its running mean. values: (steps,) -> matplotlib Figure"""
     from matplotlib.figure import Figure

@@ -56,9 +56,14 @@ def task(styles):
     for `train`, source (N, H, W, S), x0 (N, H, W, C), labels (N, 1), of the training part alone
     """
     if styles.name == "emoji":
-        subjects = styles.images[~styles.test]
-        return {"style": styles.styles}, 3, lambda rng, N: redrawn(subjects, rng, N)
+        subjects, often = styles.images[~styles.test], directions(styles)
+        return {"style": styles.styles}, 3, lambda rng, N: redrawn(subjects, often, rng, N)
     return {"letter": styles.names}, len(styles.names), lambda rng, N: alphabets(styles.images, ~styles.test, rng, N)
+
+
+def directions(styles):
+    """Look up the DIRECTIONS in a set that has M subjects in S styles: -> (4, 2) ints, of which style and to which"""
+    return np.array([[styles.styles.index(name) for name in pair] for pair in DIRECTIONS])
 
 
 def examples(styles):
@@ -67,7 +72,7 @@ def examples(styles):
     styles: data.Styles -> source (N, H, W, S), x0 (N, H, W, C): the truth, labels (N, 1), as `task` has them
     """
     if styles.name == "emoji":
-        subjects, pairs = styles.images[styles.test], [[styles.styles.index(name) for name in pair] for pair in DIRECTIONS]
+        subjects, pairs = styles.images[styles.test], directions(styles)
         source, x0 = (np.concatenate([subjects[:, pair[k]] for pair in pairs]) for k in (0, 1))
         return source, x0, np.repeat([to for _, to in pairs], len(subjects))[:, None]
     letter, face = np.nonzero(styles.test)
@@ -82,15 +87,17 @@ def known_letters(images, known, face):
     return np.where(known[:, face].T[:, None, None], np.moveaxis(images[..., 0][:, face], 0, -1), np.float32(0))
 
 
-def redrawn(images, rng, N):
+def redrawn(images, often, rng, N):
     """Draw a batch of pairs from subjects in several styles: one picture to look at, another style of the same subject to draw.
 
-    Both styles are chosen evenly; half of the pairs are mirrored; where both have colours these change places, red for green and so on;
-    a share ALONE comes without a source. images: (M, S, H, W, 3) -> source (N, H, W, 3), x0 (N, H, W, 3), labels (N, 1): the style of x0
+    One time in two the two styles are one of the pairs `often`, else any; half of the pairs are mirrored; where both have colours these
+    change places half of the time, red for green and so on; a share ALONE comes without a source
+    images: (M, S, H, W, 3); often: (P, 2) ints -> source (N, H, W, 3), x0 (N, H, W, 3), labels (N, 1): the style of x0
     """
     M, S = images.shape[:2]
     i, to = rng.integers(M, size=N), rng.integers(S, size=N)
     of = (to + rng.integers(1, S, size=N)) % S
+    of, to = np.where(rng.random(N) < 0.5, often[rng.integers(len(often), size=N)].T, (of, to))
     pair = np.stack([images[i, of], images[i, to]])  # (2, N, H, W, 3)
     mirror = rng.random(N) < 0.5
     pair[:, mirror] = pair[:, mirror, :, ::-1]
