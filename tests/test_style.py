@@ -97,7 +97,7 @@ def test_redrawn_pairs_are_one_subject_in_two_styles(marked):
 def test_colours_do_not_change_places_where_one_picture_has_none(marked):
     grey = marked.copy()
     grey[:, 1] = grey[:, 1].mean(-1, keepdims=True)
-    source, x0, labels = style.redrawn(grey, OFTEN, np.random.default_rng(1), 1000)
+    source, x0, labels = style.redrawn(grey, OFTEN, np.random.default_rng(1), 2000)
     alone = ~source.any((1, 2, 3))
     to_grey, from_grey = (labels[:, 0] == 1) & ~alone, (np.ptp(source.mean((1, 2)), axis=1) < 1e-3) & ~alone
     for x in (source[to_grey], x0[from_grey]):
