@@ -2,14 +2,14 @@
 
 import inspect
 import math
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 from test_edit import COV, MIDDLE, PHOTO, SHAPE, carried, close, correlated, law, step, white
-from test_sample import T8, rejects
+from test_sample import SMOOTH, T8, rejects
 
-from tinydiff import exact, restore, sample
+from tinydiff import diffusion, exact, guide, restore, sample
 
 pytestmark = pytest.mark.usefixtures("kernel_set")
 
@@ -100,3 +100,222 @@ def test_errata_project():
     ):
         rejects(check, slip(restore.project, line, new))
     rejects(check_agreement, lambda eps_model, s, y, A, _: restore.project(eps_model, s, y, A, lambda y: (y @ SEEN).reshape(-1, *SHAPE)))
+
+
+# --- degradations ---
+
+PIXELS = np.random.default_rng(8).normal(0.3, 1.0, (2, 8, 8, 3))
+KINDS = {
+    "half": (restore.shrink(8, 3, 2), (4, 4, 3)),
+    "quarter": (restore.shrink(8, 3, 4), (2, 2, 3)),
+    "one pixel": (restore.shrink(8, 3, 8), (1, 1, 3)),
+    "as it is": (restore.shrink(8, 3, 1), (8, 8, 3)),
+    "blur": (restore.blur(8, 3, 0.9), (8, 8, 3)),
+    "grey": (restore.grey(8, 3), (8, 8, 1)),
+}
+
+
+@pytest.mark.parametrize("A, shape", KINDS.values(), ids=KINDS)
+def test_adjoint_and_pseudo_inverse(A, shape):
+    """<A x, g> = <x, A^T g>, and A A_pinv A = A; all that is one colour stays that colour."""
+    y = restore.degrade(A, PIXELS)
+    assert y.shape == (2, *shape) and restore.degrade(A, PIXELS.astype(np.float32)).dtype == np.float32
+    g = np.random.default_rng(9).normal(size=y.shape)
+    assert abs((y * g).sum() - (PIXELS * restore.degrade([M.T for M in A], g)).sum()) < 1e-10
+    back = restore.degrade([np.linalg.pinv(M) for M in A], y)
+    assert np.abs(restore.degrade(A, back) - y).max() < 1e-10
+    assert np.abs(restore.degrade(A, np.full_like(PIXELS, 0.7)) - 0.7).max() < 1e-12
+
+
+def check_shrink(shrink):
+    """Means of blocks, written as a reshape."""
+    for k in (1, 2, 4, 8):
+        want = PIXELS.reshape(2, 8 // k, k, 8 // k, k, 3).mean((2, 4))
+        assert np.abs(restore.degrade(shrink(8, 3, k), PIXELS) - want).max() < 1e-12
+
+
+def check_blur(blur):
+    """A sum over mirrored neighbours, pixel by pixel; symmetric, since the window and the mirror are."""
+    for size, std in ((5, 0.8), (8, 2.0)):
+        w = {j: math.exp(-(j**2) / (2 * std**2)) for j in range(-size, size + 1)}
+        want = np.zeros((size, size))
+        for i, j in product(range(size), w):
+            at = (i + j) % (2 * size)
+            want[i, min(at, 2 * size - 1 - at)] += w[j] / sum(w.values())
+        rows, columns, channels = blur(size, 2, std)
+        assert np.abs(rows - want).max() < 1e-12 and np.abs(columns - want).max() < 1e-12 and np.array_equal(channels, np.eye(2))
+        assert np.abs(rows - rows.T).max() < 1e-12
+
+
+def check_grey(grey):
+    assert np.abs(restore.degrade(grey(8, 3), PIXELS) - PIXELS.mean(-1, keepdims=True)).max() < 1e-12
+
+
+def test_degradations():
+    check_shrink(restore.shrink)
+    check_blur(restore.blur)
+    check_grey(restore.grey)
+
+
+def test_errata_degradations():
+    """A sum for a mean, every k-th pixel, a window that does not add up to 1, is twice as wide, or has black beyond the edge."""
+    for check, function, old, new in (
+        (check_shrink, restore.shrink, "axis=1) / k", "axis=1)"),
+        (check_shrink, restore.shrink, "np.repeat(np.eye(size // k), k, axis=1)", "np.tile(np.eye(size // k), k)"),
+        (check_blur, restore.blur, " / w.sum()", ""),
+        (check_blur, restore.blur, "(2 * std**2)", "(std**2)"),
+        (check_blur, restore.blur, '"symmetric"', '"reflect"'),
+        (check_blur, restore.blur, '"symmetric"', '"constant"'),
+        (check_grey, restore.grey, "1 / channels", "1.0"),
+    ):
+        rejects(check, slip(function, old, new))
+
+
+# --- log_p_gradient, and guide.by_x0_hat with it: the exact posterior of Gaussian data ---
+
+DOWN = np.array([[0.3, 0.7]]), np.eye(2), np.eye(1)  # 2 x 2 pixels become 1 x 2, the lower row counting more
+SEES, NOISE = np.array([[0.3, 0, 0.7, 0], [0, 0.3, 0, 0.7]]), 0.4  # the same, of the flattened picture
+GIVEN = np.array([0.9, -0.5])
+
+
+def posterior(mean, cov):
+    """N(mean, cov) once y = SEES x + NOISE z = GIVEN is known: precisions add up."""
+    after = np.linalg.inv(np.linalg.inv(cov) + SEES.T @ SEES / NOISE**2)
+    return after @ (np.linalg.solve(cov, mean) + SEES.T @ GIVEN / NOISE**2), after
+
+
+def through(eps_model, s, cov):
+    """The perfect model of data with covariance cov, and its own derivative: what autodiff gives of a network."""
+    D = math.prod(SHAPE)
+
+    def eps_model_vjp(x_t, t):
+        zero = eps_model(np.zeros((1, *SHAPE)), t)
+        J = (eps_model(np.eye(D).reshape(D, *SHAPE), t) - zero).reshape(D, D).T  # it is affine: column by column
+        return eps_model(x_t, t), lambda g: (g.reshape(-1, D) @ J).reshape(g.shape)
+
+    return eps_model_vjp
+
+
+ROUND = 0.3
+DATA = {"correlated": (COV, COV), "round": (ROUND * np.eye(4), ROUND), "round, as a matrix": (ROUND * np.eye(4), ROUND * np.eye(4))}
+
+
+def restored_by(log_p_gradient, by_x0_hat, vjp_of, matrix, cov):
+    model = vjp_of(correlated(T8, MIDDLE, matrix), T8, cov)
+    return by_x0_hat(model, T8, log_p_gradient(T8, GIVEN.reshape(1, 1, 2, 1), DOWN, NOISE, cov))
+
+
+def check_posterior(log_p_gradient, by_x0_hat=guide.by_x0_hat, providers=(through, guide.assume_gaussian)):
+    """At every t, guided eps_hat is that of the perfect model for the exact posterior, whichever way the derivative came."""
+    x = np.random.default_rng(5).normal(0.2, 1.3, (3, *SHAPE))
+    for (name, (matrix, cov)), vjp_of in product(DATA.items(), providers):
+        want = correlated(T8, *posterior(MIDDLE, matrix))
+        model = restored_by(log_p_gradient, by_x0_hat, vjp_of, matrix, cov)
+        for t in range(1, 9):
+            off = np.abs(model(x, t) - want(x, t)).max()
+            assert off < 1e-10, f"{name}, t = {t}: off by {off:.3g}"
+
+
+def check_drawn(log_p_gradient):
+    """ddim from the exact posterior at T: its mean comes out to rounding, its covariance up to the size of a step; the data's are far."""
+    s, (mean, cov), y = SMOOTH, posterior(MIDDLE, COV), GIVEN.reshape(1, 1, 2, 1)
+    plain = guide.assume_gaussian(correlated(s, MIDDLE, COV), s, COV)
+    model = guide.by_x0_hat(plain, s, log_p_gradient(s, y, DOWN, NOISE, COV))
+    ab, off = s.alpha_bar[-1], []
+    for leap in (32, 16):
+        x_T = math.sqrt(ab) * mean, ab * cov + (1 - ab) * np.eye(4)
+        run = lambda rng, x, leap=leap: sample.ddim(model, s, x.shape, rng, range(960, -1, -leap), x_T=x)
+        got = law(run, SHAPE, x_T)
+        assert np.abs(got[0] - mean).max() < 1e-10, f"the mean is {got[0]}, expected {mean}"
+        off.append(np.abs(got[1] - cov).max())
+    assert np.abs(MIDDLE - mean).max() > 0.2 and np.abs(COV - cov).max() > 0.1
+    assert off[1] < 0.02 and 1.8 < off[0] / off[1] < 2.2, f"half the step, half the error: {off}"
+
+
+def check_first_guess(log_p_gradient):
+    """Where x_t says nothing yet, x0_hat after the step is the linear regression of x0 on y."""
+    s = SMOOTH
+    x_T = np.random.default_rng(6).normal(size=(3, *SHAPE))
+    plain = guide.assume_gaussian(correlated(s, MIDDLE, COV), s, COV)
+    y = np.random.default_rng(7).normal(size=(3, 1, 2, 1))
+    eps_hat = guide.by_x0_hat(plain, s, log_p_gradient(s, y, DOWN, NOISE, COV))(x_T, s.T)
+    believed = diffusion.predict_x0(s, x_T, s.T, eps_hat).reshape(3, 4)
+    before = diffusion.predict_x0(s, x_T, s.T, plain(x_T, s.T)[0]).reshape(3, 4)
+    C = np.linalg.inv(np.linalg.inv(COV) + s.alpha_bar[-1] / (1 - s.alpha_bar[-1]) * np.eye(4))
+    slope = C @ SEES.T @ np.linalg.inv(SEES @ C @ SEES.T + NOISE**2 * np.eye(2))
+    assert np.abs(believed - before - (y.reshape(3, 2) - before @ SEES.T) @ slope.T).max() < 1e-10
+
+
+def check_float32(log_p_gradient):
+    for cov in (COV, ROUND):
+        x = np.random.default_rng(5).normal(0.2, 1.3, (2, *SHAPE)).astype(np.float32)
+        got = restored_by(log_p_gradient, guide.by_x0_hat, guide.assume_gaussian, COV, cov)
+        want = got(x.astype(np.float64), 3)
+        model = guide.assume_gaussian(lambda x_t, t: correlated(T8, MIDDLE, COV)(x_t, t).astype(x_t.dtype), T8, cov)
+        y = GIVEN.reshape(1, 1, 2, 1).astype(np.float32)
+        guided = guide.by_x0_hat(model, T8, log_p_gradient(T8, y, DOWN, NOISE, cov))(x, 3)
+        assert guided.dtype == np.float32 and np.abs(guided - want).max() < 1e-5
+
+
+@pytest.mark.parametrize("check", (check_posterior, check_drawn, check_first_guess, check_float32))
+def test_log_p_gradient(check):
+    check(restore.log_p_gradient)
+
+
+def test_strength_zero_changes_nothing_and_it_is_a_straight_line():
+    x = np.random.default_rng(5).normal(0.2, 1.3, (3, *SHAPE))
+    plain = correlated(T8, MIDDLE, COV)
+    up = restore.log_p_gradient(T8, np.ones((3, 1, 2, 1)), DOWN, NOISE, COV)
+    zero, one, three = (guide.by_x0_hat(guide.assume_gaussian(plain, T8, COV), T8, up, strength)(x, 4) for strength in (0, 1, 3))
+    assert np.array_equal(zero, plain(x, 4)) and np.abs(three - zero - 3 * (one - zero)).max() < 1e-12
+
+
+def test_projection_is_its_limit():
+    """Without noise, for round data, the step goes all the way: the pseudo-inverse of `project`."""
+    x = np.random.default_rng(5).normal(0.2, 1.3, (2, 8, 8, 3))
+    model = exact.gaussian(T8, 0.2, ROUND)
+    for A, _ in KINDS.values():
+        y = restore.degrade(A, PIXELS)
+        wide, narrow = ([f(M) for M in A] for f in (lambda M: M, np.linalg.pinv))
+        want = restore.project(model, T8, y, lambda x, A=wide: restore.degrade(A, x), lambda y, A=narrow: restore.degrade(A, y))(x, 4)
+        up = restore.log_p_gradient(T8, y, A, 1e-7, ROUND)
+        assert np.abs(guide.by_x0_hat(guide.assume_gaussian(model, T8, ROUND), T8, up)(x, 4) - want).max() < 1e-6
+
+
+def test_errata_log_p_gradient():
+    """Noise that is not squared or forgotten, the data's covariance in place of what is left of it, a sign, noise and signal exchanged."""
+    for check, old, new in (
+        (check_posterior, "sigma_y**2", "sigma_y"),
+        (check_posterior, " + sigma_y**2 * np.eye(len(seen))", ""),
+        (check_posterior, "(seen * C)", "(seen * lam)"),
+        (check_posterior, "C = (1 - s.alpha_bar[t]) * lam", "C = lam"),
+        (check_posterior, "s.alpha_bar[t] * lam + 1 - s.alpha_bar[t]", "lam + 1 - s.alpha_bar[t]"),
+        (check_posterior, "y - degrade(A, x0_hat)", "degrade(A, x0_hat) - y"),
+        (check_drawn, "(seen * C)", "(seen * lam)"),
+        (check_first_guess, "(seen * C)", "seen"),
+        (check_float32, ".astype(x0_hat.dtype)", ""),
+    ):
+        rejects(check, slip(restore.log_p_gradient, old, new))
+
+
+def test_errata_by_x0_hat():
+    """The chain rule left out or half done, a wrong sign, the score's factor left out, the derivative of another time or another model."""
+    check = lambda by_x0_hat: check_posterior(restore.log_p_gradient, by_x0_hat)
+    for old, new in (
+        ("(g - noise * vjp(g))", "g"),
+        ("noise / signal *", "noise *"),
+        ("(g - noise * vjp(g))", "(g + noise * vjp(g))"),
+        ("(g - noise * vjp(g))", "(g - vjp(g))"),
+        ("eps_hat - x_t", "eps_hat + x_t"),
+        ("type(strength) * noise", "type(strength)"),
+        ("(s.alpha_bar[t], 1 - s.alpha_bar[t])", "(1 - s.alpha_bar[t], s.alpha_bar[t])"),
+    ):
+        rejects(check, slip(guide.by_x0_hat, old, new))
+    check = lambda assume: check_posterior(restore.log_p_gradient, providers=(assume,))
+    for old, new in (
+        ("J = np.sqrt(1 - s.alpha_bar[t])", "J = np.sqrt(s.alpha_bar[t])"),
+        ("s.alpha_bar[t] * lam + 1 - s.alpha_bar[t]", "lam + 1 - s.alpha_bar[t]"),
+        ("np.atleast_2d(cov)", "np.atleast_2d(2 * cov)"),
+        ("eps_model(x_t, t), lambda", "eps_model(x_t, max(t - 1, 1)), lambda"),
+    ):
+        rejects(check, slip(guide.assume_gaussian, old, new))

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from tinydiff import data, diffusion, kernels, optim, schedule, train
+from tinydiff import data, diffusion, guide, kernels, ops, optim, schedule, train
 from tinydiff.autodiff import op, value_of
 from tinydiff.nn import Module
 from tinydiff.unet import UNet
@@ -372,3 +372,38 @@ def test_a_loss_that_is_not_finite_stops_before_the_parameters_change(value):
             assert frozen(run) == before, f"an image of {value}: the parameters changed, or the step was counted, before it stopped"
         else:
             raise AssertionError(f"an image of {value}: expected a FloatingPointError, it went on")
+
+
+def check_with_vjp(with_vjp):
+    """J of a composition known by hand: v = x^2 W, told and untold mixed, eps from v; asked twice, it says the same."""
+    W = np.random.default_rng(2).normal(size=(2, 2, 3, 3))
+    x, g = np.random.default_rng(3).normal(size=(2, 5, 4, 2, 3))
+    told, untold = (train.denoiser(lambda x_t, t, labels, k=k: ops.matmul(x_t * x_t, W[k]) * (t[0] / 10.0), S) for k in (0, 1))
+    eps_hat, vjp = with_vjp(guide.classifier_free(told, untold, 1.7))(x, 3)
+    along, across = np.sqrt(S.alpha_bar[3]), np.sqrt(1 - S.alpha_bar[3])
+    mixed = along * 0.3 * (1.7 * W[0] - 0.7 * W[1])
+    assert isinstance(eps_hat, np.ndarray) and np.abs(eps_hat - (x**2 @ mixed + across * x)).max() < 1e-12
+    for _ in range(2):
+        assert np.abs(vjp(g) - (2 * x * (g @ mixed.T) + across * g)).max() < 1e-12
+
+
+def test_with_vjp():
+    check_with_vjp(train.with_vjp)
+    for old, new in (("eps_hat * g", "eps_hat"), ("eps_hat.value", "eps_hat"), ("[x])[0]", "[x], free=True)[0]")):
+        scope = dict(vars(train))
+        source = inspect.getsource(train.with_vjp)
+        assert source.count(old) == 1
+        exec(source.replace(old, new), scope)
+        with pytest.raises((AssertionError, RuntimeError)):
+            check_with_vjp(scope["with_vjp"])
+
+
+def test_with_vjp_of_a_network():
+    """A whole network, against differences: the change of eps_hat along a direction, times g, is that direction times J^T g."""
+    model = UNet(4, channels=2, width=8, multipliers=(1, 2), depth=1, rng=np.random.default_rng(4))
+    model.leave.w = np.random.default_rng(5).normal(size=model.leave.w.shape).astype(np.float32)  # it starts at 0
+    x, g, d = np.random.default_rng(6).normal(size=(3, 2, 4, 4, 2))
+    eps_model = train.denoiser(model, S)
+    change = (eps_model(x + 1e-4 * d, 3) - eps_model(x - 1e-4 * d, 3)) / 2e-4
+    _, vjp = train.with_vjp(eps_model)(x, 3)
+    assert np.isclose((change * g).sum(), (d * vjp(g)).sum(), rtol=1e-4)

@@ -45,6 +45,44 @@ def by_gradient(eps_model, s, log_p_gradient, strength=1.0):
     return guided
 
 
+def by_x0_hat(eps_model_vjp, s, log_p_gradient, strength=1.0):
+    """Guide by what the clean picture should be like: follow a gradient with respect to x0_hat, carried back to x_t by the chain rule.
+
+    x0_hat = predict_x0(s, x_t, t, eps_hat);  g = log_p_gradient(x0_hat, t), the gradient of log p(what is asked for | x_t) in x0_hat
+    the gradient in x_t: (g - sqrt(1 - alpha_bar[t]) J^T g) / sqrt(alpha_bar[t]),  J = d eps_hat / d x_t
+    eps_hat <- eps_hat - strength sqrt(1 - alpha_bar[t]) (the gradient in x_t)
+    eps_model_vjp: (x_t, t) -> eps_hat (N, ...) and the function g -> J^T g: train.with_vjp, exact, or assume_gaussian, cheap
+    log_p_gradient: (x0_hat (N, ...), t int) -> (N, ...); strength: 1 = Bayes' rule -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...)
+    Source: Chung et al. 2023 (DPS); Song et al. 2023 (pseudo-inverse guidance).
+    """
+
+    def guided(x_t, t):
+        eps_hat, vjp = eps_model_vjp(x_t, t)
+        signal, noise = (x_t.dtype.type(np.sqrt(part)) for part in (s.alpha_bar[t], 1 - s.alpha_bar[t]))
+        g = log_p_gradient(predict_x0(s, x_t, t, eps_hat), t)
+        return eps_hat - x_t.dtype.type(strength) * noise / signal * (g - noise * vjp(g))
+
+    return guided
+
+
+def assume_gaussian(eps_model, s, cov):
+    """Stand in for the derivative of a model by that of the perfect one for Gaussian data: no walk back through a network.
+
+    J = d eps_hat / d x_t = sqrt(1 - alpha_bar[t]) (alpha_bar[t] cov + (1 - alpha_bar[t]) I)^-1, whatever the mean
+    With it by_x0_hat is the step x0_hat <- x0_hat + strength C g, where C is the covariance of x0 when x_t is known,
+    C = (1 - alpha_bar[t]) cov (alpha_bar[t] cov + (1 - alpha_bar[t]) I)^-1
+    cov: number >= 0, the variance of every number in an image, or (D, D), of each with each
+    -> (x_t (N, ...), t int) -> eps_hat (N, ...) and the function g (N, ...) -> J^T g (N, ...)
+    """
+    lam, Q = np.linalg.eigh(np.atleast_2d(cov))
+
+    def eps_model_vjp(x_t, t):
+        J = np.sqrt(1 - s.alpha_bar[t]) * (Q / (s.alpha_bar[t] * lam + 1 - s.alpha_bar[t])) @ Q.T
+        return eps_model(x_t, t), lambda g: (g.reshape(-1, len(J)) @ J).reshape(g.shape).astype(g.dtype)
+
+    return eps_model_vjp
+
+
 def threshold(eps_model, s, share=0.995):
     """Keep strong guidance from burning out: scale each x0_hat back into [-1, 1], unless only a few of its values stick out.
 

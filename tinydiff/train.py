@@ -6,7 +6,7 @@ The network's output is read as the noise eps, or as v (diffusion.v_target), whi
 import numpy as np
 
 from . import diffusion, ops
-from .autodiff import gradient
+from .autodiff import Tensor, gradient
 from .optim import Adam
 
 PREDICTIONS = ("eps", "v")
@@ -90,7 +90,22 @@ def denoiser(model, s, labels=None, predict="v"):
     """
 
     def eps_model(x_t, t):
-        out = model(x_t, np.full(len(x_t), t), labels)
+        out = model(x_t, np.full(x_t.shape[0], t), labels)
         return diffusion.eps_from_v(s, x_t, t, out) if predict == "v" else out
 
     return eps_model
+
+
+def with_vjp(eps_model):
+    """Ask a network's eps_model also for its derivative, which guidance by x0_hat takes: autodiff, with x_t as the variable.
+
+    eps_model: made of networks, as `denoiser` and guide.classifier_free make it
+    -> (x_t (N, ...), t int) -> eps_hat (N, ...) and the function g (N, ...) -> J^T g (N, ...), J = d eps_hat / d x_t
+    """
+
+    def eps_model_vjp(x_t, t):
+        x = Tensor(x_t)
+        eps_hat = eps_model(x, t)
+        return eps_hat.value, lambda g: gradient(ops.sum(eps_hat * g), [x])[0]
+
+    return eps_model_vjp
