@@ -376,7 +376,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_parameters_change(value):
 
 def check_with_vjp(with_vjp):
     """J of a composition known by hand: v = x^2 W, told and untold mixed, eps from v; asked twice, it says the same."""
-    W = np.random.default_rng(2).normal(size=(2, 2, 3, 3))
+    W = np.random.default_rng(2).normal(size=(2, 3, 3))
     x, g = np.random.default_rng(3).normal(size=(2, 5, 4, 2, 3))
     told, untold = (train.denoiser(lambda x_t, t, labels, k=k: ops.matmul(x_t * x_t, W[k]) * (t[0] / 10.0), S) for k in (0, 1))
     eps_hat, vjp = with_vjp(guide.classifier_free(told, untold, 1.7))(x, 3)
