@@ -7,9 +7,10 @@ import tempfile
 import time
 from pathlib import Path
 
-SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # those of draw.py, which loads too much for --help
+SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # these three are those of draw.py, which loads too much for --help
 TIMES = ("even", "quadratic", "snr", "karras")
-_MODEL = "digits, fashion or portraits, which come with tinydiff, or a file that `train` wrote"
+WAYS = ("source", "inversion", "noise")
+_MODEL = "digits, fashion, portraits, emoji or typefaces, which come with tinydiff, or a file that `train` wrote"
 
 
 class Bad(Exception):
@@ -81,6 +82,33 @@ def parser():
     edit.add_argument("--steps", type=_at_least(1), default=50, help="steps from noise to image (default: 50)")
     edit.add_argument("--out", type=Path, default=Path("out/edit.png"), help="picture to write (default: out/edit.png)")
     edit.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
+
+    restyle = commands.add_parser("restyle", help="draw a picture once more in the style of an emoji set")
+    restyle.add_argument(
+        "image", metavar="IMAGE", help="a picture, which is fitted to the model's size; flat drawings on white suit it best"
+    )
+    restyle.add_argument("--to", required=True, metavar="STYLE", help="line, flat, shaded, noto or twemoji")
+    restyle.add_argument("--from", dest="of", metavar="STYLE", help="style of the picture, for --way inversion (default: not said)")
+    ways = "source: the model looks at the picture; inversion: find the picture's noise, draw from it; noise: add noise, draw"
+    restyle.add_argument("--way", choices=WAYS, default="source", help=f"{ways} (default: source)")
+    restyle.add_argument("--strength", type=_positive, help="of --way noise: how much is drawn anew, above 0 up to 1 (default: 0.6)")
+    restyle.add_argument("--model", default="emoji", help="a file that `train emoji` wrote (default: the one that comes along)")
+    restyle.add_argument("--guidance", type=_positive, default=1.0, metavar="W", help="strength of guidance, 1 = none (default: 1)")
+    restyle.add_argument("--n", type=_at_least(1), default=8, help="number of results (default: 8)")
+    restyle.add_argument("--steps", type=_at_least(1), default=50, help="steps from noise to image (default: 50)")
+    restyle.add_argument("--out", type=Path, default=Path("out/restyle.png"), help="picture to write (default: out/restyle.png)")
+    restyle.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
+
+    alphabet = commands.add_parser("alphabet", help="complete an alphabet from a few of its letters")
+    given = "A=a.png R=r.png ...: pictures of capitals, each fitted to the model's size; or one of the typefaces, such as lobster"
+    alphabet.add_argument("known", nargs="+", metavar="LETTERS", help=given)
+    alphabet.add_argument("--letters", help="of a typeface: the letters to show (default: those that the model was trained on)")
+    alphabet.add_argument("--model", default="typefaces", help="a file that `train typefaces` wrote (default: the one that comes along)")
+    alphabet.add_argument("--guidance", type=_positive, default=1.0, metavar="W", help="strength of guidance, 1 = none (default: 1)")
+    alphabet.add_argument("--n", type=_at_least(1), default=4, help="number of alphabets (default: 4)")
+    alphabet.add_argument("--steps", type=_at_least(1), default=50, help="steps from noise to image (default: 50)")
+    alphabet.add_argument("--out", type=Path, default=Path("out/alphabet.png"), help="picture to write (default: out/alphabet.png)")
+    alphabet.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
 
     evaluate = commands.add_parser("evaluate", help="judge a trained model: quality, diversity, stability, cost, in one table")
     evaluate.add_argument("model", metavar="MODEL", help=_MODEL)
@@ -300,7 +328,7 @@ def cmd_edit(args):
         raise Bad(f"--steps takes at most {s.T}, the steps that this model was trained with; got {args.steps}")
     if args.strength and args.strength > 1:
         raise Bad(f"--strength takes at most 1, which draws all anew; got {args.strength:g}")
-    x, said = data.open_image(args.image, model.size, model.channels)
+    x, said = data.open_image(args.image, model.size, model.out)
     if args.mask:
         mask, _ = data.open_image(args.mask, model.size, 1)
         sizes = ["{} x {}".format(*Image.open(path).size) for path in (args.image, args.mask)]
@@ -321,6 +349,91 @@ def cmd_edit(args):
         *_, drawn = edit.image_to_image(eps_model, s, x0, args.strength, rng, times, clip=1.0)
     picture = plot.save_png(plot.sheet(np.concatenate([x, drawn]), min(args.n + 1, 9), scale=6), args.out)
     print(f"{picture}: the picture, then {args.n} times drawn anew")
+
+
+def _model_with(path, label, steps):
+    """Load the model of `restyle` or `alphabet`, and refuse one that was trained for something else."""
+    from . import checkpoint
+
+    model, s, about = checkpoint.ready(path)
+    if model.out == model.channels or list(about["labels"]) != [label]:
+        raise Bad(f"--model {path} was trained on {about['dataset']}: give one of `train {'emoji' if label == 'style' else 'typefaces'}`")
+    if steps > s.T:
+        raise Bad(f"--steps takes at most {s.T}, the steps that this model was trained with; got {steps}")
+    return model, s, about
+
+
+def cmd_restyle(args):
+    """Run `restyle`: args from the parser -> None; writes the picture as the model sees it, and args.n times in the other style"""
+    import numpy as np
+
+    from . import data, plot
+    from .draw import restyle
+
+    model, s, about = _model_with(args.model, "style", args.steps)
+    styles = about["labels"]["style"]
+    for option, name in (("--to", args.to), ("--from", args.of)):
+        if name and name not in styles:
+            raise Bad(f"{option}: no style {name!r}; there are: {', '.join(styles)}")
+    if args.way == "inversion" and not args.of:
+        raise Bad(f"--way inversion needs --from, the style of the picture: {', '.join(styles)}")
+    if args.strength and (args.way != "noise" or args.strength > 1):
+        raise Bad("--strength is for --way noise, above 0 up to 1")
+    x, said = data.open_image(args.image, model.size, model.out)
+    _require_file(args.out)
+    print(said)
+    images, rng = np.repeat(x, args.n, axis=0), np.random.default_rng(args.seed)
+    drawn = restyle(model, s, about, images, args.to, rng, args.way, args.of, args.steps, args.guidance, args.strength or 0.6)
+    picture = plot.save_png(plot.sheet(np.concatenate([x, drawn]), min(args.n + 1, 9), scale=6), args.out)
+    print(f"{picture}: the picture, then {args.n} times in the style {args.to}")
+
+
+def cmd_alphabet(args):
+    """Run `alphabet`: args from the parser -> None; writes the known letters, and args.n whole alphabets, a row each"""
+    import numpy as np
+
+    from . import plot
+    from .draw import alphabet
+
+    model, s, about = _model_with(args.model, "letter", args.steps)
+    known = _known_letters(args, about["labels"]["letter"], model.size)
+    _require_file(args.out)
+    given = np.zeros((len(about["labels"]["letter"]), model.size, model.size, 1), np.float32)
+    for i, letter in enumerate(about["labels"]["letter"]):
+        given[i] = known.get(letter, 0)
+    rng = np.random.default_rng(args.seed)
+    rows = [given, *(alphabet(model, s, about, known, rng, args.steps, args.guidance) for _ in range(args.n))]
+    picture = plot.save_png(plot.sheet(np.concatenate(rows), len(given), scale=3), args.out)
+    print(f"{picture}: what was given ({''.join(sorted(known))}), then {args.n} alphabets, in which these letters stay as they are")
+
+
+def _known_letters(args, letters, size):
+    """Read the letters to start from: pictures, as A=a.png, or those of a typeface -> {letter: (H, W, 1)}, white on black."""
+    from . import data
+
+    if args.letters and (wrong := [c for c in args.letters if c not in letters]):
+        raise Bad(f"--letters takes capitals from {letters[0]} to {letters[-1]}; got {wrong[0]!r}")
+    if len(args.known) == 1 and "=" not in args.known[0]:
+        faces = data.load_styles("typefaces")
+        if args.known[0] not in faces.styles:
+            raise Bad(f"no typeface {args.known[0]!r}; give pictures, as A=a.png, or one of: {', '.join(faces.styles)}")
+        f = faces.styles.index(args.known[0])
+        shown = args.letters or [c for c, hidden in zip(letters, faces.test[:, f], strict=True) if not hidden]
+        return {c: faces.images[letters.index(c), f] for c in shown}
+    if args.letters:
+        raise Bad("--letters chooses among the letters of a typeface; pictures are named one by one, as A=a.png")
+    known = {}
+    for word in args.known:
+        letter, _, path = word.partition("=")
+        if letter not in letters or not path:
+            raise Bad(f"{word!r} is not LETTER=PICTURE with a capital from {letters[0]} to {letters[-1]}, as A=a.png")
+        if letter in known:
+            raise Bad(f"{letter} is given twice: one picture a letter")
+        x, said = data.open_image(path, size, 1)
+        dark_on_light = x.mean() > 0
+        print(said + (", dark on light turned to light on dark" if dark_on_light else ""))
+        known[letter] = -x[0] if dark_on_light else x[0]
+    return known
 
 
 def cmd_evaluate(args):
@@ -428,7 +541,13 @@ def main(argv=None):
         args = parser().parse_args(argv)
         _require_kernels()
         run = {"train": cmd_train, "sample": cmd_sample, "evaluate": cmd_evaluate, "judge": cmd_judge, "export": cmd_export}
-        run |= {"edit": cmd_edit, None: lambda a: digits(a.out, a.seed), "doctor": lambda a: doctor()}
+        run |= {
+            "edit": cmd_edit,
+            "restyle": cmd_restyle,
+            "alphabet": cmd_alphabet,
+            None: lambda a: digits(a.out, a.seed),
+            "doctor": lambda a: doctor(),
+        }
         run[args.command](args)
     except KeyboardInterrupt:
         return 130

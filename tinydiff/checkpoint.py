@@ -13,7 +13,7 @@ import numpy as np
 
 from . import schedule
 from .classifier import Classifier
-from .data import FILES, FOLDER
+from .data import FILES, FOLDER, STYLES
 from .train import Training
 from .unet import UNet
 
@@ -112,7 +112,7 @@ def export(path, weights, about):
 def pretrained(name):
     """Load a model that comes with tinydiff, trained and ready to draw.
 
-    name: "digits", "fashion" or "portraits" -> model (a UNet, weights (P,)), s (a Schedule), about (dict)
+    name: of a data set, as "portraits" -> model (a UNet, weights (P,)), s (a Schedule), about (dict)
     Raises CheckpointError when there is no such model, or its file is damaged.
     """
     return _exported(_shipped(name))
@@ -139,7 +139,7 @@ def ready(path):
     Raises CheckpointError as `load` does.
     """
     file = Path(path)
-    if not file.is_file() and str(path) in FILES:
+    if not file.is_file() and str(path) in {**FILES, **STYLES}:
         return pretrained(str(path))
     try:
         run, s, about = load(file)

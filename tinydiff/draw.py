@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from . import guide, sample, style
+from . import edit, guide, sample, style
 from .train import denoiser
 
 SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # functions of sample.py
+WAYS = ("source", "inversion", "noise")  # of `restyle`
 TIMES = ("even", "quadratic", "snr", "karras")  # grids of sample.py: even_times, ...
 
 
@@ -59,6 +60,42 @@ def draw(model, s, about, labels, rng, sampler="ddim", steps=50, times="even", w
         return list(sample.ddpm(eps_model, s, shape, rng, clip=1.0))
     grid = getattr(sample, f"{times}_times")(s, steps)
     return list(getattr(sample, sampler)(eps_model, s, shape, rng, times=grid, clip=1.0))
+
+
+def restyle(model, s, about, images, to, rng, way="source", of=None, steps=50, w=1.0, strength=0.6):
+    """Draw images once more in another style, in one of three ways, of which two need no pairs to learn from.
+
+    source: from noise, the network looking at the images;  inversion: edit.translate, from the noise that style `of` makes the images of;
+    noise: edit.image_to_image, which hides what is finer than the noise. In the last two the network is told a style and looks at nothing.
+    images: (N, H, W, C); to, of: names of styles; way: a name in WAYS; w: guidance; strength: 0 .. 1, for noise -> (N, H, W, C)
+    """
+
+    def told(name, w=1.0, source=None):
+        return guided(model, s, about, np.full((len(images), 1), about["labels"]["style"].index(name)), w, source=source)
+
+    times = sample.even_times(s, steps)
+    if way == "source":
+        *_, x = sample.ddim(told(to, w, images), s, images.shape, rng, times, clip=1.0)
+    elif way == "inversion":
+        *_, x = edit.translate(told(of), told(to, w), s, images, times, rounds=2, clip=1.0)
+    else:
+        *_, x = edit.image_to_image(told(to, w), s, images, strength, rng, times, clip=1.0)
+    return x
+
+
+def alphabet(model, s, about, known, rng, steps=50, w=1.0):
+    """Complete an alphabet from a few of its letters, which stay as they are.
+
+    known: {letter: (H, W, 1) in [-1, 1], white on black}; w: guidance -> (26, H, W, 1)
+    """
+    letters = about["labels"]["letter"]
+    source = np.zeros((1, model.size, model.size, len(letters)), np.float32)
+    for letter, picture in known.items():
+        source[0, :, :, letters.index(letter)] = picture[..., 0]
+    x = draw(model, s, about, np.arange(len(letters))[:, None], rng, steps=steps, w=w, source=source)[-1]
+    for letter, picture in known.items():
+        x[letters.index(letter)] = picture
+    return x
 
 
 def evaluations(s, sampler, steps, w=1.0):
