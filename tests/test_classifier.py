@@ -42,11 +42,15 @@ def test_the_network_written_out(rng, kernel_set):
     x = rng.normal(size=(3, 8, 8, 3))
     y = x @ model.colour.w + model.colour.b
     y = y / (1 + np.exp(-y))
+    maps = [y]
     for i, (conv, norm) in enumerate(zip(model.convs, model.norms, strict=True)):
         y = ops.group_norm(ops.conv2d(y, conv.w), norm.scale, norm.shift)
-        y = y / (1 + np.exp(-y)) if i == 1 else halved(y / (1 + np.exp(-y)))
+        maps.append(y / (1 + np.exp(-y)))
+        y = maps[-1] if i == 1 else halved(maps[-1])
     y = y.reshape(3, -1) @ model.squeeze.w + model.squeeze.b
     features, scores = model.features(x), model(x)
+    assert [h.shape for h in model.maps(x)] == [(3, 8, 8, 8)] * 2 + [(3, 4, 4, 16)] * 2
+    assert all(np.allclose(got, h, rtol=0, atol=1e-12) for got, h in zip(model.maps(x), maps, strict=True))
     assert features.shape == (3, 64) and np.allclose(features, y / (1 + np.exp(-y)), rtol=0, atol=1e-12)
     assert len(scores) == len(CLASSES)
     for got, head, M in zip(scores, model.heads, CLASSES, strict=True):

@@ -235,6 +235,12 @@ def test_judge_writes_a_classifier_and_how_often_it_is_right(tmp_path, monkeypat
     )
 
 
+def test_judge_of_a_set_in_several_styles(tmp_path, capsys):
+    assert run("judge", "typefaces", "--steps", 1, "--out", tmp_path) == 0
+    assert (tmp_path / "typefaces_judge.npz").exists()
+    assert re.search(r"held-out images: letter \d+\.\d%, face \d+\.\d%$", capsys.readouterr().out.strip())
+
+
 @pytest.fixture
 def picture(tmp_path):
     """A digit of the test set, eight times as large -> its file, and a mask whose upper half is to be drawn anew."""
@@ -371,7 +377,7 @@ BAD = {
     "edit digits IMAGE --mask OTHER": "--mask is 5 x 7, the picture 9 x 9: give a mask of the picture's size",
     "edit digits IMAGE --strength 0.5 --label 11": "digit can't be '11'",
     "edit digits IMAGE --strength 0.5 --out FOLDER": "FOLDER could not be written (Is a directory)",
-    "judge faces": "no data set 'faces'; there are: digits, fashion, portraits",
+    "judge faces": "no data set 'faces'; there are: digits, fashion, portraits, emoji, typefaces",
     "export none.npz a.npz": "none.npz cannot be read",
     "export CKPT FILE/a.npz": "could not be written",
     "sample CKPT --n 0": "--n: takes a whole number of at least 1, got '0'",

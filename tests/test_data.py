@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from test_sample import rejects
 
 from tinydiff import data
 
@@ -228,3 +229,48 @@ def test_styles_refuse_what_is_not_theirs(name, tmp_path, monkeypatch):
         np.savez(tmp_path / data.STYLES[name], **{**arrays, **wrong})
         with pytest.raises(OSError, match="16.npz is damaged .*: restore it, or run data/build.py"):
             data.load_styles(name)
+
+
+def check_picture_by_picture(dataset):
+    """Each picture keeps its labels: found again at their place in the set of styles. What is held out there is held out here."""
+    for name, labels in (("emoji", ["style"]), ("typefaces", ["letter", "face"])):
+        styles = data.load_styles(name)
+        d = dataset(styles)
+        M, S = styles.images.shape[:2]
+        held_out = np.broadcast_to(styles.test.reshape(M, -1), (M, S))
+        assert d.name == name and list(d.labels) == labels and d.classes == ((S,) if name == "emoji" else (M, S))
+        assert (len(d.test), len(d.train)) == (held_out.sum(), (~held_out).sum())
+        pictures = [{x.tobytes() for x in images} for images in styles.images.swapaxes(0, 1)]  # of each style
+        for x, said in ((d.train, d.train_labels), (d.test, d.test_labels)):
+            assert all(image.tobytes() in pictures[s] for image, s in zip(x[::7], said[::7, -1], strict=True))
+        unseen = {x.tobytes() for x in styles.images[held_out]}
+        assert {x.tobytes() for x in d.test} == unseen
+    letters = styles.images[d.test_labels[:, 0], d.test_labels[:, 1]]
+    assert np.array_equal(letters, d.test) and d.labels == {"letter": styles.names, "face": styles.styles}
+
+
+def labels_exchanged(styles):
+    d = styles.dataset()
+    d.train_labels, d.test_labels = d.train_labels[:, ::-1], d.test_labels[:, ::-1]
+    return d
+
+
+def subject_after_subject(styles):
+    d = styles.dataset()
+    d.train_labels = np.sort(d.train_labels, axis=0)
+    return d
+
+
+def nothing_held_out(styles):
+    d = styles.dataset()
+    d.test, d.test_labels = d.train, d.train_labels
+    return d
+
+
+def test_styles_picture_by_picture():
+    check_picture_by_picture(data.Styles.dataset)
+
+
+@pytest.mark.parametrize("wrong", [labels_exchanged, subject_after_subject, nothing_held_out])
+def test_slips_of_dataset(wrong):
+    rejects(check_picture_by_picture, wrong)

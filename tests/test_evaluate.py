@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from test_sample import rejects
 
 from tinydiff import __main__ as cli
 from tinydiff import checkpoint, classifier, data, draw, evaluate, metrics, plot, schedule
@@ -168,3 +169,62 @@ def test_the_command_prints_the_table_and_draws_the_picture(json_too, tmp_path, 
         assert {"sampler", "real", "ddim", "dpmpp_2m", "stability"} <= set(start) and evaluate.LEGEND in out
         assert "million multiply-adds" in out and str(tmp_path / "e.png") in out
     Image.open(tmp_path / "e.png").verify()
+
+
+class Reader:
+    """A judge that reads two labels off two pixels: how dark the first one is, 0 to 2, and whether the second is white."""
+
+    classes = (3, 2)
+
+    def __call__(self, x):
+        first = np.round(x[:, 0, 0, 0] + 1).astype(int)
+        return [np.eye(3)[first], np.eye(2)[(x[:, 0, 1, 0] == 1).astype(int)]]
+
+
+def check_transfer_row(transfer_row):
+    """Two samples of three subjects: each number worked out by hand, each sample beside its own subject's truth and source."""
+    truth = np.array([[-1.0, 1], [0, 1], [1, -1]]).reshape(3, 1, 2, 1)
+    source = np.array([[-1.0, 1], [1, -1], [1, 1]]).reshape(3, 1, 2, 1)
+    samples = np.stack([truth, truth])
+    samples[1, 0, 0, 0], samples[1, 2, 0, 1] = 1, 1  # (1, 1) and (1, 1)
+    row = transfer_row("both", samples, truth, source, Reader(), np.array([[0, 1], [1, 1], [2, 0]]), 0.25)
+    assert (row["name"], row["k"], row["seconds"], row["of_best"]) == ("both", 2, 0.25, 0)
+    assert np.isclose(row["rmse"], np.sqrt(2 / 12), rtol=1e-12) and np.isclose(row["of_mean"], np.sqrt(0.5 / 6), rtol=1e-12)
+    assert np.isclose(row["silhouette"], (1 + 0 + 0 + 0 + 0 + 1) / 6, rtol=1e-12)
+    assert np.isclose(row["style"], (2 + 2 + 2 + 1 + 2 + 1) / 12, rtol=1e-12)
+    assert transfer_row("one", samples[:1], truth, source, Reader(), 1, 0.0)["style"] == 0.5
+    assert np.isclose(transfer_row("black", samples[:1], truth, source, Reader(), 1, 0.0, -1.0)["silhouette"], (1 + 1 / 2 + 1 / 2) / 3)
+
+
+def test_transfer_row():
+    check_transfer_row(evaluate.transfer_row)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda name, samples, truth, source, *rest: evaluate.transfer_row(name, samples, truth, truth, *rest),
+        lambda name, samples, truth, source, judge, target, *rest: evaluate.transfer_row(name, samples, truth, source, judge, 0, *rest),
+        lambda name, samples, *rest: evaluate.transfer_row(name, samples[:1], *rest),
+        lambda name, samples, truth, source, *rest: evaluate.transfer_row(name, samples[:, ::-1], truth[::-1], source[::-1], *rest),
+    ],
+)
+def test_slips_of_transfer_row(wrong):
+    rejects(check_transfer_row, wrong)
+
+
+def test_transfer_table():
+    row = {
+        "name": "ridge",
+        "k": 1,
+        "rmse": 0.0853,
+        "of_mean": 0.0853,
+        "of_best": 0.0853,
+        "silhouette": 0.914,
+        "style": 0.5,
+        "seconds": 0.0012,
+    }
+    lines = evaluate.transfer_table([row, row | {"name": "gram", "k": 8, "of_best": 0.07}]).splitlines()
+    assert lines[2] == "| ridge | 0.085 |  |  | 0.91 | 50.0% | 1.2 |"
+    assert lines[3] == "| gram | 0.085 | 0.085 of 8 | 0.070 of 8 | 0.91 | 50.0% | 1.2 |"
+    assert {line.count("|") for line in lines} == {8}

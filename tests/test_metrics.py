@@ -8,9 +8,25 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from test_sample import rejects
 
 from tinydiff import metrics
-from tinydiff.metrics import coverage, density, frechet, kernel_distance, memorisation, nearest, out_of_range, palette, precision, recall
+from tinydiff.metrics import (
+    coverage,
+    density,
+    frechet,
+    kernel_distance,
+    memorisation,
+    nearest,
+    out_of_range,
+    palette,
+    precision,
+    recall,
+    rmse,
+    rmse_of_best,
+    rmse_of_mean,
+    silhouette_overlap,
+)
 
 
 @pytest.fixture(autouse=True, params=[256, 2], ids=["one block", "many blocks"])
@@ -255,3 +271,96 @@ def test_out_of_range():
     images[:4, 1, 0, 0] = 1.02, -1.03, 1.005, np.nan
     assert [out_of_range(images, slack) for slack in (0, 0.01, 0.025, 0.05)] == [0.8, 0.6, 0.4, 0.2]
     assert out_of_range(images) == 0.6
+
+
+# --- where the right image is known ---
+
+GREY = np.array([0.0, 1.0, -1.0, 0.5]).reshape(1, 2, 2, 1)
+
+
+def check_rmse(rmse):
+    """On the scale 0 to 1: black against white is 1, and squares are averaged over all images before the root is taken."""
+    assert rmse(GREY * 0 - 1, GREY * 0 + 1) == 1 and rmse(GREY, GREY) == 0
+    assert math.isclose(rmse(GREY, 0 * GREY), math.sqrt((0 + 1 + 1 + 0.25) / 4) / 2, rel_tol=1e-15)
+    two = np.concatenate([GREY, GREY])
+    two[1] += 0.4
+    assert math.isclose(rmse(two, GREY), math.sqrt(0.04 / 2), rel_tol=1e-14)
+
+
+def check_of_mean(rmse_of_mean):
+    """Samples that miss by opposite amounts have a perfect mean; three of four on one side leave half of the error."""
+    truth, off = np.concatenate([GREY, -GREY]), 0.2 * np.array([1.0, 3.0]).reshape(2, 1, 1, 1)
+    assert rmse_of_mean(np.stack([truth + off, truth - off]), truth) < 1e-15
+    want = math.sqrt((0.1**2 + 0.3**2) / 2) / 2
+    assert math.isclose(rmse_of_mean(np.stack([truth + off] * 3 + [truth - off]), truth), want, rel_tol=1e-12)
+
+
+def check_of_best(rmse_of_best):
+    """The best is another sample for each image, one sample for all its pixels."""
+    truth, samples = np.zeros((2, 1, 2, 1)), np.zeros((3, 2, 1, 2, 1))
+    samples[:, 0, 0, :, 0] = [0, 0.8], [0.4, -0.4], [0.6, 0.6]
+    samples[:, 1, 0, :, 0] = [0.2, 0], [0.8, 0], [0, 0.6]
+    assert math.isclose(rmse_of_best(samples, truth), math.sqrt((0.16 + 0.02) / 2) / 2, rel_tol=1e-12)
+    assert math.isclose(rmse_of_best(samples[:1], truth), rmse(samples[0], truth), rel_tol=1e-12)
+
+
+def check_overlap(silhouette_overlap):
+    """Ink in 3 and 2 pixels, 2 of them shared; then in one image only; then no ink at all. One channel that differs is enough."""
+    a, b = np.ones((3, 2, 2, 3)), np.ones((3, 2, 2, 3))
+    a[0, 0, 0], a[0, 0, 1, 2], a[0, 1, 1] = -1, 0.7, 0.5
+    b[0, 0, 1, 0], b[0, 1, 1, 1], b[0, 0, 0] = 0, -0.5, 0.9
+    a[1, 0, 0] = 0
+    for flip in (1, -1):
+        assert math.isclose(silhouette_overlap(flip * a, flip * b, paper=flip), (2 / 3 + 0 + 1) / 3, rel_tol=1e-15)
+    assert silhouette_overlap(a[:1], b[:1], threshold=0.4) == 1 / 3 and silhouette_overlap(a[:1], b[:1], threshold=0.05) == 1
+
+
+@pytest.mark.parametrize(
+    "check, right, wrong",
+    [
+        (
+            check_rmse,
+            rmse,
+            [
+                lambda a, b: 2 * rmse(a, b),  # on the images' own scale
+                lambda a, b: float(np.mean([rmse(x, y) for x, y in zip(a, np.broadcast_to(b, a.shape), strict=True)])),  # mean of roots
+                lambda a, b: float(np.abs(a - b).mean() / 2),
+                lambda a, b: rmse(a, b) ** 2,
+            ],
+        ),
+        (
+            check_of_mean,
+            rmse_of_mean,
+            [
+                lambda samples, truth: rmse(samples, truth),
+                lambda samples, truth: rmse(np.median(samples, axis=0), truth),
+                lambda samples, truth: float(np.mean([rmse(x, truth) for x in samples])),
+            ],
+        ),
+        (
+            check_of_best,
+            rmse_of_best,
+            [
+                lambda samples, truth: min(rmse(x, truth) for x in samples),  # one sample for the whole set
+                lambda samples, truth: float(np.sqrt(((samples - truth) ** 2).min(0).mean()) / 2),  # another one for each pixel
+                lambda samples, truth: rmse(samples, truth),
+            ],
+        ),
+        (
+            check_overlap,
+            silhouette_overlap,
+            [
+                lambda a, b, paper=1.0, threshold=0.2: silhouette_overlap(a, b, 1.0, threshold),
+                lambda a, b, paper=1.0, threshold=0.2: silhouette_overlap(a.mean(-1, keepdims=True), b, paper, threshold),
+                lambda a, b, paper=1.0, threshold=0.2: silhouette_overlap(a, b, paper),
+                lambda a, b, paper=1.0, threshold=0.2: silhouette_overlap(a, b, paper, threshold / 2),
+                lambda a, b, paper=1.0, threshold=0.2: float(np.mean(np.any(abs(a - paper) > 0.2, -1) == np.any(abs(b - paper) > 0.2, -1))),
+            ],
+        ),
+    ],
+    ids=["rmse", "of_mean", "of_best", "overlap"],
+)
+def test_against_the_truth(check, right, wrong):
+    check(right)
+    for slip in wrong:
+        rejects(check, slip)

@@ -12,6 +12,7 @@ The map, in reading order (imports only ever run downwards):
       restore     a degraded picture
       likelihood  how probable is an image?
       metrics     how good, how diverse?
+      baselines   what must be beaten first
     train         the bridge: Algorithm 1 of DDPM
     variance, flow, learned                    beyond: a learned variance, straight paths, a learned noise schedule
     data, checkpoint, learn, draw, plot        images in, weights on disk, a whole training, drawing on request, pictures

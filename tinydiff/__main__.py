@@ -121,7 +121,7 @@ def parser():
     evaluate.add_argument("--out", type=Path, default=Path("out/evaluate.png"), help="picture to write (default: out/evaluate.png)")
 
     judge = commands.add_parser("judge", help="train the classifier that judges a data set's images")
-    judge.add_argument("dataset", help="digits, fashion or portraits")
+    judge.add_argument("dataset", help="digits, fashion, portraits, emoji or typefaces")
     judge.add_argument("--steps", type=_at_least(1), default=2500, help="training steps (default: 2500)")
     judge.add_argument(
         "--out", type=Path, default=Path("out"), help="folder for DATASET_judge.npz; `evaluate` uses that in data/models (default: out)"
@@ -473,10 +473,12 @@ def cmd_evaluate(args):
 
 def cmd_judge(args):
     """Run `judge`: args from the parser -> None; writes DATASET_judge.npz into args.out and says how often it is right"""
-    from . import checkpoint
+    from . import checkpoint, data
     from .learn import learn_judge
 
-    dataset = _dataset(args.dataset)
+    dataset = _dataset(args.dataset, styles=True)
+    if dataset.name in data.STYLES:
+        dataset = dataset.dataset()
     _require_writable(args.out)
     weights, about = learn_judge(dataset, args.steps, args.seed)
     path, held_out = args.out / f"{dataset.name}_judge.npz", about["held_out"]

@@ -59,8 +59,8 @@ def additive(table, known):
     """Explain each entry of a table as its row's part plus its column's part, and so fill the holes.
 
     table_hat[i, j] = a[i] + b[j];  a, b minimise the sum of |table[i, j] - a[i] - b[j]|^2 over the known entries
-    table: (R, K, ...), R rows, K columns, numbers or images; known: (R, K) bool; what stands in the holes is not looked at
-    -> table_hat (R, K, ...), known entries too. What is known must link all rows and columns, else a hole is not determined.
+    table: (M, S, ...), M rows, S columns, numbers or images; known: (M, S) bool; what stands in the holes is not looked at
+    -> table_hat (M, S, ...), known entries too. What is known must link all rows and columns, else a hole is not determined.
     """
     i, j = np.nonzero(known)
     design = np.concatenate([np.eye(known.shape[0])[i], np.eye(known.shape[1])[j]], axis=1)
@@ -73,7 +73,7 @@ def nearest_column(table, known):
     """Fill each hole of a table from the column most like its own: the mean squared difference over the rows known in both is least.
 
     Only columns that know the row come into question.
-    table: (R, K, ...), R rows, K columns, numbers or images; known: (R, K) bool -> table_hat (R, K, ...), known entries as they were
+    table: (M, S, ...), M rows, S columns, numbers or images; known: (M, S) bool -> table_hat (M, S, ...), known entries as they were
     """
     filled, flat = table.copy(), table.reshape(*known.shape, -1)
     for k in range(known.shape[1]):

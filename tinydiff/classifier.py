@@ -30,14 +30,20 @@ class Classifier(Module):
         self.squeeze = Linear((size // 4) ** 2 * 2 * width, 64, rng=rng)
         self.heads = [Linear(64, M, rng=rng) for M in classes]
 
+    def maps(self, x):
+        """Show what each layer sees: after the colours and after each convolution, not yet halved.
+
+        x: (N, H, W, C) -> two (N, H, W, width), two (N, H/2, W/2, 2 width), from shallow to deep
+        """
+        maps = [ops.silu(self.colour(x))]
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            maps.append(norm(conv(ops.down(maps[-1]) if i == 1 else maps[-1])))
+        return maps
+
     def features(self, x):
         """Describe each image by the numbers that the answers are read from. x: (N, H, W, C) -> (N, 64)"""
-        x = ops.silu(self.colour(x))
-        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = norm(conv(x))
-            if i != 1:
-                x = ops.down(x)
-        return ops.silu(self.squeeze(ops.reshape(x, shape=(x.shape[0], -1))))
+        h = ops.down(self.maps(x)[-1])
+        return ops.silu(self.squeeze(ops.reshape(h, shape=(h.shape[0], -1))))
 
     def __call__(self, x):
         features = self.features(x)

@@ -47,6 +47,19 @@ class Styles:
     styles: list
     test: np.ndarray
 
+    def dataset(self):
+        """Lay the pictures out one by one, for a classifier: -> Dataset with M S images of shape (H, W, C)
+
+        Where whole subjects are held out there is one label, "style"; where single pictures are, there are two, "letter" and "face".
+        """
+        indices = np.indices(self.images.shape[:2]).reshape(2, -1).T  # (M S, 2): which subject, which style
+        if self.test.ndim == 1:
+            indices, values, test = indices[:, 1:], {"style": self.styles}, self.test.repeat(len(self.styles))
+        else:
+            values, test = {"letter": self.names, "face": self.styles}, self.test.ravel()
+        x = self.images.reshape(-1, *self.images.shape[2:])
+        return Dataset(self.name, x[~test], x[test], indices[~test], indices[test], values)
+
 
 def load(name):
     """Load a data set that comes with tinydiff.

@@ -231,3 +231,36 @@ def report(found):
     if cost["peak_memory"]:
         lines.append(f"this whole evaluation has used {cost['peak_memory'] / 1e6:.0f} MB")
     return "\n".join(lines)
+
+
+def transfer_row(name, samples, truth, source, judge, target, seconds, paper=1.0):
+    """Measure a way of drawing subjects in another style, where the right image is known.
+
+    samples: (k, N, H, W, C), k of each subject; truth, source: (N, H, W, C); judge: a Classifier; target: what it should read, an int or
+    (N, number of labels) ints; seconds: for one image; paper: see metrics.silhouette_overlap
+    -> dict: name, k, rmse (of single samples), of_mean, of_best (see metrics.rmse_of_mean, rmse_of_best), silhouette (the samples' overlap
+    with the source), style (share of right readings, over all samples and labels), seconds
+    """
+    k, N = samples.shape[:2]
+    drawn = samples.reshape(k * N, *samples.shape[2:])
+    labels = np.tile(np.broadcast_to(target, (N, len(judge.classes))), (k, 1))
+    return {
+        "name": name,
+        "k": k,
+        "rmse": metrics.rmse(samples, truth),
+        "of_mean": metrics.rmse_of_mean(samples, truth),
+        "of_best": metrics.rmse_of_best(samples, truth),
+        "silhouette": metrics.silhouette_overlap(drawn, np.concatenate([source] * k), paper),
+        "style": float(classifier.accuracy(judge, drawn, labels).mean()),
+        "seconds": seconds,
+    }
+
+
+def transfer_table(found):
+    """Lay out rows of transfer_row, from images (N, H, W, C), as Markdown: list of dicts -> string; one sample has no mean or best"""
+    lines = ["| way | RMSE of a sample | of the mean | of the best | overlap with the source | style | ms/image |", "| --- " * 7 + "|"]
+    for row in found:
+        several = [f"{row[column]:.3f} of {row['k']}" if row["k"] > 1 else "" for column in ("of_mean", "of_best")]
+        rest = [f"{row['silhouette']:.2f}", f"{row['style']:.1%}", f"{1000 * row['seconds']:.1f}"]
+        lines.append(" | ".join(["| " + row["name"], f"{row['rmse']:.3f}", *several, *rest]) + " |")
+    return "\n".join(lines)

@@ -106,7 +106,7 @@ def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.
 
 
 def learn_judge(dataset, steps, seed):
-    """Train the classifier that judges a data set's images, on mirror images too where these are as likely (not the digits).
+    """Train the classifier that judges a data set's images, on mirror images too, but not of digits and letters.
 
     dataset: data.Dataset with (M, H, W, C) images -> weights (P,), about: dict with what rebuilds it, see checkpoint.judge, and its
     accuracy on the held-out images, by label
@@ -114,7 +114,7 @@ def learn_judge(dataset, steps, seed):
     began, rng = time.perf_counter(), np.random.default_rng(seed)
 
     def mirror(x):
-        return x if dataset.name == "digits" else np.where(rng.random((len(x), 1, 1, 1)) < 0.5, x[:, :, ::-1], x)
+        return x if dataset.name in ("digits", "typefaces") else np.where(rng.random((len(x), 1, 1, 1)) < 0.5, x[:, :, ::-1], x)
 
     judge = classifier.fit(dataset.train, dataset.train_labels, dataset.classes, rng, steps, change=mirror)
     right = classifier.accuracy(judge, dataset.test, dataset.test_labels)

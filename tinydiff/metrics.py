@@ -2,7 +2,8 @@
 
 The first six compare features, one row of F numbers for each image, made by a network that looks at what the image shows; the others
 look at the images themselves. None is worth much alone: precision and density ask whether the samples look
-real, recall and coverage whether all that is real gets drawn, nearest and memorisation whether the samples are new.
+real, recall and coverage whether all that is real gets drawn, nearest and memorisation whether the samples are new. The last four
+are for tasks where the right image is known, such as drawing a subject in another style.
 """
 
 import numpy as np
@@ -168,3 +169,42 @@ def out_of_range(images, slack=0.01):
     images: (N, ...), as a sampler returns them, not yet cut off to [-1, 1] -> share in [0, 1]
     """
     return float(np.mean(~(np.abs(_flat(images)).max(1) <= 1 + slack)))
+
+
+def rmse(a, b):
+    """Measure how far images are from what they should be: the root mean square error, as a share of the scale from -1 to 1.
+
+    sqrt(mean over images, pixels and channels of ((a - b) / 2)^2)
+    a, b: (N, H, W, C) in [-1, 1], or shapes that broadcast -> float, 0 for copies, 1 for black against white
+    """
+    return float(np.sqrt(np.mean(((np.asarray(a, np.float64) - b) / 2) ** 2)))
+
+
+def rmse_of_mean(samples, truth):
+    """Average the samples of each image, then take the RMSE: what chance adds to one sample is mostly gone.
+
+    rmse(mean over i of samples[i], truth). Where several answers are right their mean has the least RMSE, though it is a blur.
+    samples: (k, N, H, W, C), k for each image; truth: (N, H, W, C) -> float
+    """
+    return rmse(np.mean(samples, axis=0, dtype=np.float64), truth)
+
+
+def rmse_of_best(samples, truth):
+    """Take for each image the sample that is nearest to the truth, then the RMSE: was the right answer among them?
+
+    sqrt(mean_n min_i mean over pixels and channels of ((samples[i, n] - truth[n]) / 2)^2); it falls with k: compare equal k only
+    samples: (k, N, H, W, C), k for each image; truth: (N, H, W, C) -> float
+    """
+    squares = ((np.asarray(samples, np.float64) - truth) / 2) ** 2
+    return float(np.sqrt(squares.mean((2, 3, 4)).min(0).mean()))
+
+
+def silhouette_overlap(a, b, paper=1.0, threshold=0.2):
+    """Ask whether two images have their ink in the same places: intersection over union, averaged over the images.
+
+    A pixel is ink where some channel differs from paper by more than threshold; mean_n |ink_a and ink_b| / |ink_a or ink_b|, 1 if no ink
+    a, b: (N, H, W, C); paper: the background's value, 1 = white, -1 = black; threshold: in units of the images' scale -> share in [0, 1]
+    """
+    ink_a, ink_b = (np.any(np.abs(x - paper) > threshold, axis=-1) for x in (a, b))
+    union = np.sum(ink_a | ink_b, axis=(1, 2))
+    return float(np.mean(np.where(union > 0, np.sum(ink_a & ink_b, axis=(1, 2)) / np.maximum(union, 1), 1.0)))
