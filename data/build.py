@@ -1,4 +1,4 @@
-"""Remake the image sets of this folder:  python data/build.py digits|fashion|portraits|emoji|typefaces|all [--work DIR]
+"""Remake the image sets of this folder:  python data/build.py digits|fashion|portraits|edits|emoji|typefaces|all [--work DIR]
 
 Each set comes out of a published package, fetched by name and pinned version with the ordinary client:
 
@@ -6,6 +6,7 @@ Each set comes out of a published package, fetched by name and pinned version wi
     fashion    apt      dataset-fashion-mnist 0.0~git20200523.55506a9-1 (Debian; unpacked, not installed)
     portraits  npm      @dicebear/core 9.4.3, @dicebear/pixel-art 9.4.3 (needs node 18 or later)
                pip      resvg_py 0.5.0, Pillow 13.0.0 (draw the SVG pictures)
+    edits      made of portraits16.npz, with the same packages
     emoji      npm      unicode-emoji-json 0.9.0 (names), @iconify-json/* as listed in EMOJI_STYLES
                pip      resvg_py and Pillow as above
     typefaces  npm      @fontsource/* 5.3.0, the faces listed in TYPEFACES
@@ -117,6 +118,30 @@ for (let i = 0; i < Number(process.argv[2]); i++) {
 }
 """
 
+# Draws a portrait from its attributes, none left to chance: one value to choose from, probabilities of 0 or 100.
+PINNED_JS = """
+import { readFileSync } from 'node:fs';
+import { createAvatar } from '@dicebear/core';
+import * as pixelArt from '@dicebear/pixel-art';
+for (const face of JSON.parse(readFileSync('pinned.json', 'utf8'))) {
+  const pinned = { backgroundType: ['solid'] };
+  for (const [name, value] of Object.entries(face)) {
+    const key = name === 'primaryBackgroundColor' ? 'backgroundColor' : name;
+    pinned[key] = value === 'none' ? undefined : [value.replace('#', '')];
+    if (['hat', 'glasses', 'beard', 'accessories'].includes(name)) pinned[name + 'Probability'] = value === 'none' ? 0 : 100;
+  }
+  console.log(JSON.stringify(createAvatar(pixelArt, pinned).toString()));
+}
+"""
+EDITED = {  # what an edit changes, and which label of PORTRAIT_LABELS says so
+    "hat": "hat",
+    "glasses": "glasses",
+    "hairColor": "hair-colour",
+    "clothingColor": "clothes",
+    "mouth": "mouth",
+    "primaryBackgroundColor": "background",
+}
+
 
 def run(name, *arguments, cwd):
     """Run a program in the folder cwd; return what it printed. If it is missing or fails, exit with a plain message."""
@@ -155,7 +180,8 @@ def held_out(labels, n, seed=0):
 
 def named(values, labels):
     """Lay out labels for a file: values {label: names of its values}, labels (M, number of labels) -> three arrays by name."""
-    return dict(labels=labels, label_names=np.array(list(values)), label_values=np.array(["|".join(v) for v in values.values()]))
+    names = dict(label_names=np.array(list(values)), label_values=np.array(["|".join(v) for v in values.values()]))
+    return names if labels is None else dict(labels=labels) | names
 
 
 def portrait_labels(chosen):
@@ -199,22 +225,27 @@ def fashion(work, M=12_000):
     return dict(images=images, **named({"kind": FASHION_LABELS}, labels[:, None]), test=held_out(labels, 2000))
 
 
-def portraits(work, M=6_000):
-    """M pixel-art portraits with 17 attributes each. -> images (M, 16, 16, 3), labels (M, 9), attributes (M, 17), ..."""
-    (work / "portraits.mjs").write_text(PORTRAITS_JS)
+def node_portraits(work, script, *arguments):
+    """Run a script that uses DiceBear's pixel art -> what it printed, a line of JSON each, read."""
+    (work / "portraits.mjs").write_text(script)
     npm(work, f"@dicebear/core@{DICEBEAR}", f"@dicebear/pixel-art@{DICEBEAR}")
-    lines = run("node", "portraits.mjs", str(M), cwd=work).splitlines()
+    return [json.loads(line) for line in run("node", "portraits.mjs", *arguments, cwd=work).splitlines()]
+
+
+def draw_portraits(work, svgs):
+    """Draw SVG pictures -> (M, 16, 16, 3). Their finest detail is one pixel wide, so nothing is blurred."""
     pip(work, f"resvg_py=={RESVG}", f"Pillow=={PILLOW}")
     import resvg_py
     from PIL import Image
 
-    def draw(svg):
-        """One SVG picture -> (16, 16, 3). Its finest detail is one pixel wide, so nothing is blurred."""
-        png = resvg_py.svg_to_bytes(svg_string=svg, width=16, height=16, skip_system_fonts=True)
-        return np.array(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
+    pngs = [resvg_py.svg_to_bytes(svg_string=svg, width=16, height=16, skip_system_fonts=True) for svg in svgs]
+    return np.stack([np.array(Image.open(io.BytesIO(bytes(png))).convert("RGB")) for png in pngs])
 
-    pictures = [json.loads(line) for line in lines]
-    images = np.stack([draw(p["svg"]) for p in pictures])
+
+def portraits(work, M=6_000):
+    """M pixel-art portraits with 17 attributes each. -> images (M, 16, 16, 3), labels (M, 9), attributes (M, 17), ..."""
+    pictures = node_portraits(work, PORTRAITS_JS, str(M))
+    images = draw_portraits(work, [p["svg"] for p in pictures])
     chosen = [[p["extra"].get(name) or "none" for p in pictures] for name in ATTRIBUTES]
     values = [sorted(set(column), key=lambda v: (v != "none", v)) for column in chosen]  # "none" comes first
     indices = [[v.index(c) for c in column] for column, v in zip(chosen, values, strict=True)]
@@ -229,6 +260,44 @@ def portraits(work, M=6_000):
         attribute_values=np.array(["|".join(v) for v in values]),
         test=held_out(2 * hat + glasses, 600),
     )
+
+
+def another(face, attribute, values, rng):
+    """Choose a new value for an attribute: a hat or glasses go if they are there, else come; a mouth turns; a colour becomes another one."""
+    if attribute == "mouth":
+        values = [v for v in values if v[:3] != face["mouth"][:3]]
+    elif "none" in values:
+        values = [v for v in values if (v == "none") != (face[attribute] == "none")]
+    return str(rng.choice([v for v in values if v != face[attribute]]))
+
+
+def edits(work, each=50):
+    """Held-out portraits before and after one attribute is changed, as many for each of EDITED.
+
+    -> before, after (M, 16, 16, 3), labels_before, labels_after (M, 9), changed (M,) index of the label, portrait (M,) index of before, ...
+    """
+    with np.load(HERE / "portraits16.npz", allow_pickle=False) as f:
+        names, values = f["attribute_names"].tolist(), [v.split("|") for v in f["attribute_values"].tolist()]
+        images, attributes, held = f["images"], f["attributes"], np.flatnonzero(f["test"])
+    rng, pairs = np.random.default_rng(0), []
+    for n, i in enumerate(rng.permutation(held)):  # each portrait once, the attributes in turn
+        attribute = list(EDITED)[n % len(EDITED)]
+        face = {name: v[k] for name, v, k in zip(names, values, attributes[i], strict=True)}
+        pairs.append((int(i), attribute, face, face | {attribute: another(face, attribute, values[names.index(attribute)], rng)}))
+    faces = [face for *_, before, after in pairs for face in (before, after)]
+    (work / "pinned.json").write_text(json.dumps(faces))
+    drawn = draw_portraits(work, node_portraits(work, PINNED_JS))
+    portrait, before, after = np.array([i for i, *_ in pairs]), drawn[::2], drawn[1::2]
+    if not np.array_equal(before, images[portrait]):
+        sys.exit("build.py: a portrait drawn from its attributes is not the one in portraits16.npz: remake that first")
+    told, labels = portrait_labels({name: [face[name] for face in faces] for name in names})
+    changed = np.array([list(told).index(EDITED[attribute]) for _, attribute, *_ in pairs], np.uint8)
+    real = np.any(before != after, axis=(1, 2, 3)) & np.any(
+        labels[::2] != labels[1::2], axis=1
+    )  # two browns are one label, a hat hides hair
+    kept = np.sort(np.concatenate([np.flatnonzero(real & (changed == k))[:each] for k in np.unique(changed)]))
+    both = dict(before=before[kept], after=after[kept], labels_before=labels[::2][kept], labels_after=labels[1::2][kept])
+    return both | dict(changed=changed[kept], portrait=portrait[kept].astype(np.uint16), **named(told, None))
 
 
 def clusters(x, distance):
@@ -377,14 +446,16 @@ def save(path, arrays):
     now = new.read_bytes()
     new.replace(path)
     news = "new" if before is None else "unchanged" if before == now else "CHANGED"
-    M, test = arrays["test"].size, arrays["test"].sum()
-    print(f"{path.name}: {M - test} train + {test} test, {len(now):,} bytes, {news}", flush=True)
+    test = arrays.get("test")
+    size = f"{test.size - test.sum()} train + {test.sum()} test" if test is not None else f"{len(arrays['before'])} pairs"
+    print(f"{path.name}: {size}, {len(now):,} bytes, {news}", flush=True)
 
 
 def main():
     """Read the command line and build."""
-    files = "digits8 fashion16 portraits16 emoji16 typefaces16".split()
-    sets = {build.__name__: (build, file) for build, file in zip((digits, fashion, portraits, emoji, typefaces), files, strict=True)}
+    files = "digits8 fashion16 portraits16 edits16 emoji16 typefaces16".split()
+    builds = digits, fashion, portraits, edits, emoji, typefaces
+    sets = {build.__name__: (build, file) for build, file in zip(builds, files, strict=True)}
     parser = argparse.ArgumentParser(description="Remake the image sets of this folder from their published packages.")
     parser.add_argument("which", choices=[*sets, "all"])
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep downloads here (default: a temporary folder)")

@@ -274,3 +274,48 @@ def test_styles_picture_by_picture():
 @pytest.mark.parametrize("wrong", [labels_exchanged, subject_after_subject, nothing_held_out])
 def test_slips_of_dataset(wrong):
     rejects(check_picture_by_picture, wrong)
+
+
+# --- pictures before and after an edit ---
+
+
+def test_edits_start_from_held_out_portraits_and_change_one_label():
+    """Before is a test portrait and its labels, to the pixel; after differs in the label that `changed` names and in no other."""
+    d, faces = data.load_edits(), data.load("portraits")
+    with np.load(data.FOLDER / "edits16.npz") as f:
+        portrait = f["portrait"]
+    with np.load(data.FOLDER / data.FILES["portraits"]) as f:
+        place = np.cumsum(f["test"])[portrait] - 1
+        assert np.all(f["test"][portrait]) and len(set(portrait)) == len(portrait) == 300
+    assert np.array_equal(d.before, faces.test[place]) and np.array_equal(d.labels_before, faces.test_labels[place])
+    differs = d.labels_before != d.labels_after
+    assert np.array_equal(differs, np.arange(9) == d.changed[:, None])
+    assert d.labels == faces.labels and np.all(d.labels_after < faces.classes) and d.after.dtype == np.float32
+    names, counts = np.unique(d.changed, return_counts=True)
+    assert [list(d.labels)[k] for k in names] == ["hat", "glasses", "hair-colour", "mouth", "clothes", "background"]
+    assert np.all(counts == 50)
+
+
+def test_edits_change_what_they_should_and_where():
+    """Pixels of a new background were the old one's colour, clothes lie below the chin, a mouth is small; hats come and go."""
+    d = data.load_edits()
+    moved = np.any(d.before != d.after, axis=-1)
+    of = {label: d.changed == k for k, label in enumerate(d.labels)}
+    assert np.all(moved.any((1, 2)))
+    for i in np.flatnonzero(of["background"]):
+        for x in (d.before[i], d.after[i]):  # lenses and earrings let it through, the rest is plain
+            assert np.unique(x[moved[i]], axis=0, return_counts=True)[1].max() > 0.9 * moved[i].sum()
+    assert not moved[of["clothes"], :11].any() and moved[of["mouth"]].sum((1, 2)).max() < 10
+    for k, label in enumerate(("hat", "glasses")):
+        assert np.all((d.labels_before[of[label], k] == 0) != (d.labels_after[of[label], k] == 0))
+
+
+def test_edits_that_do_not_fit_are_refused(tmp_path, monkeypatch):
+    arrays = dict(np.load(data.FOLDER / "edits16.npz"))
+    monkeypatch.setattr(data, "FOLDER", tmp_path)
+    with pytest.raises(FileNotFoundError, match="edits16.npz is missing: install"):
+        data.load_edits()
+    for wrong in ({"after": arrays["after"][:5]}, {"before": arrays["before"] / 255}, {"labels_after": arrays["labels_after"][:, :3]}):
+        np.savez(tmp_path / "edits16.npz", **{**arrays, **wrong})
+        with pytest.raises(OSError, match="edits16.npz is damaged .*: restore it, or run data/build.py"):
+            data.load_edits()

@@ -61,6 +61,22 @@ class Styles:
         return Dataset(self.name, x[~test], x[test], indices[~test], indices[test], values)
 
 
+@dataclass
+class Edits:
+    """Pictures before and after one of their labels was changed: what an edit should come to.
+
+    before, after: (M, H, W, C) float32 in [-1, 1]; labels_before, labels_after: (M, number of labels) ints; changed: (M,) ints, which
+    label differs, as an index into labels; labels: as in Dataset
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    labels_before: np.ndarray
+    labels_after: np.ndarray
+    changed: np.ndarray
+    labels: dict
+
+
 def load(name):
     """Load a data set that comes with tinydiff.
 
@@ -80,6 +96,15 @@ def load_styles(name):
     return _read(name, STYLES, _styles)
 
 
+def load_edits():
+    """Load 300 held-out portraits, each before and after one label is changed: hat, glasses, hair-colour, mouth, clothes or background.
+
+    -> Edits, images (M, H, W, C) in [-1, 1]; each is redrawn by the portraits' own program, so that all else is alike to the pixel
+    Raises FileNotFoundError when the file is missing, OSError when it is damaged.
+    """
+    return _read("edits", {"edits": "edits16.npz"}, _edits)
+
+
 def _read(name, files, arrange):
     """Open the file called name and let arrange(name, its arrays) check it and make the data set."""
     if name not in files:
@@ -97,13 +122,27 @@ def _read(name, files, arrange):
 
 
 def _dataset(name, f):
-    images, labels, test = f["images"], f["labels"].astype(np.int64), f["test"]
-    values = {str(label): str(v).split("|") for label, v in zip(f["label_names"], f["label_values"], strict=True)}
+    images, labels, test, values = f["images"], f["labels"].astype(np.int64), f["test"], _values(f)
     fits = images.ndim == 4 and labels.shape == (len(images), len(values)) and test.shape == (len(images),)
     if not (fits and images.dtype == np.uint8 and test.dtype == bool):
         raise ValueError(f"images {images.shape}, labels {labels.shape} and test {test.shape} do not fit")
     x = to_float(images)
     return Dataset(name, x[~test], x[test], labels[~test], labels[test], values)
+
+
+def _values(f):
+    """Read the labels' names and values: -> {"hat": ["none", "blue", ...], ...}"""
+    return {str(label): str(v).split("|") for label, v in zip(f["label_names"], f["label_values"], strict=True)}
+
+
+def _edits(name, f):
+    (before, after), values = (f["before"], f["after"]), _values(f)
+    told = [f[k].astype(np.int64) for k in ("labels_before", "labels_after")]
+    changed = f["changed"].astype(np.int64)
+    fits = before.shape == after.shape and all(labels.shape == (len(before), len(values)) for labels in told)
+    if not (fits and before.ndim == 4 and before.dtype == after.dtype == np.uint8 and changed.shape == before.shape[:1]):
+        raise ValueError(f"before {before.shape}, after {after.shape}, labels {told[0].shape} and changed {changed.shape} do not fit")
+    return Edits(to_float(before), to_float(after), *told, changed, values)
 
 
 def _styles(name, f):
