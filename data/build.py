@@ -263,7 +263,7 @@ def portraits(work, M=6_000):
 
 
 def another(face, attribute, values, rng):
-    """Choose a new value for an attribute: a hat or glasses go if they are there, else come; a mouth turns; a colour becomes another one."""
+    """Choose a new value for an attribute: a hat or glasses go if they are there, else come; a mouth turns; colours change."""
     if attribute == "mouth":
         values = [v for v in values if v[:3] != face["mouth"][:3]]
     elif "none" in values:
@@ -292,9 +292,7 @@ def edits(work, each=50):
         sys.exit("build.py: a portrait drawn from its attributes is not the one in portraits16.npz: remake that first")
     told, labels = portrait_labels({name: [face[name] for face in faces] for name in names})
     changed = np.array([list(told).index(EDITED[attribute]) for _, attribute, *_ in pairs], np.uint8)
-    real = np.any(before != after, axis=(1, 2, 3)) & np.any(
-        labels[::2] != labels[1::2], axis=1
-    )  # two browns are one label, a hat hides hair
+    real = np.any(before != after, axis=(1, 2, 3)) & np.any(labels[::2] != labels[1::2], axis=1)  # a hat hides hair
     kept = np.sort(np.concatenate([np.flatnonzero(real & (changed == k))[:each] for k in np.unique(changed)]))
     both = dict(before=before[kept], after=after[kept], labels_before=labels[::2][kept], labels_after=labels[1::2][kept])
     return both | dict(changed=changed[kept], portrait=portrait[kept].astype(np.uint16), **named(told, None))

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import kernels
 from .diffusion import q_sample
-from .sample import _noise, _start, _visited, ddim, ddim_invert
+from .sample import _ddim_step, _noise, _start, _visited, ddim, ddim_invert
 
 
 def inpaint(eps_model, s, x0, mask, rng, times=None, rounds=1, x_T=None, eta=1.0, wide=False, clip=np.inf):
@@ -113,6 +113,38 @@ def interpolate(eps_model, s, a, b, shares, times=None, rounds=1):
     return x0.reshape(len(shares), *a.shape)
 
 
+def translate(eps_from, eps_to, s, x0, times=None, rounds=1, keep=None, clip=np.inf):
+    """Turn images of one model into another's: find the noise that the first makes them of, draw from it with the second.
+
+    path = ddim_invert(eps_from, s, x0, times, rounds);  ddim with eta = 0 and eps_to from its end;
+    with keep, after each step to u:  x_u <- keep path at u + (1 - keep) x_u
+    eps_from, eps_to: models, or one model told two things; x0: (N, H, W, C); times: as for sample.ddim; where they begin below T, less
+    of x0 is forgotten; rounds: as for ddim_invert; keep: a mask as inpaint's, 1 = the picture stays; clip: as for ddim, on the way down
+    -> yields len(times) arrays (N, H, W, C), last x_0, which is x0 where keep = 1. Raises ValueError for another mask, or other times.
+    Source: Su et al. 2023 (DDIB); with keep Couairon et al. 2023 (DiffEdit).
+    """
+    times, keep = _visited(s, times), _require_mask(np.zeros(x0.shape) if keep is None else keep, x0)
+    *path, x = ddim_invert(eps_from, s, x0, times, rounds)
+    yield x
+    for (t, u), known in zip(pairwise(times), reversed(path), strict=True):
+        x = keep * known + (1 - keep) * _ddim_step(s, x, eps_to(x, t), t, u, clip)
+        yield x
+
+
+def difference(eps_from, eps_to, s, x0, t, rng, n=10):
+    """Ask where an image would change: where two models, or one told two things, see different noise in it.
+
+    mean over n draws of x_t = q_sample(s, x0, t, noise) and over channels of |eps_to(x_t, t) - eps_from(x_t, t)|, over its largest value
+    x0: (N, H, W, C); t: 1 .. T, the noise hides what may change; n: number of draws -> (N, H, W, 1) in [0, 1]
+    difference < 0.5 is a mask to keep the rest by. Source: Couairon et al. 2023 (DiffEdit), there t = T / 2.
+    """
+    found = 0
+    for _ in range(n):
+        x_t = q_sample(s, x0, t, rng.standard_normal(x0.shape, x0.dtype))
+        found = found + np.abs(eps_to(x_t, t) - eps_from(x_t, t)).mean(-1, keepdims=True)
+    return found / found.max(axis=(1, 2, 3), keepdims=True)
+
+
 def tile(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
     """Draw images that repeat without a seam, with any model: at each step show it the tile shifted around, so that no place is the edge.
 
@@ -139,6 +171,18 @@ def seam_energy(images):
     steps = [np.moveaxis(images - np.roll(images, 1, axis), axis, 0) for axis in (1, 2)]  # (H, N, W, C) and (W, N, H, C)
     seam, inside = (sum((step[part] ** 2).mean() for step in steps) for part in (slice(1), slice(1, None)))
     return float(seam / inside)
+
+
+def edge_energy(images, mask):
+    """Measure the step across a mask's edge: mean (difference)^2 of neighbours along H or W, of which one is kept and the other not.
+
+    The mean is over the pairs of pixels and the channels; divide by that of real images under the same mask: about 1 = no seam to see
+    images: (N, H, W, C); mask: as for inpaint, kept where it is above 0.5; not all of one kind -> float
+    """
+    images = np.asarray(images, dtype=np.float64)
+    kept = np.broadcast_to(_require_mask(mask, images) > 0.5, images.shape)
+    steps = [np.diff(images, axis=axis)[np.diff(kept, axis=axis)] for axis in (1, 2)]
+    return float(np.mean(np.concatenate(steps) ** 2))
 
 
 def panorama(eps_model, s, shape, window, rng, times=None, overlap=0.5, eta=0.0, x_T=None, clip=np.inf):
