@@ -270,6 +270,40 @@ def test_edit_with_strength_stays_near_the_picture_or_leaves_it(picture, tmp_pat
     assert far[0] < 12 and far[1] > 2 * far[0]
 
 
+def test_edit_changes_one_thing_and_says_what_it_read(tmp_path, capsys):
+    """The judge reads the labels, --label overrules it; a part of the picture is kept to the bit, another one is drawn anew."""
+    d = data.load_edits()
+    (i, *_), names = np.flatnonzero(d.changed == 8), list(d.labels)
+    Image.fromarray(data.to_uint8(d.before[i])).save(tmp_path / "face.png")
+    wish = f"background={d.labels['background'][d.labels_after[i, 8]]}"
+    how = "--change", wish, "--steps", 5, "--label", "mouth=sad", "--out", tmp_path / "e.png"
+    assert run("edit", "portraits", tmp_path / "face.png", *how) == 0
+    _, before, after, last = capsys.readouterr().out.splitlines()
+    rows = [dict(word.split("=") for word in line.split()[1:]) for line in (before, after)]
+    assert list(rows[0]) == names and rows[0] | {"background": rows[1]["background"]} == rows[1] and wish in after
+    assert rows[0]["mouth"] == "sad" and rows[0]["background"] == d.labels["background"][d.labels_before[i, 8]]
+    assert last == f"{tmp_path / 'e.png'}: the picture, then 1 times changed"
+    drawn = np.asarray(Image.open(tmp_path / "e.png"))[6:, 6:].reshape(1, 17, 6, 2, 17, 6, 3)[0, :16, 0, :, :16, 0].swapaxes(0, 1)
+    same = np.all(drawn[1] == data.to_uint8(d.before[i]), axis=-1)
+    assert 60 < same.sum() < 240 and same[5:10, 6:10].mean() > 0.9  # most of the face
+
+
+def test_edit_of_a_model_without_a_judge_leaves_open_what_nobody_says(tmp_path, capsys, monkeypatch):
+    d = data.load_edits()
+    Image.fromarray(data.to_uint8(d.before[0])).save(tmp_path / "face.png")
+
+    def none(name):
+        raise checkpoint.CheckpointError("none")
+
+    monkeypatch.setattr(checkpoint, "judge", none)
+    how = "--change", "hat=red", "--label", "hair=short", "--steps", 1, "--n", 2, "--out", tmp_path / "e.png"
+    assert run("edit", "portraits", tmp_path / "face.png", *how) == 0
+    out = capsys.readouterr().out
+    assert "no judge comes along" in out and "then 2 times changed" in out
+    rest = "glasses=? hair=short hair-colour=? beard=? mouth=? skin=? clothes=? background=?"
+    assert f"before: hat=? {rest}\nafter:  hat=red {rest}\n" in out
+
+
 def test_sample_repeats_itself_for_a_seed(trained, tmp_path):
     for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
         assert run("sample", trained, "--n", 2, "--steps", 2, "--seed", seed, "--out", tmp_path / name) == 0
@@ -372,9 +406,13 @@ BAD = {
     "evaluate CKPT --out FILE/a.png": "FILE cannot be written to",
     "edit digits none.png --strength 0.5": "none.png cannot be read (No such file or directory): give a PNG or JPEG",
     "edit digits FILE --strength 0.5": "FILE is not a picture that can be read: give a PNG or JPEG",
-    "edit digits IMAGE": "one of the arguments --mask --strength is required",
+    "edit digits IMAGE": "one of the arguments --mask --strength --change is required",
     "edit digits IMAGE --strength 1.5": "--strength takes at most 1, which draws all anew; got 1.5",
     "edit digits IMAGE --mask OTHER": "--mask is 5 x 7, the picture 9 x 9: give a mask of the picture's size",
+    "edit portraits IMAGE --change hat=gold": "hat can't be 'gold'; it can be: none, blue",
+    "edit portraits IMAGE --change": "--change: expected at least one argument",
+    "edit portraits IMAGE --change hat=red --strength 0.5": "--strength: not allowed with argument --change",
+    "edit portraits IMAGE --label hat=red --change hat=red": "--change asks for nothing new: the picture shows hat=red glasses=",
     "edit digits IMAGE --strength 0.5 --label 11": "digit can't be '11'",
     "edit digits IMAGE --strength 0.5 --out FOLDER": "FOLDER could not be written (Is a directory)",
     "judge faces": "no data set 'faces'; there are: digits, fashion, portraits, emoji, typefaces",

@@ -247,6 +247,7 @@ def test_errata_inpaint():
     for check, old, new in (
         (check_inpaint_law, "clip), u)", "clip), t)"),
         (check_rounds, "clip), u)", "clip), t)"),
+        (check_inpaint_law, "q_sample(s, x0, u, _noise(", "(np.sqrt(s.alpha_bar[u]) * x0 + (1 - s.alpha_bar[u]) * _noise("),
         (check_known_pixels, "clip), u)", "clip), max(u, 1))"),
         (check_inpaint_law, "_noise(x0, 1 - s.alpha_bar[u], rng)", "_noise(x0, 0.0, rng)"),
         (check_inpaint_law, "x = put_back(_start(x0.shape, rng, x_T), times[0])", "x = _start(x0.shape, rng, x_T)"),
@@ -451,6 +452,161 @@ def test_errata_interpolate():
         (check_interpolate, "None, times,", "None, None,"),
     ):
         rejects(check, slip(edit.interpolate, old, new))
+
+
+# --- translate and difference ---
+
+OTHER = np.array([-0.4, 0.8, 0.5, -0.7])
+OTHER_COV = np.array([[0.6, -0.2, 0.1, 0.1], [-0.2, 0.5, 0.0, 0.2], [0.1, 0.0, 0.3, -0.1], [0.1, 0.2, -0.1, 0.8]])
+FROM, TO = correlated(T8, MIDDLE, COV), correlated(T8, OTHER, OTHER_COV)
+FIVE = np.random.default_rng(12).normal(0.2, 0.7, (5, *SHAPE))
+
+
+def risen(s, x, u, t, rounds):
+    """One step of the inversion from u up to t, for rows of pixels: x_t = x sqrt(leap) + ... eps_hat at the last guess of x_t."""
+    leap = np.prod(1 - s.beta[u + 1 : t + 1])
+    along = math.sqrt(1 - s.alpha_bar[t]) - math.sqrt(leap * (1 - s.alpha_bar[u]))
+    pull = math.sqrt(1 - s.alpha_bar[t]) * np.linalg.inv(s.alpha_bar[t] * COV + (1 - s.alpha_bar[t]) * np.eye(4))
+    guess = x
+    for _ in range(rounds):
+        guess = math.sqrt(leap) * x + along * (guess - math.sqrt(s.alpha_bar[t]) * MIDDLE) @ pull
+    return guess
+
+
+def check_translated(translate):
+    """Up as the one Gaussian says, down as the other, each step an affine map; what is kept lies on the way up."""
+    for times, rounds, keep in (
+        (range(8, -1, -1), 1, None),
+        ([8, 6, 3, 1, 0], 3, HARD),
+        ([5, 2, 0], 2, SOFT),
+        ([8, 7, 3, 2, 0], 1, SOFT[None, ..., None].repeat(5, 0)),
+    ):
+        path = [FIVE.reshape(5, 4)]
+        for u, t in pairwise(list(times)[::-1]):
+            path.append(risen(T8, path[-1], u, t, rounds))
+        want, kept = path[-1], np.zeros((5, 4)) if keep is None else np.broadcast_to(np.reshape(keep, (-1, 4)), (5, 4))
+        wants = [want]
+        for (t, u), known in zip(pairwise(times), path[-2::-1], strict=True):
+            A, c, *_ = step(T8, t, u, 0.0, OTHER, OTHER_COV)
+            want = kept * known + (1 - kept) * (want @ A.T + c)
+            wants.append(want)
+        got = list(translate(FROM, TO, T8, FIVE, times, rounds, keep))
+        assert len(got) == len(wants) and np.abs(np.reshape(got, (-1, 5, 4)) - wants).max() < 1e-10
+
+
+def root(cov):
+    values, axes = np.linalg.eigh(cov)
+    return axes * np.sqrt(values) @ axes.T
+
+
+def check_translated_flow(translate):
+    """In small steps the way up is x_T = sqrt(ab) m + S_T^(1/2) S_0^(-1/2) (x0 - m), S_T = ab S_0 + 1 - ab, and the way down the same."""
+    ab, x0 = SMOOTH.alpha_bar[-1], FIVE.reshape(5, 4)
+    bells = [(mean, root(cov), root(ab * cov + (1 - ab) * np.eye(4))) for mean, cov in ((MIDDLE, COV), (OTHER, OTHER_COV))]
+    (m, S_0, S_T), (m2, S2_0, S2_T) = bells
+    x_T = math.sqrt(ab) * m + (x0 - m) @ np.linalg.inv(S_0) @ S_T
+    want = m2 + (x_T - math.sqrt(ab) * m2) @ np.linalg.inv(S2_T) @ S2_0
+    models, found = [correlated(SMOOTH, MIDDLE, COV), correlated(SMOOTH, OTHER, OTHER_COV)], []
+    for steps in (120, 240, 480):
+        *_, got = translate(*models, SMOOTH, FIVE, sample.even_times(SMOOTH, steps))
+        found.append(got.reshape(5, 4))
+    errors = [np.abs(x - want).max() for x in found]
+    assert errors[-1] < 0.1 and all(abs(math.log2(p / q) - 1) < 0.1 for p, q in pairwise(errors)), errors
+    assert np.abs(2 * found[-1] - found[-2] - want).max() < 0.01, "the error is of order 1, and what is left without it"
+
+
+def check_translated_back(translate):
+    """The same model twice: the picture comes back as rounds grow; what is kept comes back bit for bit whatever the models."""
+    errors = [np.abs(list(translate(FROM, FROM, T8, FIVE, None, rounds))[-1] - FIVE).max() for rounds in (1, 4, 16, 64)]
+    assert errors[0] > 0.05 and errors[-1] < 1e-12 and all(a > 2 * b for a, b in pairwise(errors))
+    for dtype in (np.float64, np.float32):
+        x0 = FIVE.astype(dtype)
+        *_, last = translate(exact.gaussian(T8, 0.3, 0.5), exact.gaussian(T8, -0.4, 0.2), T8, x0, keep=HARD)
+        assert last.dtype == dtype and np.array_equal(last[:, HARD == 1], x0[:, HARD == 1]) and not np.any((last == x0)[:, HARD == 0])
+
+
+def check_translated_clip(translate):
+    """clip holds on the way down alone."""
+    check_clip(lambda model, rng, clip: translate(FROM, model, T8, X0, clip=clip), HARD < 2)
+
+
+TRANSLATE = (check_translated, check_translated_flow, check_translated_back, check_translated_clip)
+
+
+@pytest.mark.parametrize("check", TRANSLATE)
+def test_translate(check):
+    check(edit.translate)
+
+
+def test_errata_translate():
+    """The models exchanged or the same, the path off by one or upside down, a mask the wrong way round."""
+    for check, old, new in (
+        (check_translated, "x = ddim_invert(eps_from", "x = ddim_invert(eps_to"),
+        (check_translated_flow, "eps_to(x, t)", "eps_from(x, t)"),
+        (check_translated, "reversed(path)", "path"),
+        (check_translated_back, "keep * known + (1 - keep)", "(1 - keep) * known + keep"),
+        (check_translated, "times, rounds)\n", "times, 1)\n"),
+        (check_translated, "eps_to(x, t), t, u", "eps_to(x, t), t, max(u, 1)"),
+        (check_translated, "x = keep * known", "x = keep * x0"),
+        (check_translated_clip, "t, u, clip)", "t, u, np.inf)"),
+    ):
+        rejects(check, slip(edit.translate, old, new))
+
+
+def check_difference(difference):
+    """Two Gaussians disagree by an affine map of x_t; channels and draws are averaged, each image has its own largest value."""
+    x0, shape = np.random.default_rng(13).normal(size=(3, 2, 1, 2)), (3, 2, 1, 2)
+    for t in (2, 7):
+        got = difference(FROM, TO, T8, x0, t, np.random.default_rng(14), n=3)
+        rng, ab = np.random.default_rng(14), T8.alpha_bar[t]
+        pulls = [(math.sqrt(ab) * m, np.linalg.inv(ab * cov + (1 - ab) * np.eye(4))) for m, cov in ((MIDDLE, COV), (OTHER, OTHER_COV))]
+        (a, A), (b, B) = pulls
+        total = np.zeros((3, 2, 1, 2))
+        for _ in range(3):
+            x_t = (math.sqrt(ab) * x0 + math.sqrt(1 - ab) * rng.standard_normal(shape)).reshape(3, 4)
+            total += math.sqrt(1 - ab) * np.abs((x_t - b) @ B - (x_t - a) @ A).reshape(shape)
+        want = total.sum(-1, keepdims=True)
+        assert np.allclose(got, want / want.max((1, 2), keepdims=True), rtol=0, atol=1e-12) and np.all(got.max((1, 2, 3)) == 1)
+
+
+def test_difference():
+    check_difference(edit.difference)
+    where = np.array([[0.0, 2.0], [-4.0, 0.0]])[..., None]  # models that differ in the mean of two pixels: there, and by that much
+    one, other = (exact.gaussian(T8, mean, 0.3) for mean in (0.0, where))
+    assert not edit.difference(one, one, T8, FIVE, 4, np.random.default_rng(1), n=1).any()
+    found = edit.difference(one, other, T8, FIVE, 4, np.random.default_rng(1), n=1)
+    assert np.allclose(found, np.abs(where) / 4, rtol=0, atol=1e-12)
+
+
+def test_errata_difference():
+    """One noise for all draws, no absolute value, one largest value for all images, another level of noise."""
+    for old, new in (
+        ("np.abs(eps_to(x_t, t) - eps_from(x_t, t))", "(eps_to(x_t, t) - eps_from(x_t, t))"),
+        ("found = found + ", "found = "),
+        ("max(axis=(1, 2, 3), keepdims=True)", "max()"),
+        ("x_t = q_sample(s, x0, t, rng", "x_t = q_sample(s, x0, t - 1, rng"),
+        ("mean(-1, keepdims=True)", "max(-1, keepdims=True)"),
+        ("np.abs(eps_to(x_t, t) - ", "np.abs(eps_to(x_t, t) + "),
+    ):
+        rejects(check_difference, slip(edit.difference, old, new))
+
+
+def check_edge_energy(edge_energy):
+    """Every pair of neighbours asked one by one; each image may have a mask of its own."""
+    x = np.random.default_rng(15).normal(size=(2, 4, 5, 3))
+    masks = np.random.default_rng(16).random((2, 4, 5, 1)) < 0.5
+    for mask in (masks, masks[0], masks[0, ..., 0]):
+        whole, steps = np.broadcast_to(mask[..., None] if mask.ndim == 2 else mask, (2, 4, 5, 1)), []
+        for n, i, j in product(range(2), range(4), range(5)):
+            steps += [(x[n, i, j] - x[n, i + 1, j]) ** 2 for _ in "h" if i < 3 and whole[n, i, j] != whole[n, i + 1, j]]
+            steps += [(x[n, i, j] - x[n, i, j + 1]) ** 2 for _ in "w" if j < 4 and whole[n, i, j] != whole[n, i, j + 1]]
+        assert abs(edge_energy(x, mask) - np.mean(steps)) < 1e-12
+
+
+def test_edge_energy():
+    check_edge_energy(edit.edge_energy)
+    for old, new in (("(1, 2)", "(1,)"), ("[np.diff(kept, axis=axis)]", "[~np.diff(kept, axis=axis)]"), ("** 2", "** 1")):
+        rejects(check_edge_energy, slip(edit.edge_energy, old, new))
 
 
 # --- tile and its measure ---

@@ -69,16 +69,18 @@ def parser():
     sample.add_argument("--gif", action="store_true", help="also write the whole chain, as .gif beside the picture")
     sample.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
 
-    edit = commands.add_parser("edit", help="redraw a picture, or a part of it")
+    edit = commands.add_parser("edit", help="redraw a picture, or a part of it, or change one thing in it")
     edit.add_argument("model", metavar="MODEL", help=_MODEL)
     edit.add_argument("image", metavar="IMAGE", help="a picture, which is fitted to the model's size")
     how = edit.add_mutually_exclusive_group(required=True)
     how.add_argument("--mask", help="a picture: what is white in it is drawn anew, what is black stays as it is (default: none)")
     how.add_argument("--strength", type=_positive, help="how much of the picture is drawn anew, above 0 up to 1 (default: none)")
+    how.add_argument("--change", nargs="+", metavar="WISH", help="what should be different, as hat=red; the rest stays (default: none)")
     edit.add_argument("--rounds", type=_at_least(1), default=5, help="with --mask: rounds a step, so that the parts agree (default: 5)")
-    edit.add_argument("--label", nargs="+", metavar="WISH", help=f"{wish} (default: nothing said)")
-    edit.add_argument("--guidance", type=_positive, default=1.0, metavar="W", help="strength of guidance, 1 = none (default: 1)")
-    edit.add_argument("--n", type=_at_least(1), default=8, help="number of results (default: 8)")
+    shows = f"{wish}; with --change what the picture shows, where it is read wrongly (default: nothing said)"
+    edit.add_argument("--label", nargs="+", metavar="WISH", help=shows)
+    edit.add_argument("--guidance", type=_positive, metavar="W", help="strength of guidance, 1 = none (default: 1, with --change 2)")
+    edit.add_argument("--n", type=_at_least(1), help="number of results (default: 8, with --change 1)")
     edit.add_argument("--steps", type=_at_least(1), default=50, help="steps from noise to image (default: 50)")
     edit.add_argument("--out", type=Path, default=Path("out/edit.png"), help="picture to write (default: out/edit.png)")
     edit.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
@@ -321,7 +323,7 @@ def cmd_edit(args):
     from PIL import Image
 
     from . import checkpoint, data, edit, plot, sample
-    from .draw import guided, wishes
+    from .draw import change, guided, wishes
 
     model, s, about = checkpoint.ready(args.model)
     if args.steps > s.T:
@@ -334,21 +336,47 @@ def cmd_edit(args):
         sizes = ["{} x {}".format(*Image.open(path).size) for path in (args.image, args.mask)]
         if sizes[0] != sizes[1]:
             raise Bad(f"--mask is {sizes[1]}, the picture {sizes[0]}: give a mask of the picture's size")
+    n, w = args.n or (1 if args.change else 8), args.guidance or (2.0 if args.change else 1.0)
     try:
-        labels = np.tile(wishes(about["labels"], args.label or []), (args.n, 1))
+        labels, wanted = (wishes(about["labels"], words or []) for words in (args.label, args.change))
     except ValueError as e:
         raise Bad(str(e)) from None
+    if args.change:
+        labels, wanted, shows = _before_after(about, x, labels, wanted)
+        said += f"\n{shows}"
     _require_file(args.out)
     print(said)
-    x0, rng, times = np.repeat(x, args.n, axis=0), np.random.default_rng(args.seed), sample.even_times(s, args.steps)
-    eps_model = guided(model, s, about, labels, args.guidance)
-    if args.mask:
-        keep = np.repeat(mask < 0, args.n, axis=0)
+    x0, rng, times = np.repeat(x, n, axis=0), np.random.default_rng(args.seed), sample.even_times(s, args.steps)
+    eps_model = guided(model, s, about, np.tile(labels, (n, 1)), w)
+    if args.change:
+        drawn = change(model, s, about, x0, np.tile(labels, (n, 1)), np.tile(wanted, (n, 1)), rng, w, args.steps)
+    elif args.mask:
+        keep = np.repeat(mask < 0, n, axis=0)
         *_, drawn = edit.inpaint(eps_model, s, x0, keep, rng, times, args.rounds, wide=True, clip=1.0)
     else:
         *_, drawn = edit.image_to_image(eps_model, s, x0, args.strength, rng, times, clip=1.0)
-    picture = plot.save_png(plot.sheet(np.concatenate([x, drawn]), min(args.n + 1, 9), scale=6), args.out)
-    print(f"{picture}: the picture, then {args.n} times drawn anew")
+    picture = plot.save_png(plot.sheet(np.concatenate([x, drawn]), min(n + 1, 9), scale=6), args.out)
+    print(f"{picture}: the picture, then {n} times {'changed' if args.change else 'drawn anew'}")
+
+
+def _before_after(about, x, labels, wanted):
+    """Tell what a picture x (1, H, W, C) shows, read by the judge where labels don't say it, and what it should -> two rows, a text."""
+    import numpy as np
+
+    from . import checkpoint
+
+    values, note = list(about["labels"].values()), ""
+    unsaid = np.array([len(v) for v in values])
+    try:
+        judge, _ = checkpoint.judge(about["dataset"])
+        labels = np.where(labels == unsaid, [scores[0].argmax() for scores in judge(x)], labels)
+    except checkpoint.CheckpointError:
+        note = "no judge comes along for these pictures: what --label does not say of this one is left open\n"
+    after = np.where(wanted == unsaid, labels, wanted)
+    show = lambda row: " ".join(f"{k}={[*v, '?'][i]}" for k, v, i in zip(about["labels"], values, row, strict=True))
+    if np.array_equal(after, labels):
+        raise Bad(f"--change asks for nothing new: the picture shows {show(labels)}")
+    return labels, after, f"{note}before: {show(labels)}\nafter:  {show(after)}"
 
 
 def _model_with(path, label, steps):

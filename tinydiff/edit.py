@@ -1,4 +1,4 @@
-"""What designers do with a sampler: fill holes, redraw a picture, blend two, tile, draw wider than the model has learned.
+"""What designers do with a sampler: fill holes, redraw, blend, change one thing, tile, draw wider than the model has learned.
 
 A model is any callable (x_t (N, H, W, C), t int) -> eps_hat; nothing here needs it to be trained for the task. What draws step by step is
 a generator, as the samplers are:  *_, x0 = edit.inpaint(eps_model, s, photo, mask, rng)
@@ -23,11 +23,12 @@ def inpaint(eps_model, s, x0, mask, rng, times=None, rounds=1, x_T=None, eta=1.0
     x0: (N, H, W, C), anything finite in the hole; mask: (H, W), (H, W, 1), (N, H, W, 1) or (N, H, W, C) in [0, 1], 1 = keep (in between,
     two noises are averaged, which leaves too little of them); times, x_T, eta, clip: as for sample.ddim -> yields len(times) arrays
     (N, H, W, C), x0 untouched in the last where mask = 1. Raises ValueError for another mask, or times that do not decrease to 0.
-    Source: Lugmayr et al. 2022 (RePaint), with jumps of one visited time; wide: DDPM's larger variance.
+    Source: Lugmayr et al. 2022 (RePaint), Algorithm 1 less the slips of its line 5, with jumps of one visited time; wide: DDPM's larger
+    variance.
     """
     times, mask = _visited(s, times), _require_mask(mask, x0)
 
-    def put_back(x, u):
+    def put_back(x, u):  # Algorithm 1, line 5, prints the level of t, a step too noisy beside x_u, and (1 - alpha_bar) without its root
         return mask * q_sample(s, x0, u, _noise(x0, 1 - s.alpha_bar[u], rng)) + (1 - mask) * x
 
     x = put_back(_start(x0.shape, rng, x_T), times[0])
@@ -134,15 +135,15 @@ def translate(eps_from, eps_to, s, x0, times=None, rounds=1, keep=None, clip=np.
 def difference(eps_from, eps_to, s, x0, t, rng, n=10):
     """Ask where an image would change: where two models, or one told two things, see different noise in it.
 
-    mean over n draws of x_t = q_sample(s, x0, t, noise) and over channels of |eps_to(x_t, t) - eps_from(x_t, t)|, over its largest value
-    x0: (N, H, W, C); t: 1 .. T, the noise hides what may change; n: number of draws -> (N, H, W, 1) in [0, 1]
+    mean over n draws of x_t = q_sample(s, x0, t, noise) and over channels of |eps_to(x_t, t) - eps_from(x_t, t)|; all over its image's
+    largest. x0: (N, H, W, C); t: 1 .. T, the noise hides what may change; n: number of draws -> (N, H, W, 1) in [0, 1]
     difference < 0.5 is a mask to keep the rest by. Source: Couairon et al. 2023 (DiffEdit), there t = T / 2.
     """
     found = 0
     for _ in range(n):
         x_t = q_sample(s, x0, t, rng.standard_normal(x0.shape, x0.dtype))
         found = found + np.abs(eps_to(x_t, t) - eps_from(x_t, t)).mean(-1, keepdims=True)
-    return found / found.max(axis=(1, 2, 3), keepdims=True)
+    return found / np.maximum(found.max(axis=(1, 2, 3), keepdims=True), np.finfo(x0.dtype).tiny)
 
 
 def tile(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):

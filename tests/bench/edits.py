@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 
 from tinydiff import checkpoint, classifier, data, edit, sample
-from tinydiff.draw import guided
+from tinydiff.draw import change, guided
 
 BATCH = 100
 MASKS = {"hat region (upper 6 rows)": np.s_[:6], "middle 8 x 8": np.s_[4:12, 4:12], "right half": np.s_[:, 8:]}
@@ -33,41 +33,39 @@ def ways(model, s, about, judge):
     """List the ways to edit: name -> function (x0, labels before, labels after, part that changes, rng) -> images"""
     T, told = s.T, lambda labels, w=1.0: guided(model, s, about, labels, w)
     grid = sample.even_times(s, 20)
-    late = [t for t in grid if t <= 0.8 * T]
 
     def last(steps):
         *_, x = steps
         return x
 
-    def diff(x0, before, after, rng):
-        return edit.difference(told(before), told(after), s, x0, round(0.6 * T), rng, 5) < 0.2
+    def changed(x0, before, after, part, rng):
+        return change(model, s, about, x0, before, after, rng)
 
-    def translated(w, times, keep):
-        return lambda x0, before, after, part, rng: last(
-            edit.translate(told(before), told(after, w), s, x0, times, keep=keep(x0, before, after, part, rng), clip=1.0)
-        )
+    def as_read(x0, before, after, part, rng):
+        seen = read(judge, x0)
+        return changed(x0, seen, np.where(before == after, seen, after), part, rng)
+
+    def translated(x0, before, after, part, rng):
+        return last(edit.translate(told(before), told(after, 1.5), s, x0, grid, clip=1.0))
+
+    def boxed(x0, before, after, part, rng):
+        late = [t for t in grid if t <= 0.8 * T]
+        return last(edit.translate(told(before), told(after, 2.0), s, x0, late, keep=boxes(part), clip=1.0))
 
     def inpainted(x0, before, after, part, rng):
-        return last(edit.inpaint(told(after, 1.5), s, x0, diff(x0, before, after, rng), rng, grid, clip=1.0))
+        keep = edit.difference(told(before), told(after), s, x0, round(0.6 * T), rng, 5) < 0.2
+        return last(edit.inpaint(told(after, 1.5), s, x0, keep, rng, grid, clip=1.0))
 
     def sdedit(strength):
         return lambda x0, before, after, part, rng: last(edit.image_to_image(told(after, 1.5), s, x0, strength, rng, grid, clip=1.0))
 
-    def as_read(way):
-        def edited(x0, before, after, part, rng):
-            seen = read(judge, x0)
-            return way(x0, seen, np.where(before == after, seen, after), part, rng)
-
-        return edited
-
-    diffedit = translated(2.0, late, lambda x0, before, after, part, rng: diff(x0, before, after, rng))
     return {
-        "difference, translate from 0.8 T, w 2": diffedit,
-        "translate, w 1.5": translated(1.5, grid, lambda *_: None),
-        "difference, inpaint, w 1.5": inpainted,
+        "draw.change: difference, translate in it, w 2": changed,
+        "the same, labels read by the judge": as_read,
+        "box drawn by hand, translate in it, w 2": boxed,
+        "difference, inpaint it, w 1.5": inpainted,
+        "translate, w 1.5": translated,
         **{f"SDEdit {strength}, w 1.5": sdedit(strength) for strength in (0.4, 0.6, 0.8)},
-        "box by hand, translate from 0.8 T, w 2": translated(2.0, late, lambda x0, before, after, part, rng: boxes(part)),
-        "difference, translate, labels read by the judge": as_read(diffedit),
     }
 
 
