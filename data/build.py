@@ -1,4 +1,4 @@
-"""Remake the image sets of this folder:  python data/build.py digits|fashion|portraits|edits|emoji|typefaces|all [--work DIR]
+"""Remake the image sets of this folder:  python data/build.py digits|fashion|portraits|edits|emoji|typefaces|patterns|all [--work DIR]
 
 Each set comes out of a published package, fetched by name and pinned version with the ordinary client:
 
@@ -12,6 +12,7 @@ Each set comes out of a published package, fetched by name and pinned version wi
     typefaces  npm      @fontsource/* 5.3.0, the faces listed in TYPEFACES
                pip      Pillow as above
 
+All but one: patterns are drawn by the formulas of data/patterns.py, with NumPy alone.
 Needs Python 3.11 or later. Nothing is installed outside DIR;
 without --work, DIR is a temporary folder that is removed at the end.
 """
@@ -28,6 +29,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import patterns as drawn_patterns
 
 HERE = Path(__file__).resolve().parent
 PIP = sys.executable, "-m", "pip", "--disable-pip-version-check"
@@ -430,6 +432,13 @@ def typefaces(work, letters="ABCDEFGHIJKLMNOPQRSTUVWXYZ"):
     )
 
 
+def patterns(work, M=8_000):
+    """M crops of patterns drawn by formulas, which do not tile. -> images (M, 16, 16, 3), labels (M, 2), ...; work is not needed"""
+    images, labels = drawn_patterns.draw(M)
+    values = {"kind": [kind.__name__ for kind in drawn_patterns.KINDS], "palette": list(drawn_patterns.PALETTES)}
+    return dict(images=images, **named(values, labels), test=held_out(labels[:, 0], 800))
+
+
 def save(path, arrays):
     """Write an .npz without time stamps: equal arrays, equal bytes. The old file stays until the new one is whole."""
     new = path.with_suffix(".npz.part")
@@ -451,8 +460,8 @@ def save(path, arrays):
 
 def main():
     """Read the command line and build."""
-    files = "digits8 fashion16 portraits16 edits16 emoji16 typefaces16".split()
-    builds = digits, fashion, portraits, edits, emoji, typefaces
+    files = "digits8 fashion16 portraits16 edits16 emoji16 typefaces16 patterns16".split()
+    builds = digits, fashion, portraits, edits, emoji, typefaces, patterns
     sets = {build.__name__: (build, file) for build, file in zip(builds, files, strict=True)}
     parser = argparse.ArgumentParser(description="Remake the image sets of this folder from their published packages.")
     parser.add_argument("which", choices=[*sets, "all"])

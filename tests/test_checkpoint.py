@@ -339,7 +339,7 @@ def test_a_file_that_draws_is_found_by_name_and_by_path(good, tmp_path, monkeypa
         checkpoint.ready(tmp_path / "models" / "digits_judge.npz")
 
 
-@pytest.mark.parametrize("name", ["digits", "fashion", "portraits", "emoji", "emoji_second", "typefaces"])
+@pytest.mark.parametrize("name", ["digits", "fashion", "portraits", "patterns", "emoji", "emoji_second", "typefaces"])
 def test_the_judges_that_come_along_are_as_good_as_they_say(name):
     judge, about = checkpoint.judge(name)
     dataset = data.load(name) if name in data.FILES else data.load_styles(name.removesuffix("_second")).dataset()

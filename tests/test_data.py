@@ -1,5 +1,6 @@
 """data.py: the sets that come with the package are what data/README.md says, and a damaged file is named as such."""
 
+import importlib.util
 import io
 
 import numpy as np
@@ -17,6 +18,7 @@ SIZES = {  # name -> train, test, (H, W, C), how many values each label has
         (16, 16, 3),
         {"hat": 8, "glasses": 3, "hair": 2, "hair-colour": 9, "beard": 2, "mouth": 2, "skin": 8, "clothes": 12, "background": 6},
     ),
+    "patterns": (7200, 800, (16, 16, 3), {"kind": 10, "palette": 12}),
 }
 
 
@@ -81,6 +83,19 @@ def test_labels_of_the_portraits_are_read_off_their_attributes():
     assert white[0] > 0.95 and white[1] < 0.01
 
 
+def test_patterns_are_drawn_again_by_their_formulas():
+    """The first 240, every kind in every palette twice: pixels to rounding, all mixtures of their palette's colours, and no plain crop."""
+    spec = importlib.util.spec_from_file_location("patterns", data.FOLDER / "patterns.py")
+    spec.loader.exec_module(patterns := importlib.util.module_from_spec(spec))
+    images, labels = patterns.draw(240)
+    with np.load(data.FOLDER / data.FILES["patterns"]) as f:
+        assert np.abs(images.astype(int) - f["images"][:240]).max() <= 1 and np.array_equal(labels, f["labels"][:240])
+    assert len({tuple(pair) for pair in labels[:120]}) == 120
+    colours = np.array([[list(bytes.fromhex(c)) for c in p.split()] for p in patterns.PALETTES.values()])[labels[:, 1]]
+    assert np.all(images >= colours.min(1)[:, None, None]) and np.all(images <= colours.max(1)[:, None, None])
+    assert np.all(images.std((1, 2)).max(1) > 8)
+
+
 def test_pixels_survive_the_round_trip():
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     x = data.to_float(pixels)
@@ -113,7 +128,7 @@ def test_a_picture_is_cut_scaled_and_made_opaque(tmp_path):
 
 
 def test_another_name_is_refused():
-    with pytest.raises(ValueError, match="no data set 'faces'; there are: digits, fashion, portraits"):
+    with pytest.raises(ValueError, match="no data set 'faces'; there are: digits, fashion, portraits, patterns"):
         data.load("faces")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # these three are those of draw.py, which loads too much for --help
 TIMES = ("even", "quadratic", "snr", "karras")
 WAYS = ("source", "inversion", "noise")
-_MODEL = "digits, fashion, portraits, emoji or typefaces, which come with tinydiff, or a file that `train` wrote"
+_MODEL = "digits, fashion, portraits, patterns, emoji or typefaces, which come with tinydiff, or a file that `train` wrote"
 
 
 class Bad(Exception):
@@ -30,7 +30,7 @@ def parser():
     commands = main.add_subparsers(dest="command", parser_class=_Parser)
 
     train = commands.add_parser("train", help="train a model on a data set")
-    train.add_argument("dataset", help="digits, fashion or portraits; emoji, typefaces: a model that redraws, or completes")
+    train.add_argument("dataset", help="digits, fashion, portraits or patterns; emoji, typefaces: a model that redraws, or completes")
     length = train.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=_positive, help="train this long, in minutes (default: 10, unless --steps is given)")
     stops = "train this many steps; stopping and resuming on the way changes nothing (default: as many as fit into --minutes)"
@@ -123,7 +123,7 @@ def parser():
     evaluate.add_argument("--out", type=Path, default=Path("out/evaluate.png"), help="picture to write (default: out/evaluate.png)")
 
     judge = commands.add_parser("judge", help="train the classifier that judges a data set's images")
-    judge.add_argument("dataset", help="digits, fashion, portraits, emoji or typefaces")
+    judge.add_argument("dataset", help="digits, fashion, portraits, patterns, emoji or typefaces")
     judge.add_argument("--steps", type=_at_least(1), default=2500, help="training steps (default: 2500)")
     judge.add_argument(
         "--out", type=Path, default=Path("out"), help="folder for DATASET_judge.npz; `evaluate` uses that in data/models (default: out)"

@@ -135,7 +135,7 @@ def judge(name):
 def ready(path):
     """Load a model to draw with: one that comes with tinydiff by its name, any other by its file, as `train` or `export` wrote it.
 
-    path: "digits", "fashion", "portraits" or a file name -> model (a UNet, its averaged weights (P,)), s (a Schedule), about (dict)
+    path: the name of one, such as "digits", or a file name -> model (a UNet, its averaged weights (P,)), s (a Schedule), about (dict)
     Raises CheckpointError as `load` does.
     """
     file = Path(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 FOLDER = Path(__file__).resolve().parent.parent / "data"
-FILES = {"digits": "digits8.npz", "fashion": "fashion16.npz", "portraits": "portraits16.npz"}
+FILES = {"digits": "digits8.npz", "fashion": "fashion16.npz", "portraits": "portraits16.npz", "patterns": "patterns16.npz"}
 STYLES = {"emoji": "emoji16.npz", "typefaces": "typefaces16.npz"}
 
 
@@ -80,7 +80,8 @@ class Edits:
 def load(name):
     """Load a data set that comes with tinydiff.
 
-    name: "digits" (8 x 8 grey), "fashion" (16 x 16 grey) or "portraits" (16 x 16 RGB) -> Dataset, images (N, H, W, C) in [-1, 1]
+    name: "digits" (8 x 8 grey), "fashion" (16 x 16 grey), "portraits" or "patterns" (16 x 16 RGB)
+    -> Dataset, images (N, H, W, C) in [-1, 1]
     Raises ValueError for another name, FileNotFoundError when the file is missing, OSError when it is damaged.
     """
     return _read(name, FILES, _dataset)
