@@ -1,5 +1,7 @@
 """The whole network: its gradient, its symmetry, its labels, its doors. Tiny widths: these are properties, not pictures."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -120,6 +122,61 @@ def test_circular_padding_makes_the_network_blind_to_position(kernel_set, rng):
     np.testing.assert_allclose(model(roll(x), t), roll(model(x, t)), rtol=1e-9, atol=1e-9)
     model, _ = make(rng, 16, dtype=np.float64, multipliers=(1, 1, 2))
     assert np.abs(model(roll(x), t) - roll(model(x, t))).max() > 1e-2
+
+
+def check_seen_as_a_tile(circular, kernel_set):
+    """Trained with zeros at the border, then shown tiles: to rounding as if built with circular padding, so rolls go through."""
+    rng, t = np.random.default_rng(0), np.array([10, 700])
+    for dtype, rtol in ((np.float64, 1e-9), (np.float32, 2e-4)):
+        model, theta = make(rng, 16, 3, dtype=dtype, multipliers=(1, 1, 2))
+        twin, same = make(rng, 16, 3, dtype=dtype, multipliers=(1, 1, 2), padding="circular")
+        same[:] = theta
+        x = rng.standard_normal((2, 16, 24, 3)).astype(dtype)
+        outside = model(x, t)
+        with circular(model) as inside:
+            y = model(x, t)
+            assert inside is model
+            np.testing.assert_array_equal(y, twin(x, t))
+            np.testing.assert_allclose(model(roll(x), t), roll(y), rtol=0, atol=rtol * np.abs(y).max())
+        np.testing.assert_array_equal(model(x, t), outside)
+        assert np.abs(y - outside)[:, 6:-6, 8:-8].max() < np.abs(y - outside).max() > 0.05 * np.abs(y).max()
+
+
+def check_padding_comes_back(circular, kernel_set):
+    """After an error too, and each convolution's own; blocks may lie within blocks."""
+    model, _ = make(np.random.default_rng(0), 16)
+    model.leave.padding = "circular"
+    before = [conv.padding for _, conv, _ in model._slots() if hasattr(conv, "padding")]
+    assert set(before) == {"zeros", "circular"}
+    with pytest.raises(ZeroDivisionError), circular(model):
+        with circular(model):
+            pass
+        assert {conv.padding for _, conv, _ in model._slots() if hasattr(conv, "padding")} == {"circular"}
+        1 / 0  # noqa: B018
+    assert [conv.padding for _, conv, _ in model._slots() if hasattr(conv, "padding")] == before
+
+
+@pytest.mark.parametrize("check", [check_seen_as_a_tile, check_padding_comes_back])
+def test_a_network_shown_tiles(check, kernel_set):
+    check(unet.circular, kernel_set)
+
+
+@pytest.mark.parametrize(
+    "check, old, new",
+    [
+        (check_seen_as_a_tile, 'conv.padding = "circular"', 'conv.padding = "zeros"'),
+        (check_seen_as_a_tile, "for conv in convs:", "for conv in convs[1:]:"),
+        (check_padding_comes_back, "conv.padding = padding", 'conv.padding = "zeros"'),
+        (check_padding_comes_back, "    finally:\n", "    if True:\n"),
+    ],
+)
+def test_errata_circular(check, old, new, kernel_set):
+    source = inspect.getsource(unet.circular)
+    assert source.count(old) == 1
+    source = source.replace(old, new).replace("    try:\n", "    if True:\n" if "finally" in old else "    try:\n")
+    exec(source, scope := dict(vars(unet)))
+    with pytest.raises(AssertionError):
+        check(scope["circular"], kernel_set)
 
 
 def test_images_of_a_batch_do_not_see_each_other(rng):

@@ -21,6 +21,8 @@ Every block also gets e (N, E), which says how noisy the image is and what is to
 Source: Ronneberger et al. 2015 for the shape, Ho et al. 2020, appendix B, for its use here.
 """
 
+from contextlib import contextmanager
+
 import numpy as np
 
 from . import ops
@@ -126,3 +128,22 @@ class UNet(Module):
 
     def _halvings(self):
         return 2 ** (len(self.descent) // self.depth - 1)
+
+
+@contextmanager
+def circular(model):
+    """Let a network see an image as a tile for the length of a `with` block: its convolutions read past an edge on the other side.
+
+    padding = "circular" in every Conv2d, and as it was at the end, also after an error. All else in a UNet is blind to where a pixel is
+    but for the halving, so model(roll(x)) = roll(model(x)) for rolls by multiples of 2^(levels - 1) pixels. No training is needed where
+    the texture is the same everywhere. model: any Module, called with x (N, H, W, C) -> the model
+    """
+    convs = [owner for _, owner, _ in model._slots() if isinstance(owner, Conv2d)]
+    before = [conv.padding for conv in convs]
+    try:
+        for conv in convs:
+            conv.padding = "circular"
+        yield model
+    finally:
+        for conv, padding in zip(convs, before, strict=True):
+            conv.padding = padding
