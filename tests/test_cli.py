@@ -15,7 +15,7 @@ from PIL import Image
 
 import tinydiff
 from tinydiff import __main__ as cli
-from tinydiff import checkpoint, classifier, data, draw, learn, sample
+from tinydiff import checkpoint, classifier, data, draw, edit, learn, sample
 
 TINY = ("--width", "8", "--depth", "1", "--batch", "4")
 ALONE = {"PYTHONPATH": str(Path(tinydiff.__file__).parent.parent), "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -209,6 +209,35 @@ def test_models_that_come_along_are_drawn_by_name(name, channels, tmp_path, caps
     assert run("sample", name, "--n", 2, "--steps", 2, "--out", tmp_path / "a.png") == 0
     with Image.open(tmp_path / "a.png") as drawn:
         assert drawn.size[0] > 2 * 8 * 4 and np.ptp(np.asarray(drawn)) > 100
+
+
+def test_a_tile_is_repeated_and_a_panorama_is_wide(trained, tmp_path, capsys):
+    """The picture of 3 x 3 repeats consists of the tiles of the sheet; without --tile the same noise gives other pixels."""
+    out = tmp_path / "a.png"
+    assert run("sample", trained, "--n", 5, "--steps", 2, "--tile", "--size", "8x16", "--out", out) == 0
+    assert capsys.readouterr().out == f"{out}: 5 images\n{tmp_path / 'a_3x3.png'}: the first 4, each repeated 3 x 3\n"
+    drawn, repeated = (np.asarray(Image.open(tmp_path / name))[::4, ::4, 0] for name in ("a.png", "a_3x3.png"))
+    tiles = [drawn[1:9, 1 + 17 * i : 17 + 17 * i] for i in range(5)]
+    assert drawn.shape == (10, 86) and repeated.shape == (32, 212)
+    for i, tile in enumerate(tiles[:4]):
+        assert np.array_equal(repeated[4:28, 4 + 52 * i : 52 + 52 * i], np.tile(tile, (3, 3))) and np.ptp(tile) > 100
+    assert run("sample", trained, "--n", 5, "--steps", 2, "--size", "8x16", "--out", out) == 0
+    assert np.asarray(Image.open(out)).shape[:2] == (40, 344) and not np.array_equal(np.asarray(Image.open(out))[::4, ::4, 0], drawn)
+
+
+def test_tiles_are_drawn_with_rolls_by_a_network_with_circular_padding(trained):
+    """As edit.tile does with a network that was built so, of the same weights; afterwards the network is as it was."""
+    run, s, about = checkpoint.load(trained)
+    twin, _ = checkpoint.build(about | {"model": about["model"] | {"padding": "circular"}}, 0)
+    twin.theta[:] = run.theta
+    labels, times = np.array([[3], [8]]), sample.even_times(s, 4)
+    got = draw.draw(run.model, s, about, labels, np.random.default_rng(5), steps=4, w=1.5, size=(12, 8), tile=True)
+    eps_model = draw.guided(twin.model, s, about, labels, 1.5)
+    want = list(edit.tile(eps_model, s, (2, 12, 8, 1), np.random.default_rng(5), times, clip=1.0))
+    assert len(got) == 5 and all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
+    assert run.model.enter.padding == "zeros"
+    wide = draw.draw(run.model, s, about, labels, np.random.default_rng(5), steps=4, w=1.5, size=(12, 8))
+    assert wide[-1].shape == want[-1].shape and np.abs(wide[-1] - want[-1]).max() > 0.1
 
 
 def test_export_keeps_what_drawing_needs(trained, tmp_path, monkeypatch, capsys):
@@ -418,6 +447,12 @@ BAD = {
     "judge faces": "no data set 'faces'; there are: digits, fashion, portraits, patterns, emoji, typefaces",
     "export none.npz a.npz": "none.npz cannot be read",
     "export CKPT FILE/a.npz": "could not be written",
+    "sample CKPT --tile --sampler ddpm": "--tile draws with ddim, not with ddpm: leave out --sampler",
+    "sample CKPT --size 8x": "--size: takes height x width in pixels, as 16x64, got '8x'",
+    "sample CKPT --size 8x8x8": "--size: takes height x width in pixels, as 16x64, got '8x8x8'",
+    "sample CKPT --size 8xx": "--size: takes height x width",
+    "sample CKPT --size 8x4": "--size takes sides of at least 8, as the model was trained with, divisible by 2; got 8x4",
+    "sample CKPT --size 9x16 --tile": "--size takes sides of at least 8, as the model was trained with, divisible by 2; got 9x16",
     "sample CKPT --n 0": "--n: takes a whole number of at least 1, got '0'",
     "sample CKPT --steps 251": "--steps takes at most 250, the steps that this model was trained with; got 251",
     "sample CKPT --steps 0": "--steps: takes a whole number of at least 1, got '0'",

@@ -65,6 +65,12 @@ def parser():
     )
     sample.add_argument("--steps", type=_at_least(1), help="steps from noise to image, not for ddpm (default: 50)")
     sample.add_argument("--times", choices=TIMES, default="even", help="how the steps are spread over the noise levels (default: even)")
+    sample.add_argument(
+        "--tile", action="store_true", help="draw tiles that repeat without a seam, for a model of textures such as patterns"
+    )
+    sample.add_argument(
+        "--size", type=_size, metavar="HxW", help="height and width, as 16x64: wider than the model's own (default: its own)"
+    )
     sample.add_argument("--out", type=Path, default=Path("out/sample.png"), help="picture to write (default: out/sample.png)")
     sample.add_argument("--gif", action="store_true", help="also write the whole chain, as .gif beside the picture")
     sample.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
@@ -145,6 +151,13 @@ def _at_least(least):
         return int(text)
 
     return whole_number
+
+
+def _size(text):
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+        raise argparse.ArgumentTypeError(f"takes height x width in pixels, as 16x64, got {text!r}")
+    return int(sides[0]), int(sides[1])
 
 
 def _positive(text):
@@ -300,6 +313,13 @@ def cmd_sample(args):
         raise Bad("--avoid needs --guidance above 1: without it nothing leads away from anything")
     if args.sampler == "ddpm" and args.times != "even":
         raise Bad("--times is for the other samplers; ddpm visits every step")
+    if args.tile and args.sampler != "ddim":
+        raise Bad(f"--tile draws with ddim, not with {args.sampler}: leave out --sampler")
+    size, unit = args.size or (model.size, model.size), 2 ** (len(about["model"]["multipliers"]) - 1)
+    if min(size) < model.size or any(side % unit for side in size):
+        raise Bad(
+            f"--size takes sides of at least {model.size}, as the model was trained with, divisible by {unit}; got {size[0]}x{size[1]}"
+        )
     if args.gif and args.out.suffix == ".gif":
         raise Bad(f"--gif writes the chain beside the picture: give --out {args.out.with_suffix('.png')}")
     try:
@@ -310,9 +330,13 @@ def cmd_sample(args):
     if not args.label and len(model.classes) == 1:
         labels = np.arange(args.n)[:, None] * model.classes[0] // args.n
     rng = np.random.default_rng(args.seed)
-    chain = draw(model, s, about, labels, rng, args.sampler, steps, args.times, args.guidance, avoid)
-    columns = min(args.n, 16)
+    chain = draw(model, s, about, labels, rng, args.sampler, steps, args.times, args.guidance, avoid, size=size, tile=args.tile)
+    columns = min(args.n, max(1, 16 * model.size // size[1]))
     print(plot.save_png(plot.sheet(chain[-1], columns, scale=4), args.out), f"{args.n} images", sep=": ")
+    if args.tile:
+        again = np.tile(chain[-1][:4], (1, 3, 3, 1))
+        repeated = plot.save_png(plot.sheet(again, len(again), gap=4, scale=4), args.out.with_stem(f"{args.out.stem}_3x3"))
+        print(repeated, f"the first {len(again)}, each repeated 3 x 3", sep=": ")
     if args.gif:
         print(plot.save_gif(plot.frames(chain, columns), args.out.with_suffix(".gif")), f"the chain, {len(chain) - 1} steps", sep=": ")
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from . import edit, guide, sample, style
 from .train import denoiser
+from .unet import circular
 
 SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # functions of sample.py
 WAYS = ("source", "inversion", "noise")  # of `restyle`
@@ -48,14 +49,20 @@ def guided(model, s, about, labels, w=1.0, avoid=None, interval=None, source=Non
     return told if w == 1 else guide.classifier_free(told, denoiser(model, s, avoid, predict), w, interval)
 
 
-def draw(model, s, about, labels, rng, sampler="ddim", steps=50, times="even", w=1.0, avoid=None, interval=None, source=None):
+def draw(
+    model, s, about, labels, rng, sampler="ddim", steps=50, times="even", w=1.0, avoid=None, interval=None, source=None, size=None, tile=False
+):
     """Sample an image for each row of labels, with x0_hat kept in [-1, 1].
 
     labels: (N, number of labels) ints; sampler: a name in SAMPLERS (ddim with eta = 0); steps: of the sampler, ddpm takes all T;
-    times: a name in TIMES; w, avoid, interval, source: see `guided` -> list of (N, H, W, C), x_T .. x_0
+    times: a name in TIMES; w, avoid, interval, source: see `guided`; size: (H, W), None = the model's; tile: draw what repeats without
+    a seam, by ddim with edit.tile's rolls and circular padding, whatever the sampler -> list of (N, H, W, C), x_T .. x_0
     """
     eps_model = guided(model, s, about, labels, w, avoid, interval, source)
-    shape = (len(labels), model.size, model.size, model.out)
+    shape = (len(labels), *(size or (model.size, model.size)), model.out)
+    if tile:
+        with circular(model):
+            return list(edit.tile(eps_model, s, shape, rng, getattr(sample, f"{times}_times")(s, steps), clip=1.0))
     if sampler == "ddpm":
         return list(sample.ddpm(eps_model, s, shape, rng, clip=1.0))
     grid = getattr(sample, f"{times}_times")(s, steps)
