@@ -231,7 +231,7 @@ def test_tiles_are_drawn_with_rolls_by_a_network_with_circular_padding(trained):
     twin, _ = checkpoint.build(about | {"model": about["model"] | {"padding": "circular"}}, 0)
     twin.theta[:] = run.theta
     labels, times = np.array([[3], [8]]), sample.even_times(s, 4)
-    got = draw.draw(run.model, s, about, labels, np.random.default_rng(5), steps=4, w=1.5, size=(12, 8), tile=True)
+    got = draw.tiles(run.model, s, about, labels, np.random.default_rng(5), steps=4, w=1.5, size=(12, 8))
     eps_model = draw.guided(twin.model, s, about, labels, 1.5)
     want = list(edit.tile(eps_model, s, (2, 12, 8, 1), np.random.default_rng(5), times, clip=1.0))
     assert len(got) == 5 and all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))

@@ -296,14 +296,8 @@ def cmd_train(args):
     print(f"{path}: the checkpoint, {run.step} steps; samples in {args.out}/{dataset.name}_{run.step:06d}.png")
 
 
-def cmd_sample(args):
-    """Run `sample`: args from the parser -> None; writes a picture of args.n images, and a GIF of how they came about"""
-    import numpy as np
-
-    from . import checkpoint, plot
-    from .draw import draw, wishes
-
-    model, s, about = checkpoint.ready(args.model)
+def _steps_and_size(args, model, s, about):
+    """Say what of `sample`'s arguments doesn't go together, or with the model: -> steps, (H, W)"""
     if args.steps and args.sampler == "ddpm":
         raise Bad("--steps is for the other samplers; ddpm visits every step")
     steps = args.steps or min(50, s.T)
@@ -322,6 +316,18 @@ def cmd_sample(args):
         )
     if args.gif and args.out.suffix == ".gif":
         raise Bad(f"--gif writes the chain beside the picture: give --out {args.out.with_suffix('.png')}")
+    return steps, size
+
+
+def cmd_sample(args):
+    """Run `sample`: args from the parser -> None; writes a picture of args.n images, and a GIF of how they came about"""
+    import numpy as np
+
+    from . import checkpoint, plot
+    from .draw import draw, tiles, wishes
+
+    model, s, about = checkpoint.ready(args.model)
+    steps, size = _steps_and_size(args, model, s, about)
     try:
         labels, avoid = (np.tile(wishes(about["labels"], words or []), (args.n, 1)) for words in (args.label, args.avoid))
     except ValueError as e:
@@ -330,7 +336,10 @@ def cmd_sample(args):
     if not args.label and len(model.classes) == 1:
         labels = np.arange(args.n)[:, None] * model.classes[0] // args.n
     rng = np.random.default_rng(args.seed)
-    chain = draw(model, s, about, labels, rng, args.sampler, steps, args.times, args.guidance, avoid, size=size, tile=args.tile)
+    if args.tile:
+        chain = tiles(model, s, about, labels, rng, steps, args.times, args.guidance, avoid, size=size)
+    else:
+        chain = draw(model, s, about, labels, rng, args.sampler, steps, args.times, args.guidance, avoid, size=size)
     columns = min(args.n, max(1, 16 * model.size // size[1]))
     print(plot.save_png(plot.sheet(chain[-1], columns, scale=4), args.out), f"{args.n} images", sep=": ")
     if args.tile:

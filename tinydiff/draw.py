@@ -49,24 +49,30 @@ def guided(model, s, about, labels, w=1.0, avoid=None, interval=None, source=Non
     return told if w == 1 else guide.classifier_free(told, denoiser(model, s, avoid, predict), w, interval)
 
 
-def draw(
-    model, s, about, labels, rng, sampler="ddim", steps=50, times="even", w=1.0, avoid=None, interval=None, source=None, size=None, tile=False
-):
+def draw(model, s, about, labels, rng, sampler="ddim", steps=50, times="even", w=1.0, avoid=None, interval=None, source=None, size=None):
     """Sample an image for each row of labels, with x0_hat kept in [-1, 1].
 
     labels: (N, number of labels) ints; sampler: a name in SAMPLERS (ddim with eta = 0); steps: of the sampler, ddpm takes all T;
-    times: a name in TIMES; w, avoid, interval, source: see `guided`; size: (H, W), None = the model's; tile: draw what repeats without
-    a seam, by ddim with edit.tile's rolls and circular padding, whatever the sampler -> list of (N, H, W, C), x_T .. x_0
+    times: a name in TIMES; w, avoid, interval, source: see `guided`; size: (H, W), None = the model's
+    -> list of (N, H, W, C), x_T .. x_0
     """
     eps_model = guided(model, s, about, labels, w, avoid, interval, source)
     shape = (len(labels), *(size or (model.size, model.size)), model.out)
-    if tile:
-        with circular(model):
-            return list(edit.tile(eps_model, s, shape, rng, getattr(sample, f"{times}_times")(s, steps), clip=1.0))
     if sampler == "ddpm":
         return list(sample.ddpm(eps_model, s, shape, rng, clip=1.0))
     grid = getattr(sample, f"{times}_times")(s, steps)
     return list(getattr(sample, sampler)(eps_model, s, shape, rng, times=grid, clip=1.0))
+
+
+def tiles(model, s, about, labels, rng, steps=50, times="even", w=1.0, avoid=None, interval=None, size=None):
+    """Sample images that repeat without a seam, as `draw` does with ddim: edit.tile's rolls, seen by the network as tiles (unet.circular).
+
+    labels, steps, times, w, avoid, interval, size: as in `draw` -> list of (N, H, W, C), x_T .. x_0
+    """
+    shape = (len(labels), *(size or (model.size, model.size)), model.out)
+    grid = getattr(sample, f"{times}_times")(s, steps)
+    with circular(model):
+        return list(edit.tile(guided(model, s, about, labels, w, avoid, interval), s, shape, rng, grid, clip=1.0))
 
 
 def restyle(model, s, about, images, to, rng, way="source", of=None, steps=50, w=1.0, strength=0.6):
