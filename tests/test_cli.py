@@ -141,21 +141,21 @@ def test_sample_writes_the_chain(trained, tmp_path, capsys, sampler, evaluations
 def test_sample_draws_what_is_asked_for_with_the_average_weights(trained, tmp_path, monkeypatch):
     asked, real = [], draw.draw
 
-    def watch(model, s, about, labels, rng, sampler, steps, times, w, avoid):
+    def watch(model, s, about, labels, rng, sampler, steps, times, w, avoid, size):
         average = checkpoint.load(trained)[0].ema
         assert np.array_equal(np.concatenate([p.ravel() for p in model.params().values()]), average)
-        asked.append((labels.tolist(), sampler, steps, times, w, avoid.tolist()))
-        return real(model, s, about, labels, rng, sampler, 1, times, w, avoid)
+        asked.append((labels.tolist(), sampler, steps, times, w, avoid.tolist(), size))
+        return real(model, s, about, labels, rng, sampler, 1, times, w, avoid, size=size)
 
     monkeypatch.setattr(draw, "draw", watch)
     assert run("sample", trained, "--n", 3, "--label", 7, "--out", tmp_path / "a.png") == 0
     assert run("sample", trained, "--n", 20, "--out", tmp_path / "a.png") == 0
-    words = ("--guidance", 2.5, "--avoid", "digit=1", "--sampler", "heun", "--times", "karras", "--steps", 9)
+    words = ("--guidance", 2.5, "--avoid", "digit=1", "--sampler", "heun", "--times", "karras", "--steps", 9, "--size", "8x16")
     assert run("sample", trained, "--n", 2, "--label", "digit=4", *words, "--out", tmp_path / "a.png") == 0
     unsaid = [10]
-    assert asked[0] == ([[7]] * 3, "ddim", 50, "even", 1.0, [unsaid] * 3)
-    assert asked[1] == ([[k // 2] for k in range(20)], "ddim", 50, "even", 1.0, [unsaid] * 20)
-    assert asked[2] == ([[4]] * 2, "heun", 9, "karras", 2.5, [[1]] * 2)
+    assert asked[0] == ([[7]] * 3, "ddim", 50, "even", 1.0, [unsaid] * 3, (8, 8))
+    assert asked[1] == ([[k // 2] for k in range(20)], "ddim", 50, "even", 1.0, [unsaid] * 20, (8, 8))
+    assert asked[2] == ([[4]] * 2, "heun", 9, "karras", 2.5, [[1]] * 2, (8, 16))
 
 
 @pytest.mark.parametrize("sampler", draw.SAMPLERS)
