@@ -171,6 +171,42 @@ def test_other_slips_of_classifier_free(check, wrong):
     rejects(check, wrong)
 
 
+# --- blend ---
+
+
+def check_blend(blend):
+    """Between Gaussians of one variance lies the Gaussian of the mean between; else precisions are mixed, and means weighed by them."""
+    shares = np.linspace(0, 1, len(X)).reshape(-1, 1, 1, 1)
+    for s, t in TIMES:
+        for share in (0.3, shares):
+            between = (1 - share) * CLASSES[0] + share * CLASSES[1]
+            for dtype, tol in PRECISIONS:
+                got = blend(*(exact.gaussian(s, mean, 0.3) for mean in CLASSES[:2]), share)(X.astype(dtype), t)
+                agree(got, eps_of(s, t, score(s, X, t, between, 0.3)), dtype, tol, "one variance")
+            p, q = ((weight / (s.alpha_bar[t] * var + 1 - s.alpha_bar[t])) for weight, var in ((1 - share, 0.3), (share, 0.7)))
+            middle = math.sqrt(s.alpha_bar[t]) * (p * CLASSES[0] + q * CLASSES[1]) / (p + q)
+            got = blend(exact.gaussian(s, CLASSES[0], 0.3), exact.gaussian(s, CLASSES[1], 0.7), share)(X, t)
+            agree(got, eps_of(s, t, (middle - X) * (p + q)), np.float64, 1e-10, "two variances")
+
+
+def test_blend():
+    check_blend(guide.blend)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda a, b, share: guide.blend(b, a, share),
+        lambda a, b, share: guide.blend(a, b, np.mean(share)),
+        lambda a, b, share: lambda x, t: (1 - np.sqrt(share)) * a(x, t) + np.sqrt(share) * b(x, t),
+        lambda a, b, share: lambda x, t: np.sqrt(1 - share) * a(x, t) + np.sqrt(share) * b(x, t),
+        lambda a, b, share: lambda x, t: (1 - share) * a(x, t) + share * b(x, t),  # float64 where x is float32
+    ],
+)
+def test_slips_of_blend(wrong):
+    rejects(check_blend, wrong)
+
+
 # --- by_gradient ---
 
 LABELS = np.array([0, 1, 2, 2, 0, 1])  # one for each row of X

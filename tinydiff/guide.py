@@ -29,6 +29,21 @@ def classifier_free(told, untold, w, interval=None):
     return eps_model
 
 
+def blend(a, b, share):
+    """Draw what lies between two models, or one model told two things, a red hat and a blue one: mix what they say.
+
+    eps_hat = (1 - share) a(x_t, t) + share b(x_t, t);  where classifier_free goes on past told, this stays between the two
+    share: 0 .. 1, or an array that fits x_t, such as (N, 1, 1, 1), a number for each image: from one x_T for all, ddim then draws the
+    way from a to b in N pictures -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...)
+    """
+
+    def eps_model(x_t, t):
+        towards = np.asarray(share, x_t.dtype)
+        return (1 - towards) * a(x_t, t) + towards * b(x_t, t)
+
+    return eps_model
+
+
 def by_gradient(eps_model, s, log_p_gradient, strength=1.0):
     """Guide by a classifier, or by anything else that says how good a noisy image is: follow its gradient uphill.
 

@@ -1,18 +1,20 @@
-"""How good are edits of portraits?  python tests/bench/edits.py attributes|inpaint [--n N]  prints a table in Markdown.
+"""How good are edits of portraits?  python tests/bench/edits.py attributes|inpaint|pictures [--n N]  prints a table in Markdown.
 
 attributes: one label of a held-out portrait is changed; data.load_edits knows what must come of it. Reached: the judge reads the new
 value; stay: it reads the eight other labels as in the picture before; outside: pixels that differ from before by more than 0.1 of the
 range in some channel, though they should not; RMSE to the true picture (range 0 .. 1) inside and outside the part that should change.
 Inside, many pictures are right where a hat or glasses are added: there an error says little.
 inpaint: a part of held-out portraits is drawn anew, told their labels.
+pictures: writes out/edits.png, a row for each label changed, four times before, changed, truth; and out/blend.png, from one
+label to another.
 """
 
 import argparse
 
 import numpy as np
 
-from tinydiff import checkpoint, classifier, data, edit, sample
-from tinydiff.draw import change, guided
+from tinydiff import checkpoint, classifier, data, edit, guide, plot, sample
+from tinydiff.draw import change, guided, wishes
 
 BATCH = 100
 MASKS = {"hat region (upper 6 rows)": np.s_[:6], "middle 8 x 8": np.s_[4:12, 4:12], "right half": np.s_[:, 8:]}
@@ -129,9 +131,29 @@ def inpaint(n):
             line(part, way, np.concatenate(drawn), keep)
 
 
+def pictures(_):
+    model, s, about = checkpoint.pretrained("portraits")
+    d = data.load_edits()
+    i = np.concatenate([np.flatnonzero(d.changed == k)[[3, 11, 25, 40]] for k in np.unique(d.changed)])
+    images = change(model, s, about, d.before[i], d.labels_before[i], d.labels_after[i], np.random.default_rng(0))
+    rows = np.stack([d.before[i], images, d.after[i]], axis=1).reshape(-1, *images.shape[1:])
+    print(plot.save_png(plot.sheet(rows, 12, scale=4), "out/edits.png"))
+    face = "hat=none glasses=none hair=long hair-colour=black-brown beard=none mouth=happy skin=6 clothes=navy background=lilac"
+    shares, drawn = np.linspace(0, 1, 7).reshape(-1, 1, 1, 1), []
+    x_T = np.repeat(np.random.default_rng(3).standard_normal((1, 16, 16, 3), dtype=np.float32), len(shares), axis=0)
+    for label, *ends in (("hat", "red", "blue"), ("hair-colour", "black-brown", "blond"), ("background", "pink", "blue")):
+        told = []
+        for end in ends:
+            words = [f"{label}={end}" if word.startswith(f"{label}=") else word for word in face.split()]
+            told.append(guided(model, s, about, np.tile(wishes(about["labels"], words), (len(shares), 1))))
+        *_, x = sample.ddim(guide.blend(*told, shares), s, x_T.shape, None, sample.even_times(s, 20), x_T=x_T, clip=1.0)
+        drawn.append(x)
+    print(plot.save_png(plot.sheet(np.concatenate(drawn), len(shares), scale=4), "out/blend.png"))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure edits of portraits.")
-    parser.add_argument("what", choices=["attributes", "inpaint"])
+    parser.add_argument("what", choices=["attributes", "inpaint", "pictures"])
     parser.add_argument("--n", type=int, default=300, help="how many portraits (default: 300)")
     args = parser.parse_args()
-    {"attributes": attributes, "inpaint": inpaint}[args.what](args.n)
+    {"attributes": attributes, "inpaint": inpaint, "pictures": pictures}[args.what](args.n)
