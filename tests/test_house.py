@@ -27,7 +27,7 @@ DIFFUSION_TOWER = [
     "metrics",
     "baselines",
 ]  # each from the bottom up
-NETWORK_TOWER = ["autodiff", "gradcheck", "ops", "nn", "optim", "unet", "classifier"]
+NETWORK_TOWER = ["autodiff", "gradcheck", "ops", "nn", "optim", "unet", "classifier", "gram"]
 ABOVE = [
     "train",
     "style",

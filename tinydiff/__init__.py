@@ -11,7 +11,7 @@ The map, in reading order (imports only ever run downwards):
       edit        what designers do with it    classifier  the judge: what does this image show?
       restore     a degraded picture
       likelihood  how probable is an image?
-      metrics     how good, how diverse?
+      metrics     how good, how diverse?       gram        style before diffusion: matching Gram matrices
       baselines   what must be beaten first
     train         the bridge: Algorithm 1 of DDPM
     variance, flow, learned                    beyond: a learned variance, straight paths, a learned noise schedule

@@ -1,0 +1,120 @@
+"""Draw unseen subjects in another style, the ways that need no diffusion, and measure how far they get: a Markdown table a direction.
+
+    python tests/bench/styles.py [--n 250] [--steps 60] [--out out/styles.png]
+
+Emoji in the four directions of style.DIRECTIONS: copying, the mean of the target style, ridge regression (strength chosen on 200 training
+subjects), the nearest source's target, and Gram matrices, which the judge that measures has no part in: the features are those of a
+second one, whose own verdict stands beside. Typefaces: unseen (letter, face) pairs, overlap with the truth. Guesses are cut off to [-1, 1].
+ms/image: without fitting. The row "truth" says what a perfect answer would score.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tinydiff import baselines, checkpoint, classifier, data, gram, metrics, plot
+from tinydiff.evaluate import transfer_row, transfer_table
+from tinydiff.style import DIRECTIONS
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+def chosen(fit, x, y):
+    """Fit with the strength that has the least error on the last 200 of the training pairs."""
+    error = [metrics.rmse(fit(x[:-200], y[:-200], strength)(x[-200:]), y[-200:]) for strength in STRENGTHS]
+    best = STRENGTHS[int(np.argmin(error))]
+    return fit(x, y, best), f"strength {best:g}"
+
+
+def ways(x, y, second, steps):
+    """Fit every way to training pairs x, y (M, H, W, C) -> [(name, function: source (N, H, W, C) -> (N, H, W, C))]"""
+    by_patches, patch_strength = chosen(baselines.ridge_patches, x, y)
+    by_pictures, whole_strength = chosen(baselines.ridge, x, y)
+    neighbour, style = baselines.nearest(x, y), gram.style_of(second, y)
+    spreads = [spread for _, spread in style]
+
+    def like_one(source):
+        """Take the style from one picture, the nearest source's target, as Gatys et al. took it from one painting."""
+        pictures = neighbour(source)
+        target = [(gram.gram(h), spread) for h, spread in zip(second.maps(pictures), spreads, strict=True)]
+        *_, drawn = gram.transfer(second, source, target, steps=steps)
+        return drawn
+
+    def like_all(source):
+        *_, drawn = gram.transfer(second, source, style, steps=steps)
+        return drawn
+
+    return [
+        ("copy the source", lambda source: source),
+        ("mean of the target style", lambda source: np.repeat(y.mean(0, keepdims=True), len(source), axis=0)),
+        (f"ridge regression, 5 x 5 patches, {patch_strength}", by_patches),
+        (f"ridge regression, whole pictures, {whole_strength}", by_pictures),
+        ("target of the nearest source", neighbour),
+        ("Gram matrices, the whole style", like_all),
+        ("Gram matrices, the nearest source's target", like_one),
+    ]
+
+
+def direction(styles, source_style, target_style, n, steps, judge, second):
+    """Measure every way in one direction on n unseen subjects -> rows, and pictures (N, H, W, C) by name."""
+    a, b = (styles.styles.index(name) for name in (source_style, target_style))
+    x, y = (styles.images[~styles.test, k] for k in (a, b))
+    source, truth = (styles.images[styles.test, k][:n] for k in (a, b))
+    rows, drawn = [transfer_row("truth", truth[None], truth, source, judge, b, 0.0)], {"source": source, "truth": truth}
+    for name, way in ways(x, y, second, steps):
+        began = time.perf_counter()
+        drawn[name] = np.clip(way(source), -1, 1)
+        seconds = (time.perf_counter() - began) / len(source)
+        if name.startswith("Gram"):
+            (own,) = classifier.accuracy(second, drawn[name], np.full((len(source), 1), b))
+            name += f" (its own judge says {own:.1%})"
+        rows.append(transfer_row(name, list(drawn.values())[-1][None], truth, source, judge, b, seconds))
+    return rows, drawn
+
+
+def letters(styles, judge):
+    """Measure what fills the holes of the table of letters and faces -> rows."""
+    images, unseen = styles.images, styles.test
+    truth, labels = images[unseen], np.argwhere(unseen)
+    own = np.stack([of_letter[~hidden].mean(0) for of_letter, hidden in zip(images, unseen, strict=True)])[:, None]
+    found = {
+        "truth": lambda: images,
+        "mean of the letter": lambda: np.broadcast_to(own, images.shape),
+        "the letter of the nearest face": lambda: baselines.nearest_column(images, ~unseen),
+        "letter + face": lambda: baselines.additive(images, ~unseen),
+    }
+    rows = []
+    for name, way in found.items():
+        began = time.perf_counter()
+        guess = np.clip(way(), -1, 1)[unseen]
+        rows.append(transfer_row(name, guess[None], truth, truth, judge, labels, (time.perf_counter() - began) / len(truth), paper=-1.0))
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=250, help="unseen subjects in each direction")
+    parser.add_argument("--steps", type=int, default=60, help="of Adam, for the Gram matrices")
+    parser.add_argument("--out", type=Path, default=Path("out/styles.png"))
+    args = parser.parse_args()
+    judge, second = checkpoint.judge("emoji")[0], checkpoint.judge("emoji_second")[0]
+    emoji, sheets, names = data.load_styles("emoji"), [], []
+    for source_style, target_style in DIRECTIONS:
+        rows, drawn = direction(emoji, source_style, target_style, args.n, args.steps, judge, second)
+        print(f"\n**{source_style} to {target_style}**, {args.n} unseen subjects\n\n{transfer_table(rows)}", flush=True)
+        shown = np.linspace(0, args.n - 1, min(args.n, 12)).astype(int)
+        sheets += [pictures[shown] for name, pictures in drawn.items() if name != "copy the source"]
+        names += [
+            f"{source_style} to {target_style}: {name}" if name == "source" else name.split(", str")[0]
+            for name in drawn
+            if name != "copy the source"
+        ]
+    print(f"\n**typefaces**, unseen pairs\n\n{transfer_table(letters(data.load_styles('typefaces'), checkpoint.judge('typefaces')[0]))}")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    print(plot.save_figure(plot.labelled(np.concatenate(sheets), len(shown), names, scale=3), args.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Gram matrices by hand, the loss against its formula and difference quotients, and the walk down it: where it starts, that it descends."""
+
+import numpy as np
+import pytest
+from test_sample import rejects
+
+from tinydiff import classifier, gram
+from tinydiff.autodiff import Tensor, gradient
+
+
+def network(seed=3, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    model = classifier.Classifier(8, 2, (3,), width=8, rng=rng)
+    model.flatten(dtype)
+    pictures = np.clip(rng.normal(0, 0.5, (9, 8, 8, 2)), -1, 1).astype(dtype)
+    pictures[4:, ::2] *= 0.2  # a style with stripes
+    return model, pictures[:4], pictures[4:]
+
+
+# --- Gram matrices ---
+
+
+def check_gram(gram_of):
+    """Two pixels in a row, two features, two images; the order of the pixels does not matter, how many there are does not either."""
+    h = np.array([[[[1.0, 2], [3, -4]]], [[[0, 1], [2, 0]]]])
+    want = np.array([[[5, -5], [-5, 10]], [[2, 0], [0, 0.5]]])
+    assert np.array_equal(gram_of(h), want)
+    assert np.array_equal(gram_of(h[:, :, ::-1].swapaxes(1, 2)), want)
+    assert np.array_equal(gram_of(np.concatenate([h, h, h], axis=1)), want)
+
+
+def test_gram():
+    check_gram(gram.gram)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda h: gram.gram(h) * (h.shape[1] * h.shape[2]),  # the sum
+        lambda h: gram.gram(h) / h.shape[3],
+        lambda h: gram.gram(h - h.mean((1, 2), keepdims=True)),  # a covariance
+        lambda h: np.broadcast_to(gram.gram(h).mean(0), (len(h), h.shape[3], h.shape[3])),
+        lambda h: gram.gram(h.swapaxes(2, 3)),
+    ],
+)
+def test_slips_of_gram(wrong):
+    rejects(check_gram, wrong)
+
+
+def check_style(style_of):
+    """Means and spreads over the pictures, map by map; one picture is its own mean, and is given a spread."""
+    model, _, pictures = network()
+    style = style_of(model, pictures)
+    for (G, spread), h in zip(style, model.maps(pictures), strict=True):
+        each = np.array([np.einsum("hwi,hwj->ij", image, image) / image[..., 0].size for image in h])
+        assert G.shape == (1, *each.shape[1:]) and np.allclose(G[0], each.mean(0), rtol=1e-12)
+        assert np.isclose(spread, sum(np.sum((one - each.mean(0)) ** 2) for one in each) / len(each), rtol=1e-12)
+    one = style_of(model, pictures[1:2], [5.0, 6, 7, 8])
+    assert [spread for _, spread in one] == [5, 6, 7, 8]
+    assert all(np.allclose(G, gram.gram(h), rtol=1e-12) for (G, _), h in zip(one, model.maps(pictures[1:2]), strict=True))
+
+
+def test_style_of():
+    check_style(gram.style_of)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda model, images, spreads=None: gram.style_of(model, images[:1], spreads or [1.0] * 4),
+        lambda model, images, spreads=None: gram.style_of(model, images),
+        lambda model, images, spreads=None: [(G, spread**0.5) for G, spread in gram.style_of(model, images, spreads)],
+    ],
+)
+def test_slips_of_style_of(wrong):
+    rejects(check_style, wrong)
+
+
+# --- the loss ---
+
+
+def check_formula(loss):
+    """Term by term, each image by itself; pictures of the style are on average 1 away from it in each map."""
+    model, source, pictures = network()
+    style, maps, content = gram.style_of(model, pictures), model.maps(pictures[:4]), model.maps(source)[-1]
+    for weight in (0.0, 0.7):
+        want = 0.0
+        for n in range(4):
+            want += weight * np.sum((maps[-1][n] - content[n]) ** 2) / np.sum(content[n] ** 2)
+            for h, (G, spread) in zip(maps, style, strict=True):
+                want += np.sum((np.einsum("hwi,hwj->ij", h[n], h[n]) / h[n, ..., 0].size - G[0]) ** 2) / spread
+        assert np.isclose(loss(model, pictures[:4], content, style, weight), want, rtol=1e-12), f"weight = {weight}"
+    assert np.isclose(loss(model, pictures, model.maps(pictures)[-1], style, 1.0), 4 * len(pictures), rtol=1e-12)
+
+
+def check_slope(loss):
+    """The gradient along a random direction, by differences of fourth order; and that of one image does not depend on the others."""
+    model, source, pictures = network()
+    style, content = gram.style_of(model, pictures), model.maps(source)[-1]
+    x, along, h = pictures[1:5], np.random.default_rng(4).normal(size=(4, 8, 8, 2)), 1e-3
+    variable = Tensor(x)
+    (g,) = gradient(loss(model, variable, content, style, 0.7), [variable])
+    up1, down1, up2, down2 = (float(loss(model, x + step * h * along, content, style, 0.7)) for step in (1, -1, 2, -2))
+    want = (8 * (up1 - down1) - (up2 - down2)) / (12 * h)
+    assert abs((g * along).sum() - want) < 1e-7 * abs(want)
+    alone = Tensor(x[2:3])
+    (own,) = gradient(loss(model, alone, content[2:3], style, 0.7), [alone])
+    assert np.allclose(own[0], g[2], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("check", [check_formula, check_slope])
+def test_loss(check, kernel_set):
+    check(gram.loss)
+
+
+@pytest.mark.parametrize(
+    "wrong, checks",
+    [
+        (
+            lambda model, x, content, style, weight: gram.loss(model, x, content, style, weight) * (1 / len(content)),
+            [check_formula, check_slope],
+        ),
+        (lambda model, x, content, style, weight: gram.loss(model, x, content, style, 1 - weight), [check_formula]),
+        (lambda model, x, content, style, weight: gram.loss(model, x, content, [(G, 1.0) for G, _ in style], weight), [check_formula]),
+        (lambda model, x, content, style, weight: gram.loss(model, x, content[::-1], style, weight), [check_formula]),
+        (lambda model, x, content, style, weight: gram.loss(model, x, content / 2, style, weight), [check_formula]),
+    ],
+)
+def test_slips_of_loss(wrong, checks):
+    for check in checks:
+        rejects(check, wrong)
+
+
+# --- the walk ---
+
+
+def check_walk(transfer):
+    """From the source down, within [-1, 1]; the yielded images stay as they were; a heavier content stays nearer to its source."""
+    model, source, pictures = network(dtype=np.float32)
+    kept, style, content = source.copy(), gram.style_of(model, pictures), model.maps(source)[-1]
+    chain = list(transfer(model, source, style, weight=0.1, steps=20, lr=0.03))
+    losses = [float(gram.loss(model, x, content, style, 0.1)) for x in chain]
+    assert len(chain) == 21 and np.array_equal(chain[0], kept) and np.array_equal(source, kept)
+    assert losses[-1] < 0.5 * losses[0] and np.all(np.diff(losses[2:]) < 0)
+    assert max(np.abs(x).max() for x in chain) <= 1 and np.abs(chain[-1]).max() == 1
+    *_, alone = transfer(model, source[1:2], style, weight=0.1, steps=20, lr=0.03)
+    assert np.allclose(alone[0], chain[-1][1], atol=1e-3), "an image does not depend on its batch"
+    *_, heavy = transfer(model, source, style, weight=1000.0, steps=20, lr=0.03)
+    far = [np.sum((model.maps(x)[-1] - content) ** 2) for x in (chain[-1], heavy)]
+    assert far[1] < 0.2 * far[0]
+
+
+def check_content_alone(transfer):
+    """Where the source already has the style asked for there is nothing to do: it comes back as it was."""
+    model, source, _ = network()
+    own = [(gram.gram(h), 1.0) for h in model.maps(source)]
+    assert all(np.array_equal(x, source) for x in transfer(model, source, own, weight=1.0, steps=3))
+
+
+@pytest.mark.parametrize("check", [check_walk, check_content_alone])
+def test_transfer(check):
+    check(gram.transfer)
+
+
+def uphill(model, source, style, weight, steps, lr):
+    return gram.transfer(model, source, style, weight, steps, -lr)
+
+
+def one_array_again_and_again(model, source, style, weight, steps, lr):
+    *_, last = gram.transfer(model, source, style, weight, steps, lr)
+    return [last] * (steps + 1)
+
+
+def weight_forgotten(model, source, style, weight, steps, lr):
+    return gram.transfer(model, source, style, 0.1, steps, lr)
+
+
+def others_style(model, source, style, weight, steps, lr):
+    return gram.transfer(model, source, gram.style_of(model, source), weight, steps, lr)
+
+
+@pytest.mark.parametrize("wrong", [uphill, one_array_again_and_again, weight_forgotten, others_style])
+def test_slips_of_transfer(wrong):
+    rejects(check_walk, wrong)
