@@ -23,6 +23,7 @@ DIFFUSION_TOWER = [
     "guide",
     "edit",
     "restore",
+    "colour",
     "likelihood",
     "metrics",
     "baselines",

@@ -10,6 +10,7 @@ The map, in reading order (imports only ever run downwards):
       guide       towards what is asked for    unet        the network
       edit        what designers do with it    classifier  the judge: what does this image show?
       restore     a degraded picture
+      colour      a palette, a main colour
       likelihood  how probable is an image?
       metrics     how good, how diverse?       gram        style before diffusion: matching Gram matrices
       baselines   what must be beaten first
