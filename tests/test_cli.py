@@ -15,7 +15,7 @@ from PIL import Image
 
 import tinydiff
 from tinydiff import __main__ as cli
-from tinydiff import checkpoint, classifier, data, draw, edit, learn, sample
+from tinydiff import checkpoint, classifier, data, draw, edit, learn, restore, sample
 
 TINY = ("--width", "8", "--depth", "1", "--batch", "4")
 ALONE = {"PYTHONPATH": str(Path(tinydiff.__file__).parent.parent), "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -333,6 +333,33 @@ def test_edit_of_a_model_without_a_judge_leaves_open_what_nobody_says(tmp_path, 
     assert f"before: hat=? {rest}\nafter:  hat=red {rest}\n" in out
 
 
+@pytest.mark.parametrize("kind, A", [("shrink2", restore.shrink(8, 1, 2)), ("noise", restore.shrink(8, 1, 1))])
+def test_edit_restores_what_agrees_with_the_picture(kind, A, tmp_path, capsys):
+    x0 = data.load("digits").test[:1]
+    small, clean = restore.degrade(A, x0), data.to_uint8(x0)[0, ..., 0].astype(float)
+    Image.fromarray(data.to_uint8(small)[0, ..., 0]).save(tmp_path / "y.png")
+    run_it = ("edit", "digits", tmp_path / "y.png", "--restore", kind, "--n", 3, "--steps", 30, "--out", tmp_path / "r.png")
+    assert run(*run_it, *(("--sigma", 0.05) if kind == "noise" else ())) == 0
+    assert f"{tmp_path / 'r.png'}: the picture, 3 times what it may have been, and their mean" in capsys.readouterr().out
+    drawn = np.asarray(Image.open(tmp_path / "r.png"))[6:, 6:].reshape(9, 6, 5, 9, 6, 3)[:8, 0, :, :8, 0, 0].swapaxes(0, 1).astype(float)
+    k = 8 // small.shape[1]
+    assert np.array_equal(drawn[0], data.to_uint8(small)[0, ..., 0].repeat(k, 0).repeat(k, 1))
+    assert np.abs(drawn[4] - drawn[1:4].mean(0)).max() < 2
+    agree = np.abs(restore.degrade(A, drawn[1:4, ..., None]) - restore.degrade(A, clean[None, ..., None])).mean()
+    assert agree < 10 and np.abs(drawn[1:4] - clean).mean() < 0.7 * max(np.abs(drawn[0] - clean).mean(), 20)
+
+
+def test_sample_keeps_to_colours(tmp_path, capsys):
+    """A palette of two colours, a main colour: with them the pixels come near, without they do not."""
+    far = []
+    for wish in ((), ("--palette", "#ff0000", "#00ff00", "--pull", 3), ("--main-colour", "#00ff00", "--pull", 3)):
+        assert run("sample", "portraits", "--n", 2, "--steps", 5, *wish, "--out", tmp_path / "c.png") == 0
+        drawn = np.asarray(Image.open(tmp_path / "c.png"))[4:, 4:].reshape(17, 4, 2, 17, 4, 3)[:16, 0, :, :16, 0].astype(float)
+        nearest = np.minimum(*(np.abs(drawn - colour).max(-1) for colour in ([255, 0, 0], [0, 255, 0])))
+        far.append((np.median(nearest), np.abs(drawn.mean((0, 1, 2)) - [0, 255, 0]).mean()))
+    assert far[1][0] < 0.3 * far[0][0] and far[2][1] < 0.8 * far[0][1], far
+
+
 def test_sample_repeats_itself_for_a_seed(trained, tmp_path):
     for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
         assert run("sample", trained, "--n", 2, "--steps", 2, "--seed", seed, "--out", tmp_path / name) == 0
@@ -435,7 +462,14 @@ BAD = {
     "evaluate CKPT --out FILE/a.png": "FILE cannot be written to",
     "edit digits none.png --strength 0.5": "none.png cannot be read (No such file or directory): give a PNG or JPEG",
     "edit digits FILE --strength 0.5": "FILE is not a picture that can be read: give a PNG or JPEG",
-    "edit digits IMAGE": "one of the arguments --mask --strength --change is required",
+    "edit digits IMAGE": "one of the arguments --mask --restore --strength --change is required",
+    "edit digits IMAGE --restore sharpen": "invalid choice: 'sharpen'",
+    "edit digits IMAGE --restore grey": "digits draws in grey: --restore grey is for models of colour pictures",
+    "edit digits IMAGE --restore noise --sigma 0": "--sigma: takes a number above 0, got '0'",
+    "edit digits IMAGE --strength 0.5 --sigma 0.1": "--sigma is for --restore",
+    "edit digits none.png --restore shrink2": "none.png cannot be read (No such file or directory): give a PNG or JPEG",
+    "edit digits IMAGE --restore noise --steps 251": "--steps takes at most 250",
+    "edit FOREIGN IMAGE --restore noise": "no data set 'cats'; there are: digits, fashion, portraits, patterns",
     "edit digits IMAGE --strength 1.5": "--strength takes at most 1, which draws all anew; got 1.5",
     "edit digits IMAGE --mask OTHER": "--mask is 5 x 7, the picture 9 x 9: give a mask of the picture's size",
     "edit portraits IMAGE --change hat=gold": "hat can't be 'gold'; it can be: none, blue",
@@ -457,6 +491,12 @@ BAD = {
     "sample CKPT --steps 251": "--steps takes at most 250, the steps that this model was trained with; got 251",
     "sample CKPT --steps 0": "--steps: takes a whole number of at least 1, got '0'",
     "sample CKPT --sampler ddpm --steps 5": "--steps is for the other samplers; ddpm visits every step",
+    "sample CKPT --palette #ff0000": "draws in grey: --palette and --main-colour are for models of colour pictures",
+    "sample portraits --palette #ff0000 red": "a colour is written as '#rrggbb', such as '#ff8000' for orange; got 'red'",
+    "sample portraits --main-colour #ff00": "a colour is written as '#rrggbb', such as '#ff8000' for orange; got '#ff00'",
+    "sample portraits --palette #ff0000 --size 16x32": "--palette and --main-colour draw single pictures of the model's own size",
+    "sample portraits --pull 2": "--pull is for --palette or --main-colour: name a colour",
+    "sample portraits --main-colour #ff0000 --pull 0": "--pull: takes a number above 0, got '0'",
     "sample CKPT --sampler plms": "invalid choice: 'plms'",
     "sample CKPT --n 1 --steps 1 --out FOLDER": "FOLDER could not be written (Is a directory)",
     "sample CKPT --n 1 --steps 1 --out FILE/a.png": "FILE cannot be written to",

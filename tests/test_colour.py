@@ -141,6 +141,32 @@ def test_errata_main_gradient():
         rejects(check_main, scope["main_gradient"])
 
 
+def check_coloured(coloured):
+    """Nothing asked for, nothing changed; palette and main colour alone are the two above, std = 0.1 / pull; both, one after the other."""
+    plain, cov, at = exact.gaussian(T8, 0.2, VAR), np.diag(np.linspace(0.1, 0.5, 48)), PALETTE[1]
+    by_main = lambda model: guide.by_x0_hat(guide.assume_gaussian(model, T8, cov), T8, colour.main_gradient(T8, at, 0.05, 4, cov))
+    by_palette = lambda model: guide.by_x0_hat(guide.assume_gaussian(model, T8, 0.3), T8, colour.palette_gradient(T8, PALETTE, 0.05, 0.3))
+    for how, want in (
+        ({}, plain),
+        ({"main": at}, by_main(plain)),
+        ({"palette": PALETTE}, by_palette(plain)),
+        ({"palette": PALETTE, "main": at}, by_palette(by_main(plain))),
+    ):
+        assert np.abs(coloured(plain, T8, cov, 4, pull=2.0, **how)(X, 3) - want(X, 3)).max() < 1e-10
+
+
+def test_coloured():
+    check_coloured(colour.coloured)
+    for old, new in (
+        ("std, var = 0.1 / pull", "std, var = 0.1 * pull"),
+        ("np.diag(cov).mean()", "cov.mean()"),
+        ("if main is not None", "if main is not None and palette is None"),
+        ("std, size, cov))", "std, size, var))"),
+        ("assume_gaussian(eps_model, s, var)", "assume_gaussian(eps_model, s, cov)"),
+    ):
+        rejects(check_coloured, slip(colour.coloured, old, new))
+
+
 # --- reading, snapping, counting ---
 
 

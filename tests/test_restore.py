@@ -205,6 +205,12 @@ def restored_by(log_p_gradient, by_x0_hat, vjp_of, matrix, cov):
     return by_x0_hat(model, T8, log_p_gradient(T8, GIVEN.reshape(1, 1, 2, 1), DOWN, NOISE, cov))
 
 
+def test_covariance():
+    """Three pictures, by hand."""
+    x = np.array([[1.0, 2.0], [3.0, 2.5], [2.0, 6.0]]).reshape(3, 1, 2, 1)
+    assert np.allclose(restore.covariance(x), [[1.0, 0.25], [0.25, 4.75]], atol=1e-12)
+
+
 def check_posterior(log_p_gradient, by_x0_hat=guide.by_x0_hat, providers=(through, guide.assume_gaussian)):
     """At every t, guided eps_hat is that of the perfect model for the exact posterior, whichever way the derivative came."""
     x = np.random.default_rng(5).normal(0.2, 1.3, (3, *SHAPE))

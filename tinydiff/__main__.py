@@ -10,6 +10,7 @@ from pathlib import Path
 SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # these three are those of draw.py, which loads too much for --help
 TIMES = ("even", "quadratic", "snr", "karras")
 WAYS = ("source", "inversion", "noise")
+RESTORE = {"shrink2": 0.02, "shrink4": 0.02, "grey": 0.02, "blur": 0.05, "noise": 0.2}  # and how noisy such a picture is taken to be
 _MODEL = "digits, fashion, portraits, patterns, emoji or typefaces, which come with tinydiff, or a file that `train` wrote"
 
 
@@ -71,6 +72,10 @@ def parser():
     sample.add_argument(
         "--size", type=_size, metavar="HxW", help="height and width, as 16x64: wider than the model's own (default: its own)"
     )
+    colours = "draw with these colours only, about: '#1d2b53' '#ff77a8' '#fff1e8' (default: any)"
+    sample.add_argument("--palette", nargs="+", metavar="COLOUR", help=colours)
+    sample.add_argument("--main-colour", metavar="COLOUR", help="the mean colour to draw around, as '#3060c0' (default: any)")
+    sample.add_argument("--pull", type=_positive, metavar="X", help="how closely colours are kept to (default: 1; 3 is close)")
     sample.add_argument("--out", type=Path, default=Path("out/sample.png"), help="picture to write (default: out/sample.png)")
     sample.add_argument("--gif", action="store_true", help="also write the whole chain, as .gif beside the picture")
     sample.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
@@ -80,9 +85,13 @@ def parser():
     edit.add_argument("image", metavar="IMAGE", help="a picture, which is fitted to the model's size")
     how = edit.add_mutually_exclusive_group(required=True)
     how.add_argument("--mask", help="a picture: what is white in it is drawn anew, what is black stays as it is (default: none)")
+    restored = "the picture is small, grey, blurred or noisy: draw what it may have been (default: none)"
+    how.add_argument("--restore", choices=RESTORE, help=restored)
     how.add_argument("--strength", type=_positive, help="how much of the picture is drawn anew, above 0 up to 1 (default: none)")
     how.add_argument("--change", nargs="+", metavar="WISH", help="what should be different, as hat=red; the rest stays (default: none)")
     edit.add_argument("--rounds", type=_at_least(1), default=5, help="with --mask: rounds a step, so that the parts agree (default: 5)")
+    sigma = "with --restore: standard deviation of the picture's noise, from black to white being 2 (default: 0.02; 0.05 blur, 0.2 noise)"
+    edit.add_argument("--sigma", type=_positive, help=sigma)
     shows = f"{wish}; with --change what the picture shows, where it is read wrongly (default: nothing said)"
     edit.add_argument("--label", nargs="+", metavar="WISH", help=shows)
     edit.add_argument("--guidance", type=_positive, metavar="W", help="strength of guidance, 1 = none (default: 1, with --change 2)")
@@ -332,6 +341,7 @@ def cmd_sample(args):
         labels, avoid = (np.tile(wishes(about["labels"], words or []), (args.n, 1)) for words in (args.label, args.avoid))
     except ValueError as e:
         raise Bad(str(e)) from None
+    colours = _colours(args, model, s, about)
     _require_file(args.out)
     if not args.label and len(model.classes) == 1:
         labels = np.arange(args.n)[:, None] * model.classes[0] // args.n
@@ -339,7 +349,7 @@ def cmd_sample(args):
     if args.tile:
         chain = tiles(model, s, about, labels, rng, steps, args.times, args.guidance, avoid, size=size)
     else:
-        chain = draw(model, s, about, labels, rng, args.sampler, steps, args.times, args.guidance, avoid, size=size)
+        chain = draw(model, s, about, labels, rng, args.sampler, steps, args.times, args.guidance, avoid, size=size, **colours)
     columns = min(args.n, max(1, 16 * model.size // size[1]))
     print(plot.save_png(plot.sheet(chain[-1], columns, scale=4), args.out), f"{args.n} images", sep=": ")
     if args.tile:
@@ -348,6 +358,27 @@ def cmd_sample(args):
         print(repeated, f"the first {len(again)}, each repeated 3 x 3", sep=": ")
     if args.gif:
         print(plot.save_gif(plot.frames(chain, columns), args.out.with_suffix(".gif")), f"the chain, {len(chain) - 1} steps", sep=": ")
+
+
+def _colours(args, model, s, about):
+    """Read --palette, --main-colour and --pull: what `draw` is to be told on top, nothing where no colour is asked for -> dict"""
+    from . import colour, restore
+
+    if not (args.palette or args.main_colour):
+        if args.pull:
+            raise Bad("--pull is for --palette or --main-colour: name a colour")
+        return {}
+    try:
+        palette = [colour.parse(text) for text in args.palette or []] or None
+        main = colour.parse(args.main_colour) if args.main_colour else None
+    except ValueError as e:
+        raise Bad(str(e)) from None
+    if args.tile or args.size:
+        raise Bad("--palette and --main-colour draw single pictures of the model's own size: leave out --tile and --size")
+    if model.out != 3:
+        raise Bad(f"{args.model} draws in grey: --palette and --main-colour are for models of colour pictures")
+    cov = restore.covariance(_dataset(about.get("dataset")).train)
+    return {"also": lambda eps_model: colour.coloured(eps_model, s, cov, model.size, palette, main, args.pull or 1.0)}
 
 
 def cmd_edit(args):
@@ -363,7 +394,10 @@ def cmd_edit(args):
         raise Bad(f"--steps takes at most {s.T}, the steps that this model was trained with; got {args.steps}")
     if args.strength and args.strength > 1:
         raise Bad(f"--strength takes at most 1, which draws all anew; got {args.strength:g}")
-    x, said = data.open_image(args.image, model.size, model.out)
+    if args.sigma and not args.restore:
+        raise Bad("--sigma is for --restore: it says how noisy the picture is")
+    A, cov = _degradation(args, model, about) if args.restore else (None, None)
+    x, said = data.open_image(args.image, *((len(A[0]), len(A[2])) if A else (model.size, model.out)))
     if args.mask:
         mask, _ = data.open_image(args.mask, model.size, 1)
         sizes = ["{} x {}".format(*Image.open(path).size) for path in (args.image, args.mask)]
@@ -379,6 +413,8 @@ def cmd_edit(args):
         said += f"\n{shows}"
     _require_file(args.out)
     print(said)
+    if args.restore:
+        return _restored(args, model, s, about, np.tile(labels, (n, 1)), w, A, cov, x)
     x0, rng, times = np.repeat(x, n, axis=0), np.random.default_rng(args.seed), sample.even_times(s, args.steps)
     eps_model = guided(model, s, about, np.tile(labels, (n, 1)), w)
     if args.change:
@@ -495,6 +531,37 @@ def _known_letters(args, letters, size):
         print(said + (", dark on light turned to light on dark" if dark_on_light else ""))
         known[letter] = -x[0] if dark_on_light else x[0]
     return known
+
+
+def _degradation(args, model, about):
+    """Find what --restore names -> rows (h, H), columns (w, W), channels (c, C), see restore.degrade; the data's covariance (D, D)"""
+    from . import restore
+
+    shape, k = (model.size, model.out), {"shrink2": 2, "shrink4": 4}.get(args.restore, 1)
+    if args.restore == "grey" and model.out == 1:
+        raise Bad(f"{args.model} draws in grey: --restore grey is for models of colour pictures")
+    if model.size % k:
+        raise Bad(f"{args.model} draws {model.size} pixels a side, which --restore {args.restore} cannot divide by {k}")
+    A = {"grey": restore.grey(*shape), "blur": restore.blur(*shape, 1.0)}.get(args.restore) or restore.shrink(*shape, k)
+    return A, restore.covariance(_dataset(about.get("dataset")).train)
+
+
+def _restored(args, model, s, about, labels, w, A, cov, y):
+    """Run `edit --restore`: y (1, h, w, c) is the degraded picture -> None; writes it, args.n restorations and their mean"""
+    import numpy as np
+
+    from . import guide, plot, restore, sample
+    from .draw import guided
+
+    sigma_y = args.sigma or RESTORE[args.restore]
+    believed = guide.assume_gaussian(guided(model, s, about, labels, w), s, cov)
+    eps_model = guide.by_x0_hat(believed, s, restore.log_p_gradient(s, y, A, sigma_y, cov))
+    shape, times = (len(labels), model.size, model.size, model.out), sample.even_times(s, args.steps)
+    *_, drawn = sample.ddim(eps_model, s, shape, np.random.default_rng(args.seed), times, eta=1.0, clip=1.0)
+    wide = y.repeat(model.size // y.shape[1], 1).repeat(model.size // y.shape[2], 2).repeat(model.out // y.shape[3], 3)
+    picture = np.concatenate([wide, drawn, drawn.mean(0, keepdims=True)])
+    saved = plot.save_png(plot.sheet(picture, min(len(picture), 10), scale=6), args.out)
+    print(f"{saved}: the picture, {len(drawn)} times what it may have been, and their mean, which has the least error")
 
 
 def cmd_evaluate(args):

@@ -5,7 +5,7 @@ Both are gradients of log p(what is asked for | x_t) with respect to x0_hat, for
 
 import numpy as np
 
-from . import restore
+from . import guide, restore
 
 
 def parse(text):
@@ -48,6 +48,22 @@ def palette_gradient(s, palette, std, var):
         return ((r * away).sum(-2) / (std**2 + c)).astype(x0_hat.dtype)
 
     return uphill
+
+
+def coloured(eps_model, s, cov, size, palette=None, main=None, pull=1.0):
+    """Make a model draw in given colours, for any sampler: by `main_gradient`, then by `palette_gradient`, whichever is asked for.
+
+    guide.by_x0_hat of guide.assume_gaussian, with cov for the main colour; with var, the mean of cov's diagonal, for the palette, whose
+    pixels are on their own; std = 0.1 / pull in both
+    cov: (D, D), the data's; size: pixels a side; palette: (K, C) or None; main: (C,) or None; pull > 0: the more, the closer
+    -> eps_model: (x_t (N, H, W, C), t int) -> eps_hat (N, H, W, C)
+    """
+    std, var = 0.1 / pull, float(np.diag(cov).mean())
+    if main is not None:
+        eps_model = guide.by_x0_hat(guide.assume_gaussian(eps_model, s, cov), s, main_gradient(s, main, std, size, cov))
+    if palette is not None:
+        eps_model = guide.by_x0_hat(guide.assume_gaussian(eps_model, s, var), s, palette_gradient(s, palette, std, var))
+    return eps_model
 
 
 def snap(images, palette):

@@ -49,14 +49,30 @@ def guided(model, s, about, labels, w=1.0, avoid=None, interval=None, source=Non
     return told if w == 1 else guide.classifier_free(told, denoiser(model, s, avoid, predict), w, interval)
 
 
-def draw(model, s, about, labels, rng, sampler="ddim", steps=50, times="even", w=1.0, avoid=None, interval=None, source=None, size=None):
+def draw(
+    model,
+    s,
+    about,
+    labels,
+    rng,
+    sampler="ddim",
+    steps=50,
+    times="even",
+    w=1.0,
+    avoid=None,
+    interval=None,
+    source=None,
+    size=None,
+    also=None,
+):
     """Sample an image for each row of labels, with x0_hat kept in [-1, 1].
 
     labels: (N, number of labels) ints; sampler: a name in SAMPLERS (ddim with eta = 0); steps: of the sampler, ddpm takes all T;
-    times: a name in TIMES; w, avoid, interval, source: see `guided`; size: (H, W), None = the model's
-    -> list of (N, H, W, C), x_T .. x_0
+    times: a name in TIMES; w, avoid, interval, source: see `guided`; size: (H, W), None = the model's;
+    also: further guidance, a function from eps_model to eps_model -> list of (N, H, W, C), x_T .. x_0
     """
     eps_model = guided(model, s, about, labels, w, avoid, interval, source)
+    eps_model = also(eps_model) if also else eps_model
     shape = (len(labels), *(size or (model.size, model.size)), model.out)
     if sampler == "ddpm":
         return list(sample.ddpm(eps_model, s, shape, rng, clip=1.0))

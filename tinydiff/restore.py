@@ -50,6 +50,15 @@ def degrade(A, x):
     return np.einsum("hi,wj,ck,nijk->nhwc", *A, x, optimize=True).astype(x.dtype)
 
 
+def covariance(images):
+    """Measure how the numbers of an image vary, each with each, over a set: what guidance takes for `cov`.
+
+    cov[i, j] = sum_m (x[m, i] - mean_i) (x[m, j] - mean_j) / (M - 1), x[m] an image laid out as one row
+    images: (M, ...), M >= 2 -> (D, D)
+    """
+    return np.cov(images.reshape(len(images), -1).T)
+
+
 def log_p_gradient(s, y, A, sigma_y, cov):
     """Make a degraded picture into what guide.by_x0_hat wants: the gradient of log p(y | x_t) with respect to x0_hat.
 

@@ -75,7 +75,7 @@ def main():
     args = parse.parse_args()
     model, s, about = checkpoint.pretrained("portraits")
     portraits, kept = data.load("portraits"), {}
-    cov = np.cov(portraits.train.reshape(len(portraits.train), -1).T)
+    cov = restore.covariance(portraits.train)
     x0 = (portraits.train if args.train else portraits.test)[: args.n]
     print(f"| degraded | as it is | bicubic | ridge regression | one sample | mean of {args.samples} | seconds a sample |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
