@@ -25,7 +25,7 @@ KINDS = {  # what is done to a portrait, the standard deviation of the noise on 
     "a quarter of the size": (restore.shrink(16, 3, 4), 0.02),
     "without colour": (restore.grey(16, 3), 0.02),
 }
-STRENGTHS = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3)
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3)
 STEPS = 25
 
 
