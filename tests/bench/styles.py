@@ -3,8 +3,8 @@
     python tests/bench/styles.py [--n 250] [--steps 60] [--out out/styles.png]
 
 Emoji in the four directions of style.DIRECTIONS: copying, the mean of the target style, ridge regression (strength chosen on a fifth of the
-training subjects), the nearest source's target, and Gram matrices, which the judge that measures has no part in: the features are those of a
-second one, whose own verdict stands beside. Typefaces: unseen (letter, face) pairs, overlap with the truth. Guesses are cut off to [-1, 1].
+training subjects), the nearest source's target, and Gram matrices. These match features of a second judge, whose own verdict stands
+beside that of the judge that measures. Typefaces: unseen (letter, face) pairs, overlap with the truth. Guesses are cut off to [-1, 1].
 ms/image: without fitting. The row "truth" says what a perfect answer would score.
 """
 
