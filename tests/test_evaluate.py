@@ -76,7 +76,7 @@ def test_bad_samples_score_badly_and_each_way_shows(yardstick, digits):
 class Stub:
     """A network that says v = -x0 of one image: whatever it is told, that image is drawn. It writes down what it is told."""
 
-    size, channels, classes = 8, 1, (10,)
+    size, channels, out, classes = 8, 1, 1, (10,)
 
     def __init__(self, image):
         self.image, self.told = image, []
