@@ -59,7 +59,7 @@ def page(rows, width=1000):
     """
     from matplotlib.figure import Figure
 
-    margin, head, foot, between = 20, 44, 22, 18
+    margin, head, foot, between = 20, 44, 22, 16
     tall = [head + max(picture.shape[0] for _, picture in pictures) + foot for _, _, pictures in rows]
     height = sum(tall) + margin
     figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
@@ -73,7 +73,7 @@ def page(rows, width=1000):
                 raise ValueError(f"the row {title!r} is wider than the page of {width} pixels: take fewer or smaller pictures")
             figure.figimage(picture, x, y - head - picture.shape[0])
             figure.text((x + 2) / width, (y - head - picture.shape[0] - 13) / height, caption, fontsize=8, color="0.35")
-            x += picture.shape[1] + between
+            x += max(picture.shape[1], 6 * len(caption)) + between
         y -= high
     return figure
 

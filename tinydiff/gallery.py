@@ -1,0 +1,126 @@
+"""One page that shows what the models that come along can do: a row for each use, all drawn anew, in under two minutes.
+
+Nothing is picked by hand but the subjects: what stands here is what the first call with a seed gives.
+"""
+
+import numpy as np
+
+from . import checkpoint, data, draw, edit, plot, sample
+from .draw import guided, wishes
+
+STEPS = 25  # of the samplers here
+FACES = [3, 5, 8, 13]  # held-out portraits to work on
+EMOJI = ("tomato", "penguin", "house with garden", "cactus")  # unseen subjects
+
+
+def rows(seed):
+    """Draw the rows of the page one after the other, each with random numbers of its own.
+
+    seed: int -> yields title, words, [(caption, picture (height, width, 3) uint8), ...], as plot.page wants them
+    """
+    for row in ROWS:
+        yield row(np.random.default_rng(seed))
+
+
+def on_request(rng):
+    """Portraits for a few words each. rng -> a row, pictures (height, width, 3)"""
+    model, s, about = checkpoint.pretrained("portraits")
+    asked = ("hat=red glasses=dark", "hair=long hair-colour=blue", "hair-colour=blond beard=beard")
+    labels = np.repeat([wishes(about["labels"], words.split()) for words in asked], 4, axis=0)
+    x = draw.draw(model, s, about, labels, rng, "dpmpp_2m", 15, "karras", w=2.0)[-1]
+    pictures = [(words, plot.sheet(part, 4, scale=4)) for words, part in zip(asked, np.split(x, len(asked)), strict=True)]
+    return "On request", "People who don't exist, drawn for a few words each (classifier-free guidance).", pictures
+
+
+def faces():
+    """Take the held-out portraits to work on: -> images (N, 16, 16, 3), labels (N, 9)"""
+    portraits = data.load("portraits")
+    return portraits.test[FACES], portraits.test_labels[FACES]
+
+
+def filled_in(rng):
+    """The upper part of portraits drawn anew. rng -> a row, pictures (height, width, 3)"""
+    model, s, about = checkpoint.pretrained("portraits")
+    x0, labels = (np.repeat(v[:2], 5, axis=0) for v in faces())
+    keep = np.repeat(np.arange(16)[:, None] > 6, 16, axis=1)
+    labels[:, :4] = model.classes[:4]  # hat, glasses, hair and its colour: whatever the model likes
+    times = sample.even_times(s, STEPS)
+    *_, x = edit.inpaint(guided(model, s, about, labels), s, x0, keep, rng, times, rounds=4, wide=True, clip=1.0)
+    with_hole = np.where(keep[..., None], x0, 0)
+    pictures = [("the hole, and five ways to fill it", sheet([with_hole[i], *x[i : i + 5]])) for i in (0, 5)]
+    return "Filled in", "What is grey was drawn anew; the rest is as it was, bit for bit (inpainting).", pictures
+
+
+def changed(rng):
+    """Portraits with one thing changed at a time. rng -> a row, pictures (height, width, 3)"""
+    model, s, about = checkpoint.pretrained("portraits")
+    edits = ("hat=red", "hat=green", "glasses=none", "hair-colour=red", "background=violet", "clothes=navy", "mouth=sad")
+    (x0, labels), names = faces(), list(about["labels"])
+    drawn = [x0]
+    for words in edits:
+        row, after = wishes(about["labels"], [words]), labels.copy()
+        k = names.index(words.split("=")[0])
+        after[:, k] = row[k]
+        drawn.append(draw.change(model, s, about, x0, labels, after, rng))
+    pictures = [(caption, sheet(x[:2], 1)) for caption, x in zip(("before", *edits), drawn, strict=True)]
+    return "One thing changed", "The model finds by itself where two tellings disagree, and draws that part anew (DiffEdit).", pictures
+
+
+def between(rng):
+    """From one portrait to another through portraits. rng -> a row, pictures (height, width, 3)"""
+    model, s, about = checkpoint.pretrained("portraits")
+    x0, _ = faces()
+    told_nothing = guided(model, s, about, None)
+    x = edit.interpolate(told_nothing, s, x0[:2], x0[2:4], np.linspace(0, 1, 7), sample.even_times(s, STEPS), rounds=2)
+    pictures = [("both ends are real", sheet(x[:, i])) for i in (0, 1)]
+    return "In between", "Two portraits are turned into noise; what lies between on an arc is drawn (DDIM inversion).", pictures
+
+
+def tiles(rng):
+    """Seamless tiles, three by three, and a panorama. rng -> a row, pictures (height, width, 3)"""
+    model, s, about = checkpoint.pretrained("patterns")
+    asked = ("kind=scales palette=ocean", "kind=petals palette=rose", "kind=terrazzo palette=terracotta", "kind=waves palette=indigo")
+    labels = np.array([wishes(about["labels"], words.split()) for words in asked])
+    x = draw.tiles(model, s, about, labels, rng, STEPS, w=1.5)[-1]
+    wide = draw.draw(model, s, about, labels[2:3], rng, steps=STEPS, w=1.5, size=(48, 112))[-1]
+    pictures = [(words.split("=")[1].split()[0], sheet([np.tile(tile, (3, 3, 1))], scale=3)) for words, tile in zip(asked, x, strict=True)]
+    pictures.append(("wider than the model has seen", sheet(wide, scale=2)))
+    return "Tiles", "Each is one tile, nine times: no seam (circular padding, a random shift at each step).", pictures
+
+
+def emoji_subjects(styles, of, to):
+    """Look up the EMOJI in two styles. -> source (N, H, W, 3), truth (N, H, W, 3)"""
+    subjects = styles.images[[styles.names.index(name) for name in EMOJI]]
+    return subjects[:, styles.styles.index(of)], subjects[:, styles.styles.index(to)]
+
+
+def restyled(rng):
+    """Unseen emoji in another style. rng -> a row, pictures (height, width, 3)"""
+    (model, s, about), styles = checkpoint.pretrained("emoji"), data.load_styles("emoji")
+    pictures = []
+    for of, to in (("line", "flat"), ("flat", "shaded"), ("twemoji", "noto"), ("noto", "twemoji")):
+        source, truth = emoji_subjects(styles, of, to)
+        x = draw.restyle(model, s, about, source, to, rng, steps=STEPS)
+        pictures.append((f"{of}, {to} as drawn here, {to}", sheet(np.stack([source, x, truth], 1).reshape(-1, 16, 16, 3), 3, scale=4)))
+    return "In another style", "Subjects that the model has never seen: it looks at the left picture; the right one is the truth.", pictures
+
+
+def completed(rng):
+    """An alphabet from a few letters. rng -> a row, pictures (height, width, 3)"""
+    (model, s, about), faces = checkpoint.pretrained("typefaces"), data.load_styles("typefaces")
+    lines = []
+    for face in ("lobster", "alfa-slab-one"):
+        letters = faces.images[:, faces.styles.index(face)]
+        known = {c: letters[faces.names.index(c)] for c in "AERT"}
+        given = [known.get(c, np.zeros((16, 16, 1))) for c in faces.names]
+        lines += [*given, *draw.alphabet(model, s, about, known, rng, STEPS), *letters]
+    pictures = [("four letters given; the alphabet drawn from them; the real one", sheet(lines, 26, scale=2))]
+    return "An alphabet from four letters", "The model knows these faces, or rather their other letters.", pictures
+
+
+def sheet(images, columns=None, scale=4):
+    """Lay images out in one row, or in columns. images: list of (H, W, C) -> (height, width, 3) uint8"""
+    return plot.sheet(np.stack(images), columns or len(images), scale=scale)
+
+
+ROWS = (on_request, filled_in, changed, between, tiles, restyled, completed)
