@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinydiff import baselines, checkpoint, classifier, colour, data, diffusion, draw, evaluate, guide, restore, sample
+from tinydiff import baselines, checkpoint, classifier, colour, data, diffusion, draw, edit, evaluate, guide, restore, sample
 from tinydiff.train import denoiser
 
 pytestmark = pytest.mark.slow
@@ -32,6 +32,18 @@ def test_grey_images_are_read_as_often_as_real_ones(name, share):
     (label,) = held_out
     assert row["agreement"][label] > share * held_out[label]
     assert row["recall"] > 0.6 and 0.8 < row["memorisation"] < 1.3
+
+
+def test_patterns_repeat_without_a_seam():
+    """The step over the edge is like those inside, also where the edges are rolled into the middle and judged."""
+    model, s, about = checkpoint.pretrained("patterns")
+    judge, _ = checkpoint.judge("patterns")
+    labels = np.stack([np.arange(64) % 10, np.arange(64) % 12], axis=1)
+    plain = draw.draw(model, s, about, labels, np.random.default_rng(0), steps=20, w=2.0)[-1]
+    x = draw.tiles(model, s, about, labels, np.random.default_rng(0), steps=20, w=2.0)[-1]
+    assert edit.seam_energy(plain) > 1.5 and abs(edit.seam_energy(x) - 1) < 0.1
+    kind, palette = classifier.accuracy(judge, np.roll(x, (8, 8), (1, 2)), labels)
+    assert kind > 0.4 and palette > 0.85
 
 
 def test_a_classifier_guides_a_model_that_is_told_nothing():

@@ -1,10 +1,11 @@
 """Measure tiles and panoramas of the model of patterns: is there a seam, and is what is drawn still what was asked for?
 
-    python tests/bench/tiles.py [--n 256] [--wide 64] [--steps 50] [--picture FILE]
+    python tests/bench/tiles.py [--n 256] [--wide 64] [--steps 50] [--guidance 2] [--seed 0] [--picture FILE]
 
-Seam energy: edit.seam_energy, 1 = the step over a tile's edge is like those inside. The judge (agreement, Fréchet distance of its features
-to real crops) sees each tile rolled by half its size, so that the edges meet in the middle: it would notice a seam there.
---picture draws 3 x 3 repeats of a few tiles instead, above those of the ordinary sampler.
+Seam energy: edit.seam_energy, 1 = the step over a tile's edge is like those inside (+- its standard error). The judge sees each tile
+rolled by half its size, so that the edges meet in the middle, where it would notice a seam: agreement on kind and palette, and the
+Fréchet distance of its features to those of real crops, which are not rolled. Last, the same of the tiles as they were drawn.
+--picture draws 3 x 3 repeats of a few tiles instead: above from the ordinary sampler, below without a seam, from the same noise.
 """
 
 import argparse
@@ -17,110 +18,101 @@ from tinydiff import checkpoint, classifier, data, draw, edit, evaluate, metrics
 from tinydiff.unet import circular
 
 WAYS = {"ordinary": (False, False), "rolls": (True, False), "circular": (False, True), "circular and rolls": (True, True)}
-SHOWN = (
-    ("scales", "ocean"),
-    ("waves", "terracotta"),
-    ("triangles", "mustard"),
-    ("petals", "indigo"),
-    ("terrazzo", "candy"),
-    ("arcs", "plum"),
-)
+SHOWN = "scales ocean, waves terracotta, triangles mustard, petals indigo, checks forest"
+WIDE = 64
 
 
-def tiles(model, s, about, labels, rolls, wrap, steps, seed=0, w=1.0):
+def tiles(model, s, about, labels, rolls, wrap, steps, w, seed):
     """Draw a tile for each row of labels with ddim, with rolls of the noise or without, with circular padding or without."""
     shape, grid = (len(labels), model.size, model.size, model.channels), sample.even_times(s, steps)
+    eps_model, rng = draw.guided(model, s, about, labels, w), np.random.default_rng(seed)
     with circular(model) if wrap else nullcontext():
-        eps_model, rng = draw.guided(model, s, about, labels, w), np.random.default_rng(seed)
         *_, x = (edit.tile if rolls else sample.ddim)(eps_model, s, shape, rng, grid, clip=1.0)
     return x
 
 
-def panoramas(model, s, about, labels, width, direct, steps, seed=0):
-    """Draw 16 x width for each row of labels: from windows, or by asking the network for all of it at once."""
-    shape, grid = (len(labels), model.size, width, model.channels), sample.even_times(s, steps)
-    eps_model, rng = draw.guided(model, s, about, labels), np.random.default_rng(seed)
-    if direct:
+def panoramas(model, s, about, labels, overlap, steps, w, seed):
+    """Draw model.size x WIDE for each row of labels: from overlapping windows, or (None) by asking the network for all of it at once."""
+    shape, grid = (len(labels), model.size, WIDE, model.channels), sample.even_times(s, steps)
+    eps_model, rng = draw.guided(model, s, about, labels, w), np.random.default_rng(seed)
+    if overlap is None:
         *_, x = sample.ddim(eps_model, s, shape, rng, grid, clip=1.0)
     else:
-        *_, x = edit.panorama(eps_model, s, shape, (model.size, model.size), rng, grid, clip=1.0)
+        *_, x = edit.panorama(eps_model, s, shape, (model.size, model.size), rng, grid, overlap, clip=1.0)
     return x
 
 
-def halfway(x):
-    return np.roll(x, (x.shape[1] // 2, x.shape[2] // 2), (1, 2))
-
-
-def judged(judge, real, images, labels):
-    """Agreement on each label, and the Fréchet distance to real features -> text"""
-    kind, palette = classifier.accuracy(judge, images, labels)
-    distance = metrics.frechet(real, evaluate.features(judge, images) / real.std())
-    return f"{kind:8.1%}{palette:9.1%}{distance:9.2f}"
+def seam(x, parts=8):
+    """Seam energy with its standard error, from parts of the images: (N, H, W, C) -> text"""
+    of_parts = [edit.seam_energy(x[k::parts]) for k in range(parts)]
+    return f"{edit.seam_energy(x):.3f} +- {np.std(of_parts, ddof=1) / np.sqrt(parts):.3f}"
 
 
 def window_energy(x, stride):
-    """Compare the steps across at columns where a window starts (all but the first) with those elsewhere: 1 = nothing to see."""
+    """Compare the steps across at columns where a window starts, but for the first, with those elsewhere: 1 = nothing to see."""
     steps = ((x[:, :, 1:] - x[:, :, :-1]) ** 2).mean((0, 1, 3))
     starts = np.arange(1, x.shape[2]) % stride == 0
     return steps[starts].mean() / steps[~starts].mean()
 
 
-def measure(n, wide, steps):
+def measure(n, wide, steps, w, seed):
+    """Print the three tables."""
     model, s, about = checkpoint.pretrained("patterns")
     (judge, its), patterns = checkpoint.judge("patterns"), data.load("patterns")
-    kinds = list(patterns.labels["kind"])
-    labels = np.stack([np.arange(n) % 10, np.arange(n) // 10 % 12], axis=1)
     order = np.random.default_rng(0).permutation(len(patterns.train))
-    real = evaluate.features(judge, patterns.train[order[: 4 * n]])
-    unit = real.std()
-    real /= unit
-    print(f"{n} tiles, ddim with {steps} steps; the judge is right on {its['held_out']} of unseen crops")
-    print(f"{'':20s}{'seam energy':>12s}{'kind':>8s}{'palette':>9s}{'Fréchet':>9s}   as drawn, kind")
-    rows, held = {}, patterns.test[:n]
-    rows["real crops"] = held
+    real = evaluate.features(judge, patterns.train[order[:2048]])
+    unit = np.sqrt(real.var(0).mean())
+
+    def judged(x, labels):
+        kind, palette = classifier.accuracy(judge, x, labels)
+        return f"{kind:8.1%}{palette:9.1%}{metrics.frechet(real / unit, evaluate.features(judge, x) / unit):9.2f}"
+
+    labels = np.stack([np.arange(n) % 10, np.arange(n) // 10 % 12], axis=1)
+    rows = {"real crops": (patterns.test[:n], patterns.test_labels[:n])}
     for name, (rolls, wrap) in WAYS.items():
-        rows[name] = tiles(model, s, about, labels, rolls, wrap, steps)
-    for name, x in rows.items():
-        told = patterns.test_labels[:n] if name == "real crops" else labels
-        plain = classifier.accuracy(judge, x, told)[0]
-        kind, palette = classifier.accuracy(judge, halfway(x), told)
-        distance, there = (metrics.frechet(real, evaluate.features(judge, y) / unit) for y in (halfway(x), x))
-        print(f"{name:20s}{edit.seam_energy(x):12.3f}{kind:8.1%}{palette:9.1%}{distance:9.1f}   {plain:.1%}, {there:.1f}")
-    print("\nseam energy by kind\n" + f"{'':12s}" + "".join(f"{name:>20s}" for name in rows))
-    for k, kind in enumerate(kinds):
-        told = {name: patterns.test_labels[:n] if name == "real crops" else labels for name in rows}
-        print(f"{kind:12s}" + "".join(f"{edit.seam_energy(x[told[name][:, 0] == k]):20.2f}" for name, x in rows.items()))
+        rows[name] = tiles(model, s, about, labels, rolls, wrap, steps, w, seed), labels
+    print(f"{n} tiles, ddim with {steps} steps, guidance {w:g}; the judge is right on unseen crops: {its['held_out']}")
+    print(f"{'':20s}{'seam energy':>18s}{'kind':>8s}{'palette':>9s}{'Fréchet':>9s} | {'kind':>8s}{'palette':>9s}{'Fréchet':>9s}")
+    for name, (x, told) in rows.items():
+        half = np.roll(x, (x.shape[1] // 2, x.shape[2] // 2), (1, 2))
+        print(f"{name:20s}{seam(x):>18s}{judged(half, told)} | {judged(x, told)}")
+    print(f"\n{'seam energy by kind':20s}" + "".join(f"{name:>20s}" for name in rows))
+    for k, kind in enumerate(patterns.labels["kind"]):
+        print(f"{kind:20s}" + "".join(f"{edit.seam_energy(x[told[:, 0] == k]):20.2f}" for x, told in rows.values()))
+
     labels = labels[:wide]
-    print(f"\n{wide} panoramas {model.size} x 64, the judge on four windows each")
-    print(f"{'':20s}{'at windows':>12s}{'kind':>8s}{'palette':>9s}{'Fréchet':>9s}")
-    for name, direct in (("windows averaged", False), ("all at once", True)):
-        x = panoramas(model, s, about, labels, 64, direct, steps)
-        parts = np.concatenate([x[:, :, i : i + 16] for i in (0, 16, 32, 48)])
-        kind, palette = classifier.accuracy(judge, parts, np.tile(labels, (4, 1)))
-        distance = metrics.frechet(real, evaluate.features(judge, parts) / unit)
-        print(f"{name:20s}{window_energy(x, 8):12.3f}{kind:8.1%}{palette:9.1%}{distance:9.1f}")
+    print(f"\n{wide} panoramas {model.size} x {WIDE}, the judge on four windows of each; energy where windows start against elsewhere")
+    print(f"{'':20s}{'energy':>18s}{'kind':>8s}{'palette':>9s}{'Fréchet':>9s}")
+    for name, overlap in (("windows, overlap 1/2", 0.5), ("windows, overlap 3/4", 0.75), ("all at once", None)):
+        x = panoramas(model, s, about, labels, overlap, steps, w, seed)
+        parts = np.concatenate(np.split(x, WIDE // model.size, axis=2))
+        print(f"{name:20s}{window_energy(x, model.size // 2):18.3f}{judged(parts, np.tile(labels, (len(parts) // wide, 1)))}")
 
 
-def picture(path, steps):
-    """Above, 3 x 3 repeats of tiles from the ordinary sampler; below, of such as have no seam, from the same noise."""
+def picture(path, steps, w, seed):
+    """Draw the picture that the head of this file describes."""
     model, s, about = checkpoint.pretrained("patterns")
-    labels = np.stack([draw.wishes(about["labels"], [f"kind={kind}", f"palette={palette}"]) for kind, palette in SHOWN])
-    both = np.concatenate([tiles(model, s, about, labels, *WAYS[name], steps, seed=3) for name in ("ordinary", "circular and rolls")])
-    plot.save_png(plot.sheet(np.tile(both, (1, 3, 3, 1)), len(SHOWN), gap=4, scale=3), path)
+    pairs = (shown.split() for shown in SHOWN.split(", "))
+    labels = np.stack([draw.wishes(about["labels"], [f"kind={kind}", f"palette={palette}"]) for kind, palette in pairs])
+    both = [tiles(model, s, about, labels, *WAYS[name], steps, w, seed) for name in ("ordinary", "circular and rolls")]
+    plot.save_png(plot.sheet(np.tile(np.concatenate(both), (1, 3, 3, 1)), len(labels), gap=4, scale=3), path)
     print(path)
 
 
 def main():
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=256, help="number of tiles (default: 256)")
     parser.add_argument("--wide", type=int, default=64, help="number of panoramas (default: 64)")
     parser.add_argument("--steps", type=int, default=50, help="steps from noise to image (default: 50)")
+    parser.add_argument("--guidance", type=float, default=2.0, help="strength of guidance (default: 2)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw this picture, and measure nothing")
     args = parser.parse_args()
     if args.picture:
-        picture(args.picture, args.steps)
+        picture(args.picture, args.steps, args.guidance, args.seed)
     else:
-        measure(args.n, args.wide, args.steps)
+        measure(args.n, args.wide, args.steps, args.guidance, args.seed)
 
 
 if __name__ == "__main__":
