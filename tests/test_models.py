@@ -38,12 +38,12 @@ def test_patterns_repeat_without_a_seam():
     """The step over the edge is like those inside, also where the edges are rolled into the middle and judged."""
     model, s, about = checkpoint.pretrained("patterns")
     judge, _ = checkpoint.judge("patterns")
-    labels = np.stack([np.arange(64) % 10, np.arange(64) % 12], axis=1)
-    plain = draw.draw(model, s, about, labels, np.random.default_rng(0), steps=20, w=2.0)[-1]
-    x = draw.tiles(model, s, about, labels, np.random.default_rng(0), steps=20, w=2.0)[-1]
-    assert edit.seam_energy(plain) > 1.5 and abs(edit.seam_energy(x) - 1) < 0.1
-    kind, palette = classifier.accuracy(judge, np.roll(x, (8, 8), (1, 2)), labels)
-    assert kind > 0.4 and palette > 0.85
+    labels, rng = np.stack([np.arange(60) % 10, np.arange(60) % 12], axis=1), np.random.default_rng(0)
+    plain = draw.draw(model, s, about, labels, rng, steps=15, w=2.0)[-1]
+    x = np.concatenate([draw.tiles(model, s, about, labels, rng, steps=15, w=2.0)[-1] for _ in range(5)])  # each with rolls of its own
+    assert edit.seam_energy(plain) > 2 and abs(edit.seam_energy(x) - 1) < 0.1
+    kind, palette = classifier.accuracy(judge, np.roll(x, (8, 8), (1, 2)), np.tile(labels, (5, 1)))
+    assert kind > 0.37 and palette > 0.9
 
 
 def test_a_classifier_guides_a_model_that_is_told_nothing():
