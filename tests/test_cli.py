@@ -15,7 +15,7 @@ from PIL import Image
 
 import tinydiff
 from tinydiff import __main__ as cli
-from tinydiff import checkpoint, classifier, data, draw, edit, learn, restore, sample
+from tinydiff import checkpoint, classifier, commands, data, draw, edit, gallery, learn, restore, sample
 
 TINY = ("--width", "8", "--depth", "1", "--batch", "4")
 ALONE = {"PYTHONPATH": str(Path(tinydiff.__file__).parent.parent), "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -478,6 +478,7 @@ BAD = {
     "edit portraits IMAGE --label hat=red --change hat=red": "--change asks for nothing new: the picture shows hat=red glasses=",
     "edit digits IMAGE --strength 0.5 --label 11": "digit can't be '11'",
     "edit digits IMAGE --strength 0.5 --out FOLDER": "FOLDER could not be written (Is a directory)",
+    "gallery --out FOLDER": "FOLDER could not be written (Is a directory)",
     "judge faces": "no data set 'faces'; there are: digits, fashion, portraits, patterns, emoji, typefaces",
     "export none.npz a.npz": "none.npz cannot be read",
     "export CKPT FILE/a.npz": "could not be written",
@@ -552,7 +553,7 @@ def test_a_checkpoint_that_cannot_be_written_at_the_end_is_not_lost_silently(tra
 
 
 def test_a_defect_of_our_own_is_not_hidden(monkeypatch):
-    monkeypatch.setattr(cli, "doctor", lambda: {}["missing"])
+    monkeypatch.setattr(commands, "doctor", lambda: {}["missing"])
     with pytest.raises(KeyError):
         run("doctor")
 
@@ -616,6 +617,13 @@ def test_ctrl_c_cuts_neither_a_step_nor_a_save_in_two(tmp_path, monkeypatch, cap
     step = 4 if moment == "last save" else 2
     assert checkpoint.load(path)[0].step == step and not list(tmp_path.glob(".*"))
     assert f"stopped at step {step}; go on with: python -m tinydiff train digits --steps 4" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_gallery_has_a_row_for_each_use(tmp_path, capsys):
+    assert run("gallery", "--out", tmp_path / "g.png") == 0
+    assert f"{tmp_path / 'g.png'}: {len(gallery.ROWS)} rows, all drawn just now" in capsys.readouterr().out
+    assert Image.open(tmp_path / "g.png").width == 1000
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import edit, guide, sample, style
+from . import edit, guide, restore, sample, style
 from .train import denoiser
 from .unet import circular
 
@@ -139,6 +139,19 @@ def change(model, s, about, x0, before, after, rng, w=2.0, steps=20):
     times = [start, *(t for t in sample.even_times(s, steps) if t < start)]
     keep = edit.difference(told, guided(model, s, about, after), s, x0, round(0.6 * s.T), rng, 5) < 0.2
     *_, x = edit.translate(told, guided(model, s, about, after, w), s, x0, times, keep=keep, clip=1.0)
+    return x
+
+
+def restored(model, s, about, labels, y, A, sigma_y, cov, rng, steps=50, w=1.0):
+    """Draw what a degraded picture may have been, once for each row of labels.
+
+    y: (1, h, w, c), or one for each row; A, sigma_y, cov: how it was degraded, and the data's covariance, see restore.log_p_gradient;
+    labels: (N, number of labels) ints; w: guidance -> (N, H, W, C), whose mean has the least error
+    """
+    believed = guide.assume_gaussian(guided(model, s, about, labels, w), s, cov)
+    eps_model = guide.by_x0_hat(believed, s, restore.log_p_gradient(s, y, A, sigma_y, cov))
+    shape = (len(labels), model.size, model.size, model.out)
+    *_, x = sample.ddim(eps_model, s, shape, rng, sample.even_times(s, steps), eta=1.0, clip=1.0)
     return x
 
 

@@ -5,7 +5,7 @@ Nothing is picked by hand but the subjects: what stands here is what the first c
 
 import numpy as np
 
-from . import checkpoint, data, draw, edit, plot, sample
+from . import checkpoint, colour, data, draw, edit, gram, plot, restore, sample
 from .draw import guided, wishes
 
 STEPS = 25  # of the samplers here
@@ -118,9 +118,59 @@ def completed(rng):
     return "An alphabet from four letters", "The model knows these faces, or rather their other letters.", pictures
 
 
+def three_ways(rng):
+    """One direction, three ways and the one before diffusion. rng -> a row, pictures (height, width, 3)"""
+    (model, s, about), (judge, _), styles = checkpoint.pretrained("emoji"), checkpoint.judge("emoji"), data.load_styles("emoji")
+    source, truth = emoji_subjects(styles, "twemoji", "noto")
+    pictures = [("twemoji", source)]
+    ways = {"source": "looks at it", "inversion": "from its noise", "noise": "redraws what noise hid"}
+    for way, caption in ways.items():
+        x = draw.restyle(model, s, about, source, "noto", rng, way, "twemoji", STEPS, w=1.0 if way == "source" else 2.0)
+        pictures.append((caption, x))
+    noto = gram.style_of(judge, styles.images[~styles.test, styles.styles.index("noto")])
+    *_, x = gram.transfer(judge, source, noto)
+    pictures += [("Gram matrices, no diffusion", x), ("noto, the truth", truth)]
+    words = "Only the first way has seen pairs; the next two know styles alone; then what was done before, and the truth."
+    return "One direction, four ways", words, [(caption, sheet(x, 2)) for caption, x in pictures]
+
+
+def coloured(rng):
+    """Patterns and portraits in colours that are asked for. rng -> a row, pictures (height, width, 3)"""
+    pictures = []
+    for name, words in (("patterns", "#14213d #fca311 #e5e5e5"), ("portraits", "#1d2b53 #ff77a8 #fff1e8 #ffa300")):
+        model, s, about = checkpoint.pretrained(name)
+        cov, palette = restore.covariance(data.load(name).train), [colour.parse(c) for c in words.split()]
+        labels = np.tile(wishes(about["labels"], []), (6, 1))
+        also = lambda eps_model: colour.coloured(eps_model, s, cov, model.size, palette)
+        pictures.append((words, sheet(draw.draw(model, s, about, labels, rng, steps=STEPS, also=also)[-1])))
+    return "In given colours", "The gradient of a colour loss at the guessed clean picture pulls every step.", pictures
+
+
+def restored(rng):
+    """Degraded portraits, what they may have been, and what they were. rng -> a row, pictures (height, width, 3)"""
+    model, s, about = checkpoint.pretrained("portraits")
+    portraits, (x0, _) = data.load("portraits"), faces()
+    cov, untold = restore.covariance(portraits.train), np.tile(wishes(about["labels"], []), (2, 1))
+    ways = {
+        "noise": (restore.shrink(16, 3, 1), 0.3),
+        "blurred": (restore.blur(16, 3, 1.0), 0.05),
+        "half the size": (restore.shrink(16, 3, 2), 0.02),
+        "a quarter": (restore.shrink(16, 3, 4), 0.02),
+        "grey": (restore.grey(16, 3), 0.02),
+    }
+    pictures = []
+    for caption, (A, sigma_y) in ways.items():
+        y = restore.degrade(A, x0[:2])
+        y = y + sigma_y * rng.standard_normal(y.shape, dtype=np.float32)
+        x = draw.restored(model, s, about, untold, y, A, sigma_y, cov, rng, STEPS)
+        wide = y.repeat(16 // y.shape[1], 1).repeat(16 // y.shape[2], 2).repeat(3 // y.shape[3], 3)
+        pictures.append((caption, sheet(np.stack([wide, x, x0[:2]], 1).reshape(-1, 16, 16, 3), 3, scale=3)))
+    return "Restored", "What was left, what it may have been, what it was (held-out portraits; nothing was trained for this).", pictures
+
+
 def sheet(images, columns=None, scale=4):
     """Lay images out in one row, or in columns. images: list of (H, W, C) -> (height, width, 3) uint8"""
     return plot.sheet(np.stack(images), columns or len(images), scale=scale)
 
 
-ROWS = (on_request, filled_in, changed, between, tiles, restyled, completed)
+ROWS = (on_request, filled_in, changed, between, coloured, tiles, restyled, three_ways, completed, restored)

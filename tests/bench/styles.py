@@ -1,6 +1,6 @@
-"""Draw unseen subjects in another style, the ways that need no diffusion, and measure how far they get: a Markdown table a direction.
+"""Draw unseen subjects in another style, with diffusion and without, and measure how far each way gets: a Markdown table a direction.
 
-    python tests/bench/styles.py [--n 250] [--steps 60] [--out out/styles.png]
+    python tests/bench/styles.py [--n 250] [--steps 60] [--k 8] [--out out/styles.png]
 
 Emoji in the four directions of style.DIRECTIONS: copying, the mean of the target style, ridge regression (strength chosen on a fifth of the
 training subjects), the nearest source's target, and Gram matrices. These match features of a second judge, whose own verdict stands
@@ -15,9 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from tinydiff import baselines, checkpoint, classifier, data, gram, metrics, plot
+from tinydiff.draw import draw, restyle
 from tinydiff.evaluate import transfer_row, transfer_table
-from tinydiff.style import DIRECTIONS
+from tinydiff.style import DIRECTIONS, examples
 
+DRAWN = {  # name: way, of how many samples, and further arguments of restyle
+    "diffusion, looks at the source": ("source", 8, {}),
+    "diffusion, style only: inversion": ("inversion", 1, {"w": 2.0}),
+    "diffusion, style only: noise 0.5": ("noise", 8, {"w": 2.0, "strength": 0.5}),
+}
+STEPS = 25  # of ddim
 STRENGTHS = (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
@@ -58,8 +65,8 @@ def ways(x, y, second, steps):
     ]
 
 
-def direction(styles, source_style, target_style, n, steps, judge, second):
-    """Measure every way in one direction on n unseen subjects -> rows, and pictures (N, H, W, C) by name."""
+def direction(styles, source_style, target_style, n, steps, k, judge, second):
+    """Measure every way in one direction on n unseen subjects, by k samples -> rows, and pictures (N, H, W, C) by name."""
     a, b = (styles.styles.index(name) for name in (source_style, target_style))
     x, y = (styles.images[~styles.test, k] for k in (a, b))
     source, truth = (styles.images[styles.test, k][:n] for k in (a, b))
@@ -72,11 +79,18 @@ def direction(styles, source_style, target_style, n, steps, judge, second):
             (own,) = classifier.accuracy(second, drawn[name], np.full((len(source), 1), b))
             name += f" (its own judge says {own:.1%})"
         rows.append(transfer_row(name, list(drawn.values())[-1][None], truth, source, judge, b, seconds))
+    model, rng = checkpoint.pretrained("emoji"), np.random.default_rng(0)
+    for name, (way, most, options) in DRAWN.items():
+        began = time.perf_counter()
+        samples = [restyle(*model, source, target_style, rng, way, source_style, STEPS, **options) for _ in range(min(k, most))]
+        seconds = (time.perf_counter() - began) / len(samples) / len(source)
+        rows.append(transfer_row(name, np.stack(samples), truth, source, judge, b, seconds))
+        drawn[name] = samples[0]
     return rows, drawn
 
 
-def letters(styles, judge):
-    """Measure what fills the holes of the table of letters and faces -> rows."""
+def letters(styles, judge, k):
+    """Measure what fills the holes of the table of letters and faces, drawn letters by k samples -> rows."""
     images, unseen = styles.images, styles.test
     truth, labels = images[unseen], np.argwhere(unseen)
     own = np.stack([of_letter[~hidden].mean(0) for of_letter, hidden in zip(images, unseen, strict=True)])[:, None]
@@ -91,6 +105,18 @@ def letters(styles, judge):
         began = time.perf_counter()
         guess = np.clip(way(), -1, 1)[unseen]
         rows.append(transfer_row(name, guess[None], truth, truth, judge, labels, (time.perf_counter() - began) / len(truth), paper=-1.0))
+    (model, s, about), rng = checkpoint.pretrained("typefaces"), np.random.default_rng(0)
+    whole, _, told = examples(styles)
+    for few in (None, 8, 4):
+        source = whole.copy()
+        for picture in source if few else ():
+            there = np.flatnonzero(picture.any((0, 1)))
+            picture[:, :, rng.permutation(there)[few:]] = 0
+        began = time.perf_counter()
+        samples = np.stack([draw(model, s, about, told, rng, steps=STEPS, source=source)[-1] for _ in range(k)])
+        seconds = (time.perf_counter() - began) / k / len(truth)
+        name = f"diffusion, looks at {few or 'all known'} letters of the face"
+        rows.append(transfer_row(name, samples, truth, truth, judge, labels, seconds, paper=-1.0))
     return rows
 
 
@@ -98,12 +124,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=250, help="unseen subjects in each direction")
     parser.add_argument("--steps", type=int, default=60, help="of Adam, for the Gram matrices")
+    parser.add_argument("--k", type=int, default=8, help="samples of each picture")
     parser.add_argument("--out", type=Path, default=Path("out/styles.png"))
     args = parser.parse_args()
     judge, second = checkpoint.judge("emoji")[0], checkpoint.judge("emoji_second")[0]
     emoji, sheets, names = data.load_styles("emoji"), [], []
     for source_style, target_style in DIRECTIONS:
-        rows, drawn = direction(emoji, source_style, target_style, args.n, args.steps, judge, second)
+        rows, drawn = direction(emoji, source_style, target_style, args.n, args.steps, args.k, judge, second)
         print(f"\n**{source_style} to {target_style}**, {args.n} unseen subjects\n\n{transfer_table(rows)}", flush=True)
         shown = np.linspace(0, args.n - 1, min(args.n, 12)).astype(int)
         sheets += [pictures[shown] for name, pictures in drawn.items() if name != "copy the source"]
@@ -112,7 +139,8 @@ def main():
             for name in drawn
             if name != "copy the source"
         ]
-    print(f"\n**typefaces**, unseen pairs\n\n{transfer_table(letters(data.load_styles('typefaces'), checkpoint.judge('typefaces')[0]))}")
+    rows = letters(data.load_styles("typefaces"), checkpoint.judge("typefaces")[0], args.k)
+    print(f"\n**typefaces**, unseen pairs\n\n{transfer_table(rows)}")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     print(plot.save_figure(plot.labelled(np.concatenate(sheets), len(shown), names, scale=3), args.out))
 
