@@ -46,6 +46,7 @@ def test_the_three_ways_are_what_they_say(emoji, rng, way):
     if way == "source":
         *_, want = sample.ddim(told(emoji, "noto", images, 2.0), s, images.shape, rng, times, clip=1.0)
     elif way == "inversion":
+        times = [t for t in times if t <= 125]
         *_, x_T = sample.ddim_invert(told(emoji, "line"), s, images, times, 2)
         *_, want = sample.ddim(told(emoji, "noto", w=2.0), s, images.shape, None, times, x_T=x_T, clip=1.0)
     else:
@@ -114,8 +115,8 @@ BAD = {
     "restyle IMAGE --to cubist EMOJI": "--to: no style 'cubist'; there are: line, flat, shaded, noto, twemoji",
     "restyle IMAGE --to flat --from cubist EMOJI": "--from: no style 'cubist'; there are",
     "restyle IMAGE --to flat --way inversion EMOJI": "--way inversion needs --from, the style of the picture",
-    "restyle IMAGE --to flat --strength 0.5 EMOJI": "--strength is for --way noise, above 0 up to 1",
-    "restyle IMAGE --to flat --way noise --strength 1.5 EMOJI": "--strength is for --way noise, above 0 up to 1",
+    "restyle IMAGE --to flat --strength 0.5 EMOJI": "--strength is for --way inversion or noise, above 0 up to 1",
+    "restyle IMAGE --to flat --way noise --strength 1.5 EMOJI": "--strength is for --way inversion or noise, above 0 up to 1",
     "restyle IMAGE --to flat --way magic EMOJI": "invalid choice: 'magic'",
     "restyle IMAGE --to flat --steps 500 EMOJI": "--steps takes at most 250",
     "restyle IMAGE --to flat FACES": "was trained on typefaces: give one of `train emoji`",

@@ -103,9 +103,11 @@ def parser():
     restyle.add_argument("--from", dest="of", metavar="STYLE", help="style of the picture, for --way inversion (default: not said)")
     ways = "source: the model looks at the picture; inversion: find the picture's noise, draw from it; noise: add noise, draw"
     restyle.add_argument("--way", choices=WAYS, default="source", help=f"{ways} (default: source)")
-    restyle.add_argument("--strength", type=_positive, help="of --way noise: how much is drawn anew, above 0 up to 1 (default: 0.6)")
+    strong = "of --way inversion or noise: how much is drawn anew, above 0 up to 1 (default: 0.7)"
+    restyle.add_argument("--strength", type=_positive, help=strong)
     restyle.add_argument("--model", default="emoji", help="a file that `train emoji` wrote (default: the one that comes along)")
-    restyle.add_argument("--guidance", type=_positive, default=1.0, metavar="W", help="strength of guidance, 1 = none (default: 1)")
+    guidance = "strength of guidance, 1 = none (default: 1; 2 for --way inversion or noise)"
+    restyle.add_argument("--guidance", type=_positive, metavar="W", help=guidance)
     restyle.add_argument("--n", type=_at_least(1), default=8, help="number of results (default: 8)")
     restyle.add_argument("--steps", type=_at_least(1), default=50, help="steps from noise to image (default: 50)")
     restyle.add_argument("--out", type=Path, default=Path("out/restyle.png"), help="picture to write (default: out/restyle.png)")

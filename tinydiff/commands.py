@@ -30,7 +30,7 @@ def require_file(path):
 
 
 def dataset_named(name, styles=False):
-    """Load a data set by its name, with styles=True also one of subjects in styles: -> data.Dataset or data.Styles; another name is a Bad"""
+    """Load a data set by its name, with styles=True also one of subjects in styles: -> Dataset or Styles; another name is a Bad"""
     from . import data
 
     known = {**data.FILES, **data.STYLES} if styles else data.FILES

@@ -91,12 +91,13 @@ def tiles(model, s, about, labels, rng, steps=50, times="even", w=1.0, avoid=Non
         return list(edit.tile(guided(model, s, about, labels, w, avoid, interval), s, shape, rng, grid, clip=1.0))
 
 
-def restyle(model, s, about, images, to, rng, way="source", of=None, steps=50, w=1.0, strength=0.6):
+def restyle(model, s, about, images, to, rng, way="source", of=None, steps=50, w=1.0, strength=0.7):
     """Draw images once more in another style, in one of three ways, of which two need no pairs to learn from.
 
     source: from noise, the network looking at the images;  inversion: edit.translate, from the noise that style `of` makes the images of;
     noise: edit.image_to_image, which hides what is finer than the noise. In the last two the network is told a style and looks at nothing.
-    images: (N, H, W, C); to, of: names of styles; way: a name in WAYS; w: guidance; strength: 0 .. 1, for noise -> (N, H, W, C)
+    images: (N, H, W, C); to, of: names of styles; way: a name in WAYS; w: guidance; strength: 0 .. 1, how far up, in units of T, inversion
+    and noise go: the further, the more of the style and the less of the images -> (N, H, W, C)
     """
 
     def told(name, w=1.0, source=None):
@@ -106,6 +107,7 @@ def restyle(model, s, about, images, to, rng, way="source", of=None, steps=50, w
     if way == "source":
         *_, x = sample.ddim(told(to, w, images), s, images.shape, rng, times, clip=1.0)
     elif way == "inversion":
+        times = [t for t in times if t <= strength * s.T]
         *_, x = edit.translate(told(of), told(to, w), s, images, times, rounds=2, clip=1.0)
     else:
         *_, x = edit.image_to_image(told(to, w), s, images, strength, rng, times, clip=1.0)

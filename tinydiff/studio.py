@@ -202,13 +202,14 @@ def cmd_restyle(args):
             raise Bad(f"{option}: no style {name!r}; there are: {', '.join(styles)}")
     if args.way == "inversion" and not args.of:
         raise Bad(f"--way inversion needs --from, the style of the picture: {', '.join(styles)}")
-    if args.strength and (args.way != "noise" or args.strength > 1):
-        raise Bad("--strength is for --way noise, above 0 up to 1")
+    if args.strength and (args.way == "source" or args.strength > 1):
+        raise Bad("--strength is for --way inversion or noise, above 0 up to 1")
     x, said = data.open_image(args.image, model.size, model.out)
     require_file(args.out)
     print(said)
     images, rng = np.repeat(x, args.n, axis=0), np.random.default_rng(args.seed)
-    drawn = restyle(model, s, about, images, args.to, rng, args.way, args.of, args.steps, args.guidance, args.strength or 0.6)
+    w = args.guidance or (1.0 if args.way == "source" else 2.0)
+    drawn = restyle(model, s, about, images, args.to, rng, args.way, args.of, args.steps, w, args.strength or 0.7)
     picture = plot.save_png(plot.sheet(np.concatenate([x, drawn]), min(args.n + 1, 9), scale=6), args.out)
     print(f"{picture}: the picture, then {args.n} times in the style {args.to}")
 

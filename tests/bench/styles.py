@@ -21,8 +21,8 @@ from tinydiff.style import DIRECTIONS, examples
 
 DRAWN = {  # name: way, of how many samples, and further arguments of restyle
     "diffusion, looks at the source": ("source", 8, {}),
-    "diffusion, style only: inversion": ("inversion", 1, {"w": 2.0}),
-    "diffusion, style only: noise 0.5": ("noise", 8, {"w": 2.0, "strength": 0.5}),
+    "diffusion, style only: inversion up to 0.7 T, w = 2": ("inversion", 1, {"w": 2.0}),
+    "diffusion, style only: noise up to 0.5 T, w = 3": ("noise", 8, {"w": 3.0, "strength": 0.5}),
 }
 STEPS = 25  # of ddim
 STRENGTHS = (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
