@@ -168,7 +168,7 @@ def test_tasks_describe_networks_that_learn_from_the_training_part_alone(name, c
 
 
 def test_drawing_with_a_source_asks_the_network_about_it(rng):
-    """draw and guided put the source beside x_t, for the told and the untold question."""
+    """draw and guided put the source beside x_t; guidance leads away from what is drawn without it."""
     model = UNet(8, 4, 8, (1,), 1, (3,), out=1, rng=rng)
     theta = model.flatten()
     theta[:] = 0.3 * rng.standard_normal(len(theta), dtype=np.float32)
@@ -176,11 +176,14 @@ def test_drawing_with_a_source_asks_the_network_about_it(rng):
     about = {"train": {"predict": "v"}}
     chain = draw.draw(model, S, about, labels, np.random.default_rng(5), steps=3, w=2.0, source=source)
     x_T = np.random.default_rng(5).standard_normal((2, 8, 8, 1), dtype=np.float32)
-    told, untold = (denoiser(style.beside(model, source), S, k) for k in (labels, None))
+    told, untold = (denoiser(style.beside(model, shown), S, labels) for shown in (source, None))
     by_hand = lambda x, t: untold(x, t) + 2 * (told(x, t) - untold(x, t))
     *_, want = sample.ddim(by_hand, S, x_T.shape, None, sample.even_times(S, 3), x_T=x_T, clip=1.0)
     assert np.allclose(chain[-1], want, atol=1e-5)
     *_, without = draw.draw(model, S, about, labels, np.random.default_rng(5), steps=3, w=2.0)
+    told, untold = (denoiser(style.beside(model), S, k) for k in (labels, None))
+    *_, by_labels = sample.ddim(by_hand, S, x_T.shape, None, sample.even_times(S, 3), x_T=x_T, clip=1.0)
+    assert np.allclose(without, by_labels, atol=1e-5)
     assert np.abs(without - want).max() > 0.01
 
 

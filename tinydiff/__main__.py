@@ -106,7 +106,7 @@ def parser():
     strong = "of --way inversion or noise: how much is drawn anew, above 0 up to 1 (default: 0.7)"
     restyle.add_argument("--strength", type=_positive, help=strong)
     restyle.add_argument("--model", default="emoji", help="a file that `train emoji` wrote (default: the one that comes along)")
-    guidance = "strength of guidance, 1 = none (default: 1; 2 for --way inversion or noise)"
+    guidance = "strength of guidance, 1 = none (default: 1.5; 2 for --way inversion or noise)"
     restyle.add_argument("--guidance", type=_positive, metavar="W", help=guidance)
     restyle.add_argument("--n", type=_at_least(1), default=8, help="number of results (default: 8)")
     restyle.add_argument("--steps", type=_at_least(1), default=50, help="steps from noise to image (default: 50)")

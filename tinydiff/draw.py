@@ -39,14 +39,16 @@ def guided(model, s, about, labels, w=1.0, avoid=None, interval=None, source=Non
     """Make a network into an eps_model that draws labels, with classifier-free guidance of strength w away from what it draws untold.
 
     labels: (N, number of labels) ints or None; w, interval: as in guide.classifier_free; avoid: (N, number of labels) ints, labels to keep
-    away from, None = none said; source: (N, H, W, S), for networks that look at one, see style.beside
-    -> eps_model: (x_t (N, H, W, C), t int 1 .. T) -> eps_hat (N, H, W, C)
+    away from, None = none said; source: (N, H, W, S), for networks that look at one, see style.beside: then guidance leads away from what
+    is drawn for the same labels without it -> eps_model: (x_t (N, H, W, C), t int 1 .. T) -> eps_hat (N, H, W, C)
     """
-    predict = about["train"]["predict"]
+    predict, untold = about["train"]["predict"], avoid
+    told = untold_model = model
     if model.out < model.channels:
-        model = style.beside(model, source)
-    told = denoiser(model, s, labels, predict)
-    return told if w == 1 else guide.classifier_free(told, denoiser(model, s, avoid, predict), w, interval)
+        told, untold_model = style.beside(model, source), style.beside(model)
+        untold = avoid if source is None else labels
+    eps_model = denoiser(told, s, labels, predict)
+    return eps_model if w == 1 else guide.classifier_free(eps_model, denoiser(untold_model, s, untold, predict), w, interval)
 
 
 def draw(

@@ -100,7 +100,7 @@ def restyled(rng):
     pictures = []
     for of, to in (("line", "flat"), ("flat", "shaded"), ("twemoji", "noto"), ("noto", "twemoji")):
         source, truth = emoji_subjects(styles, of, to)
-        x = draw.restyle(model, s, about, source, to, rng, steps=STEPS)
+        x = draw.restyle(model, s, about, source, to, rng, steps=STEPS, w=2.0)
         pictures.append((f"{of}, {to} as drawn here, {to}", sheet(np.stack([source, x, truth], 1).reshape(-1, 16, 16, 3), 3, scale=4)))
     return "In another style", "Subjects that the model has never seen: it looks at the left picture; the right one is the truth.", pictures
 
@@ -113,7 +113,7 @@ def completed(rng):
         letters = faces.images[:, faces.styles.index(face)]
         known = {c: letters[faces.names.index(c)] for c in "AERT"}
         given = [known.get(c, np.zeros((16, 16, 1))) for c in faces.names]
-        lines += [*given, *draw.alphabet(model, s, about, known, rng, STEPS), *letters]
+        lines += [*given, *draw.alphabet(model, s, about, known, rng, STEPS, w=1.5), *letters]
     pictures = [("four letters given; the alphabet drawn from them; the real one", sheet(lines, 26, scale=2))]
     return "An alphabet from four letters", "The model knows these faces, or rather their other letters.", pictures
 
@@ -125,7 +125,7 @@ def three_ways(rng):
     pictures = [("twemoji", source)]
     ways = {"source": "looks at it", "inversion": "from its noise", "noise": "redraws what noise hid"}
     for way, caption in ways.items():
-        x = draw.restyle(model, s, about, source, "noto", rng, way, "twemoji", STEPS, w=1.0 if way == "source" else 2.0)
+        x = draw.restyle(model, s, about, source, "noto", rng, way, "twemoji", STEPS, w=2.0)
         pictures.append((caption, x))
     noto = gram.style_of(judge, styles.images[~styles.test, styles.styles.index("noto")])
     *_, x = gram.transfer(judge, source, noto)

@@ -208,7 +208,7 @@ def cmd_restyle(args):
     require_file(args.out)
     print(said)
     images, rng = np.repeat(x, args.n, axis=0), np.random.default_rng(args.seed)
-    w = args.guidance or (1.0 if args.way == "source" else 2.0)
+    w = args.guidance or (1.5 if args.way == "source" else 2.0)
     drawn = restyle(model, s, about, images, args.to, rng, args.way, args.of, args.steps, w, args.strength or 0.7)
     picture = plot.save_png(plot.sheet(np.concatenate([x, drawn]), min(args.n + 1, 9), scale=6), args.out)
     print(f"{picture}: the picture, then {args.n} times in the style {args.to}")
