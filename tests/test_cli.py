@@ -15,7 +15,7 @@ from PIL import Image
 
 import tinydiff
 from tinydiff import __main__ as cli
-from tinydiff import checkpoint, classifier, commands, data, draw, edit, gallery, learn, restore, sample
+from tinydiff import checkpoint, classifier, commands, data, draw, edit, gallery, learn, plot, restore, sample
 
 TINY = ("--width", "8", "--depth", "1", "--batch", "4")
 ALONE = {"PYTHONPATH": str(Path(tinydiff.__file__).parent.parent), "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -478,6 +478,12 @@ BAD = {
     "edit portraits IMAGE --label hat=red --change hat=red": "--change asks for nothing new: the picture shows hat=red glasses=",
     "edit digits IMAGE --strength 0.5 --label 11": "digit can't be '11'",
     "edit digits IMAGE --strength 0.5 --out FOLDER": "FOLDER could not be written (Is a directory)",
+    "evaluate emoji": "emoji redraws or completes what it is shown: python tests/bench/styles.py measures that",
+    "export CKPT FOLDER": "FOLDER could not be written (Is a directory)",
+    "--seed 3 sample CKPT": "--out and --seed go behind the command: python -m tinydiff sample",
+    "--out here gallery": "--out and --seed go behind the command: python -m tinydiff gallery",
+    "edit digits IMAGE --strength 0.5 --rounds 2": "--rounds is for --mask",
+    "edit digits IMAGE --mask IMAGE": "--mask IMAGE is all black",
     "gallery --out FOLDER": "FOLDER could not be written (Is a directory)",
     "judge faces": "no data set 'faces'; there are: digits, fashion, portraits, patterns, emoji, typefaces",
     "export none.npz a.npz": "none.npz cannot be read",
@@ -623,7 +629,16 @@ def test_ctrl_c_cuts_neither_a_step_nor_a_save_in_two(tmp_path, monkeypatch, cap
 def test_the_gallery_has_a_row_for_each_use(tmp_path, capsys):
     assert run("gallery", "--out", tmp_path / "g.png") == 0
     assert f"{tmp_path / 'g.png'}: {len(gallery.ROWS)} rows, all drawn just now" in capsys.readouterr().out
-    assert Image.open(tmp_path / "g.png").width == 1000
+    rows = {title: pictures for title, _, pictures in gallery.rows(0)}
+    whole, hole = gallery.faces()[0], gallery.sheet([gallery.faces()[0][0]] * 6)  # six times the first face
+    filled = rows["Filled in"][0][1]
+    assert np.array_equal(filled[4 * 8 + 4 :, 4:], hole[4 * 8 + 4 :, 4:]) and not np.array_equal(filled, hole)
+    _, restored = rows["Restored"][0]
+    truth = plot.sheet(np.repeat(whole[:2], 3, 0), 3, scale=3)
+    assert np.array_equal(restored[:, -51:], truth[:, -51:]) and not np.array_equal(restored, truth)
+    shown = np.asarray(Image.open(tmp_path / "g.png"))
+    found = np.lib.stride_tricks.sliding_window_view(shown[:400, :60], filled[:, :40].shape).squeeze(2)
+    assert (found == filled[:, :40]).all((2, 3, 4)).sum() == 1
 
 
 @pytest.mark.slow

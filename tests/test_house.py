@@ -223,3 +223,19 @@ def test_every_function_says_what_goes_in_and_what_comes_out(name, node):
     doc = " ".join((ast.get_docstring(node) or "").split())
     assert "->" in doc
     assert SHAPE.search(doc) or name in SHAPELESS
+
+
+# --- README ---
+
+
+def test_readme_points_at_files_that_exist():
+    readme = PACKAGE.parent / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert len(links) > 40 and [link for link in links if not (readme.parent / link).exists()] == []
+    assert re.findall(r"^[A-Z_]+$", text, re.M) == []
+
+
+def test_the_map_names_every_module():
+    words = set(re.findall(r"\w+", tinydiff.__doc__))
+    assert {m for m in (*DIFFUSION_TOWER, *NETWORK_TOWER, *ABOVE) if m not in words} == set()

@@ -15,9 +15,11 @@ The map, in reading order (imports only ever run downwards):
       metrics     how good, how diverse?       gram        style before diffusion: matching Gram matrices
       baselines   what must be beaten first
     train         the bridge: Algorithm 1 of DDPM
+    style         a network that looks at a source: the same in another style, an alphabet from a few letters
     variance, flow, learned                    beyond: a learned variance, straight paths, a learned noise schedule
     data, checkpoint, learn, draw, plot        images in, weights on disk, a whole training, drawing on request, pictures
-    evaluate, __main__                         one table that judges a model; the command line
+    evaluate, gallery                          one table that judges a model; one page that shows what it can do
+    commands, studio, __main__                 what the commands do that train and judge, and those that draw; the command line
     grade, submission                          is this answer right? lessons and their graders
     kernels       the ground both towers stand on: reference (NumPy), cpu (Numba)
 

@@ -21,8 +21,8 @@ class _Parser(argparse.ArgumentParser):
 def parser():
     """Describe the command line: () -> argparse.ArgumentParser; a number of the wrong shape is a Bad, one line"""
     main = _Parser(prog="python -m tinydiff", description="Diffusion models from scratch. Without a command: train on digits, draw them.")
-    main.add_argument("--out", type=Path, default=Path("out"), help="folder for pictures and checkpoint (default: out)")
-    main.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
+    main.add_argument("--out", type=Path, dest="main_out", help="folder for pictures and checkpoint (default: out)")
+    main.add_argument("--seed", type=_at_least(0), dest="main_seed", help="seed of all random numbers (default: 0)")
     add = main.add_subparsers(dest="command", parser_class=_Parser).add_parser
 
     train = add("train", help="train a model on a data set")
@@ -84,14 +84,14 @@ def parser():
     how.add_argument("--restore", choices=studio.RESTORE, help=restored)
     how.add_argument("--strength", type=_positive, help="how much of the picture is drawn anew, above 0 up to 1 (default: none)")
     how.add_argument("--change", nargs="+", metavar="WISH", help="what should be different, as hat=red; the rest stays (default: none)")
-    edit.add_argument("--rounds", type=_at_least(1), default=5, help="with --mask: rounds a step, so that the parts agree (default: 5)")
+    edit.add_argument("--rounds", type=_at_least(1), help="with --mask: rounds a step, so that the parts agree (default: 5)")
     sigma = "with --restore: standard deviation of the picture's noise, from black to white being 2 (default: 0.02; 0.05 blur, 0.2 noise)"
     edit.add_argument("--sigma", type=_positive, help=sigma)
     shows = f"{wish}; with --change what the picture shows, where it is read wrongly (default: nothing said)"
     edit.add_argument("--label", nargs="+", metavar="WISH", help=shows)
     edit.add_argument("--guidance", type=_positive, metavar="W", help="strength of guidance, 1 = none (default: 1, with --change 2)")
     edit.add_argument("--n", type=_at_least(1), help="number of results (default: 8, with --change 1)")
-    edit.add_argument("--steps", type=_at_least(1), default=50, help="steps from noise to image (default: 50)")
+    edit.add_argument("--steps", type=_at_least(1), help="steps from noise to image (default: 50, with --change 20)")
     edit.add_argument("--out", type=Path, default=Path("out/edit.png"), help="picture to write (default: out/edit.png)")
     edit.add_argument("--seed", type=_at_least(0), default=0, help="seed of all random numbers (default: 0)")
 
@@ -184,9 +184,11 @@ def main(argv=None):
     """Run the command line. argv: list of strings, None = sys.argv[1:] -> exit status 0; 2 after one line on bad input; 130 on Ctrl-C"""
     try:
         args = parser().parse_args(argv)
+        if args.command and not (args.main_out is None and args.main_seed is None):
+            raise Bad(f"--out and --seed go behind the command: python -m tinydiff {args.command} ... --out ... --seed ...")
         commands.require_kernels()
         run = {
-            None: lambda args: commands.digits(args.out, args.seed),
+            None: lambda args: commands.digits(args.main_out or Path("out"), args.main_seed or 0),
             "train": commands.cmd_train,
             "evaluate": commands.cmd_evaluate,
             "judge": commands.cmd_judge,

@@ -39,6 +39,12 @@ def dataset_named(name, styles=False):
     return data.load_styles(name) if name in data.STYLES else data.load(name)
 
 
+def pictures_named(name):
+    """Load the pictures of a data set by its name, one by one where they come in styles: -> data.Dataset; another name is a Bad"""
+    dataset = dataset_named(name, styles=True)
+    return dataset.dataset() if hasattr(dataset, "styles") else dataset
+
+
 def digits(out, seed):
     """Do the main job: train on digits from zero, draw them, judge them. out: folder; seed: int -> None; writes out/ in 2 minutes"""
     import numpy as np
@@ -151,6 +157,8 @@ def cmd_evaluate(args):
     from .draw import evaluations
 
     model, s, about = checkpoint.ready(args.model)
+    if model.out < model.channels:
+        raise Bad(f"{args.model} redraws or completes what it is shown: python tests/bench/styles.py measures that")
     try:
         ways = [evaluate.parse(spec, s) for spec in args.samplers or evaluate.SAMPLERS]
     except ValueError as e:
@@ -177,12 +185,10 @@ def cmd_evaluate(args):
 
 def cmd_judge(args):
     """Run `judge`: args from the parser -> None; writes DATASET_judge.npz into args.out and says how often it is right"""
-    from . import checkpoint, data
+    from . import checkpoint
     from .learn import learn_judge
 
-    dataset = dataset_named(args.dataset, styles=True)
-    if dataset.name in data.STYLES:
-        dataset = dataset.dataset()
+    dataset = pictures_named(args.dataset)
     require_writable(args.out)
     weights, about = learn_judge(dataset, args.steps, args.seed)
     path, held_out = args.out / f"{dataset.name}_judge.npz", about["held_out"]
@@ -194,6 +200,8 @@ def cmd_export(args):
     """Run `export`: args from the parser -> None; writes the running average of a checkpoint's weights, as float16"""
     from . import checkpoint
 
+    if args.file.is_dir():
+        raise Bad(f"{args.file} could not be written (Is a directory): give a file name")
     run, _, about = checkpoint.load(args.checkpoint)
     checkpoint.export(args.file, run.ema, about | {"steps": run.step})
     print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB, {run.step} steps")

@@ -164,14 +164,15 @@ def open_image(path, size, channels):
     path: PNG, JPEG or whatever else Pillow reads; size: pixels a side; channels: 1 or 3 -> x (1, H, W, C) float32 in [-1, 1], a line that
     says what was done to it. Raises OSError when there is no such file, or it is no picture.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(path) as picture:
             picture.load()
+            picture = ImageOps.exif_transpose(picture)  # as the camera was held
     except UnidentifiedImageError:
         raise OSError(f"{path} is not a picture that can be read: give a PNG or JPEG") from None
-    except (OSError, SyntaxError, ValueError) as e:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
         raise OSError(f"{path} cannot be read ({getattr(e, 'strerror', None) or e}): give a PNG or JPEG") from None
     done = [f"{picture.width} x {picture.height} {picture.mode}"]
     if "A" in picture.getbands() or "transparency" in picture.info:

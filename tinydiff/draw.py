@@ -46,7 +46,7 @@ def guided(model, s, about, labels, w=1.0, avoid=None, interval=None, source=Non
     told = untold_model = model
     if model.out < model.channels:
         told, untold_model = style.beside(model, source), style.beside(model)
-        untold = avoid if source is None else labels
+        untold = labels if avoid is None and source is not None else avoid
     eps_model = denoiser(told, s, labels, predict)
     return eps_model if w == 1 else guide.classifier_free(eps_model, denoiser(untold_model, s, untold, predict), w, interval)
 
@@ -99,7 +99,8 @@ def restyle(model, s, about, images, to, rng, way="source", of=None, steps=50, w
     source: from noise, the network looking at the images;  inversion: edit.translate, from the noise that style `of` makes the images of;
     noise: edit.image_to_image, which hides what is finer than the noise. In the last two the network is told a style and looks at nothing.
     images: (N, H, W, C); to, of: names of styles; way: a name in WAYS; w: guidance; strength: 0 .. 1, how far up, in units of T, inversion
-    and noise go: the further, the more of the style and the less of the images -> (N, H, W, C)
+    and noise go: the further, the more of the style and the less of the images. All with ddim over even_times(s, steps), from there on;
+    x0_hat in [-1, 1]; inversion with two rounds -> (N, H, W, C)
     """
 
     def told(name, w=1.0, source=None):
@@ -109,7 +110,8 @@ def restyle(model, s, about, images, to, rng, way="source", of=None, steps=50, w
     if way == "source":
         *_, x = sample.ddim(told(to, w, images), s, images.shape, rng, times, clip=1.0)
     elif way == "inversion":
-        times = [t for t in times if t <= strength * s.T]
+        start = max(1, round(strength * s.T))
+        times = [start, *(t for t in times if t < start)]
         *_, x = edit.translate(told(of), told(to, w), s, images, times, rounds=2, clip=1.0)
     else:
         *_, x = edit.image_to_image(told(to, w), s, images, strength, rng, times, clip=1.0)
@@ -147,8 +149,9 @@ def change(model, s, about, x0, before, after, rng, w=2.0, steps=20):
 
 
 def restored(model, s, about, labels, y, A, sigma_y, cov, rng, steps=50, w=1.0):
-    """Draw what a degraded picture may have been, once for each row of labels.
+    """Draw what a degraded picture may have been, once for each row of labels: `guided`, with guide.assume_gaussian, by the picture.
 
+    ddim with eta = 1 over even_times(s, steps), x0_hat in [-1, 1], the gradient in guide.by_x0_hat that of restore.log_p_gradient
     y: (1, h, w, c), or one for each row; A, sigma_y, cov: how it was degraded, and the data's covariance, see restore.log_p_gradient;
     labels: (N, number of labels) ints; w: guidance -> (N, H, W, C), whose mean has the least error
     """

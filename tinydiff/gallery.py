@@ -5,7 +5,7 @@ Nothing is picked by hand but the subjects: what stands here is what the first c
 
 import numpy as np
 
-from . import checkpoint, colour, data, draw, edit, gram, plot, restore, sample
+from . import checkpoint, colour, data, draw, edit, gram, plot, restore, sample, style
 from .draw import guided, wishes
 
 STEPS = 25  # of the samplers here
@@ -14,7 +14,7 @@ EMOJI = ("tomato", "penguin", "house with garden", "cactus")  # unseen subjects
 
 
 def rows(seed):
-    """Draw the rows of the page one after the other, each with random numbers of its own.
+    """Draw the rows of the page one after the other, each with a generator begun anew: no row depends on those before it.
 
     seed: int -> yields title, words, [(caption, picture (height, width, 3) uint8), ...], as plot.page wants them
     """
@@ -98,7 +98,7 @@ def restyled(rng):
     """Unseen emoji in another style. rng -> a row, pictures (height, width, 3)"""
     (model, s, about), styles = checkpoint.pretrained("emoji"), data.load_styles("emoji")
     pictures = []
-    for of, to in (("line", "flat"), ("flat", "shaded"), ("twemoji", "noto"), ("noto", "twemoji")):
+    for of, to in style.DIRECTIONS:
         source, truth = emoji_subjects(styles, of, to)
         x = draw.restyle(model, s, about, source, to, rng, steps=STEPS, w=2.0)
         pictures.append((f"{of}, {to} as drawn here, {to}", sheet(np.stack([source, x, truth], 1).reshape(-1, 16, 16, 3), 3, scale=4)))
@@ -107,15 +107,19 @@ def restyled(rng):
 
 def completed(rng):
     """An alphabet from a few letters. rng -> a row, pictures (height, width, 3)"""
-    (model, s, about), faces = checkpoint.pretrained("typefaces"), data.load_styles("typefaces")
+    (model, s, about), typefaces = checkpoint.pretrained("typefaces"), data.load_styles("typefaces")
     lines = []
     for face in ("lobster", "alfa-slab-one"):
-        letters = faces.images[:, faces.styles.index(face)]
-        known = {c: letters[faces.names.index(c)] for c in "AERT"}
-        given = [known.get(c, np.zeros((16, 16, 1))) for c in faces.names]
+        letters = typefaces.images[:, typefaces.styles.index(face)]
+        known = {c: letters[typefaces.names.index(c)] for c in "AERT"}
+        given = [known.get(c, np.zeros((16, 16, 1))) for c in typefaces.names]
         lines += [*given, *draw.alphabet(model, s, about, known, rng, STEPS, w=1.5), *letters]
     pictures = [("four letters given; the alphabet drawn from them; the real one", sheet(lines, 26, scale=2))]
-    return "An alphabet from four letters", "The model knows these faces, or rather their other letters.", pictures
+    return (
+        "An alphabet from four letters",
+        "In training the model has seen four in five letters of these faces; README measures it on unseen ones.",
+        pictures,
+    )
 
 
 def three_ways(rng):
@@ -163,7 +167,7 @@ def restored(rng):
         y = restore.degrade(A, x0[:2])
         y = y + sigma_y * rng.standard_normal(y.shape, dtype=np.float32)
         x = draw.restored(model, s, about, untold, y, A, sigma_y, cov, rng, STEPS)
-        wide = y.repeat(16 // y.shape[1], 1).repeat(16 // y.shape[2], 2).repeat(3 // y.shape[3], 3)
+        wide = restore.enlarge(y, 16, 3)
         pictures.append((caption, sheet(np.stack([wide, x, x0[:2]], 1).reshape(-1, 16, 16, 3), 3, scale=3)))
     return "Restored", "What was left, what it may have been, what it was (held-out portraits; nothing was trained for this).", pictures
 

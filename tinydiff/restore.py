@@ -35,9 +35,17 @@ def blur(size, channels, std):
     return rows, rows, np.eye(channels)
 
 
-def grey(size, channels):
-    """Take the colour away: the mean of the channels is left. size: pixels a side, H = W -> rows (H, H), columns (W, W), channels (1, C)"""
-    return np.eye(size), np.eye(size), np.full((1, channels), 1 / channels)
+def grey(size, channels, weights=None):
+    """Take the colour away: a weighted mean of the channels is left, of equal weights where none are given.
+
+    size: pixels a side, H = W; weights: channels numbers that add up to 1 -> rows (H, H), columns (W, W), channels (1, C)
+    """
+    return np.eye(size), np.eye(size), np.full((1, channels), 1 / channels) if weights is None else np.array([weights])
+
+
+def enlarge(y, size, channels):
+    """Repeat pixels and channels until a degraded picture is as large as a whole one. (N, h, w, c) -> (N, H, W, C), H = W = size"""
+    return y.repeat(size // y.shape[1], 1).repeat(size // y.shape[2], 2).repeat(channels // y.shape[3], 3)
 
 
 def degrade(A, x):

@@ -1,6 +1,6 @@
 """What the commands do that draw and edit with a trained model: sample, edit, restyle, alphabet, gallery."""
 
-from .commands import Bad, dataset_named, require_file
+from .commands import Bad, pictures_named, require_file
 
 RESTORE = {"shrink2": 0.02, "shrink4": 0.02, "grey": 0.02, "blur": 0.05, "noise": 0.2}  # and how noisy such a picture is taken to be
 
@@ -77,7 +77,7 @@ def _colours(args, model, s, about):
         raise Bad("--palette and --main-colour draw single pictures of the model's own size: leave out --tile and --size")
     if model.out != 3:
         raise Bad(f"{args.model} draws in grey: --palette and --main-colour are for models of colour pictures")
-    cov = restore.covariance(dataset_named(about.get("dataset")).train)
+    cov = restore.covariance(pictures_named(about["dataset"]).train)
     return {"also": lambda eps_model: colour.coloured(eps_model, s, cov, model.size, palette, main, args.pull or 1.0)}
 
 
@@ -90,20 +90,31 @@ def cmd_edit(args):
     from .draw import change, guided, wishes
 
     model, s, about = checkpoint.ready(args.model)
-    if args.steps > s.T:
+    if args.steps and args.steps > s.T:
         raise Bad(f"--steps takes at most {s.T}, the steps that this model was trained with; got {args.steps}")
     if args.strength and args.strength > 1:
         raise Bad(f"--strength takes at most 1, which draws all anew; got {args.strength:g}")
+    if args.rounds and not args.mask:
+        raise Bad("--rounds is for --mask: how often the parts are brought to agree")
     if args.sigma and not args.restore:
         raise Bad("--sigma is for --restore: it says how noisy the picture is")
     A, cov = _degradation(args, model, about) if args.restore else (None, None)
     x, said = data.open_image(args.image, *((len(A[0]), len(A[2])) if A else (model.size, model.out)))
     if args.mask:
-        mask, _ = data.open_image(args.mask, model.size, 1)
+        mask, how = data.open_image(args.mask, model.size, 1)
+        said += f"\n{how}"
+        if (mask < 0).all() or (mask >= 0).all():
+            raise Bad(
+                f"--mask {args.mask} is all {'black' if mask.max() < 0 else 'white'}: paint white what is to be drawn anew, black the rest"
+            )
         sizes = ["{} x {}".format(*Image.open(path).size) for path in (args.image, args.mask)]
         if sizes[0] != sizes[1]:
             raise Bad(f"--mask is {sizes[1]}, the picture {sizes[0]}: give a mask of the picture's size")
-    n, w = args.n or (1 if args.change else 8), args.guidance or (2.0 if args.change else 1.0)
+    n, w, steps = (
+        args.n or (1 if args.change else 8),
+        args.guidance or (2.0 if args.change else 1.0),
+        args.steps or (20 if args.change else 50),
+    )
     try:
         labels, wanted = (wishes(about["labels"], words or []) for words in (args.label, args.change))
     except ValueError as e:
@@ -114,14 +125,14 @@ def cmd_edit(args):
     require_file(args.out)
     print(said)
     if args.restore:
-        return _restored(args, model, s, about, np.tile(labels, (n, 1)), w, A, cov, x)
-    x0, rng, times = np.repeat(x, n, axis=0), np.random.default_rng(args.seed), sample.even_times(s, args.steps)
+        return _restored(args, model, s, about, np.tile(labels, (n, 1)), w, A, cov, x, steps)
+    x0, rng, times = np.repeat(x, n, axis=0), np.random.default_rng(args.seed), sample.even_times(s, steps)
     eps_model = guided(model, s, about, np.tile(labels, (n, 1)), w)
     if args.change:
-        drawn = change(model, s, about, x0, np.tile(labels, (n, 1)), np.tile(wanted, (n, 1)), rng, w, args.steps)
+        drawn = change(model, s, about, x0, np.tile(labels, (n, 1)), np.tile(wanted, (n, 1)), rng, w, steps)
     elif args.mask:
         keep = np.repeat(mask < 0, n, axis=0)
-        *_, drawn = edit.inpaint(eps_model, s, x0, keep, rng, times, args.rounds, wide=True, clip=1.0)
+        *_, drawn = edit.inpaint(eps_model, s, x0, keep, rng, times, args.rounds or 5, wide=True, clip=1.0)
     else:
         *_, drawn = edit.image_to_image(eps_model, s, x0, args.strength, rng, times, clip=1.0)
     picture = plot.save_png(plot.sheet(np.concatenate([x, drawn]), min(n + 1, 9), scale=6), args.out)
@@ -137,8 +148,9 @@ def _before_after(about, x, labels, wanted):
     values, note = list(about["labels"].values()), ""
     unsaid = np.array([len(v) for v in values])
     try:
-        judge, _ = checkpoint.judge(about["dataset"])
-        labels = np.where(labels == unsaid, [scores[0].argmax() for scores in judge(x)], labels)
+        judge, its = checkpoint.judge(about["dataset"])
+        read = dict(zip(its["labels"], judge(x), strict=True))
+        labels = np.where(labels == unsaid, [read[name][0].argmax() for name in about["labels"]], labels)
     except checkpoint.CheckpointError:
         note = "no judge comes along for these pictures: what --label does not say of this one is left open\n"
     after = np.where(wanted == unsaid, labels, wanted)
@@ -157,21 +169,22 @@ def _degradation(args, model, about):
         raise Bad(f"{args.model} draws in grey: --restore grey is for models of colour pictures")
     if model.size % k:
         raise Bad(f"{args.model} draws {model.size} pixels a side, which --restore {args.restore} cannot divide by {k}")
-    A = {"grey": restore.grey(*shape), "blur": restore.blur(*shape, 1.0)}.get(args.restore) or restore.shrink(*shape, k)
-    return A, restore.covariance(dataset_named(about.get("dataset")).train)
+    luma = (0.299, 0.587, 0.114)  # as Pillow, and most programs, make a picture grey
+    made = {"grey": lambda: restore.grey(*shape, luma), "blur": lambda: restore.blur(*shape, 1.0)}
+    A = made.get(args.restore, lambda: restore.shrink(*shape, k))()
+    return A, restore.covariance(pictures_named(about["dataset"]).train)
 
 
-def _restored(args, model, s, about, labels, w, A, cov, y):
+def _restored(args, model, s, about, labels, w, A, cov, y, steps):
     """Run `edit --restore`: y (1, h, w, c) is the degraded picture -> None; writes it, args.n restorations and their mean"""
     import numpy as np
 
-    from . import plot
+    from . import plot, restore
     from .draw import restored
 
     sigma_y, rng = args.sigma or RESTORE[args.restore], np.random.default_rng(args.seed)
-    drawn = restored(model, s, about, labels, y, A, sigma_y, cov, rng, args.steps, w)
-    wide = y.repeat(model.size // y.shape[1], 1).repeat(model.size // y.shape[2], 2).repeat(model.out // y.shape[3], 3)
-    picture = np.concatenate([wide, drawn, drawn.mean(0, keepdims=True)])
+    drawn = restored(model, s, about, labels, y, A, sigma_y, cov, rng, steps, w)
+    picture = np.concatenate([restore.enlarge(y, model.size, model.out), drawn, drawn.mean(0, keepdims=True)])
     saved = plot.save_png(plot.sheet(picture, min(len(picture), 10), scale=6), args.out)
     print(f"{saved}: the picture, {len(drawn)} times what it may have been, and their mean, which has the least error")
 
@@ -200,6 +213,8 @@ def cmd_restyle(args):
     for option, name in (("--to", args.to), ("--from", args.of)):
         if name and name not in styles:
             raise Bad(f"{option}: no style {name!r}; there are: {', '.join(styles)}")
+    if args.of and args.way != "inversion":
+        raise Bad("--from is for --way inversion; the other ways don't ask what style a picture has")
     if args.way == "inversion" and not args.of:
         raise Bad(f"--way inversion needs --from, the style of the picture: {', '.join(styles)}")
     if args.strength and (args.way == "source" or args.strength > 1):

@@ -9,7 +9,7 @@ What is not known of a source is 0, grey. A network that was shown nothing now a
 import numpy as np
 
 from . import diffusion, ops
-from .train import descend, hide
+from .train import PREDICTIONS, descend, hide
 
 ALONE = 0.15  # share of training pictures that come without a source
 DIRECTIONS = (("line", "flat"), ("flat", "shaded"), ("twemoji", "noto"), ("noto", "twemoji"))  # those that are measured
@@ -26,7 +26,7 @@ def beside(model, source=None):
     def network(x_t, t, labels=None):
         shape = (*x_t.shape[:3], model.channels - x_t.shape[3])
         shown = np.broadcast_to(np.zeros((), x_t.dtype) if source is None else source.astype(x_t.dtype), shape)
-        return model(np.concatenate([x_t, shown], axis=3), t, labels)
+        return model(ops.concat(x_t, np.ascontiguousarray(shown)), t, labels)
 
     return network
 
@@ -34,9 +34,12 @@ def beside(model, source=None):
 def train(run, s, batch_of, predict="v", lr=lambda step: 1e-3, forget=0.1):
     """Train without end, as train.train does, on pictures that come with a source.
 
+    loss = mean |target - beside(model, source)(x_t, t, labels)|^2, target = eps or v
     run: a Training; batch_of: rng -> source (N, H, W, S), x0 (N, H, W, C), labels (N, number of labels); predict, lr,
     forget: as for train.train -> yields `run` after each step. Raises FloatingPointError as train.descend does.
     """
+    if predict not in PREDICTIONS:
+        raise ValueError(f"predict is one of {', '.join(PREDICTIONS)}; got {predict!r}")
     rng = run.rng
     while True:
         source, x0, labels = batch_of(rng)
@@ -90,8 +93,9 @@ def known_letters(images, known, face):
 def redrawn(images, often, rng, N):
     """Draw a batch of pairs from subjects in several styles: one picture to look at, another style of the same subject to draw.
 
-    One time in two the two styles are one of the pairs `often`, else any; half of the pairs are mirrored; where both have colours these
-    change places half of the time, red for green and so on; a share ALONE comes without a source
+    One time in two the two styles are one of the pairs `often`, else any; half of the pairs are mirrored; a share ALONE comes without a
+    source; the others, where both have colours (a channel 0.2 or more from its pixel's mean), have their channels put into a random
+    order half of the time, the same in both: with a source the colours can be read off it, without one they must be right
     images: (M, S, H, W, 3); often: (P, 2) ints -> source (N, H, W, 3), x0 (N, H, W, 3), labels (N, 1): the style of x0
     """
     M, S = images.shape[:2]
@@ -130,7 +134,8 @@ def alphabets(images, known, rng, N):
 def warp(images, rng, amount=0.1):
     """Bend each image a little, all its channels alike: scale, turn, shear and shift it.
 
-    Values are read at (row, column) <- (I + amount n) (row, column) + n, from the four pixels around, beyond the edge -1
+    The value at (row, column), counted from the middle, is read at (I + amount A) (row, column) + b, from the four pixels around, beyond
+    the edge -1; A (2, 2) standard normal, cut off at +-2, b (2,) normal of standard deviation 0.5, cut off at +-1, for each image, A first
     images: (N, H, W, C) in [-1, 1] -> the same
     """
     N, H, W, _ = images.shape
