@@ -282,7 +282,8 @@ def picture(tmp_path):
 def test_edit_draws_a_part_anew_and_leaves_the_rest(picture, tmp_path, capsys):
     image, mask = picture
     assert run("edit", "digits", image, "--mask", mask, "--n", 3, "--steps", 4, "--rounds", 2, "--out", tmp_path / "e.png") == 0
-    assert f"{image}: 64 x 64 L, scaled to 8 x 8\n{tmp_path / 'e.png'}: the picture, then 3 times" in capsys.readouterr().out
+    said = f"{image}: 64 x 64 L, scaled to 8 x 8\n{mask}: 64 x 64 L, scaled to 8 x 8\n{tmp_path / 'e.png'}: the picture, then 3 times"
+    assert said in capsys.readouterr().out
     drawn = np.asarray(Image.open(tmp_path / "e.png"))[6:, 6:].reshape(9, 6, 4, 9, 6, 3)[:8, 0, :, :8, 0].swapaxes(0, 1)  # (4, 8, 8, 3)
     x0 = data.to_uint8(data.load("digits").test[0])
     assert np.array_equal(drawn[0, ..., :1], x0)

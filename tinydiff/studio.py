@@ -103,18 +103,15 @@ def cmd_edit(args):
     if args.mask:
         mask, how = data.open_image(args.mask, model.size, 1)
         said += f"\n{how}"
+        sizes = ["{} x {}".format(*Image.open(path).size) for path in (args.image, args.mask)]
+        if sizes[0] != sizes[1]:
+            raise Bad(f"--mask is {sizes[1]}, the picture {sizes[0]}: give a mask of the picture's size")
         if (mask < 0).all() or (mask >= 0).all():
             raise Bad(
                 f"--mask {args.mask} is all {'black' if mask.max() < 0 else 'white'}: paint white what is to be drawn anew, black the rest"
             )
-        sizes = ["{} x {}".format(*Image.open(path).size) for path in (args.image, args.mask)]
-        if sizes[0] != sizes[1]:
-            raise Bad(f"--mask is {sizes[1]}, the picture {sizes[0]}: give a mask of the picture's size")
-    n, w, steps = (
-        args.n or (1 if args.change else 8),
-        args.guidance or (2.0 if args.change else 1.0),
-        args.steps or (20 if args.change else 50),
-    )
+    usual = (1, 2.0, 20) if args.change else (8, 1.0, 50)
+    n, w, steps = (given or own for given, own in zip((args.n, args.guidance, args.steps), usual, strict=True))
     try:
         labels, wanted = (wishes(about["labels"], words or []) for words in (args.label, args.change))
     except ValueError as e:
