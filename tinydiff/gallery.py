@@ -79,12 +79,12 @@ def between(rng):
 def tiles(rng):
     """Seamless tiles, three by three, and a panorama. rng -> a row, pictures (height, width, 3)"""
     model, s, about = checkpoint.pretrained("patterns")
-    asked = ("kind=scales palette=ocean", "kind=petals palette=rose", "kind=terrazzo palette=terracotta", "kind=waves palette=indigo")
-    labels = np.array([wishes(about["labels"], words.split()) for words in asked])
-    x = draw.tiles(model, s, about, labels, rng, STEPS, w=1.5)[-1]
-    wide = draw.draw(model, s, about, labels[2:3], rng, steps=STEPS, w=1.5, size=(48, 112))[-1]
-    pictures = [(words.split("=")[1].split()[0], sheet([np.tile(tile, (3, 3, 1))], scale=3)) for words, tile in zip(asked, x, strict=True)]
-    pictures.append(("wider than the model has seen", sheet(wide, scale=2)))
+    asked = ("petals rose", "checks terracotta", "dots ocean", "camouflage night")
+    labels = np.array([wishes(about["labels"], [f"{k}={v}" for k, v in zip(about["labels"], a.split(), strict=True)]) for a in asked])
+    x = draw.tiles(model, s, about, labels, rng, STEPS, w=2.5)[-1]
+    wide = draw.draw(model, s, about, labels[[0, 3]], rng, steps=STEPS, w=2.5, size=(16, 64))[-1]
+    pictures = [(a, sheet([np.tile(tile, (3, 3, 1))], scale=3)) for a, tile in zip(asked, x, strict=True)]
+    pictures.append(("wider than the model has seen", plot.sheet(wide, 1, scale=3)))
     return "Tiles", "Each is one tile, nine times: no seam (circular padding, a random shift at each step).", pictures
 
 
@@ -145,8 +145,9 @@ def coloured(rng):
         model, s, about = checkpoint.pretrained(name)
         cov, palette = restore.covariance(data.load(name).train), [colour.parse(c) for c in words.split()]
         labels = np.tile(wishes(about["labels"], []), (6, 1))
+        labels[:, 0] = np.minimum([0, 1, 4, 7, 8, 9], labels[:, 0])  # stripes, waves, scales ...; hats of several colours
         also = lambda eps_model: colour.coloured(eps_model, s, cov, model.size, palette)
-        pictures.append((words, sheet(draw.draw(model, s, about, labels, rng, steps=STEPS, also=also)[-1])))
+        pictures.append((words, sheet(draw.draw(model, s, about, labels, rng, steps=STEPS, w=2.0, also=also)[-1])))
     return "In given colours", "The gradient of a colour loss at the guessed clean picture pulls every step.", pictures
 
 
