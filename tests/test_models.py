@@ -3,7 +3,22 @@
 import numpy as np
 import pytest
 
-from tinydiff import baselines, checkpoint, classifier, colour, data, diffusion, draw, edit, evaluate, guide, restore, sample
+from tinydiff import (
+    baselines,
+    checkpoint,
+    classifier,
+    colour,
+    data,
+    diffusion,
+    draw,
+    edit,
+    evaluate,
+    guide,
+    metrics,
+    restore,
+    sample,
+    style,
+)
 from tinydiff.train import denoiser
 
 pytestmark = pytest.mark.slow
@@ -105,3 +120,34 @@ def test_portraits_keep_to_a_palette_and_to_their_shapes():
     x = draw.draw(model, s, about, labels, np.random.default_rng(0), steps=20, also=also)[-1]
     assert colour.within(x, palette).mean() > 0.8
     assert classifier.accuracy(judge, x, labels)[list(portraits.labels).index("glasses")] > 0.6
+
+
+def test_unseen_letters_are_drawn_better_than_what_needs_no_network():
+    """The mean of four samples, against each letter's mean, the nearest face's letter, and the sum of a letter's and a face's part."""
+    faces, (model, s, about) = data.load_styles("typefaces"), checkpoint.pretrained("typefaces")
+    source, truth, labels = (x[::3] for x in style.examples(faces))
+    rng = np.random.default_rng(0)
+    mean = np.mean([draw.draw(model, s, about, labels, rng, steps=10, source=source)[-1] for _ in range(4)], axis=0)
+    rivals = [fill(faces.images, ~faces.test)[faces.test][::3] for fill in (baselines.additive, baselines.nearest_column)]
+    assert metrics.rmse(mean, truth) < 0.85 * min(metrics.rmse(np.clip(rival, -1, 1), truth) for rival in rivals)
+
+
+def test_a_style_can_be_changed_without_pairs():
+    """Noise found under one style, drawn under the other: nearer to the truth than the source itself, and read as the other style."""
+    emoji, model, (judge, _) = data.load_styles("emoji"), checkpoint.pretrained("emoji"), checkpoint.judge("emoji")
+    unseen = emoji.images[emoji.test][::4]
+    source, truth = unseen[:, 1], unseen[:, 2]  # flat, shaded
+    x = draw.restyle(*model, source, "shaded", None, "inversion", "flat", steps=25, w=2.0)
+    target = np.full((len(x), 1), 2)
+    assert metrics.rmse(x, truth) < metrics.rmse(source, truth)
+    assert classifier.accuracy(judge, x, target)[0] > 0.5 > 0.3 > classifier.accuracy(judge, source, target)[0]
+    assert metrics.silhouette_overlap(x, source) > 0.85
+
+
+def test_a_sketch_is_coloured_in_better_than_by_regression():
+    emoji, model = data.load_styles("emoji"), checkpoint.pretrained("emoji")
+    fitted = baselines.ridge_patches(emoji.images[~emoji.test, 0], emoji.images[~emoji.test, 1], 1e-3)  # line, flat
+    source, truth = emoji.images[emoji.test, 0][::3], emoji.images[emoji.test, 1][::3]
+    rng = np.random.default_rng(0)
+    mean = np.mean([draw.restyle(*model, source, "flat", rng, steps=15) for _ in range(8)], axis=0)
+    assert metrics.rmse(mean, truth) < 0.97 * metrics.rmse(np.clip(fitted(source), -1, 1), truth)
