@@ -637,7 +637,7 @@ def test_the_gallery_has_a_row_for_each_use(tmp_path, capsys):
     _, restored = rows["Restored"][0]
     truth = plot.sheet(np.repeat(whole[:2], 3, 0), 3, scale=3)
     assert np.array_equal(restored[:, -51:], truth[:, -51:]) and not np.array_equal(restored, truth)
-    shown = np.asarray(Image.open(tmp_path / "g.png"))
+    shown = np.asarray(Image.open(tmp_path / "g.png").convert("RGB"))
     found = np.lib.stride_tricks.sliding_window_view(shown[:400, :60], filled[:, :40].shape).squeeze(2)
     assert (found == filled[:, :40]).all((2, 3, 4)).sum() == 1
 
