@@ -69,12 +69,12 @@ MUTANTS = {
             'predict == "eps" else',
             'the two cases are exchanged: only with predict = "v" has the output to be turned',
         ),
-        ("np.full(len(x_t), t)", "np.full(len(x_t), t - 1)", "the network is told t - 1: it was trained with t = 1 .. T"),
+        ("np.full(x_t.shape[0], t)", "np.full(x_t.shape[0], t - 1)", "the network is told t - 1: it was trained with t = 1 .. T"),
         (
-            "np.full(len(x_t), t), labels)",
-            "np.full(len(x_t), t), None)",
+            "np.full(x_t.shape[0], t), labels)",
+            "np.full(x_t.shape[0], t), None)",
             "the labels are not passed on: the network draws whatever it likes",
         ),
-        ("np.full(len(x_t), t)", "t", "the network takes a t for each image, an array (N,); the sampler gives one number for all"),
+        ("np.full(x_t.shape[0], t)", "t", "the network takes a t for each image, an array (N,); the sampler gives one number for all"),
     ],
 }
