@@ -106,7 +106,7 @@ def export(path, weights, about):
     path: file name; weights: float32, as run.ema; about: dict for JSON that `pretrained`, or `judge`, can build the network from
     Raises CheckpointError when the file cannot be written.
     """
-    _write(Path(path), {"format": FORMAT, "version": VERSION, "about": about}, {"weights": weights.astype(np.float16)})
+    _write(Path(path), {"format": FORMAT, "version": VERSION, "about": about}, {"weights": np.asarray(weights, np.float16)})
 
 
 def pretrained(name):

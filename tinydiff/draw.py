@@ -77,9 +77,11 @@ def draw(
     eps_model = also(eps_model) if also else eps_model
     shape = (len(labels), *(size or (model.size, model.size)), model.out)
     if sampler == "ddpm":
-        return list(sample.ddpm(eps_model, s, shape, rng, clip=1.0))
-    grid = getattr(sample, f"{times}_times")(s, steps)
-    return list(getattr(sample, sampler)(eps_model, s, shape, rng, times=grid, clip=1.0))
+        chain = sample.ddpm(eps_model, s, shape, rng, clip=1.0)
+    else:
+        grid = getattr(sample, f"{times}_times")(s, steps)
+        chain = getattr(sample, sampler)(eps_model, s, shape, rng, times=grid, clip=1.0)
+    return [np.asarray(x) for x in chain]  # fetched from the graphics card, if the kernels work there
 
 
 def tiles(model, s, about, labels, rng, steps=50, times="even", w=1.0, avoid=None, interval=None, size=None):

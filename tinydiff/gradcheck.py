@@ -18,14 +18,14 @@ def directional_error(f, args, rng, h=1e-5):
     """
     args = [np.asarray(a, dtype=np.float64) for a in args]
     d = [rng.standard_normal(a.shape) for a in args]
-    u = rng.standard_normal(np.shape(value_of(f(*args))))
+    u = rng.standard_normal(value_of(f(*args)).shape)
     variables = [Tensor(a) for a in args]
     out = f(*variables)
-    loss = Tensor(np.sum(u * out.value), (out,), lambda g: (g * u,))
-    exact = sum(np.sum(g * di) for g, di in zip(gradient(loss, variables), d, strict=True))
+    loss = Tensor((u * out.value).sum(), (out,), lambda g: (g * u,))
+    exact = sum(float((g * di).sum()) for g, di in zip(gradient(loss, variables), d, strict=True))
 
     def phi(a):
-        return np.sum(u * f(*(x + a * di for x, di in zip(args, d, strict=True))))
+        return float((u * f(*(x + a * di for x, di in zip(args, d, strict=True)))).sum())
 
     numeric = (phi(h) - phi(-h)) / (2 * h)
     return abs(exact - numeric) / max(abs(exact), abs(numeric), 1.0)

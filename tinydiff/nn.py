@@ -8,16 +8,16 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from . import ops
+from . import kernels, ops
 from .autodiff import Tensor
 
 
 class Module:
-    """Something with parameters: every attribute that is an array is one; Modules and lists of Modules are searched."""
+    """Something with parameters: every attribute that is an array, or a Tensor, is one; Modules and lists of Modules are searched."""
 
     def _slots(self, prefix=""):
         for name, item in vars(self).items():
-            if isinstance(item, np.ndarray | Tensor):
+            if hasattr(item, "ndim"):
                 yield prefix + name, self, name
             elif isinstance(item, Module):
                 yield from item._slots(f"{prefix}{name}.")
@@ -36,7 +36,7 @@ class Module:
         dtype: float32 or float64 -> theta (P,); changing theta changes the model
         """
         slots = list(self._slots())
-        theta = np.concatenate([getattr(owner, name).ravel() for _, owner, name in slots]).astype(dtype)
+        theta = kernels.array(np.concatenate([np.asarray(getattr(owner, name)).ravel() for _, owner, name in slots]).astype(dtype))
         end = 0
         for _, owner, name in slots:
             shape = getattr(owner, name).shape

@@ -132,10 +132,8 @@ def cross_entropy(scores, labels=None):
 
     scores: (N, M); labels: ints (N,) in 0 .. M - 1 -> (), in nats
     """
-    N, shifted = scores.shape[0], scores - scores.max(-1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-    one_hot = np.eye(scores.shape[1], dtype=scores.dtype)[labels]
-    return -(one_hot * log_p).sum() / N, lambda g: (g * (np.exp(log_p) - one_hot) / N,)
+    N, one_hot = scores.shape[0], kernels.array(np.eye(scores.shape[1], dtype=scores.dtype)[labels])
+    return -(one_hot * kernels.log_softmax(scores)).sum() / N, lambda g: (g * (kernels.softmax(scores) - one_hot) / N,)
 
 
 @op

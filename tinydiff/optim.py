@@ -20,12 +20,13 @@ class Adam:
     """
 
     def __init__(self, theta, beta1=0.9, beta2=0.999, eps=1e-8, decay=0.0, clip=np.inf):
-        self.theta, self.m, self.v, self.ema, self.k = theta, np.zeros_like(theta), np.zeros_like(theta), theta.copy(), 0
+        self.m, self.v = (kernels.array(np.zeros(theta.shape, theta.dtype)) for _ in range(2))
+        self.theta, self.ema, self.k = theta, theta.copy(), 0
         self.rates, self.clip = (beta1, beta2, eps, decay), clip
 
     def step(self, g, lr):
         keep = ema_keep(self.k)
-        norm = kernels.update(self.theta, g, self.m, self.v, self.ema, self.k + 1, lr, *self.rates, self.clip, keep)
+        norm = float(kernels.update(self.theta, g, self.m, self.v, self.ema, self.k + 1, lr, *self.rates, self.clip, keep))
         self.k += int(np.isfinite(norm))
         return norm
 

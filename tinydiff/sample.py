@@ -21,12 +21,12 @@ from .diffusion import posterior_weights, predict_x0
 
 def _start(shape, rng, x_T):
     """Take x_T if it is given, else draw it; samplers work in x_T's precision (float32 when drawn)."""
-    return rng.standard_normal(shape, dtype=np.float32) if x_T is None else x_T
+    return kernels.normal(rng, shape, np.float32) if x_T is None else x_T
 
 
 def _noise(x, std, rng):
-    """Draw z like x, standard normal (not yet multiplied by std); where std is 0 draw nothing and give zeros."""
-    return rng.standard_normal(x.shape, dtype=x.dtype) if np.any(std > 0) else np.zeros_like(x)
+    """Draw z like x, standard normal (not yet multiplied by std); where std is 0 draw nothing and give 0."""
+    return kernels.normal(rng, x.shape, x.dtype) if np.any(std > 0) else x.dtype.type(0)
 
 
 def _visited(s, times):
@@ -41,7 +41,7 @@ def _ddim_step(s, x, eps_hat, t, u, clip):
     """Go from t to u along the straight line that eps_hat points out: x0_hat and eps_hat stay, their shares change."""
     ct = np.sqrt((1 - s.alpha_bar[u]) / (1 - s.alpha_bar[t]))  # eps_hat = (x_t - sqrt(ab_t) x0_hat) / sqrt(1 - ab_t)
     c0 = np.sqrt(s.alpha_bar[u]) - ct * np.sqrt(s.alpha_bar[t])
-    return kernels.denoise_step(x, eps_hat, np.zeros_like(x), s.alpha_bar[t], c0, ct, 0.0, clip)
+    return kernels.denoise_step(x, eps_hat, x.dtype.type(0), s.alpha_bar[t], c0, ct, 0.0, clip)
 
 
 def _sigma(s, t):
@@ -66,8 +66,7 @@ def ddpm(eps_model, s, shape, rng, x_T=None, var=None, clip=np.inf):
         c0, ct = posterior_weights(s, t)
         eps_hat = eps_model(x, t)
         std = np.sqrt(var(x, t) if callable(var) else var[t])
-        z = np.asarray(std * _noise(x, std, rng), x.dtype)
-        x = kernels.denoise_step(x, eps_hat, z, s.alpha_bar[t], c0, ct, 1.0, clip)
+        x = kernels.denoise_step(x, eps_hat, std * _noise(x, std, rng), s.alpha_bar[t], c0, ct, 1.0, clip)
         yield x
 
 
@@ -182,7 +181,7 @@ def dpmpp_2m(eps_model, s, shape, rng, times=None, x_T=None, clip=np.inf):
     yield x
     before = None  # the last x0_hat, and its lam
     for t, u in pairwise(times):
-        x0_hat = np.clip(predict_x0(s, x, t, eps_model(x, t)), -clip, clip)
+        x0_hat = predict_x0(s, x, t, eps_model(x, t)).clip(-clip, clip)
         ct = np.sqrt((1 - s.alpha_bar[u]) / (1 - s.alpha_bar[t]))
         c0 = np.sqrt(s.alpha_bar[u]) - ct * np.sqrt(s.alpha_bar[t])  # = sqrt(alpha_bar[u]) (1 - exp(-h)), also where h is infinite
         D, lam = x0_hat, -np.log(_sigma(s, t))

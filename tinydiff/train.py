@@ -5,7 +5,7 @@ The network's output is read as the noise eps, or as v (diffusion.v_target), whi
 
 import numpy as np
 
-from . import diffusion, ops
+from . import diffusion, kernels, ops
 from .autodiff import Tensor, gradient
 from .optim import Adam
 
@@ -49,6 +49,7 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
         x_t = diffusion.q_sample(s, x0, t, eps)
         target = diffusion.v_target(s, x0, t, eps) if predict == "v" else eps
         said = None if labels is None else hide(labels[i], run.model.classes, forget, rng)
+        x_t, target = kernels.array(x_t), kernels.array(target)
         descend(run, lambda model: ops.mse(model(x_t, t, said), target), lr(run.step))
         yield run
 
@@ -62,7 +63,7 @@ def descend(run, loss_of, lr):
     """
     with run.model.variables() as params, np.errstate(over="ignore", invalid="ignore"):  # looked at below
         loss = loss_of(run.model)
-        g = np.concatenate([g.ravel() for g in gradient(loss, params, free=True)])
+        g = kernels.concat(*[g.reshape(-1) for g in gradient(loss, params, free=True)])
     run.loss = float(loss.value)
     length = run.adam.step(g, lr) if np.isfinite(run.loss) else run.loss
     if not np.isfinite(length):

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from . import ops
+from . import kernels, ops
 from .nn import Attention, Conv2d, Embedding, GroupNorm, Linear, Module, time_embedding
 
 
@@ -106,9 +106,9 @@ class UNet(Module):
 
     def embed(self, t, labels, dtype):
         """Turn a number and labels into the vector that every block is told. t: (N,); labels: (N, len(classes)) or None -> (N, E)"""
-        e = self.time2(ops.silu(self.time1(time_embedding(t, self.width).astype(dtype))))
+        e = self.time2(ops.silu(self.time1(kernels.array(time_embedding(t, self.width).astype(dtype)))))
         for k, table in enumerate(self.labels):
-            e = e + table(np.full(len(t), self.classes[k]) if labels is None else labels[:, k])
+            e = e + table(kernels.array(np.full(len(t), self.classes[k]) if labels is None else labels[:, k]))
         return ops.silu(e)
 
     def _check(self, x, t, labels):

@@ -2,6 +2,7 @@
 
     reference   every kernel in plain NumPy: the definition
     cpu         the reference with the hot kernels replaced by Numba: the default
+    cuda        every kernel on an NVIDIA graphics card, by numba.cuda: arrays stay there, np.asarray(x) fetches one
 
 Write `from tinydiff import kernels` and `kernels.conv2d(...)`; importing a kernel by name would freeze the choice.
 """
@@ -9,20 +10,23 @@ Write `from tinydiff import kernels` and `kernels.conv2d(...)`; importing a kern
 import os
 from importlib import import_module
 
-SETS = ("reference", "cpu")
+SETS = ("reference", "cpu", "cuda")
 _active = None
 
 
 def use(name):
     """Choose the kernel set that answers from now on.
 
-    name: "reference" (NumPy) or "cpu" (Numba) -> the module, whose functions take and give arrays (N, H, W, C)
-    Raises ValueError for another name.
+    name: "reference" (NumPy), "cpu" (Numba) or "cuda" (a GPU) -> the module, whose functions take and give arrays (N, H, W, C)
+    Raises ValueError for another name, RuntimeError for "cuda" without a GPU. A model belongs to the set in use when it was made.
     """
     global _active
     if name not in SETS:
         raise ValueError(f"no kernel set {name!r}; there are: {', '.join(SETS)}")
-    _active = import_module(f"{__name__}.{name}")
+    module = import_module(f"{__name__}.{name}")
+    if name == "cuda":
+        module.device.require()
+    _active = module
     return _active
 
 

@@ -6,6 +6,12 @@ together stands in ops.py. All take and give float32 or float64.
 
 import numpy as np
 
+
+def array(x):
+    """Bring an array to where these kernels work: here it is there already, cuda copies it to the device. (...) -> the same (...)"""
+    return x
+
+
 # --- convolution ---
 
 
@@ -129,6 +135,12 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
+def log_softmax(x):
+    """Take the logarithm of softmax without overflow: x - max(x) - log(sum(exp(x - max(x)))), over the last axis. (..., L) -> (..., L)"""
+    x = x - x.max(-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
 def softmax_grad(g, y):
     """Take the gradient of y = softmax(x) to that of x: y (g - sum(g y)), sum over the last axis. (..., L) -> (..., L)"""
     return y * (g - (g * y).sum(-1, keepdims=True))
@@ -215,15 +227,20 @@ def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
 # --- the diffusion tower's own ---
 
 
+def normal(rng, shape, dtype):
+    """Draw standard normal numbers where the kernels work. rng: np.random.Generator; shape: tuple; dtype: float32 or 64 -> (...), that shape"""
+    return rng.standard_normal(shape, dtype=dtype)
+
+
 def denoise_step(x_t, eps_hat, z, alpha_bar, c0, ct, std, clip):
     """Do one update of a sampler.
 
     x0_hat = (x_t - sqrt(1 - alpha_bar) eps_hat) / sqrt(alpha_bar), kept within [-clip, clip];  c0 x0_hat + ct x_t + std z
-    x_t, eps_hat, z: (N, ...); the others are numbers, clip may be inf -> (N, ...)
+    x_t, eps_hat: (N, ...); z: (N, ...) or 0; the others are numbers, clip may be inf -> (N, ...)
     """
     signal, noise, c0, ct, std = (x_t.dtype.type(a) for a in (np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar), c0, ct, std))
     x0_hat = (x_t - noise * np.asarray(eps_hat, x_t.dtype)) / signal
-    return c0 * np.clip(x0_hat, -clip, clip) + ct * x_t + std * z
+    return c0 * np.clip(x0_hat, -clip, clip) + ct * x_t + std * np.asarray(z, x_t.dtype)
 
 
 def posterior_mean(x_t, data, alpha_bar):
