@@ -17,41 +17,48 @@ import numpy as np
 from . import device
 from .device import ZERO, cuda
 
-BLOCK = (4, 2, 4) if device.SIMULATED else (16, 4, 16)  # threads along each side of a block; PER; how deep a tile is
+BLOCK = (2, 4, 4) if device.SIMULATED else (16, 4, 16)  # threads along each side of a block; PER; how deep a tile is
 PARTS = 3 if device.SIMULATED else 512  # blocks that a sum over many lines is worth
 
 
-def product(a_at, b_at, down_the_rows, block):
-    """Compile the kernel above. a_at(a, outer, i, inner, sizes), b_at(b, outer, inner, j): one element of A, of B
+def product(of_row, of_outer, a_at, down_the_rows, block):
+    """Compile the kernel above. The whole numbers that say where in memory a row and an outer lie are worked out once, not for each element.
 
+    of_row(i, sizes) -> three numbers; of_outer(outer, sizes) -> two; a_at(a, row, pair, inner, sizes), of those -> A(outer, i, inner)
     down_the_rows: whether neighbours in memory are neighbours in i, or in inner; block: see BLOCK -> kernel
     """
     side, per, depth = block
     width, threads = side * per, side * side
-    a_at, b_at = cuda.jit(device=True)(a_at), cuda.jit(device=True)(b_at)
+    padded, fetches = width + 1, depth * width // threads  # + 1: rows begin in different banks of the shared memory
+    of_row, of_outer, a_at = (cuda.jit(device=True)(f) for f in (of_row, of_outer, a_at))
 
     @cuda.jit
     def kernel(a, b, outers, inners, sizes, y):
         """A block fills width x width of y; its threads fetch tiles together, neighbours in memory side by side, then multiply them."""
         Z, I, J = y.shape
-        tile_a = cuda.shared.array((depth, width + 1), a.dtype)  # + 1: the rows begin in different banks of the shared memory
-        tile_b = cuda.shared.array((depth, width + 1), a.dtype)
+        rows = cuda.shared.array((width, 3), np.int32)
+        tile_a = cuda.shared.array((depth, padded), a.dtype)
+        tile_b = cuda.shared.array((depth, padded), a.dtype)
         sums = cuda.local.array((per, per), a.dtype)
         tx, ty, z = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.z
-        i0, j0, t = cuda.blockIdx.x * width, cuda.blockIdx.y * width, cuda.threadIdx.y * side + cuda.threadIdx.x
+        i0, j0, t = cuda.blockIdx.x * width, cuda.blockIdx.y * width, ty * side + tx
+        for r in range(t, width, threads):
+            rows[r, 0], rows[r, 1], rows[r, 2] = of_row(i0 + r, sizes)
         for r in range(per):
             for s in range(per):
                 sums[r, s] = ZERO
+        cuda.syncthreads()
         share = (outers + Z - 1) // Z
         for outer in range(z * share, min(outers, (z + 1) * share)):
+            pair = of_outer(outer, sizes)
             for first in range(0, inners, depth):
-                for n in range(t, depth * width, threads):
+                for fetch in range(fetches):
+                    n = t + fetch * threads
                     k, r = (n // width, n % width) if down_the_rows else (n % depth, n // depth)
                     fits = i0 + r < I and first + k < inners
-                    tile_a[k, r] = a_at(a, outer, i0 + r, first + k, sizes) if fits else ZERO
+                    tile_a[k, r] = a_at(a, (rows[r, 0], rows[r, 1], rows[r, 2]), pair, first + k, sizes) if fits else ZERO
                     k, r = n // width, n % width
-                    fits = j0 + r < J and first + k < inners
-                    tile_b[k, r] = b_at(b, outer, first + k, j0 + r) if fits else ZERO
+                    tile_b[k, r] = b[outer, first + k, j0 + r] if j0 + r < J and first + k < inners else ZERO
                 cuda.syncthreads()
                 for k in range(depth):
                     for r in range(per):
@@ -67,36 +74,57 @@ def product(a_at, b_at, down_the_rows, block):
     return kernel
 
 
+def _matmul(block):
+    """A block of rows of a meets a block of columns of b; neighbours read neighbouring columns of both."""
+    return product(lambda i, sizes: (i, 0, 0), lambda matrix, sizes: (matrix, 0), lambda a, row, m, c, sizes: a[m[0], row[0], c], False, block)
+
+
 @cuda.jit(device=True)
-def _pixel(x, line, w, element, c, sizes):
-    """What element of a window sees whose middle is at line n H + h, column w: x[n, h + element // K - K // 2, ...], 0 or wrapped outside."""
-    H, W, _, K, circular = sizes
-    h, w = line % H + element // K - K // 2, w + element % K - K // 2
+def _pixel(i, sizes):
+    """Where pixel i lies: n, h, w."""
+    H, W, _, _, _ = sizes
+    return i // (H * W), i // W % H, i % W
+
+
+@cuda.jit(device=True)
+def _shift(element, sizes):
+    """How far element i K + j of a window lies from its middle: down, right."""
+    K = sizes[3]
+    return element // K - K // 2, element % K - K // 2
+
+
+@cuda.jit(device=True)
+def _look(x, n, h, w, c, sizes):
+    """x[n, h, w, c], and where that is outside the image, 0 or the image again."""
+    H, W, _, _, circular = sizes
     if circular:
-        h, w = h % H, w % W
-    elif h < 0 or h >= H or w < 0 or w >= W:
-        return ZERO
-    return x[line // H, h, w, c]
+        return x[n, h % H, w % W, c]
+    return x[n, h, w, c] if 0 <= h < H and 0 <= w < W else ZERO
 
 
-def _conv_a(x, element, row, c, sizes):
-    return _pixel(x, row // sizes[1], row % sizes[1], element, c, sizes)
+def _conv2d(block):
+    """A block of pixels meets a block of channels o; neighbours read neighbouring channels, of x and of w."""
+
+    def a_at(x, pixel, shift, c, sizes):
+        return _look(x, pixel[0], pixel[1] + shift[0], pixel[2] + shift[1], c, sizes)
+
+    return product(lambda i, sizes: _pixel(i, sizes), lambda element, sizes: _shift(element, sizes), a_at, False, block)
 
 
-def _grad_w_a(x, line, row, w, sizes):
-    return _pixel(x, line, w, row // sizes[2], row % sizes[2], sizes)
+def _conv2d_grad_w(block):
+    """A block of weights' rows (element, c) meets a block of channels o, along lines of pixels; neighbours read neighbouring channels."""
+
+    def of_row(i, sizes):
+        down, right = _shift(i // sizes[2], sizes)
+        return down, right, i % sizes[2]
+
+    def a_at(x, weight, line, w, sizes):
+        return _look(x, line[0], line[1] + weight[0], w + weight[1], weight[2], sizes)
+
+    return product(of_row, lambda line, sizes: (line // sizes[0], line % sizes[0]), a_at, True, block)
 
 
-def _matmul_a(a, matrix, row, c, sizes):
-    return a[matrix, row, c]
-
-
-def _b(b, outer, inner, j):
-    return b[outer, inner, j]
-
-
-_matmul, _conv2d = product(_matmul_a, _b, False, BLOCK), product(_conv_a, _b, False, BLOCK)
-_conv2d_grad_w = product(_grad_w_a, _b, True, BLOCK)
+MATMUL, CONV2D, CONV2D_GRAD_W = _matmul(BLOCK), _conv2d(BLOCK), _conv2d_grad_w(BLOCK)
 
 
 def _launch(kernel, a, b, outers, inners, sizes, y):
@@ -124,7 +152,7 @@ def matmul(a, b):
     (C, O), rows = b.shape[-2:], a.size // a.shape[-1]
     L = rows if b.ndim == 2 else a.shape[-2]
     y = device.empty((*a.shape[:-1], O), a.dtype)
-    _launch(_matmul, a.nd(-1, L, C), b.nd(-1, C, O), rows // L, C, (), y.nd(-1, L, O))
+    _launch(MATMUL, a.nd(-1, L, C), b.nd(-1, C, O), rows // L, C, (), y.nd(-1, L, O))
     return y
 
 
@@ -133,7 +161,7 @@ def conv2d(x, w, padding):
     (N, H, W, C), (K, _, _, O) = x.shape, w.shape
     fit(w.shape[:3] == (K, K, C) and K % 2 == 1, "conv2d", x, w)
     y = device.empty((N, H, W, O), x.dtype)
-    _launch(_conv2d, x.nd(*x.shape), w.nd(K * K, C, O), K * K, C, (H, W, C, K, padding == "circular"), y.nd(1, N * H * W, O))
+    _launch(CONV2D, x.nd(*x.shape), w.nd(K * K, C, O), K * K, C, (H, W, C, K, padding == "circular"), y.nd(1, N * H * W, O))
     return y
 
 
@@ -144,5 +172,5 @@ def conv2d_grad_w(x, g, K, padding):
     tiles = -(-K * K * C // (BLOCK[0] * BLOCK[1])) * -(-O // (BLOCK[0] * BLOCK[1]))
     parts = device.empty((min(N * H, max(1, PARTS // tiles)), K, K, C, O), x.dtype)
     sizes = (H, W, C, K, padding == "circular")
-    _launch(_conv2d_grad_w, x.nd(*x.shape), g.nd(N * H, W, O), N * H, W, sizes, parts.nd(-1, K * K * C, O))
+    _launch(CONV2D_GRAD_W, x.nd(*x.shape), g.nd(N * H, W, O), N * H, W, sizes, parts.nd(-1, K * K * C, O))
     return parts.sum(0)
