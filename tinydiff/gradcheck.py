@@ -6,6 +6,7 @@ and it costs two evaluations instead of one for each number.
 
 import numpy as np
 
+from . import kernels
 from .autodiff import Tensor, gradient, value_of
 
 
@@ -18,14 +19,14 @@ def directional_error(f, args, rng, h=1e-5):
     """
     args = [np.asarray(a, dtype=np.float64) for a in args]
     d = [rng.standard_normal(a.shape) for a in args]
-    u = rng.standard_normal(value_of(f(*args)).shape)
-    variables = [Tensor(a) for a in args]
+    u = rng.standard_normal(value_of(f(*map(kernels.array, args))).shape)
+    variables = [Tensor(kernels.array(a)) for a in args]
     out = f(*variables)
     loss = Tensor((u * out.value).sum(), (out,), lambda g: (g * u,))
     exact = sum(float((g * di).sum()) for g, di in zip(gradient(loss, variables), d, strict=True))
 
     def phi(a):
-        return float((u * f(*(x + a * di for x, di in zip(args, d, strict=True)))).sum())
+        return float((u * f(*(kernels.array(x + a * di) for x, di in zip(args, d, strict=True)))).sum())
 
     numeric = (phi(h) - phi(-h)) / (2 * h)
     return abs(exact - numeric) / max(abs(exact), abs(numeric), 1.0)

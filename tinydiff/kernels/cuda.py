@@ -8,11 +8,11 @@ import math
 import numpy as np
 
 from . import device, tiles
-from .device import ONE, ZERO, Array, cos, cuda, elementwise, exp, launch, log, sqrt
-from .tiles import alike as _alike
-from .tiles import fit as _fit
+from .device import ONE, ZERO, Array, cos, cuda, exp, log, sqrt
 
-MOST = 512  # threads of a block that add up together, at most
+_elementwise, _launch, _alike, _fit = device.elementwise, device.launch, tiles.alike, tiles.fit
+
+_MOST = 512  # threads of a block that add up together, at most
 
 
 def array(x):
@@ -34,7 +34,7 @@ def pad(x, p, padding):
     (x,) = _alike(x)
     N, H, W, C = x.shape
     y = device.empty((N, H + 2 * p, W + 2 * p, C), x.dtype)
-    launch(_pad, y.size, x.nd(*x.shape), p, padding == "circular", y.nd(*y.shape))
+    _launch(_pad, y.size, x.nd(*x.shape), p, padding == "circular", y.nd(*y.shape))
     return y
 
 
@@ -67,7 +67,7 @@ def down(x):
     (x,) = _alike(x)
     N, H, W, C = x.shape
     y = device.empty((N, H // 2, W // 2, C), x.dtype)
-    launch(_down, y.size, x.nd(*x.shape), y.nd(*y.shape))
+    _launch(_down, y.size, x.nd(*x.shape), y.nd(*y.shape))
     return y
 
 
@@ -85,7 +85,7 @@ def up(x):
     (x,) = _alike(x)
     N, H, W, C = x.shape
     y = device.empty((N, 2 * H, 2 * W, C), x.dtype)
-    launch(_up, y.size, x.nd(*x.shape), y.nd(*y.shape))
+    _launch(_up, y.size, x.nd(*x.shape), y.nd(*y.shape))
     return y
 
 
@@ -140,8 +140,8 @@ def _sigmoid(x):
     return ONE / (ONE + exp(-x))
 
 
-_silu = elementwise(lambda x, same: x / (ONE + exp(-x)))
-_silu_grad = elementwise(lambda g, x: g * _sigmoid(x) * (ONE + x * (ONE - _sigmoid(x))))
+_silu = _elementwise(lambda x, same: x / (ONE + exp(-x)))
+_silu_grad = _elementwise(lambda g, x: g * _sigmoid(x) * (ONE + x * (ONE - _sigmoid(x))))
 
 
 def silu(x):
@@ -163,7 +163,7 @@ def norm_silu(x, scale, shift, G, eps):
 def _norm(x, scale, shift, G, eps, with_silu):
     x, scale, shift = _alike(x, scale, shift)
     N, C = x.shape[0], x.shape[-1]
-    _fit(scale.shape == shift.shape == (C,) and C % G == 0 and C // G <= MOST, "group_norm", x, scale, shift)
+    _fit(scale.shape == shift.shape == (C,) and C % G == 0 and C // G <= _MOST, "group_norm", x, scale, shift)
     y, mean, rstd = (device.empty(shape, x.dtype) for shape in (x.shape, (N, G), (N, G)))
     flat = scale.flat, shift.flat, x.dtype.type(eps), with_silu, y.nd(N, -1, C), mean.nd(N, G), rstd.nd(N, G)
     _norm_silu[(N, G), _threads(C // G)](x.nd(N, -1, C), *flat)
@@ -181,7 +181,7 @@ def _norm_silu(x, scale, shift, eps, with_silu, y, mean, rstd):
     L, C = x.shape[1], x.shape[2]
     n, group, size = cuda.blockIdx.x, cuda.blockIdx.y, C // mean.shape[1]
     first, pixels, c = cuda.threadIdx.x // size, cuda.blockDim.x // size, group * size + cuda.threadIdx.x % size
-    box = cuda.shared.array(MOST, x.dtype)
+    box = cuda.shared.array(_MOST, x.dtype)
     total, count = ZERO, x.dtype.type(L * size)
     for i in range(first, L, pixels):
         total += x[n, i, c]
@@ -230,8 +230,8 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
     n, group, size = cuda.blockIdx.x, cuda.blockIdx.y, C // mean.shape[1]
     t, pixels = cuda.threadIdx.x, cuda.blockDim.x // size
     c, m, r = group * size + t % size, mean[n, group], rstd[n, group]
-    box = cuda.shared.array(MOST, x.dtype)
-    box_x = cuda.shared.array(MOST, x.dtype)
+    box = cuda.shared.array(_MOST, x.dtype)
+    box_x = cuda.shared.array(_MOST, x.dtype)
     total, total_x = ZERO, ZERO
     for i in range(t // size, L, pixels):
         gv, x_hat = _through_silu(g[n, i, c], x[n, i, c], scale[c], shift[c], m, r, with_silu)
@@ -268,7 +268,7 @@ def softmax(x):
 def _softmax(x, y):
     """One block a row; neighbours read neighbours."""
     n, t, T, L = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x, x.shape[1]
-    box = cuda.shared.array(MOST, x.dtype)
+    box = cuda.shared.array(_MOST, x.dtype)
     top, total = x[n, 0], ZERO
     for j in range(t, L, T):
         top = top if x[n, j] <= top else x[n, j]
@@ -289,7 +289,7 @@ def log_softmax(x):
 def _log_softmax(x, y):
     """One block a row; neighbours read neighbours."""
     n, t, T, L = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x, x.shape[1]
-    box = cuda.shared.array(MOST, x.dtype)
+    box = cuda.shared.array(_MOST, x.dtype)
     top, total = x[n, 0], ZERO
     for j in range(t, L, T):
         top = top if x[n, j] <= top else x[n, j]
@@ -309,7 +309,7 @@ def softmax_grad(g, y):
 def _softmax_grad(g, y, gx):
     """One block a row; neighbours read neighbours."""
     n, t, T, L = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x, y.shape[1]
-    box = cuda.shared.array(MOST, y.dtype)
+    box = cuda.shared.array(_MOST, y.dtype)
     total = ZERO
     for j in range(t, L, T):
         total += g[n, j] * y[n, j]
@@ -344,7 +344,7 @@ def concat(*xs):
     y = device.empty((*xs[0].shape[:-1], sum(x.shape[-1] for x in xs)), xs[0].dtype)
     for x in xs:
         _fit(x.shape[:-1] == y.shape[:-1], "concat", *xs)
-        launch(_place, x.size, x.nd(-1, x.shape[-1]), first, y.nd(-1, y.shape[-1]))
+        _launch(_place, x.size, x.nd(-1, x.shape[-1]), first, y.nd(-1, y.shape[-1]))
         first += x.shape[-1]
     return y
 
@@ -360,7 +360,7 @@ def _place(x, first, y):
 def take(table, i):
     table, i = device.array(table), device.array(i)
     y = device.empty((*i.shape, table.shape[1]), table.dtype)
-    launch(_take, y.size, table.nd(*table.shape), i.flat, y.nd(-1, table.shape[1]))
+    _launch(_take, y.size, table.nd(*table.shape), i.flat, y.nd(-1, table.shape[1]))
     return y
 
 
@@ -375,7 +375,7 @@ def _take(table, i, y):
 def take_grad(g, i, M):
     g, i = device.array(g), device.array(i)
     table = device.empty((M, g.shape[1]), g.dtype)
-    launch(_take_grad, table.size, g.nd(*g.shape), i.flat, table.nd(*table.shape))
+    _launch(_take_grad, table.size, g.nd(*g.shape), i.flat, table.nd(*table.shape))
     return table
 
 
@@ -393,8 +393,8 @@ def _take_grad(g, i, table):
 
 # --- the optimiser ---
 
-_shortened = elementwise(lambda largest, norm: largest / norm if norm > largest else ONE)  # where the norm is NaN, 1
-_root = elementwise(lambda a, same: sqrt(a))
+_shortened = _elementwise(lambda largest, norm: largest / norm if norm > largest else ONE)  # where the norm is NaN, 1
+_root = _elementwise(lambda a, same: sqrt(a))
 
 
 def clip_norm(g, largest):
@@ -421,7 +421,7 @@ def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
 def _step(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, keep, norm):
     numbers = lr, beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, keep, 1 - keep, 1 / (1 - beta1**k), 1 / (1 - beta2**k)
     numbers = [theta.dtype.type(a) for a in numbers]
-    launch(_adam_ema, theta.size, *(a.flat for a in (theta, g, m, v, ema, norm)), *numbers)
+    _launch(_adam_ema, theta.size, *(a.flat for a in (theta, g, m, v, ema, norm)), *numbers)
 
 
 @cuda.jit
@@ -442,7 +442,7 @@ def _adam_ema(theta, g, m, v, ema, norm, lr, beta1, rest1, beta2, rest2, eps, de
 def normal(rng, shape, dtype):
     y = device.empty(shape, dtype)
     key = int(rng.integers(2**63))
-    launch(_normal, y.size, key % 2**32, key // 2**32, y.flat)
+    _launch(_normal, y.size, key % 2**32, key // 2**32, y.flat)
     return y
 
 
@@ -479,7 +479,7 @@ def denoise_step(x_t, eps_hat, z, alpha_bar, c0, ct, std, clip):
         z = x_t * 0 + z
     y = device.empty(x_t.shape, x_t.dtype)
     numbers = [x_t.dtype.type(a) for a in (np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar), c0, ct, std, clip)]
-    launch(_denoise_step, y.size, x_t.flat, eps_hat.flat, z.flat, *numbers, y.flat)
+    _launch(_denoise_step, y.size, x_t.flat, eps_hat.flat, z.flat, *numbers, y.flat)
     return y
 
 
@@ -507,7 +507,7 @@ def posterior_mean(x_t, data, alpha_bar):
 def _log_likelihood(x_t, data, signal, factor, scores):
     """One block a pair of images; neighbours read neighbouring numbers of both."""
     m, n, t = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
-    box = cuda.shared.array(MOST, x_t.dtype)
+    box = cuda.shared.array(_MOST, x_t.dtype)
     total = ZERO
     for i in range(t, x_t.shape[1], cuda.blockDim.x):
         away = x_t[n, i] - signal * data[m, i]

@@ -30,8 +30,8 @@ def require():
     """Raise RuntimeError, and say what to do, where there is no device to run on."""
     if not cuda.is_available():
         raise RuntimeError(
-            "no NVIDIA GPU that numba can use: install its driver and `pip install tinydiff[gpu]`, "
-            "or set NUMBA_ENABLE_CUDASIM=1 to run the same kernels, slowly, in numba's simulator"
+            "no NVIDIA GPU that numba can use: install its driver and `pip install tinydiff[cuda12]` (or cuda13, as the driver is), "
+            "or set NUMBA_ENABLE_CUDASIM=1 to run the same kernels, very slowly, in numba's simulator"
         )
 
 

@@ -228,7 +228,7 @@ def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
 
 
 def normal(rng, shape, dtype):
-    """Draw standard normal numbers where the kernels work. rng: np.random.Generator; shape: tuple; dtype: float32 or 64 -> (...), that shape"""
+    """Draw standard normal numbers where the kernels work. rng: np.random.Generator; dtype: float32 or float64 -> (...), of that shape"""
     return rng.standard_normal(shape, dtype=dtype)
 
 

@@ -76,7 +76,9 @@ def product(of_row, of_outer, a_at, down_the_rows, block):
 
 def _matmul(block):
     """A block of rows of a meets a block of columns of b; neighbours read neighbouring columns of both."""
-    return product(lambda i, sizes: (i, 0, 0), lambda matrix, sizes: (matrix, 0), lambda a, row, m, c, sizes: a[m[0], row[0], c], False, block)
+    return product(
+        lambda i, sizes: (i, 0, 0), lambda matrix, sizes: (matrix, 0), lambda a, row, m, c, sizes: a[m[0], row[0], c], False, block
+    )
 
 
 @cuda.jit(device=True)

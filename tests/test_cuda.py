@@ -1,0 +1,348 @@
+"""The kernels of the graphics card, run on one or in numba's simulator: NUMBA_ENABLE_CUDASIM=1 python -m pytest -m cuda
+
+The simulator runs each thread of the device as a thread of Python, some 100,000 steps a second: shapes here are tiny, and odd. It sees
+wrong results and indices out of range, not races between warps, nor speed.
+"""
+
+import math
+import os
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from test_kernels import IN_PLACE, assert_close, cases, copied, label, public, results
+from test_ops import CASES
+
+from tinydiff import autodiff, checkpoint, gradcheck, kernels, ops, sample, schedule
+from tinydiff.autodiff import Tensor
+from tinydiff.kernels import cpu, cuda, device, reference, tiles
+from tinydiff.nn import Linear
+from tinydiff.train import denoiser, train
+
+ready = device.SIMULATED or device.cuda.is_available()
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not ready, reason="no GPU: set NUMBA_ENABLE_CUDASIM=1")]
+
+
+@pytest.fixture(autouse=True)
+def on_the_device():
+    before, interval = kernels._active, sys.getswitchinterval()
+    if device.SIMULATED:
+        sys.setswitchinterval(1e-5)  # its threads wait for each other all the time
+    kernels.use("cuda")
+    device.traffic.clear()
+    yield
+    kernels._active = before
+    sys.setswitchinterval(interval)
+
+
+def there(args):
+    return [device.array(a.copy()) if isinstance(a, np.ndarray) else a for a in copied(args)]
+
+
+def work(name, args):
+    """How much the simulator would have to do."""
+    if name.startswith("conv2d"):
+        (N, H, W, C), K = args[0].shape, args[2] if name == "conv2d_grad_w" else len(args[1])
+        return 5 * N * H * W * K * K * C * max(8, args[1].shape[-1])
+    return 60 * max(getattr(a, "size", 0) for a in args)
+
+
+def few(dtype, rng):
+    """List some small cases of each kernel that compares with the reference: normal draws other numbers."""
+    seen = Counter()
+    for name, args in cases(dtype, rng):
+        if name != "normal" and work(name, args) < 25_000 and seen[name] < (8 if name == "conv2d" else 4):
+            seen[name] += 1
+            yield name, args
+
+
+# --- every kernel ---
+
+
+def test_every_kernel_is_compared(rng):
+    assert {name for name, _ in few(np.float32, rng)} | {"normal"} == {n for n, f in public(cuda).items() if f.__module__ == cuda.__name__}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_kernel_equals_the_reference_and_leaves_its_inputs(dtype, rng):
+    for name, args in few(dtype, rng):
+        given = there(args)
+        got = results(cuda, name, given)
+        assert all(isinstance(a, device.Array) for a in got), label(name, args)
+        assert_close([np.asarray(a) for a in got], results(reference, name, copied(args)), dtype, label(name, args))
+        for k, (a, b) in enumerate(zip(given, args, strict=True)):
+            if isinstance(a, device.Array) and k not in IN_PLACE.get(name, ()):
+                np.testing.assert_array_equal(a, b, err_msg=f"{label(name, args)}: argument {k}")
+
+
+def test_arrays_of_the_host_are_taken_too(rng):
+    x, w = rng.standard_normal((1, 3, 2, 3), dtype=np.float32), rng.standard_normal((1, 1, 3, 2))  # and of mixed precision
+    got = np.asarray(kernels.conv2d(x[:, :, ::-1], w, "zeros"))
+    np.testing.assert_allclose(got, reference.conv2d(x[:, :, ::-1], w, "zeros"), rtol=1e-12)
+
+
+def test_shapes_that_do_not_fit_are_an_error():
+    x, q, eight = np.ones((2, 4, 4, 16), np.float32), np.ones((2, 4, 16), np.float32), np.ones(8, np.float32)
+    for name, args in [
+        ("conv2d", (x, np.ones((3, 3, 8, 3), np.float32), "zeros")),
+        ("conv2d_grad_w", (x, np.ones((2, 4, 3, 16), np.float32), 3, "zeros")),
+        ("matmul", (q, np.ones((8, 16), np.float32))),
+        ("matmul", (q, np.ones((3, 16, 2), np.float32))),
+        ("norm_silu", (x, eight, eight, 8, 1e-5)),
+        ("concat", (x, x[:1])),
+        ("attention", (q, q, q[:1])),
+        ("posterior_mean", (x.reshape(2, -1), np.ones((3, 7), np.float32), 0.5)),
+    ]:
+        with pytest.raises(ValueError, match="fit|shape"):
+            getattr(kernels, name)(*args)
+
+
+def test_not_a_number_is_not_hidden():
+    x, one = np.ones((1, 2, 2, 8), np.float32), np.ones(8, np.float32)
+    x[0, 0, 1, 3] = np.nan
+    y = np.ones_like(x)
+    outputs = {
+        "conv2d": kernels.conv2d(x, np.ones((1, 1, 8, 1), np.float32), "zeros")[0, 0, 1],
+        "softmax": kernels.softmax(x)[0, 0, 1],
+        "log_softmax": kernels.log_softmax(x)[0, 0, 1],
+        "down": kernels.down(x)[..., 3],
+        "norm_silu": kernels.norm_silu(x, one, one, 1, 1e-5)[0],
+        "denoise_step": kernels.denoise_step(y, x, y, 0.5, 0.5, 0.5, 0.0, 1.0)[0, 0, 1, 3],
+        "clip": device.array(x).clip(-2, 2)[0, 0, 1, 3],
+        "clip_norm": kernels.clip_norm(device.array(x.reshape(-1)), 1.0),
+    }
+    assert {name for name, out in outputs.items() if not np.isnan(np.asarray(out)).all()} == set()
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(rng):
+    theta, m, v, ema = (device.array(rng.random(5, dtype=np.float32)) for _ in range(4))
+    before = [np.asarray(a) for a in (theta, m, v, ema)]
+    g = np.ones(5, np.float32)
+    g[2] = np.nan
+    norm = kernels.update(theta, device.array(g), m, v, ema, 1, 0.1, 0.9, 0.999, 1e-8, 0.0, 1.0, 0.9)
+    assert math.isnan(float(norm))
+    for a, b in zip((theta, m, v, ema), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_blocks_of_the_device_fill_odd_shapes_too(rng, monkeypatch):
+    """The simulator has small blocks: here the tile loop runs with others, that do not divide the sizes either."""
+    for block in [(4, 2, 4), (2, 2, 2), (3, 2, 3)]:
+        monkeypatch.setattr(tiles, "BLOCK", block)
+        monkeypatch.setattr(tiles, "MATMUL", tiles._matmul(block))
+        a, b = rng.standard_normal((2, 7, 5)), rng.standard_normal((2, 5, 9))
+        np.testing.assert_allclose(kernels.matmul(a, b), a @ b, rtol=1e-12, atol=1e-12)
+
+
+# --- Array ---
+
+
+def test_arithmetic_and_shapes_are_numpys(rng):
+    a, b = rng.standard_normal((2, 3, 5), dtype=np.float32), rng.standard_normal((3, 1), dtype=np.float32)
+    A, B = device.array(a), device.array(b)
+    pairs = [
+        *((x + y, p + q) for x, y, p, q in [(A, B, a, b), (A, b, a, b), (a, B, a, b), (2, A, 2, a), (A, np.float64(3), a, 3)]),
+        (1 - A, 1 - a),
+        (b - A, b - a),
+        (A - B, a - b),
+        (B / A, b / a),
+        (-A * 2, -a * 2),
+        (np.float32(0.1) * A, np.float32(0.1) * a),
+        (A.clip(-0.5, 0.5), a.clip(-0.5, 0.5)),
+        (A.sum() * 0 + 1, np.ones((), np.float32)),
+        (A * 0 + A.sum(), a * 0 + a.sum()),
+        (A.mean(), a.mean()),
+        *((A.sum(k, keepdims=keep), a.sum(k, keepdims=keep)) for k in (0, 1, 2, -1) for keep in (False, True)),
+        (A.swapaxes(0, 1), a.swapaxes(0, 1)),
+        (A.swapaxes(-1, -2), a.swapaxes(-1, -2)),
+        (A[::-1, ::-1], a[::-1, ::-1]),
+        (A[..., 1:3], a[..., 1:3]),
+        (A[-1, :, 2], a[-1, :, 2]),
+        (A[1:], a[1:]),
+        (A.reshape(-1, 5), a.reshape(-1, 5)),
+        (A.reshape((5, -1)), a.reshape(5, -1)),
+        (A.astype(np.float64), a.astype(np.float64)),
+        (A[0] @ A[1].swapaxes(0, 1), a[0] @ a[1].T),
+    ]
+    for k, (got, expected) in enumerate(pairs):
+        assert got.shape == expected.shape and got.dtype == expected.dtype, k
+        np.testing.assert_allclose(got, expected, rtol=2e-6, atol=2e-6, err_msg=str(k))
+
+
+def test_a_sum_takes_as_many_stages_as_it_needs(rng):
+    for n in (1, 2, device.ADDS, device.ADDS + 1, device.ADDS**2 + 1, device.ADDS**3 + 2):
+        x = rng.standard_normal((n, 2))
+        np.testing.assert_allclose(device.array(x).sum(0), x.sum(0), rtol=1e-12, atol=1e-12)
+
+
+def test_parts_of_the_first_axis_share_memory():
+    theta = device.array(np.arange(6, dtype=np.float32))
+    part = theta[2:].reshape(2, 2)
+    theta[:] = theta * 10
+    np.testing.assert_array_equal(part, [[20, 30], [40, 50]])
+
+
+def test_numpy_never_fetches_an_array_unasked():
+    x = device.array(np.ones(3, np.float32))
+    for hidden in (np.sum, np.exp, np.zeros_like, lambda x: np.concatenate([x, x]), np.isfinite):
+        with pytest.raises(TypeError):
+            hidden(x)
+    with pytest.raises(ValueError, match="only x\\[:\\]"):
+        x[1:] = np.ones(2, np.float32)
+    assert device.traffic == {"in": 1}
+    assert float(np.asarray(x).sum()) == 3 and device.traffic == {"in": 1, "out": 1}
+
+
+def test_freed_memory_is_used_again():
+    x = device.empty((7, 11), np.float32)
+    memory, view = x.flat, x.reshape(-1)
+    del x
+    assert device.empty((77,), np.float32).flat is not memory  # a view still needs it
+    del view
+    assert device.empty((11, 7), np.float32).flat is memory
+
+
+# --- operations and networks ---
+
+
+@pytest.mark.parametrize("name, f, args", [(name, f, args) for name, f, *args in CASES], ids=[name for name, *_ in CASES])
+def test_gradient(name, f, args, rng):
+    gradcheck.gradcheck(f, args, rng, tolerance=1e-6)
+
+
+def test_linear_on_the_device(rng):
+    layer, x = Linear(3, 2, rng=rng), rng.standard_normal((4, 3), dtype=np.float32)
+    expected = x @ layer.w + 1
+    layer.b[:] = 1
+    layer.flatten()
+    assert isinstance(layer.w, device.Array) and list(layer.params()) == ["w", "b"]
+    with layer.variables() as params:
+        y = layer(kernels.array(x))
+        gw, gb = autodiff.gradient(ops.sum(y), params)
+    assert isinstance(y, Tensor)
+    np.testing.assert_allclose(y.value, expected, rtol=1e-5)
+    np.testing.assert_allclose(gw, np.repeat(x.sum(0)[:, None], 2, 1), rtol=1e-5)
+    np.testing.assert_allclose(gb, [4, 4])
+
+
+ABOUT = {
+    "model": {"size": 4, "channels": 1, "width": 8, "multipliers": [1, 2], "depth": 1, "classes": [3]},
+    "schedule": {"kind": "cosine", "T": 10},
+}
+
+
+def trained(kernel_set, steps):
+    """Train a tiny U-Net from fixed random weights on the kernels named -> run, losses, what was copied in each step"""
+    kernels.use(kernel_set)
+    run, s = checkpoint.build(ABOUT, seed=0)
+    rng = np.random.default_rng(1)
+    run.theta[:] = np.asarray(run.theta) + 0.1 * rng.standard_normal(run.theta.shape, dtype=np.float32)
+    run.adam.rates = (0.9, 0.999, 1e-3, 0.0)  # a larger eps: where a gradient is 0 but for rounding, Adam would follow the rounding
+    images, labels = rng.uniform(-1, 1, (3, 4, 4, 1)).astype(np.float32), np.arange(3)[:, None]
+    learning, losses, copies = train(run, s, images, labels, batch=1), [], []
+    for _ in range(steps):
+        device.traffic.clear()
+        losses.append(next(learning).loss)
+        copies.append(dict(device.traffic))
+    return run, losses, copies
+
+
+def test_training_equals_the_cpu_s_and_the_parameters_stay_on_the_device(tmp_path, monkeypatch):
+    expected, losses, _ = trained("cpu", 3)
+    run, got, copies = trained("cuda", 3)
+    np.testing.assert_allclose(got, losses, rtol=1e-4)
+    for name in ("theta", "ema"):
+        np.testing.assert_allclose(getattr(run, name), getattr(expected, name), rtol=0, atol=1e-4)
+    # in: x_t, target, the time's sines and the labels; out: the loss and the gradient's length
+    assert copies == [{"in": 4, "out": 2}] * 3
+    checkpoint.save(tmp_path / "a.npz", run, ABOUT)
+    again, s, _ = checkpoint.load(tmp_path / "a.npz")
+    assert isinstance(again.theta, device.Array)
+    for name in ("theta", "ema"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(run, name))
+    device.traffic.clear()
+    *_, x = sample.ddim(denoiser(again.model, s, np.array([[1]])), s, (1, 4, 4, 1), np.random.default_rng(0), times=[10, 5, 0])
+    assert isinstance(x, device.Array) and device.traffic["out"] == 0  # a sampler's steps stay there too, noise and all
+    kernels.use("cpu")
+    there, _, _ = checkpoint.load(tmp_path / "a.npz")
+    assert isinstance(there.theta, np.ndarray)
+
+
+def test_a_second_step_allocates_nothing(monkeypatch, rng):
+    def step():
+        x = Tensor(kernels.array(rng.standard_normal((2, 4, 4, 8), dtype=np.float32)))
+        w = Tensor(kernels.array(rng.standard_normal((1, 1, 8, 8), dtype=np.float32)))
+        return autodiff.gradient(ops.mse(ops.silu(ops.conv2d(x, w)), x), [x, w])
+
+    step()
+    monkeypatch.setattr(device.cuda, "device_array", lambda *_: pytest.fail("memory was asked for though the pool has some"))
+    step()
+
+
+# --- samplers and noise ---
+
+SAMPLERS = [
+    ("ddpm", {}),
+    ("ddpm", {"clip": 1.0}),
+    ("ddim", {"times": [8, 5, 1, 0]}),
+    ("ddim", {"eta": 0.7, "clip": 1.0}),
+    ("euler", {"times": [8, 4, 0], "churn": 0.5}),
+    ("heun", {"times": [8, 4, 0]}),
+    ("dpmpp_2m", {"times": [8, 5, 2, 0], "clip": 1.0}),
+]
+
+
+@pytest.mark.parametrize("name, options", SAMPLERS)
+def test_every_sampler_equals_the_cpu_s(name, options, rng, monkeypatch):
+    """Given the same noise: the cpu's, brought to the device."""
+    monkeypatch.setattr(cuda, "normal", lambda *args: device.array(reference.normal(*args)))
+    s, ends = schedule.cosine(8), []
+    for kernel_set in (cpu, cuda):
+        monkeypatch.setattr(kernels, "_active", kernel_set)
+        *_, x0 = getattr(sample, name)(lambda x, t: x * 0.3 + 0.1 * t, s, (2, 3, 1, 3), np.random.default_rng(3), **options)
+        ends.append(x0)
+    assert isinstance(ends[0], np.ndarray) and isinstance(ends[1], device.Array) and ends[1].dtype == np.float32
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-5, atol=1e-5)
+
+
+def test_ddim_goes_back_up_too():
+    s, x0 = schedule.cosine(8), np.linspace(-1, 1, 6, dtype=np.float32).reshape(1, 2, 3, 1)
+    *_, got = sample.ddim_invert(lambda x, t: x * 0.3, s, kernels.array(x0), [8, 4, 0], rounds=2)
+    *_, expected = sample.ddim_invert(lambda x, t: x * np.float32(0.3), s, x0, [8, 4, 0], rounds=2)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@device.cuda.jit
+def bits(i, key0, key1, out):
+    """One thread: the first two words of Philox at counter i."""
+    a, b = cuda._philox(i, key0, key1)
+    out[0] = a
+    out[1] = b
+
+
+def test_philox_gives_the_published_bits():
+    """The known answer of Random123 for Philox4x32-10 with counter and key 0."""
+    out = device.empty((2,), np.uint64)
+    bits[1, 1](0, 0, 0, out.flat)
+    assert [hex(w) for w in np.asarray(out)] == ["0x6627e8d5", "0xe169c58d"]
+
+
+def test_noise_is_normal_and_does_not_depend_on_the_threads(monkeypatch):
+    def draw(seed, n=1500):
+        return np.asarray(kernels.normal(np.random.default_rng(seed), (n // 3, 3), np.float32))
+
+    z = draw(4)
+    assert z.shape == (500, 3) and z.dtype == np.float32
+    cdf = np.array([0.5 * (1 + math.erf(x / math.sqrt(2))) for x in np.sort(z.ravel())])
+    apart = np.abs(cdf - (np.arange(1500) + 0.5) / 1500).max()  # Kolmogorov and Smirnov: above 1.63 / sqrt(n) once in a hundred seeds
+    assert apart < 1.63 / math.sqrt(1500)
+    assert abs(np.corrcoef(z.ravel()[:-1], z.ravel()[1:])[0, 1]) < 3 / math.sqrt(1500)
+    assert not np.isin(z, draw(5)).any()
+    monkeypatch.setattr(device, "THREADS", 3)
+    monkeypatch.setattr(device, "BLOCKS", 5)
+    np.testing.assert_array_equal(draw(4), z)
+
+
+def test_the_environment_names_the_simulator():
+    assert device.SIMULATED == (os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0"))
