@@ -22,7 +22,7 @@ PARTS = 3 if device.SIMULATED else 512  # blocks that a sum over many lines is w
 
 
 def product(of_row, of_outer, a_at, down_the_rows, block):
-    """Compile the kernel above. The whole numbers that say where in memory a row and an outer lie are worked out once, not for each element.
+    """Compile the kernel above. Where a row lies in memory, and an outer, is worked out once, not for each element.
 
     of_row(i, sizes) -> three numbers; of_outer(outer, sizes) -> two; a_at(a, row, pair, inner, sizes), of those -> A(outer, i, inner)
     down_the_rows: whether neighbours in memory are neighbours in i, or in inner; block: see BLOCK -> kernel
@@ -76,9 +76,11 @@ def product(of_row, of_outer, a_at, down_the_rows, block):
 
 def _matmul(block):
     """A block of rows of a meets a block of columns of b; neighbours read neighbouring columns of both."""
-    return product(
-        lambda i, sizes: (i, 0, 0), lambda matrix, sizes: (matrix, 0), lambda a, row, m, c, sizes: a[m[0], row[0], c], False, block
-    )
+
+    def a_at(a, row, matrix, c, sizes):
+        return a[matrix[0], row[0], c]
+
+    return product(lambda i, sizes: (i, 0, 0), lambda matrix, sizes: (matrix, 0), a_at, False, block)
 
 
 @cuda.jit(device=True)
