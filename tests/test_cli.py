@@ -15,7 +15,8 @@ from PIL import Image
 
 import tinydiff
 from tinydiff import __main__ as cli
-from tinydiff import checkpoint, classifier, commands, data, draw, edit, gallery, learn, plot, restore, sample
+from tinydiff import checkpoint, classifier, commands, data, draw, edit, gallery, kernels, learn, plot, restore, sample
+from tinydiff.kernels import device, reference
 
 TINY = ("--width", "8", "--depth", "1", "--batch", "4")
 ALONE = {"PYTHONPATH": str(Path(tinydiff.__file__).parent.parent), "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -375,6 +376,18 @@ def test_doctor(capsys):
         assert said in out
 
 
+def test_kernels_are_chosen_at_the_door(monkeypatch, capsys):
+    monkeypatch.setattr(kernels, "_active", None)
+    assert run("--kernels", "reference", "doctor") == 0
+    assert kernels.active() is reference
+    if not device.SIMULATED and not device.cuda.is_available():
+        capsys.readouterr()
+        assert run("--kernels", "cuda", "doctor") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("tinydiff: --kernels cuda: no NVIDIA GPU") and "pip install" in line and "NUMBA_ENABLE_CUDASIM=1" in line
+        assert kernels.active() is reference
+
+
 @pytest.mark.parametrize("command", [(), ("train",), ("sample",), ("edit",), ("evaluate",), ("judge",), ("export",), ("doctor",)])
 def test_help_names_each_option_with_its_default_once(command, capsys):
     with pytest.raises(SystemExit) as end:
@@ -508,6 +521,7 @@ BAD = {
     "sample CKPT --sampler plms": "invalid choice: 'plms'",
     "sample CKPT --n 1 --steps 1 --out FOLDER": "FOLDER could not be written (Is a directory)",
     "sample CKPT --n 1 --steps 1 --out FILE/a.png": "FILE cannot be written to",
+    "--kernels abacus doctor": "invalid choice: 'abacus'",
     "doctor --fast": "unrecognized arguments: --fast",
 }
 

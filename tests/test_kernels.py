@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tinydiff import kernels
-from tinydiff.kernels import cpu, direct, reference
+from tinydiff.kernels import cpu, device, direct, reference
 
 IN_PLACE = {"clip_norm": (0,), "adam_step": (0, 2, 3), "ema_step": (0,), "update": (0, 1, 2, 3, 4)}  # which arguments change
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-11}  # relative to the largest number of the result
@@ -282,6 +282,14 @@ def test_use_decides_who_answers(monkeypatch):
         assert kernels.use(name) is module
         assert kernels.active() is module
         assert kernels.conv2d is module.conv2d
+
+
+@pytest.mark.skipif(device.SIMULATED or device.cuda.is_available(), reason="there is a GPU here, or its simulator")
+def test_without_a_gpu_cuda_is_one_clear_line_not_another_set(monkeypatch):
+    before = kernels.active()
+    with pytest.raises(RuntimeError, match="no NVIDIA GPU.*pip install.*NUMBA_ENABLE_CUDASIM=1"):
+        kernels.use("cuda")
+    assert kernels.active() is before
 
 
 def test_an_unknown_kernel_set_is_one_clear_line(monkeypatch):

@@ -23,6 +23,8 @@ def parser():
     main = _Parser(prog="python -m tinydiff", description="Diffusion models from scratch. Without a command: train on digits, draw them.")
     main.add_argument("--out", type=Path, dest="main_out", help="folder for pictures and checkpoint (default: out)")
     main.add_argument("--seed", type=_at_least(0), dest="main_seed", help="seed of all random numbers (default: 0)")
+    sets = "who computes: reference (NumPy), cpu (Numba), cuda (an NVIDIA GPU) (default: $TINYDIFF_KERNELS, or cpu)"
+    main.add_argument("--kernels", choices=["reference", "cpu", "cuda"], help=sets)
     add = main.add_subparsers(dest="command", parser_class=_Parser).add_parser
 
     train = add("train", help="train a model on a data set")
@@ -186,7 +188,7 @@ def main(argv=None):
         args = parser().parse_args(argv)
         if args.command and not (args.main_out is None and args.main_seed is None):
             raise Bad(f"--out and --seed go behind the command: python -m tinydiff {args.command} ... --out ... --seed ...")
-        commands.require_kernels()
+        commands.choose_kernels(args.kernels)
         run = {
             None: lambda args: commands.digits(args.main_out or Path("out"), args.main_seed or 0),
             "train": commands.cmd_train,

@@ -46,7 +46,7 @@ def save(path, run, about):
         "rng": run.rng.bit_generator.state,
         "about": about,
     }
-    arrays = {name: getattr(getattr(run, owner) if owner else run, name) for name, owner in _ARRAYS.items()}
+    arrays = {name: np.asarray(getattr(getattr(run, owner) if owner else run, name)) for name, owner in _ARRAYS.items()}
     _write(path, meta, arrays)
 
 

@@ -5,7 +5,7 @@ Its answers say whether a drawn image shows what was asked for; its features, 64
 
 import numpy as np
 
-from . import ops
+from . import kernels, ops
 from .autodiff import Tensor, gradient
 from .nn import Conv2d, GroupNorm, Linear, Module
 from .optim import Adam, warmup_cosine
@@ -63,7 +63,7 @@ def fit(images, labels, classes, rng, steps=300, batch=64, lr=3e-3, change=lambd
         i = rng.integers(len(images), size=batch)
         with model.variables() as params:
             grads = gradient(surprise(model, change(images[i]), labels[i]), params)
-        adam.step(np.concatenate([g.ravel() for g in grads]), lr * warmup_cosine(step / steps))
+        adam.step(kernels.concat(*[g.reshape(-1) for g in grads]), lr * warmup_cosine(step / steps))
     return model
 
 
@@ -100,7 +100,7 @@ def accuracy(model, images, labels, batch=500):
     images: (N, H, W, C); labels: (N, number of labels) ints -> (number of labels,) shares in [0, 1]
     """
     right = [
-        [np.argmax(scores, axis=1) == labels[i : i + batch, k] for k, scores in enumerate(model(images[i : i + batch]))]
+        [np.argmax(np.asarray(scores), axis=1) == labels[i : i + batch, k] for k, scores in enumerate(model(images[i : i + batch]))]
         for i in range(0, len(images), batch)
     ]
     return np.concatenate(right, axis=1).mean(axis=1)

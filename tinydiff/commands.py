@@ -223,27 +223,51 @@ def doctor():
     print(f"cuda       {_cuda()}")
     rng, times = np.random.default_rng(0), []
     x, w = rng.standard_normal((64, 16, 16, 32), dtype=np.float32), rng.standard_normal((3, 3, 32, 32), dtype=np.float32)
+    x, w = kernels.array(x), kernels.array(w)
     for _ in range(6):
         began = time.perf_counter()
-        kernels.conv2d(x, w, "zeros")
+        np.asarray(kernels.conv2d(x, w, "zeros"))  # of a graphics card: waits for it, and fetches the result
         times.append(time.perf_counter() - began)
     work = 2 * 64 * 16 * 16 * 9 * 32 * 32
-    print(f"threading  {numba.threading_layer()}")
+    if kernels.active().__name__.endswith(".cpu"):
+        print(f"threading  {numba.threading_layer()}")
     speed = f"{1000 * min(times):.2f} ms: {work / min(times) / 1e9:.0f} GF/s"
     print(f"conv2d     first call {times[0]:.2f} s (compiled, or read from the cache), then {speed}")
     print("all is well")
 
 
 def _cuda():
-    import ctypes.util
+    """Say what the graphics card's kernels would run on, and run one: () -> str"""
+    from importlib.metadata import PackageNotFoundError, version
 
-    found = ctypes.util.find_library("nvcuda" if sys.platform == "win32" else "cuda")
-    return f"{'an' if found else 'no'} NVIDIA driver found; this version of tinydiff runs on the CPU only, nothing to install"
+    import numpy as np
+
+    from .kernels import device
+
+    try:
+        target = f"numba-cuda {version('numba-cuda')}"
+    except PackageNotFoundError:
+        target = f"numba {version('numba')}'s own CUDA target"
+    try:
+        device.require()
+    except RuntimeError as e:
+        return f"{target}; {e}"
+    card = "the simulator" if device.SIMULATED else device.cuda.get_current_device().name
+    began = time.perf_counter()
+    total = float((device.array(np.ones(1000, np.float32)) + 1).sum())
+    said = "a kernel compiled and run" if total == 2000 else f"a kernel gave {total} instead of 2000"
+    return f"{target}, {card}: {said} in {time.perf_counter() - began:.2f} s"
 
 
-def require_kernels():
-    """Say at the door, not in the middle of the work, that $TINYDIFF_KERNELS names no kernel set."""
+def choose_kernels(name):
+    """Say at the door, not in the middle of the work, that --kernels, or else $TINYDIFF_KERNELS, is none that runs here."""
     from . import kernels
 
-    if os.environ.get("TINYDIFF_KERNELS", "cpu") not in kernels.SETS:
-        raise Bad(f"$TINYDIFF_KERNELS is {os.environ['TINYDIFF_KERNELS']!r}; it can be: {', '.join(kernels.SETS)}")
+    asked, name = "--kernels" if name else "$TINYDIFF_KERNELS", name or os.environ.get("TINYDIFF_KERNELS", "cpu")
+    if name not in kernels.SETS:
+        raise Bad(f"{asked} is {name!r}; it can be: {', '.join(kernels.SETS)}")
+    if asked == "--kernels" or name == "cuda":
+        try:
+            kernels.use(name)
+        except RuntimeError as e:
+            raise Bad(f"{asked} {name}: {e}") from None

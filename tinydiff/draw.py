@@ -117,7 +117,7 @@ def restyle(model, s, about, images, to, rng, way="source", of=None, steps=50, w
         *_, x = edit.translate(told(of), told(to, w), s, images, times, rounds=2, clip=1.0)
     else:
         *_, x = edit.image_to_image(told(to, w), s, images, strength, rng, times, clip=1.0)
-    return x
+    return np.asarray(x)
 
 
 def alphabet(model, s, about, known, rng, steps=50, w=1.0):

@@ -46,7 +46,7 @@ def parse(spec, s):
 
 def features(judge, images):
     """Describe images by a classifier's features, a batch at a time. images: (N, H, W, C) -> (N, F)"""
-    return np.concatenate([judge.features(images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
+    return np.concatenate([np.asarray(judge.features(images[i : i + BATCH])) for i in range(0, len(images), BATCH)])
 
 
 class Yardstick:

@@ -132,7 +132,7 @@ def cmd_edit(args):
         *_, drawn = edit.inpaint(eps_model, s, x0, keep, rng, times, args.rounds or 5, wide=True, clip=1.0)
     else:
         *_, drawn = edit.image_to_image(eps_model, s, x0, args.strength, rng, times, clip=1.0)
-    picture = plot.save_png(plot.sheet(np.concatenate([x, drawn]), min(n + 1, 9), scale=6), args.out)
+    picture = plot.save_png(plot.sheet(np.concatenate([x, np.asarray(drawn)]), min(n + 1, 9), scale=6), args.out)
     print(f"{picture}: the picture, then {n} times {'changed' if args.change else 'drawn anew'}")
 
 
@@ -147,7 +147,7 @@ def _before_after(about, x, labels, wanted):
     try:
         judge, its = checkpoint.judge(about["dataset"])
         read = dict(zip(its["labels"], judge(x), strict=True))
-        labels = np.where(labels == unsaid, [read[name][0].argmax() for name in about["labels"]], labels)
+        labels = np.where(labels == unsaid, [np.asarray(read[name])[0].argmax() for name in about["labels"]], labels)
     except checkpoint.CheckpointError:
         note = "no judge comes along for these pictures: what --label does not say of this one is left open\n"
     after = np.where(wanted == unsaid, labels, wanted)
