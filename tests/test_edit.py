@@ -19,7 +19,7 @@ SHAPE, MIDDLE, COV = (2, 2, 1), np.array([0.6, -0.3, 0.2, 0.9]), 0.4 * LOW @ LOW
 PHOTO = np.array([1.1, -0.8, 0.4, 1.6])
 
 
-@pytest.fixture(autouse=True, params=kernels.SETS)
+@pytest.fixture(autouse=True, params=("reference", "cpu"))
 def kernel_set(request):
     """Run every test once for each kernel set, and leave the choice as it was."""
     before = kernels._active
