@@ -14,6 +14,7 @@ import pytest
 from test_kernels import IN_PLACE, assert_close, cases, copied, label, public, results
 from test_ops import CASES
 
+from tinydiff import __main__ as cli
 from tinydiff import autodiff, checkpoint, gradcheck, kernels, ops, sample, schedule
 from tinydiff.autodiff import Tensor
 from tinydiff.kernels import cpu, cuda, device, reference, tiles
@@ -346,3 +347,15 @@ def test_noise_is_normal_and_does_not_depend_on_the_threads(monkeypatch):
 
 def test_the_environment_names_the_simulator():
     assert device.SIMULATED == (os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0"))
+
+
+def test_the_command_line_draws_there(tmp_path, capsys):
+    kernels.use("cpu")
+    about = ABOUT | {"dataset": "digits", "labels": {"digit": ["0", "1", "2"]}, "train": {"predict": "v"}}
+    run, _ = checkpoint.build(about, seed=0)
+    checkpoint.export(tmp_path / "a.npz", run.theta, about)
+    device.traffic.clear()
+    asked = ["--kernels", "cuda", "sample", str(tmp_path / "a.npz"), "--n", "1", "--steps", "1", "--out", str(tmp_path / "a.png")]
+    assert cli.main(asked) == 0, capsys.readouterr().err
+    assert "1 images" in capsys.readouterr().out and (tmp_path / "a.png").exists()
+    assert device.traffic["out"] == 2  # x_T and x_0, to be shown

@@ -25,7 +25,7 @@ def product(of_row, of_outer, a_at, down_the_rows, block):
     """Compile the kernel above. Where a row lies in memory, and an outer, is worked out once, not for each element.
 
     of_row(i, sizes) -> three numbers; of_outer(outer, sizes) -> two; a_at(a, row, pair, inner, sizes), of those -> A(outer, i, inner)
-    down_the_rows: whether neighbours in memory are neighbours in i, or in inner; block: see BLOCK -> kernel
+    down_the_rows: whether neighbours in memory are neighbours in i, or in inner; block: as BLOCK, side dividing PER times depth -> kernel
     """
     side, per, depth = block
     width, threads = side * per, side * side
