@@ -7,6 +7,7 @@ wrong results and indices out of range, not races between warps, nor speed.
 import math
 import os
 import sys
+import threading
 from collections import Counter
 
 import numpy as np
@@ -23,6 +24,30 @@ from tinydiff.train import denoiser, train
 
 ready = device.SIMULATED or device.cuda.is_available()
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not ready, reason="no GPU: set NUMBA_ENABLE_CUDASIM=1")]
+
+
+class OneEach(dict):
+    """The simulator's list of shared arrays: two threads that ask for one at the same time would each get their own, were there no lock."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def get(self, line):
+        self.lock.acquire()
+        found = super().get(line)
+        if found is not None:
+            self.lock.release()
+        return found  # if None, the simulator makes the array and sets it
+
+    def __setitem__(self, line, array):
+        super().__setitem__(line, array)
+        self.lock.release()
+
+
+if device.SIMULATED:
+    from numba.cuda.simulator.kernelapi import FakeCUDAShared
+
+    FakeCUDAShared._allocations = property(lambda self: self.one_each, lambda self, _: setattr(self, "one_each", OneEach()))
 
 
 @pytest.fixture(autouse=True)
