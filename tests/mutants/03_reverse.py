@@ -8,7 +8,7 @@ ONE_STEP = """    for t in range(s.T, 0, -1):
         c0, ct = posterior_weights(s, t)
         eps_hat = eps_model(x, t)
         std = np.sqrt(var(x, t) if callable(var) else var[t])
-        z = np.asarray(std * _noise(x, std, rng), x.dtype)"""
+        x = kernels.denoise_step(x, eps_hat, std * _noise(x, std, rng)"""
 SAME_Z = ONE_STEP.replace("    for", "    same = _noise(x, 1.0, rng)\n    for", 1).replace("_noise(x, std, rng)", "same")
 
 MUTANTS = {

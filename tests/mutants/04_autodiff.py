@@ -100,8 +100,8 @@ MUTANTS = {
         ),
         ("(phi(h) - phi(-h)) / (2 * h)", "(phi(h) - phi(-h)) / h", "from -h to h the way is 2h long: divide by that"),
         (
-            "u = rng.standard_normal(np.shape(value_of(f(*args))))",
-            "u = np.ones(np.shape(value_of(f(*args))))",
+            "u = rng.standard_normal(value_of(f(*map(kernels.array, args))).shape)",
+            "u = np.ones(value_of(f(*map(kernels.array, args))).shape)",
             "the outputs are only summed up: errors that cancel in the sum are not seen; weigh them with a random u",
         ),
         (
