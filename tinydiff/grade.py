@@ -5,8 +5,8 @@
     check(q_sample)             the verdict on yours
 
 An exercise is a function of the package, "diffusion.q_sample". Its tests carry the mark `exercise("diffusion.q_sample")` and stand in
-tests/test_diffusion.py; its mutants, wrong versions each with a sentence that says what is wrong, in tests/mutants/. A mutant
-that gives what the student's function gives is the diagnosis. Whole files are graded by submission.py.
+tests/test_diffusion.py (or in the file that TESTS names); its mutants, wrong versions each with a sentence that says what is wrong,
+in tests/mutants/. A mutant that gives what the student's function gives is the diagnosis. Whole files are graded by submission.py.
 """
 
 import ast
@@ -39,11 +39,12 @@ ENOUGH = 12  # items of a sampler's or a training's yield that are compared
 
 @dataclass(frozen=True)
 class Exercise:
-    """One function to write. name: "diffusion.q_sample"; lesson: "01_forward"; mutants: tuples (old, new, sentence)."""
+    """One function to write. name: "diffusion.q_sample"; lesson: "01_forward"; mutants: tuples (old, new, sentence); tests: their file."""
 
     name: str
     lesson: str
     mutants: tuple
+    tests: Path
 
     @property
     def function(self):
@@ -52,10 +53,6 @@ class Exercise:
     @property
     def module(self):
         return importlib.import_module("tinydiff." + self.name.rsplit(".", 1)[0])
-
-    @property
-    def tests(self):
-        return ROOT / "tests" / f"test_{self.name.split('.')[-2]}.py"
 
 
 @dataclass(frozen=True, repr=False)
@@ -140,7 +137,10 @@ def exercises():
     """List the exercises in the order of the lessons: () -> tuple of Exercise."""
     found = []
     for path in sorted((ROOT / "tests" / "mutants").glob("*.py")):
-        found += [Exercise(name, path.stem, tuple(wrong)) for name, wrong in runpy.run_path(str(path))["MUTANTS"].items()]
+        lesson = runpy.run_path(str(path))
+        for name, wrong in lesson["MUTANTS"].items():
+            tests = lesson.get("TESTS", {}).get(name, f"test_{name.split('.')[-2]}.py")
+            found.append(Exercise(name, path.stem, tuple(wrong), ROOT / "tests" / tests))
     if not found:
         raise FileNotFoundError(f"the tests that grade are missing: expected them in {ROOT / 'tests'}; work in a clone of the repository")
     return tuple(found)
