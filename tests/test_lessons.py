@@ -197,8 +197,8 @@ def test_the_hash_notices_changes():
 
 @each_lesson
 def test_an_untouched_lesson_scores_nothing(path):
-    found, verdicts = submission.grade_file(path)
-    assert {v.state for v in verdicts} == {"not attempted"}
+    found = submission.read(path)
+    assert {result.verdict.state for result in submission.grade_all([found])} == {"not attempted"}
     assert {e.function for e in exercises_of(path)} <= found.places.keys() and not found.broken
 
 
@@ -210,5 +210,5 @@ def test_the_reference_handed_in_scores_everything(path, tmp_path):
     for exercise in exercises_of(path):
         fill(notebook, exercise, reference_source(exercise))
     nbformat.write(notebook, tmp_path / "work.ipynb")
-    verdicts = {v.exercise: v for v in submission.grade_file(tmp_path / "work.ipynb")[1]}
-    assert [str(verdicts[e.name]) for e in exercises_of(path)] == [f"{e.name}: passed" for e in exercises_of(path)]
+    results = submission.grade_all([submission.read(tmp_path / "work.ipynb")], exercises_of(path))
+    assert [str(result.verdict) for result in results] == [f"{e.name}: passed" for e in exercises_of(path)]

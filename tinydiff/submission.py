@@ -218,50 +218,80 @@ def _limit_memory():
 # --- the board ---
 
 
-def grade_file(path, seconds=SECONDS):
-    """Grade all exercises of a file: Path -> Submission, list of Verdicts in the order of the lessons."""
-    submission = read(path)
+@dataclass(frozen=True)
+class Result:
+    """One line of a board. submission: the file whose function was graded, None where no file has one."""
+
+    exercise: grade.Exercise
+    submission: Submission | None
+    verdict: grade.Verdict
+
+    @property
+    def points(self):
+        return int(self.verdict.state == "passed")
+
+    @property
+    def place(self):
+        """Say what was graded -> (where, 12 hex digits), both "" where nothing was"""
+        name = self.exercise.function
+        if self.submission is None or name not in self.submission.places:
+            return "", ""
+        return self.submission.places[name][0], self.submission.digest(name)
+
+
+def counts(submissions, exercise):
+    """Choose the file that counts: the last that attempts the exercise, else the last that has it -> Submission or None"""
+    name = exercise.function
+    having = [s for s in submissions if name in s.broken or isinstance(s.places.get(name, (0, 0))[1], ast.FunctionDef)]
+    tried = [s for s in having if name in s.broken or not grade.untouched(s.source(name))]
+    return (tried or having or [None])[-1]
+
+
+def grade_one(submissions, exercise, seconds=SECONDS):
+    """Grade one exercise of the files of one student: list of Submissions, Exercise, seconds -> Result."""
+    submission = counts(submissions, exercise)
+    if submission is None:
+        return Result(exercise, None, grade.Verdict(exercise.name, "not attempted"))
+    return Result(exercise, submission, judge_apart(submission.path.resolve(), submission, exercise, seconds))
+
+
+def grade_all(submissions, exercises=None, seconds=SECONDS):
+    """Grade the files of one student: list of Submissions, Exercises (None = all) -> list of Results in the order of the lessons."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        verdicts = list(pool.map(lambda exercise: judge_apart(path.resolve(), submission, exercise, seconds), grade.exercises()))
-    return submission, verdicts
+        return list(pool.map(lambda exercise: grade_one(submissions, exercise, seconds), exercises or grade.exercises()))
 
 
-def board(submission, verdicts):
-    """Write the result down for people: Submission, list of Verdicts -> str"""
-    lines, graded = [f"graded: {submission.path}"], list(zip(grade.exercises(), verdicts, strict=True))
-    for lesson in dict.fromkeys(exercise.lesson for exercise, _ in graded):
+def board(submissions, results):
+    """Write the result down for people: list of Submissions, list of Results -> str"""
+    lines = [f"graded: {submission.path}" for submission in submissions]
+    for lesson in dict.fromkeys(result.exercise.lesson for result in results):
         lines.append(f"\nlesson {lesson}")
-        of_lesson = [pair for pair in graded if pair[0].lesson == lesson]
-        if not any(e.function in submission.places or e.function in submission.broken for e, _ in of_lesson):
-            lines.append(f"  none of its {len(of_lesson)} exercises is in this file")
+        of_lesson = [result for result in results if result.exercise.lesson == lesson]
+        if not any(result.submission for result in of_lesson):
+            lines.append(f"  none of its {len(of_lesson)} exercises is in {'this file' if len(submissions) == 1 else 'these files'}")
             continue
-        for exercise, verdict in of_lesson:
-            where, digest = _graded(submission, exercise)
+        for result in of_lesson:
+            (where, digest), verdict = result.place, result.verdict
             mark = {"passed": "1 / 1", "failed": "0 / 1", "not attempted": "- / 1"}.get(verdict.state, "? / 1")
-            lines.append(f"  {exercise.function:22s}{mark}  {verdict.state:15s}{where}{f' #{digest}' if digest else ''}".rstrip())
+            lines.append(f"  {result.exercise.function:22s}{mark}  {verdict.state:15s}{where}{f' #{digest}' if digest else ''}".rstrip())
             lines += [f"      {head:9s}{text}".replace("\n", "\n               ") for head, text in verdict.lines]
-    lines += ["", *(f"cannot be read: {why}" for why in sorted(set(submission.broken.values())))]
-    count = {state: sum(v.state == state for v in verdicts) for state in dict.fromkeys(v.state for v in verdicts)}
-    lines.append(f"points: {count.get('passed', 0)} of {len(verdicts)} ({', '.join(f'{n} {state}' for state, n in count.items())})")
+    lines += ["", *(f"cannot be read: {why}" for why in sorted({why for s in submissions for why in s.broken.values()}))]
+    states = [result.verdict.state for result in results]
+    count = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    lines.append(f"points: {sum(result.points for result in results)} of {len(results)} ({count})")
     return "\n".join(lines)
 
 
-def _graded(submission, exercise):
-    if exercise.function not in submission.places:
-        return "", ""
-    return submission.places[exercise.function][0], submission.digest(exercise.function)
-
-
-def write_csv(path, submission, verdicts):
-    """Write the result down for machines, a row an exercise: Path, Submission, list of Verdicts -> None"""
+def write_csv(path, results):
+    """Write the result down for machines, a row an exercise: Path, list of Results -> None"""
     with open(path, "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["file", "lesson", "exercise", "state", "points", "seconds", "where", "hash", "why"])
-        for exercise, v in zip(grade.exercises(), verdicts, strict=True):
-            why = "; ".join(f"{head}: {text}" for head, text in v.lines)
-            where, digest = _graded(submission, exercise)
-            points = int(v.state == "passed")
-            rows.writerow([submission.path.name, exercise.lesson, exercise.name, v.state, points, f"{v.seconds:.2f}", where, digest, why])
+        for result in results:
+            verdict, name = result.verdict, result.submission.path.name if result.submission else ""
+            why = "; ".join(f"{head}: {text}" for head, text in verdict.lines)
+            told = [verdict.state, result.points, f"{verdict.seconds:.2f}", *result.place, why]
+            rows.writerow([name, result.exercise.lesson, result.exercise.name, *told])
 
 
 # --- pytest ---
@@ -285,14 +315,15 @@ def pytest_cmdline_main(config):
     if not config.option.grade:
         return None
     try:
-        submission, verdicts = grade_file(Path(config.option.grade), config.option.grade_seconds)
+        submissions = [read(Path(config.option.grade))]
+        results = grade_all(submissions, seconds=config.option.grade_seconds)
         if config.option.grade_csv:
-            write_csv(Path(config.option.grade_csv), submission, verdicts)
+            write_csv(Path(config.option.grade_csv), results)
     except (Unreadable, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(board(submission, verdicts))
-    return int(any(v.state in ("failed", "cannot be graded") for v in verdicts))
+    print(board(submissions, results))
+    return int(any(result.verdict.state in ("failed", "cannot be graded") for result in results))
 
 
 if __name__ == "__main__":
