@@ -11,7 +11,24 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_sample import BAD_TIMES, LONG, MEAN, SCHEDULES, SMOOTH, T8, VAR, Flat, check_manners, close, forward, law, paths, quiet, rejects
+from test_sample import (
+    BAD_TIMES,
+    LONG,
+    MEAN,
+    SCHEDULES,
+    SMOOTH,
+    T8,
+    VAR,
+    Flat,
+    check_manners,
+    close,
+    forward,
+    grades,
+    law,
+    paths,
+    quiet,
+    rejects,
+)
 
 from tinydiff import diffusion, exact, sample, schedule
 
@@ -190,6 +207,16 @@ def listen(model, called):
     return listening
 
 
+def check_one_question(sampler):
+    """The manners of a sampler that asks the model once a step, on an uneven path and on a single leap."""
+    for times in ([8, 7, 3, 1, 0], [5, 0]):
+        check_manners(
+            lambda model, s, rng, x_T, clip=np.inf: sampler(model, s, (3, 2, 2, 1), rng, times=times, x_T=x_T, clip=clip),
+            times,
+            "clip = 1.5: x0_hat is kept within [-1.5, 1.5], and eps_hat, or the change of x0_hat, follows from that",
+        )
+
+
 def check_heun_asks(heun):
     """Twice a step, at both ends, and once in the last; the second time at the Euler step's end."""
     model = exact.gaussian(T8, MEAN, VAR)
@@ -352,9 +379,9 @@ def real_karras(s, steps, rho=7.0, sigma_max=80.0):
 REAL = {"quadratic": real_quadratic, "snr": real_snr, "karras": real_karras}
 
 
-def check_grid(times_for, real, counts=lambda s: range(1, s.T + 1)):
+def check_grid(times_for, real, counts=lambda s: range(1, s.T + 1), schedules=GRID_SCHEDULES):
     """From T to 0, no time twice, and each the whole number nearest to the real one, moved up only where two would meet."""
-    for s in GRID_SCHEDULES:
+    for s in schedules:
         for steps in counts(s):
             times, case = times_for(s, steps), f"T = {s.T}, steps = {steps}"
             assert type(times) is list and all(type(t) is int for t in times), f"{case}: expected a list of Python's int"
@@ -404,20 +431,26 @@ def check_ddpm_var(ddpm):
 # --- the package passes them ---
 
 
-@on_every_kernel_set
-def test_euler():
+@grades("sample.euler")
+def test_euler(kernel_set):
     check_euler(sample.euler)
+    check_one_question(sample.euler)
+    check_churn(sample.euler, 1)
 
 
-@on_every_kernel_set
-def test_heun():
+@grades("sample.heun")
+def test_heun(kernel_set):
+    check_heun_asks(sample.heun)
     check_heun(sample.heun)
+    check_heun_clip(sample.heun)
+    check_churn(sample.heun, 2)
 
 
-@on_every_kernel_set
-def test_dpmpp_2m():
-    check_dpmpp(sample.dpmpp_2m)
+@grades("sample.dpmpp_2m")
+def test_dpmpp_2m(kernel_set):
     check_dpmpp_by_hand(sample.dpmpp_2m)
+    check_dpmpp(sample.dpmpp_2m)
+    check_one_question(sample.dpmpp_2m)
 
 
 @on_every_kernel_set
@@ -455,29 +488,6 @@ def test_euler_without_churn_is_ddim_without_noise():
 
 
 @on_every_kernel_set
-@pytest.mark.parametrize("name", ["euler", "dpmpp_2m"])
-def test_manners(name):
-    for times in ([8, 7, 3, 1, 0], [5, 0]):
-        check_manners(
-            lambda model, s, rng, x_T, clip=np.inf: getattr(sample, name)(model, s, (3, 2, 2, 1), rng, times=times, x_T=x_T, clip=clip),
-            times,
-            "clip = 1.5: x0_hat is kept within [-1.5, 1.5], and eps_hat, or the change of x0_hat, follows from that",
-        )
-
-
-@on_every_kernel_set
-def test_heun_asks():
-    check_heun_asks(sample.heun)
-    check_heun_clip(sample.heun)
-
-
-@on_every_kernel_set
-def test_churn():
-    check_churn(sample.euler, 1)
-    check_churn(sample.heun, 2)
-
-
-@on_every_kernel_set
 @pytest.mark.parametrize("name, churn", [("euler", {"churn": 0.6}), ("heun", {"churn": 0.6}), ("dpmpp_2m", {})])
 def test_single_precision_is_enough(name, churn):
     x_T = np.linspace(-2, 2, 7)[:, None]
@@ -508,10 +518,17 @@ def test_grid(name):
     check_grid(getattr(sample, f"{name}_times"), REAL[name])
 
 
+@pytest.mark.exercise("sample.karras_times")
 def test_karras_follows_rho_and_sigma_max():
-    check_grid(
-        lambda s, steps: sample.karras_times(s, steps, 3.0, 2.0), lambda s, steps: real_karras(s, steps, 3.0, 2.0), lambda s: (1, 2, 5, 8)
-    )
+    """Long schedules first: on a short one, different rules give the same whole numbers."""
+    for rho, sigma_max in ((7.0, 80.0), (3.0, 2.0), (7.0, 1000.0)):
+        check_grid(
+            lambda s, steps, more=(rho, sigma_max): sample.karras_times(s, steps, *more),
+            lambda s, steps, more=(rho, sigma_max): real_karras(s, steps, *more),
+            lambda s: (8, 5, 2, 1),
+            (LONG, schedule.cosine(250), T8),
+        )
+    check_grid(sample.karras_times, real_karras, lambda s: (4, 8))
 
 
 def test_grids_by_hand():
