@@ -282,7 +282,7 @@ def check_dpmpp_by_hand(dpmpp_2m):
     bar = [1, 144 / 145, 0.9, 0.5, 0.2]
     s, guess = quiet(schedule.from_betas, [1 - u / t for t, u in pairwise(bar)]), {4: 1.0, 3: 2.0, 2: 5.0, 1: 7.0}
     x_T = np.full((1, 1), math.sqrt(0.8))
-    run = dpmpp_2m(lambda x, t: diffusion.predict_eps(s, x, t, np.full_like(x, guess[t])), s, (1, 1), None, x_T=x_T)
+    run = dpmpp_2m(lambda x, t: diffusion.predict_eps(s, x, t, np.full_like(x, guess[t])), s, (1, 1), None, None, x_T)
     y = {4: 1, 3: 1.5, 2: 5.5 + 1.5849625007211562, 1: 50.5 + 1.5849625007211562 + 27 * 0.6309297535714575}
     want = {0: 7.0} | {t: y[t] * math.sqrt(1 - bar[t]) for t in y}
     for t, x in zip((4, 3, 2, 1, 0), run, strict=True):
