@@ -11,7 +11,7 @@ from tinydiff import diffusion, schedule
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "terminal SNR")
     T8 = schedule.from_betas(np.linspace(0.02, 0.6, 8))  # short and loud
-SCHEDULES = (T8, schedule.linear(1000))
+SCHEDULES = (T8, schedule.from_betas(np.linspace(1e-4, 0.02, 1000)))
 
 
 def rejects(check, wrong):

@@ -24,7 +24,7 @@ def quiet(build, *args):
 
 
 T8 = quiet(schedule.from_betas, np.linspace(0.02, 0.6, 8))  # short and loud: an index off by one shows in the first digit
-LONG = schedule.linear(1000)
+LONG = schedule.from_betas(np.linspace(1e-4, 0.02, 1000))
 SCHEDULES = (T8, LONG)
 SMOOTH_BAR = np.cos(np.linspace(0, 1.4, 961)) ** 2
 SMOOTH = quiet(schedule.from_betas, 1 - SMOOTH_BAR[1:] / SMOOTH_BAR[:-1])  # 960 steps that can be halved often

@@ -12,6 +12,7 @@ in tests/mutants/. A mutant that gives what the student's function gives is the 
 import ast
 import copy
 import difflib
+import hashlib
 import importlib
 import inspect
 import itertools
@@ -23,10 +24,11 @@ import time
 import warnings
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, wraps
 from html import escape
 from pathlib import Path
+from traceback import walk_tb
 
 import numpy as np
 
@@ -34,17 +36,23 @@ from .autodiff import Tensor, value_of
 
 ROOT = Path(__file__).resolve().parents[1]
 REMEMBERED = 20  # last calls kept for the diagnosis
+KNOWN = 8  # first calls of a test of which a student's tree knows what comes out
 ENOUGH = 12  # items of a sampler's or a training's yield that are compared
+HANDOUT = "handout.json"  # in tests/: this is a student's tree, in which the package lacks the bodies of these exercises
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One function to write. name: "diffusion.q_sample"; lesson: "01_forward"; mutants: tuples (old, new, sentence); tests: their file."""
+    """One function to write. name: "diffusion.q_sample"; lesson: "01_forward"; mutants: tuples (old, new, sentence).
+
+    tests: the file in which they stand; known: in a student's tree what is known of calls in place of the mutants, see `known`
+    """
 
     name: str
     lesson: str
     mutants: tuple
     tests: Path
+    known: dict = field(default_factory=dict, compare=False)
 
     @property
     def function(self):
@@ -104,7 +112,8 @@ def show(item):
 def check(f, adopt=False):
     """Run the tests of an exercise on the student's function, and say how it went.
 
-    f: function with the name of an exercise; adopt: a right answer then stands in the package's place until Python ends
+    f: function with the name of an exercise; adopt: a right answer then stands in the package's place until Python ends, as it
+    always does in a student's tree, where the package's own is missing
     -> None, after showing "passed" or "not attempted"
     Raises WrongAnswer, with what was called, what came, what was expected and, if it is known, the slip; ValueError where f
     is no exercise, or the package's own function.
@@ -115,7 +124,7 @@ def check(f, adopt=False):
     verdict = judge(exercise, f)
     if verdict.state == "failed":
         raise WrongAnswer(str(verdict))
-    if verdict.state == "passed" and adopt:
+    if verdict.state == "passed" and (adopt or untouched(inspect.getsource(inspect.unwrap(original(exercise))))):
         _put(exercise, f)
     if _in_notebook():
         from IPython.display import display
@@ -125,6 +134,18 @@ def check(f, adopt=False):
         print(verdict)
 
 
+def tell_what_is_missing():
+    """In a notebook of a student's tree: answer a call of a function that is not written yet by one line. () -> None"""
+
+    def handler(shell, kind, error, traceback, tb_offset=None):
+        *_, (frame, _) = walk_tb(traceback)
+        missing = next((e for e in exercises() if e.function == frame.f_code.co_name), None)
+        print(f"This cell needs {_unwritten(missing)}; then run it again." if missing else f"NotImplementedError: {error}")
+
+    if in_handout() and _in_notebook():
+        sys.modules["IPython"].get_ipython().set_custom_exc((NotImplementedError,), handler)
+
+
 def _in_notebook():
     return "IPython" in sys.modules and getattr(sys.modules["IPython"].get_ipython(), "kernel", None) is not None
 
@@ -132,9 +153,17 @@ def _in_notebook():
 # --- exercises and mutants ---
 
 
+def in_handout():
+    """Say whether this is a student's tree, which handout.py wrote: () -> bool"""
+    return (ROOT / "tests" / HANDOUT).exists()
+
+
 @cache
 def exercises():
     """List the exercises in the order of the lessons: () -> tuple of Exercise."""
+    if in_handout():
+        listed = json.loads((ROOT / "tests" / HANDOUT).read_text(encoding="utf-8"))
+        return tuple(Exercise(e["name"], e["lesson"], (), ROOT / "tests" / e["tests"], e["known"]) for e in listed)
     found = []
     for path in sorted((ROOT / "tests" / "mutants").glob("*.py")):
         lesson = runpy.run_path(str(path))
@@ -218,7 +247,7 @@ class Call:
         self.args, self.options, self.uses = *copy.deepcopy((args, options)), []
 
     def outcome(self, f):
-        """Make the call again, on copies -> flat list of all numbers that f gives or changes, as arrays (...)"""
+        """Make the call again, on copies -> flat list of all numbers that f gives, and of arguments that it changed, as arrays (...)"""
         args, options = copy.deepcopy((self.args, self.options))
         with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
             if hasattr(f, "forward"):  # an operation: its derivative counts too
@@ -230,7 +259,47 @@ class Call:
                 given = list(itertools.islice(given, ENOUGH))
             if inspect.isfunction(given):
                 given = [given(*copy.deepcopy(use)) for use in self.uses]
-        return list(_numbers([given, args]))
+        kept, now = list(_numbers(self.args)), list(_numbers(args))
+        return [*_numbers(given), *(a for a, b in zip(now, kept, strict=True) if not _same([a], [b]))]
+
+    def parts(self):
+        """Take the call apart where a function came back: one for each of its uses -> list of Calls"""
+        parts = [copy.copy(self) for _ in self.uses or [None]]
+        for k, part in enumerate(parts if self.uses else ()):
+            part.uses = [self.uses[k]]
+        return parts
+
+    def key(self):
+        """Recognise the call when it is made again, by its numbers and words: () -> 12 hex digits"""
+        numbers = [f"{a.shape}{[f'{v:.5g}' for v in a.ravel()[:64].tolist()]}" for a in _numbers([self.args, self.options, self.uses])]
+        words = [a for a in (*self.args, *self.options.items()) if isinstance(a, str)]
+        return hashlib.sha256(repr((numbers, words, sorted(self.options))).encode()).hexdigest()[:12]
+
+
+def _trace(outcome):
+    """Keep so much of an outcome that it is recognised, but cannot be read: list of arrays, or an error -> [what, projection, size]"""
+    if isinstance(outcome, BaseException):
+        return [type(outcome).__name__, 0.0, 0.0]
+    flat = np.concatenate([np.zeros(1), *(np.ravel(a).astype(float) for a in outcome)])
+    finite = np.where(np.isfinite(flat), flat, 0)
+    what = f"{flat.size} {outcome[0].shape if outcome else ''}"
+    return [what, *(float(f"{v:.7g}") for v in (finite @ np.cos(np.arange(flat.size)), abs(finite).sum()))]
+
+
+def _same_trace(a, b):
+    return a[0] == b[0] and all(abs(p - q) <= 1e-6 + 1e-5 * b[2] for p, q in zip(a[1:], b[1:], strict=True))
+
+
+def known(exercise):
+    """Note what the reference and each mutant make of the tests' calls, so that a slip is named where neither is at hand.
+
+    Exercise -> {"calls": {key of a call: traces, first that of the reference}, "sentences": of the mutants}
+    """
+    noted = {}
+    judge_all(exercise, [original(exercise)], noted)
+    others = [mutant(exercise, old, new) for old, new, _ in exercise.mutants]
+    calls = {key: [_trace(_try(call, f)) for f in (original(exercise), *others)] for key, call in noted.items()}
+    return {"calls": calls, "sentences": [sentence for _, _, sentence in exercise.mutants]}
 
 
 def _numbers(item):
@@ -342,11 +411,14 @@ def judge(exercise, f):
     return judge_all(exercise, [f])[0]
 
 
-def judge_all(exercise, functions):
-    """Run the tests of an exercise on several functions, each up to its first failure: Exercise, list of functions -> list of Verdicts."""
+def judge_all(exercise, functions, noted=None):
+    """Run the tests of an exercise on several functions, each up to its first failure: Exercise, list of functions -> list of Verdicts.
+
+    noted: dict to which the calls are added, by their key
+    """
     import pytest
 
-    session = _Session(exercise, functions)
+    session = _Session(exercise, functions, noted)
     quiet = "-p no:terminal -p no:cacheprovider -p no:faulthandler -p no:tinydiff -s -o addopts=".split()
     pytest.main([*quiet, "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), str(exercise.tests)], plugins=[session])
     if len(session.verdicts) < len(functions):
@@ -358,8 +430,9 @@ def judge_all(exercise, functions):
 class _Session:
     """A pytest plugin that runs the tests of one exercise on each function in turn."""
 
-    def __init__(self, exercise, functions):
-        self.exercise, self.functions, self.verdicts, self.problem, self.raised = exercise, functions, [], "", None
+    def __init__(self, exercise, functions, noted):
+        self.exercise, self.functions, self.noted = exercise, functions, noted
+        self.verdicts, self.problem, self.raised = [], "", None
 
     def pytest_configure(self, config):
         config.addinivalue_line("markers", "exercise(name, changes=()): the test grades this function of the package")
@@ -384,9 +457,10 @@ class _Session:
         import pytest
         from _pytest.runner import runtestprotocol
 
-        began, calls = time.perf_counter(), deque(maxlen=REMEMBERED)
+        began, calls = time.perf_counter(), deque(maxlen=None if in_handout() or self.noted is not None else REMEMBERED)
         changes = {name for item in items for mark in item.iter_markers("exercise") for name in mark.kwargs.get("changes", ())}
         for item in items:
+            _put(self.exercise, _standing.get(self.exercise.name))  # also in modules that were loaded since
             self.raised, before = None, _functions(item)
             stopped = None
             with in_place(self.exercise, stand_in(f, changes, calls)):
@@ -395,16 +469,35 @@ class _Session:
                 except (KeyboardInterrupt, pytest.exit.Exception) as error:
                     stopped = f"it was stopped by {type(error).__name__}: is there a loop without an end?"
             tampered = restore(before)
+            if self.noted is not None:
+                self.noted.update((part.key(), part) for call in list(calls)[:KNOWN] for part in call.parts()[:KNOWN])
+                calls.clear()
             if stopped:
                 lines = (("test", item.name), ("why", stopped))
             elif tampered:
                 lines = (("test", item.name), ("slip", f"it replaced {tampered}, which is not its to change"))
+            elif missing := _missing(self.exercise, self.raised):
+                lines = (("why", f"its tests need {_unwritten(missing)}"),)
+                return Verdict(self.exercise.name, "cannot be graded", lines, time.perf_counter() - began)
             elif any(report.outcome != "passed" for report in reports):
                 lines = (("test", item.name), *_explain(self.exercise, f, self.raised, calls))
             else:
                 continue
             return Verdict(self.exercise.name, "failed", lines, time.perf_counter() - began)
         return Verdict(self.exercise.name, "passed", (), time.perf_counter() - began)
+
+
+def _missing(exercise, raised):
+    """Find out whether a test stopped at another exercise that is not written yet, in a student's tree -> that Exercise, or None"""
+    if not in_handout() or raised is None or raised.typename != "NotImplementedError":
+        return None
+    name = raised.traceback[-1].name
+    return next((e for e in exercises() if e.function == name and e is not exercise), None)
+
+
+def _unwritten(exercise):
+    file = Path(exercise.module.__file__).relative_to(ROOT).as_posix()
+    return f"{exercise.name}, an exercise of lesson {exercise.lesson} that is not written yet: write it and check it, or put it into {file}"
 
 
 def _explain(exercise, f, raised, calls):
@@ -440,6 +533,9 @@ def _explain(exercise, f, raised, calls):
 
 def _difference(exercise, f, calls):
     """Show the last noted call whose result is wrong: it is what the test complains of -> lines of a Verdict"""
+    if exercise.known:
+        yield from _known_difference(exercise, f, calls)
+        return
     for call in reversed(calls):
         mine, right = _try(call, f), _try(call, original(exercise))
         if isinstance(right, BaseException) or _alike(mine, right):
@@ -470,11 +566,34 @@ def _written(exercise, call):
 
 def _slip(exercise, f, calls):
     """Find the mutant that gives the same as f in every noted call -> its sentence, or None"""
+    if exercise.known:
+        return _known_slip(exercise.known, f, calls)
     mine, right = [_try(call, f) for call in calls], [_try(call, original(exercise)) for call in calls]
     wrong = [k for k in range(len(calls)) if not _alike(mine[k], right[k])]
     for old, new, sentence in exercise.mutants if wrong else ():
         other = mutant(exercise, old, new)
         if all(_alike(mine[k], _try(calls[k], other)) for k in wrong):
+            return sentence
+
+
+def _recognised(known, f, calls):
+    """In a student's tree: find the calls of which something is known, and try them -> list of (Call, outcome, traces)"""
+    parts = [part for call in calls for part in call.parts() if part.key() in known["calls"]]
+    return [(part, _try(part, f), known["calls"][part.key()]) for part in parts]
+
+
+def _known_difference(exercise, f, calls):
+    for call, mine, traces in reversed(_recognised(exercise.known, f, calls)):
+        if not _same_trace(_trace(mine), traces[0]):
+            yield "called", _written(exercise, call)
+            yield "came", f"{type(mine).__name__}: {mine}" if isinstance(mine, BaseException) else ", ".join(map(_brief, mine[:3]))
+            return
+
+
+def _known_slip(known, f, calls):
+    wrong = [(_trace(mine), traces) for _, mine, traces in _recognised(known, f, calls) if not _same_trace(_trace(mine), traces[0])]
+    for k, sentence in enumerate(known["sentences"] if wrong else (), start=1):
+        if all(_same_trace(mine, traces[k]) for mine, traces in wrong):
             return sentence
 
 
@@ -508,3 +627,6 @@ def _section(exercise):
             heading = [heading, *(line.strip("# ") for line in text.splitlines() if line.startswith(("## ", "### ")))][-1]
         elif f"def {exercise.function}(" in text:
             return f"lesson {exercise.lesson}, {heading}"
+
+
+tell_what_is_missing()

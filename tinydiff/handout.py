@@ -1,0 +1,204 @@
+"""Hand the course out: a tree for students in which the bodies of the exercises are missing, or the source of an nbgrader course.
+
+What a student gets is cut out of what is here, nothing is written twice: of the package all but the bodies, of the tests those that
+grade, of the wrong answers (tests/mutants) only what they do to the tests' inputs, so that a slip can still be named.
+"""
+
+import ast
+import json
+import shutil
+import textwrap
+from pathlib import Path
+
+from tqdm import tqdm
+
+from . import grade
+from .grade import ROOT
+
+README = """# tinydiff, {lessons}
+
+Diffusion models from scratch. With Python 3.11 or later, in this folder:
+
+    python3 -m venv .venv && . .venv/bin/activate && pip install -r requirements.txt
+    jupyter lab lessons
+
+(On Windows: `py -m venv .venv`, then `.venv\\Scripts\\activate`, then the rest, line by line.)
+
+The functions below are missing from the package: their bodies raise `NotImplementedError`. A lesson explains each, asks for it, and
+`check` says whether yours is right. A right one takes the package's place until you restart the notebook, and the cells that need it
+run; the pictures that you see before that were made with the right answers. To keep a function for other lessons, write it into its
+file in `tinydiff/`, too.
+
+    python -m pytest                     # how far you are: the functions in tinydiff/
+    python -m pytest --grade FILE        # the same for a notebook, as it will be graded
+
+| lesson | file | function |
+| --- | --- | --- |
+"""
+
+
+# --- the package, without the bodies ---
+
+
+def blank(source, functions, body="raise NotImplementedError"):
+    """Replace the bodies of functions by `body`; decorators, signatures and docstrings stay: str, names, str -> str"""
+    lines = source.splitlines(True)
+    nodes = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name in functions]
+    for node in reversed(nodes):
+        docstring = isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
+        begin = node.body[0].end_lineno if docstring else node.body[0].lineno - 1
+        lines[begin : node.end_lineno] = [textwrap.indent(body, " " * 4) + "\n"]
+    return "".join(lines)
+
+
+def body_lines(exercise):
+    """List what must not be found in a handout: the longer lines of an exercise's body, without space and quotes -> list of str"""
+    import inspect
+
+    node = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(grade.original(exercise))))).body[0]
+    docstring = isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
+    text = "\n".join(ast.unparse(part) for part in node.body[docstring:])
+    return [line for line in map(_squeezed, text.splitlines()) if len(line) >= 24]
+
+
+def _squeezed(text):
+    return "".join(text.split()).replace('"', "'")
+
+
+# --- the tests, without all that doesn't grade ---
+
+
+def _defines(node):
+    """List the names to which a statement of a module gives a meaning, also by changing what is in them."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {(a.asname or a.name).split(".")[0] for a in node.names}
+    found = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    changed = [n.value for n in ast.walk(node) if isinstance(n, ast.Subscript | ast.Attribute) and isinstance(n.ctx, ast.Store)]
+    return found | {n.id for n in changed if isinstance(n, ast.Name)}
+
+
+def _uses(node):
+    """List the names that a statement may need: those that it reads, its arguments (fixtures), strings (fixtures by name)."""
+    found = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} | {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+    return found | {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+
+
+def cut(source, wanted):
+    """Keep of a module what the names in `wanted` need, with imports of nothing else: str, set of str -> str, set of all names"""
+    nodes, kept, known = ast.parse(source).body, set(), set(wanted) | {"pytestmark"}
+    while True:
+        new = [k for k, node in enumerate(nodes) if k not in kept and _defines(node) & known]
+        if not new:
+            break
+        kept |= set(new)
+        known |= {name for k in new for name in (() if isinstance(nodes[k], ast.Import | ast.ImportFrom) else _uses(nodes[k]))}
+    lines, text, end = source.splitlines(True), [], 0
+    for k, node in enumerate(nodes):
+        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+        if isinstance(node, ast.Import | ast.ImportFrom) and k in kept:
+            node.names = [a for a in node.names if (a.asname or a.name).split(".")[0] in known]
+            text.append(ast.unparse(node) + "\n")
+        elif k in kept or isinstance(node, ast.Expr):
+            text += lines[end : first - 1] + lines[first - 1 : node.end_lineno]
+        end = node.end_lineno
+    return "".join(text), known
+
+
+def graders(exercises):
+    """Cut the files of tests down to those that grade: list of Exercises -> dict of file name to source"""
+    wanted = {}
+    for path in {e.tests for e in exercises}:
+        names = {e.name for e in exercises if e.tests == path}
+        wanted.setdefault(path.name, set()).update(_marked(path, names))
+    found = {}
+    while set(wanted) - set(found):
+        name = min(set(wanted) - set(found))
+        found[name], known = cut((ROOT / "tests" / name).read_text(encoding="utf-8"), wanted[name])
+        for node in ast.parse(found[name]).body:
+            if isinstance(node, ast.ImportFrom) and (ROOT / "tests" / f"{node.module}.py").exists():
+                more = {a.name for a in node.names} - wanted.setdefault(f"{node.module}.py", set())
+                if more:
+                    wanted[f"{node.module}.py"] |= more
+                    found.pop(f"{node.module}.py", None)
+    return found
+
+
+def _marked(path, names):
+    """Find the tests of a file that carry the mark of one of these exercises -> set of function names"""
+    import pytest
+
+    class Collector:
+        found = set()
+
+        def pytest_collection_modifyitems(self, items):
+            for item in items:
+                if any(mark.args[0] in names for mark in item.iter_markers("exercise")):
+                    self.found.add(item.function.__name__)
+
+    quiet = "-p no:terminal -p no:cacheprovider -p no:faulthandler --collect-only -s -o addopts=".split()
+    pytest.main([*quiet, "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), str(path)], plugins=[Collector()])
+    return Collector.found
+
+
+# --- the tree ---
+
+
+def lesson_files(numbers=None):
+    """List the lessons with these numbers, None = all: iterable of int -> list of Path"""
+    found = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.ipynb"))
+    return [path for path in found if numbers is None or int(path.name[:2]) in numbers]
+
+
+def write_tree(folder, numbers=None):
+    """Write what a student gets: Path (new or empty), lesson numbers (None = all) -> list of Exercises whose bodies are missing"""
+    paths = lesson_files(numbers)
+    exercises = [e for e in grade.exercises() if e.lesson in {path.stem for path in paths}]
+    junk = shutil.ignore_patterns("__pycache__", "*.pyc", "*.nbi", "*.nbc")
+    for name in ("tinydiff", "data"):
+        shutil.copytree(ROOT / name, folder / name, ignore=junk)
+    for name in ("requirements.txt", "pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
+    for path in {Path(e.module.__file__) for e in exercises}:
+        names = {e.function for e in exercises if Path(e.module.__file__) == path}
+        copied = folder / path.resolve().relative_to(ROOT)
+        copied.write_text(blank(copied.read_text(encoding="utf-8"), names), encoding="utf-8")
+    (folder / "lessons").mkdir()
+    hidden = [line for e in exercises for line in body_lines(e)]
+    for path in paths:
+        _write_json(folder / "lessons" / path.name, student_notebook(json.loads(path.read_text(encoding="utf-8")), hidden))
+    (folder / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests")
+    for name, source in graders(exercises).items():
+        (folder / "tests" / name).write_text(source, encoding="utf-8")
+    about = [{"name": e.name, "lesson": e.lesson, "tests": e.tests.name, "known": grade.known(e)} for e in tqdm(exercises, "exercises")]
+    _write_json(folder / "tests" / grade.HANDOUT, about)
+    lessons = f"lessons {paths[0].name[:2]} to {paths[-1].name[:2]}" if len(paths) > 1 else f"lesson {paths[0].name[:2]}"
+    rows = [f"| {e.lesson} | {Path(e.module.__file__).relative_to(ROOT).as_posix()} | `{e.function}` |\n" for e in exercises]
+    (folder / "README.md").write_text(README.format(lessons=lessons) + "".join(rows), encoding="utf-8")
+    return exercises
+
+
+def student_notebook(notebook, hidden):
+    """Let a lesson run on where a function is missing, and take outputs away that show the code of one: dict, lines -> dict"""
+    for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
+        said = _squeezed("".join(_strings(cell["outputs"])))
+        if any(line in said for line in hidden):
+            cell["outputs"] = []
+        if "check(" not in "".join(cell["source"]):
+            cell["metadata"]["tags"] = ["raises-exception"]
+    return notebook
+
+
+def _strings(item):
+    """Walk through the strings in a piece of JSON."""
+    if isinstance(item, str):
+        yield item
+    elif isinstance(item, dict | list):
+        for part in item.values() if isinstance(item, dict) else item:
+            yield from _strings(part)
+
+
+def _write_json(path, content):
+    path.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
