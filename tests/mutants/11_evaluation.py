@@ -1,0 +1,139 @@
+"""Wrong answers to lesson 11: how students miss what a metric measures. (See 01_forward.py for what a mutant is.)"""
+
+OVERLAP = "np.linalg.svd(R_r @ R_f.T, compute_uv=False).sum()"
+ENTRIES = "np.sqrt(np.diag(R_r.T @ R_r @ R_f.T @ R_f)).sum()"
+SCORE = "gap @ gap + (R_r**2).sum() + (R_f**2).sum() - 2 * overlap"
+PAIRS = "(total(x, x) - diagonal) / (len(x) * (len(x) - 1))"
+KERNEL = """        blocks = (a[i : i + ROWS] @ b.T / a.shape[1] + 1 for i in range(0, len(a), ROWS))
+        return sum((p * p * p).sum() for p in blocks)  # p ** 3 takes several times as long
+
+    def within(x):
+        diagonal = (((x * x).sum(1) / x.shape[1] + 1) ** 3).sum()"""
+IN_BALL = "_balls(real, fake, k)[1] > 0"
+HOLDS = "_balls(real, fake, k)[0] > 0"
+TABLES = (
+    "(lambda d, own: np.mean((d {less} np.sort(own)[:, {nth}, None]).any({axis})))"
+    "(*(np.linalg.norm(_flat(real)[:, None] - _flat(x), axis=2) for x in (fake, real)))"
+)
+MEDIANS = "np.median(nearest(fake, train)[0]) / np.median(nearest(held_out, train)[0])"
+
+MUTANTS = {
+    "metrics.frechet": [
+        (
+            "np.sqrt(len(x) - 1)",
+            "np.sqrt(len(x))",
+            "you divided the covariances by N; they are divided by N - 1, as the mean was taken from the same images",
+        ),
+        ("gap @ gap +", "np.sqrt(gap @ gap) +", "the distance of the means enters squared"),
+        ("- 2 * overlap", "- overlap", "the root of the product is taken off twice, as in (a - b)^2 = a^2 + b^2 - 2 a b"),
+        (
+            OVERLAP,
+            ENTRIES,
+            "np.sqrt takes the root of each entry; the root of a matrix is that which gives the matrix when multiplied by itself",
+        ),
+        (f"max(float({SCORE}), 0.0)", f"float(np.sqrt({SCORE}))", "you took the root at the end: the squared distance is asked for"),
+        ("(x - x.mean(0))", "x", "your covariances are taken around 0; they are taken around the mean"),
+        (
+            OVERLAP,
+            f"np.sqrt(np.trace({'R_r.T @ R_r @ R_f.T @ R_f'}))",
+            "you took the trace first and then its root: first the root, then the trace",
+        ),
+    ],
+    "metrics.kernel_distance": [
+        (
+            PAIRS,
+            "total(x, x) / len(x) ** 2",
+            "you let each image count as its own neighbour (i = j): that makes equal distributions look apart",
+        ),
+        (PAIRS, "(total(x, x) - diagonal) / len(x) ** 2", "you left out the pairs i = j and still divided by N^2: N (N - 1) are left"),
+        ("- 2 * total(", "- total(", "the mean over pairs of both sets is taken off twice"),
+        (KERNEL, KERNEL.replace("p * p * p", "p * p").replace("** 3)", "** 2)"), "you squared; the kernel is the third power"),
+        (
+            KERNEL,
+            KERNEL.replace(" / a.shape[1]", "").replace(" / x.shape[1]", ""),
+            "the product a . b is divided by the number of features before 1 is added",
+        ),
+        (KERNEL, KERNEL.replace(" + 1 for", " for").replace(" + 1) **", ") **"), "the + 1 in the kernel is missing"),
+    ],
+    "metrics.precision": [
+        (IN_BALL, HOLDS, "you counted real balls that hold a sample: that is coverage; precision counts the samples that lie in a ball"),
+        (
+            IN_BALL,
+            "_balls(fake, real, k)[1] > 0",
+            "you drew the balls around the samples: that is recall; here they are around the real features",
+        ),
+        (
+            f"np.mean({IN_BALL})",
+            TABLES.format(less="<=", nth="k - 1", axis=0),
+            "you let each centre be its own nearest neighbour: its distance 0 to itself does not count",
+        ),
+        (
+            f"np.mean({IN_BALL})",
+            TABLES.format(less="<", nth="k", axis=0),
+            "your balls leave out their edge: the k-th neighbour lies in the ball",
+        ),
+        (f"np.mean({IN_BALL})", "np.mean(_balls(real, fake, k)[1])", "a sample in several balls counts once: ask whether there is one"),
+        (
+            f"np.mean({IN_BALL})",
+            "np.mean(_balls(real, fake, k)[1] >= k)",
+            "one ball is enough: k says how far a ball reaches, not how many balls are needed",
+        ),
+    ],
+    "metrics.recall": [
+        ("precision(fake, real, k)", "precision(real, fake, k)", "this is precision: the balls of recall are around the samples"),
+        (
+            "precision(fake, real, k)",
+            "float(np.mean(_balls(real, fake, k)[0] > 0))",
+            "you counted real balls that hold a sample: that is coverage; recall counts real features in the balls of samples",
+        ),
+        (
+            "precision(fake, real, k)",
+            "float(np.mean(_balls(fake, real, k)[0] > 0))",
+            "you counted the samples whose ball holds a real feature; count the real features that lie in a ball",
+        ),
+        (
+            "precision(fake, real, k)",
+            "1 - precision(real, fake, k)",
+            "recall is no remainder of precision: a model can have both, or neither",
+        ),
+    ],
+    "metrics.coverage": [
+        (HOLDS, IN_BALL, "you counted the samples that lie in a ball: that is precision; coverage counts the balls"),
+        (HOLDS, "_balls(fake, real, k)[0] > 0", "you drew the balls around the samples; here they are around the real features"),
+        (
+            HOLDS,
+            "_balls(fake, real, k)[1] > 0",
+            "this is recall: real features in the balls of samples. Coverage asks which real balls hold a sample",
+        ),
+        (
+            f"np.mean({HOLDS})",
+            TABLES.format(less="<=", nth="k - 1", axis=1),
+            "you let each centre be its own nearest neighbour: its distance 0 to itself does not count",
+        ),
+        (
+            f"np.mean({HOLDS})",
+            "np.mean(_balls(real, fake, k)[0]) / k",
+            "a ball with several samples counts once, and nothing is divided by k",
+        ),
+    ],
+    "metrics.memorisation": [
+        (MEDIANS, MEDIANS.replace("median", "mean"), "you took means; the median is asked for, which a few far samples cannot move"),
+        (
+            MEDIANS,
+            MEDIANS.replace("(fake, train)", "(train, fake)").replace("(held_out, train)", "(train, held_out)"),
+            "you asked for the sample nearest to each training image; ask for the training image nearest to each sample",
+        ),
+        (
+            "nearest(held_out, train)[0]",
+            "nearest(fake, held_out)[0]",
+            "below the line stands how far unseen real images are from the training images",
+        ),
+        (
+            MEDIANS,
+            "np.median(nearest(held_out, train)[0]) / np.median(nearest(fake, train)[0])",
+            "your ratio is upside down: copies, which are near, must come out near 0",
+        ),
+        (MEDIANS, MEDIANS.replace("[0])", "[0] ** 2)"), "you squared the distances: the ratio is one of distances"),
+        (MEDIANS, "np.median(nearest(fake, train)[0])", "you did not divide: how near is near, only unseen real images can tell"),
+    ],
+}
