@@ -201,7 +201,7 @@ def table(floor, found):
     for row in [{"sampler": "real images"} | floor, *found]:
         name = title(row) if "steps" in row else row["sampler"]
         agreement = f"{np.mean(list(row['agreement'].values())):.1%}"
-        cost = [str(row["evaluations"]), f"{1000 * row['seconds']:.1f}"] if "seconds" in row else ["-", "-"]
+        cost = [str(row.get("evaluations", "-")), f"{1000 * row['seconds']:.1f}" if "seconds" in row else "-"]
         lines.append([name, cost[0], *(f"{row[c]:.3g}" if c != "kernel" else f"{row[c]:.4f}" for c in columns), agreement, cost[1]])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     aligned = [[word.rjust(w) for word, w in zip(line[1:], widths[1:], strict=True)] for line in lines]

@@ -112,6 +112,11 @@ MUTANTS = {
         ),
         (
             f"np.mean({HOLDS})",
+            TABLES.format(less="<", nth="k", axis=1),
+            "your balls leave out their edge: the k-th neighbour lies in the ball",
+        ),
+        (
+            f"np.mean({HOLDS})",
             "np.mean(_balls(real, fake, k)[0]) / k",
             "a ball with several samples counts once, and nothing is divided by k",
         ),
