@@ -233,18 +233,18 @@ def test_scores_far_from_zero(name):
         said(score(real, fake, k), want, f"float32 features near 1000, k = {k}", 1e-12)
 
 
-EDGE = column(0, 2, 7), column(-2, 3, 20)  # the ball of 0 ends at -2 and 2
-ON_THE_EDGE = {"precision": 2 / 3, "density": 1, "coverage": 1}
+EDGE = column(0, 2, 7), column(-2, 3, 20, 30)  # the ball of 0 ends at -2 and 2
+ON_THE_EDGE = {"precision": 2 / 4, "density": 3 / 4, "coverage": 1}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[asks[n]] if n in asks else []) for n in ON_THE_EDGE])
 def test_a_ball_includes_its_edge(name):
-    said(getattr(metrics, name)(*EDGE, 1), ON_THE_EDGE[name], "real 0, 2, 7, fake -2, 3, 20, k = 1: the ball of 0 reaches up to -2", 1e-12)
+    said(getattr(metrics, name)(*EDGE, 1), ON_THE_EDGE[name], "real 0, 2, 7, fake -2, 3, 20, 30, k = 1: the ball of 0 ends at -2", 1e-12)
 
 
 @asks["recall"]
 def test_a_ball_of_recall_includes_its_edge():
-    said(metrics.recall(EDGE[1], EDGE[0], 1), 2 / 3, "real -2, 3, 20, fake 0, 2, 7, k = 1: the ball of 0 reaches up to -2", 1e-12)
+    said(metrics.recall(EDGE[1], EDGE[0], 1), 2 / 4, "real -2, 3, 20, 30, fake 0, 2, 7, k = 1: the ball of 0 reaches up to -2", 1e-12)
 
 
 @pytest.mark.parametrize("N, M", [(5, 3), (4, 4), (3, 5)])
