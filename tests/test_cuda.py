@@ -16,11 +16,12 @@ from test_kernels import IN_PLACE, assert_close, cases, copied, label, public, r
 from test_ops import CASES
 
 from tinydiff import __main__ as cli
-from tinydiff import autodiff, checkpoint, gradcheck, kernels, ops, sample, schedule
+from tinydiff import autodiff, checkpoint, gradcheck, kernels, learn, ops, sample, schedule
 from tinydiff.autodiff import Tensor
+from tinydiff.data import Dataset
 from tinydiff.kernels import cpu, cuda, device, reference, tiles
-from tinydiff.nn import Linear
-from tinydiff.train import denoiser, train
+from tinydiff.nn import Linear, Module
+from tinydiff.train import Training, denoiser, fetch_losses, train
 
 ready = device.SIMULATED or device.cuda.is_available()
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not ready, reason="no GPU: set NUMBA_ENABLE_CUDASIM=1")]
@@ -259,29 +260,29 @@ ABOUT = {
 
 
 def trained(kernel_set, steps):
-    """Train a tiny U-Net from fixed random weights on the kernels named -> run, losses, what was copied in each step"""
+    """Train a tiny U-Net from fixed random weights on the kernels named -> run, what was copied in each step"""
     kernels.use(kernel_set)
     run, s = checkpoint.build(ABOUT, seed=0)
     rng = np.random.default_rng(1)
     run.theta[:] = np.asarray(run.theta) + 0.1 * rng.standard_normal(run.theta.shape, dtype=np.float32)
     run.adam.rates = (0.9, 0.999, 1e-3, 0.0)  # a larger eps: where a gradient is 0 but for rounding, Adam would follow the rounding
     images, labels = rng.uniform(-1, 1, (3, 4, 4, 1)).astype(np.float32), np.arange(3)[:, None]
-    learning, losses, copies = train(run, s, images, labels, batch=1), [], []
+    learning, copies = train(run, s, images, labels, batch=1), []
     for _ in range(steps):
         device.traffic.clear()
-        losses.append(next(learning).loss)
+        next(learning)
         copies.append(dict(device.traffic))
-    return run, losses, copies
+    fetch_losses(run)
+    return run, copies
 
 
 def test_training_equals_the_cpu_s_and_the_parameters_stay_on_the_device(tmp_path):
-    expected, losses, _ = trained("cpu", 3)
-    run, got, copies = trained("cuda", 3)
-    np.testing.assert_allclose(got, losses, rtol=1e-4)
+    expected, _ = trained("cpu", 3)
+    run, copies = trained("cuda", 3)
+    np.testing.assert_allclose(run.losses, expected.losses, rtol=1e-4)
     for name in ("theta", "ema"):
         np.testing.assert_allclose(getattr(run, name), getattr(expected, name), rtol=0, atol=1e-4)
-    # in: x_t, target, the time's sines and the labels; out: the loss and the gradient's length
-    assert copies == [{"in": 4, "out": 2}] * 3
+    assert copies == [{"in": 4}] * 3  # x_t, target, the time's sines and the labels; nothing comes out until the losses are fetched
     checkpoint.save(tmp_path / "a.npz", run, ABOUT)
     again, s, _ = checkpoint.load(tmp_path / "a.npz")
     assert isinstance(again.theta, device.Array)
@@ -293,6 +294,74 @@ def test_training_equals_the_cpu_s_and_the_parameters_stay_on_the_device(tmp_pat
     kernels.use("cpu")
     there, _, _ = checkpoint.load(tmp_path / "a.npz")
     assert isinstance(there.theta, np.ndarray)
+
+
+class Factor(Module):
+    """A network of one weight: w x."""
+
+    classes = ()
+
+    def __init__(self):
+        self.w = np.zeros(1, np.float32)
+
+    def __call__(self, x, t, labels=None):
+        return ops.mul(x, self.w)
+
+
+def images_for_factor():
+    return np.random.default_rng(1).uniform(-1, 1, (5, 2, 1, 1)).astype(np.float32)
+
+
+def test_losses_come_out_every_so_many_steps():
+    run, copies, known = Training(Factor(), np.random.default_rng(0)), [], []
+    learning = train(run, schedule.cosine(8), images_for_factor(), batch=2)
+    for _ in range(2 * cuda.STEPS_AHEAD + 1):
+        device.traffic.clear()
+        next(learning)
+        copies.append(dict(device.traffic))
+        known.append(len(run.losses))
+    a, b = {"in": 2}, {"in": 2, "out": 1}
+    assert copies == [*[a] * 19, b, *[a] * 19, b, a] and known == [*[0] * 19, *[20] * 20, 40, 40]
+    kernels.use("cpu")
+    expected = Training(Factor(), np.random.default_rng(0))
+    for _ in zip(range(40), train(expected, schedule.cosine(8), images_for_factor(), batch=2), strict=False):
+        assert expected.losses[-1] == expected.loss
+    np.testing.assert_allclose(run.losses, expected.losses[:40], rtol=1e-5)
+
+
+def test_a_loss_that_is_not_finite_changes_nothing_though_it_is_seen_later(monkeypatch):
+    monkeypatch.setattr(cuda, "STEPS_AHEAD", 4)
+    run, x0 = Training(Factor(), np.random.default_rng(0)), images_for_factor()
+    learning = train(run, schedule.cosine(8), x0, batch=5)
+    next(learning), next(learning)
+    before, x0[:] = [np.asarray(a).tobytes() for a in (run.theta, run.ema, run.adam.m, run.adam.v)], np.inf
+    next(learning)
+    x0[:] = images_for_factor()
+    with pytest.raises(FloatingPointError, match="the loss at step 3 is (inf|nan), its gradient nan long"):
+        next(learning)
+    assert [np.asarray(a).tobytes() for a in (run.theta, run.ema, run.adam.m, run.adam.v)] == before
+    assert (run.step, run.adam.k, len(run.losses), run.unread) == (2, 2, 2, [])
+
+
+def test_a_training_has_the_same_history_as_the_cpu_s(tmp_path, monkeypatch):
+    """Also one that is stopped and resumed where no losses are due."""
+    x0, ends = images_for_factor(), []
+    none = np.zeros((5, 0), int)
+    dataset = Dataset("digits", x0, x0, none, none, {})
+    for kernel_set in ("cpu", "cuda"):
+        kernels.use(kernel_set)
+        run, about, losses = (
+            Training(Factor(), np.random.default_rng(0)),
+            {"train": {"predict": "v", "batch": 2, "lr": 1e-3, "forget": 0.0}},
+            [],
+        )
+        run.step = 90
+        for steps in (95, 113):
+            losses += learn.learn(run, schedule.cosine(8), dataset, about, tmp_path / "a.npz", steps=steps)
+        ends.append((losses, about["recent"], [row[2] for row in about["history"]]))
+    assert [len(part) for part in ends[1]] == [23, 13, 1]
+    for got, expected in zip(*ends, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
 def test_a_second_step_allocates_nothing(monkeypatch, rng):
@@ -368,6 +437,30 @@ def test_noise_is_normal_and_does_not_depend_on_the_threads(monkeypatch):
     monkeypatch.setattr(device, "THREADS", 3)
     monkeypatch.setattr(device, "BLOCKS", 5)
     np.testing.assert_array_equal(draw(4), z)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_noise_that_is_drawn_in_the_step_is_the_noise_that_is_written(dtype, rng):
+    x, eps_hat = (device.array(rng.standard_normal((2, 3, 5)).astype(dtype)) for _ in range(2))
+
+    def step(std, change):
+        z = change(std * kernels.normal(np.random.default_rng(7), x.shape, dtype))
+        return np.asarray(kernels.denoise_step(x, eps_hat, z, 0.3, 0.5, 0.4, 0.2, 1.0)), z
+
+    for std in (1.0, np.float64(0.3), np.float32(0.7)):
+        (drawn, z), (expected, _) = step(std, lambda z: z), step(std, lambda z: device.array(np.asarray(z)))
+        np.testing.assert_array_equal(drawn, expected)
+        assert isinstance(z, cuda.Noise) and not hasattr(z, "written")
+        assert drawn.dtype == np.asarray(z).dtype == dtype and np.unique(drawn).size == 30
+        np.testing.assert_allclose(z, std * np.asarray(kernels.normal(np.random.default_rng(7), x.shape, dtype)), rtol=1e-6)
+
+
+def test_noise_can_do_what_arrays_can(rng):
+    z, x = kernels.normal(np.random.default_rng(7), (2, 3), np.float32), rng.standard_normal((2, 3), dtype=np.float32)
+    there = np.asarray(z)
+    for got, expected in [(z + x, there + x), (x * z, x * there), (z[1:], there[1:]), (z.swapaxes(0, 1), there.T), (-z, -there)]:
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
+    assert z.reshape(3, 2).shape == (3, 2) and len(z) == 2 and z.astype(np.float64).dtype == np.float64
 
 
 def test_the_environment_names_the_simulator():

@@ -14,7 +14,7 @@ import numpy as np
 from . import schedule
 from .classifier import Classifier
 from .data import FILES, FOLDER, STYLES
-from .train import Training
+from .train import Training, fetch_losses
 from .unet import UNet
 
 FORMAT = "tinydiff checkpoint"
@@ -34,9 +34,11 @@ def save(path, run, about):
     """Write a training to disk, atomically: weights (P,), their average, optimiser, step, random state.
 
     path: file name; run: a Training; about: dict for JSON with what rebuilds it, see `build` -> None
-    Raises CheckpointError when the disk is full or the folder is not writable; the file that was there before stays.
+    Raises CheckpointError when the disk is full or the folder is not writable, FloatingPointError as train.fetch_losses; the file that
+    was there before stays.
     """
     path = Path(path)
+    fetch_losses(run)
     meta = {
         "format": FORMAT,
         "version": VERSION,

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from . import checkpoint, classifier, style
 from .data import Styles
 from .optim import warmup_cosine
-from .train import train
+from .train import fetch_losses, train
 
 MODELS = {  # what suits each data set on two cores: arguments of UNet, images a step, highest learning rate, share of labels not said
     "digits": ({"width": 32, "multipliers": [1, 2], "depth": 1}, 64, 2e-3, 0.1),
@@ -64,7 +64,7 @@ def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.
         by_time = (time.perf_counter() - began) / seconds if seconds else 0.0
         return max(run.step / steps if steps else 0.0, by_time)
 
-    settings, losses, first = about["train"], [], run.step
+    settings, losses, first, earlier = about["train"], [], run.step, len(run.losses)
     history, recent = about.setdefault("history", []), about.setdefault("recent", [])
     spent = history[-1][1] if history else 0.0
     bar = tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed}, {remaining} left{postfix}", desc=f"training on {dataset.name}")
@@ -74,25 +74,36 @@ def learn(run, s, dataset, about, path, steps=None, seconds=None, save_every=60.
         steps_of_training = style.train(run, s, lambda rng: batch_of(rng, batch), settings["predict"], lr, forget)
     else:
         steps_of_training = train(run, s, dataset.train, dataset.train_labels, settings["predict"], batch, lr, forget)
+
+    def listen():  # losses come singly, or, from a graphics card, several at a time
+        new = run.losses[earlier + len(losses) :]
+        losses.extend(new)
+        recent.extend(new)
+
+    def save():
+        fetch_losses(run)
+        listen()
+        checkpoint.save(path, run, about)
+
     stop, signal_before = [], signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, lambda *_: stop.append(True))  # neither a step nor a save is cut in two: look at the flag between steps
     try:
         while done() < 1 and not stop:
-            losses.append(next(steps_of_training).loss)
-            recent.append(losses[-1])
+            next(steps_of_training)
+            listen()
             now = time.perf_counter()
             bar.n = min(100.0, 100 * done())
             if run.step % 100 == 0:
                 history.append([run.step, round(spent + now - began, 1), round(sum(recent) / len(recent), 5)])
                 recent.clear()
-            shown = losses[-50:]
+            shown = losses[-50:] or [float("nan")]
             bar.set_postfix_str(f"loss {sum(shown) / len(shown):.4f}, {(run.step - first) / (now - began):.1f} steps/s, step {run.step}")
             if now - saved > save_every:
-                checkpoint.save(path, run, about)
+                save()
                 saved = now
                 if sheets:
                     sheets(run)
-        checkpoint.save(path, run, about)
+        save()
     except FloatingPointError as e:
         raise FloatingPointError(f"{e}; the last checkpoint stays in {path}" if path.exists() else str(e)) from None
     finally:

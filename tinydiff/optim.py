@@ -13,8 +13,8 @@ from . import kernels
 class Adam:
     """AdamW on one flat parameter array, with gradient clipping and a running average of the parameters.
 
-    step(g, lr) changes theta in place and returns |g|; if that is not finite it changes nothing. The equations stand at
-    kernels.reference.clip_norm, adam_step and ema_step.
+    step(g, lr) changes theta in place and returns |g|, (), without waiting for a graphics card; if that is not finite it changes
+    nothing but k. The equations stand at kernels.reference.clip_norm, adam_step and ema_step.
     theta: (P,); g: (P,), may be changed; lr: learning rate; decay: weight decay; clip: longest gradient
     .m .v: (P,) running means of g and g^2; .ema: (P,) running average of theta; .k: steps done
     """
@@ -26,9 +26,8 @@ class Adam:
 
     def step(self, g, lr):
         keep = ema_keep(self.k)
-        norm = float(kernels.update(self.theta, g, self.m, self.v, self.ema, self.k + 1, lr, *self.rates, self.clip, keep))
-        self.k += int(np.isfinite(norm))
-        return norm
+        self.k += 1
+        return kernels.update(self.theta, g, self.m, self.v, self.ema, self.k, lr, *self.rates, self.clip, keep)
 
 
 def warmup_cosine(done, warmup=0.05, last=0.02):

@@ -17,7 +17,8 @@ class Training:
 
     model: an nn.Module, called as model(x_t, t, labels), with .classes if there are labels; theta: (P,) its parameters;
     ema: (P,) their running average;
-    adam: optim.Adam; rng: np.random.Generator that draws batches, times and noise; step: steps done; loss: of the last step
+    adam: optim.Adam; rng: np.random.Generator that draws batches, times and noise; step: steps done
+    losses: list of floats, one a step since this Training was made, and loss, the last of them; both as far as `fetch_losses` has come
     """
 
     def __init__(self, model, rng):
@@ -25,17 +26,18 @@ class Training:
         self.theta = model.flatten()
         self.adam = Adam(self.theta, clip=1.0)
         self.ema = self.adam.ema
-        self.step, self.loss = 0, float("nan")
+        self.step, self.loss, self.losses = 0, float("nan"), []
+        self.unread = []  # of each step since: loss and |g|, still where the kernels work
 
 
 def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e-3, forget=0.1):
     """Train without end: each step draws images, times and noise and moves the parameters downhill (Algorithm 1).
 
     x_t = q_sample(x0, t, eps), t uniform in 1 .. T;  loss = mean |target - model(x_t, t, labels)|^2, target = eps or v
-    run: a Training; run.rng draws all, run.adam makes the step, run.loss (float) and run.step are kept up to date
+    run: a Training; run.rng draws all, run.adam makes the step, run.step and run.losses are kept up to date
     images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints or None; predict: "eps" or "v"; lr: steps done -> learning
     rate; forget: share of the labels that are not said, see `hide` -> yields `run` after each step
-    Raises FloatingPointError, before the parameters change, when the loss or its gradient is not finite.
+    Raises FloatingPointError, with the parameters as before that step, when the loss or its gradient is not finite.
     Source: Ho et al. 2020, algorithm 1.
     """
     if predict not in PREDICTIONS:
@@ -55,20 +57,41 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
 
 
 def descend(run, loss_of, lr):
-    """Move the parameters one step downhill: the gradient of a loss, a step of Adam, and run.loss and run.step brought up to date.
+    """Move the parameters one step downhill: the gradient of a loss, a step of Adam, and run.step and run.losses brought up to date.
 
     run: a Training; loss_of: a function of run.model, whose parameters are Tensors meanwhile, that gives the loss, Tensor ();
-    lr: learning rate -> None
-    Raises FloatingPointError, before the parameters change, when the loss or its gradient is not finite.
+    lr: learning rate -> None; the losses are fetched whenever run.step is divisible by kernels.STEPS_AHEAD
+    Raises FloatingPointError as fetch_losses does.
     """
-    with run.model.variables() as params, np.errstate(over="ignore", invalid="ignore"):  # looked at below
-        loss = loss_of(run.model)
-        g = kernels.concat(*[g.reshape(-1) for g in gradient(loss, params, free=True)])
-    run.loss = float(loss.value)
-    length = run.adam.step(g, lr) if np.isfinite(run.loss) else run.loss
-    if not np.isfinite(length):
-        raise FloatingPointError(f"the loss at step {run.step + 1} is {run.loss}, its gradient {length} long: lower the learning rate")
+    with run.model.variables() as params, np.errstate(over="ignore", invalid="ignore"):  # looked at by fetch_losses
+        loss, before = loss_of(run.model), run.unread[-1][1] if run.unread else 0
+        first, *others = gradient(loss, params, free=True)
+        first = first + (loss.value + before) * 0  # NaN, with which Adam changes nothing, where this step or the last is not finite
+        g = kernels.concat(*[g.reshape(-1) for g in (first, *others)])
+        run.unread.append((loss.value, run.adam.step(g, lr)))
     run.step += 1
+    if run.step % kernels.STEPS_AHEAD == 0:
+        fetch_losses(run)
+
+
+def fetch_losses(run):
+    """Look at the losses of the steps since the last look, which are fetched from a graphics card in one copy.
+
+    run: a Training, whose .losses and .loss are brought up to date -> None, shape ()
+    Raises FloatingPointError when a loss or its gradient was not finite; run.step and run.adam.k then are as before that step, as the
+    parameters are.
+    """
+    if not run.unread:
+        return
+    numbers = np.asarray(kernels.concat(*[kernels.array(a).reshape(1) for pair in run.unread for a in pair]))
+    run.unread = []
+    for k, (loss, length) in enumerate(numbers.reshape(-1, 2).tolist()):
+        run.loss = loss
+        if not np.isfinite([loss, length]).all():
+            since = len(numbers) // 2 - k
+            run.step, run.adam.k = run.step - since, run.adam.k - since
+            raise FloatingPointError(f"the loss at step {run.step + 1} is {loss}, its gradient {length} long: lower the learning rate")
+        run.losses.append(loss)
 
 
 def hide(labels, classes, forget, rng):

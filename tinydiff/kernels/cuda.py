@@ -12,6 +12,7 @@ from .device import ONE, ZERO, Array, cos, cuda, exp, log, sqrt
 
 _elementwise, _launch, _alike, _fit = device.elementwise, device.launch, tiles.alike, tiles.fit
 
+STEPS_AHEAD = 20
 _MOST = 512  # threads of a block that add up together, at most
 
 
@@ -439,11 +440,38 @@ def _adam_ema(theta, g, m, v, ema, norm, lr, beta1, rest1, beta2, rest2, eps, de
 # --- the diffusion tower's own ---
 
 
+class Noise(Array):
+    """Numbers that are known by their key, times a factor: denoise_step draws them as it needs them; used otherwise, they are written."""
+
+    __slots__ = ("key", "factor", "written")
+
+    def __init__(self, key, shape, dtype, factor=1.0):
+        self.key, self.shape, self.factor = key, shape, np.dtype(dtype).type(factor)
+
+    dtype = property(lambda self: self.factor.dtype)
+    size = property(lambda self: math.prod(self.shape))
+    flat = property(lambda self: self._write().flat)
+    memory = property(lambda self: self._write().memory)
+
+    def _write(self):
+        if not hasattr(self, "written"):
+            self.written = device.empty(self.shape, self.dtype)
+            _launch(_normal, self.size, *self.key, self.factor, self.written.flat)
+        return self.written
+
+    def __mul__(a, b):
+        return (
+            Noise(a.key, a.shape, a.dtype, a.factor * a.dtype.type(b))
+            if np.ndim(b) == 0 and not isinstance(b, Array)
+            else Array.__mul__(a, b)
+        )
+
+    __rmul__ = __mul__
+
+
 def normal(rng, shape, dtype):
-    y = device.empty(shape, dtype)
     key = int(rng.integers(2**63))
-    _launch(_normal, y.size, key % 2**32, key // 2**32, y.flat)
-    return y
+    return Noise((key % 2**32, key // 2**32), tuple(shape), dtype)
 
 
 @cuda.jit(device=True)
@@ -462,34 +490,55 @@ def _philox(i, key0, key1):
     return a, b
 
 
-@cuda.jit
-def _normal(key0, key1, y):
-    """One thread a number, the i-th whichever thread draws it: two uniform ones made normal by Box and Muller's formula."""
+@cuda.jit(device=True)
+def _draw(i, key0, key1):
+    """The i-th normal number of a key: two uniform ones made normal by Box and Muller's formula."""
     unit, turn = np.float32(2**-32), np.float32(2 * math.pi * 2**-32)
+    a, b = _philox(i, key0, key1)
+    radius = sqrt(np.float32(-2) * log((np.float32(a) + ONE) * unit))
+    return radius * cos(np.float32(b) * turn)
+
+
+@cuda.jit
+def _normal(key0, key1, factor, y):
+    """One thread a number, the i-th whichever thread draws it; neighbours write neighbours."""
     for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
-        a, b = _philox(i, key0, key1)
-        radius = sqrt(np.float32(-2) * log((np.float32(a) + ONE) * unit))
-        y[i] = radius * cos(np.float32(b) * turn)
+        y[i] = factor * _draw(i, key0, key1)
 
 
 def denoise_step(x_t, eps_hat, z, alpha_bar, c0, ct, std, clip):
     x_t = device.array(x_t)
-    eps_hat, z = (device.array(a, x_t.dtype) for a in (eps_hat, z))
-    if z.shape != x_t.shape:
-        z = x_t * 0 + z
-    y = device.empty(x_t.shape, x_t.dtype)
+    eps_hat, y = device.array(eps_hat, x_t.dtype), device.empty(x_t.shape, x_t.dtype)
+    _fit(eps_hat.shape == x_t.shape, "denoise_step", x_t, eps_hat)
     numbers = [x_t.dtype.type(a) for a in (np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar), c0, ct, std, clip)]
+    if isinstance(z, Noise) and (z.shape, z.dtype) == (x_t.shape, x_t.dtype):
+        _launch(_denoise_step_noise, y.size, x_t.flat, eps_hat.flat, *z.key, z.factor, *numbers, y.flat)
+        return y
+    z = device.array(z, x_t.dtype)
+    z = z if z.shape == x_t.shape else x_t * 0 + z
     _launch(_denoise_step, y.size, x_t.flat, eps_hat.flat, z.flat, *numbers, y.flat)
     return y
+
+
+@cuda.jit(device=True)
+def _denoised(x_t, eps_hat, z, signal, noise, c0, ct, std, clip):
+    x0_hat = (x_t - noise * eps_hat) / signal
+    x0_hat = clip if x0_hat > clip else -clip if x0_hat < -clip else x0_hat
+    return c0 * x0_hat + ct * x_t + std * z
 
 
 @cuda.jit
 def _denoise_step(x_t, eps_hat, z, signal, noise, c0, ct, std, clip, y):
     """One thread a number; neighbours read neighbours."""
     for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
-        x0_hat = (x_t[i] - noise * eps_hat[i]) / signal
-        x0_hat = clip if x0_hat > clip else -clip if x0_hat < -clip else x0_hat
-        y[i] = c0 * x0_hat + ct * x_t[i] + std * z[i]
+        y[i] = _denoised(x_t[i], eps_hat[i], z[i], signal, noise, c0, ct, std, clip)
+
+
+@cuda.jit
+def _denoise_step_noise(x_t, eps_hat, key0, key1, factor, signal, noise, c0, ct, std, clip, y):
+    """As _denoise_step, but z is drawn here, and never lies in memory."""
+    for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
+        y[i] = _denoised(x_t[i], eps_hat[i], factor * _draw(i, key0, key1), signal, noise, c0, ct, std, clip)
 
 
 def posterior_mean(x_t, data, alpha_bar):

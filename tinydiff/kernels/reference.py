@@ -6,6 +6,8 @@ together stands in ops.py. All take and give float32 or float64.
 
 import numpy as np
 
+STEPS_AHEAD = 1  # of a training between two looks at its losses: a graphics card works on while Python writes down the next steps
+
 
 def array(x):
     """Bring an array to where these kernels work: here it is there already, cuda copies it to the device. (...) -> the same (...)"""
