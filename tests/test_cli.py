@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -374,6 +375,54 @@ def test_doctor(capsys):
     out = capsys.readouterr().out
     for said in (f"tinydiff   {tinydiff.__version__}", f"numpy      {np.__version__}", "threads", "cuda       ", "GF/s", "all is well"):
         assert said in out
+
+
+class Card:
+    name, compute_capability = b"Some GPU", (8, 6)
+
+
+def fails(*_, **__):
+    raise OSError("libsomething.so: cannot open shared object file\nno such file")
+
+
+@pytest.mark.parametrize(
+    "broken, lines",
+    [
+        (
+            (),
+            ["driver     for CUDA 12.8", "card       Some GPU, compute capability 8.6", "compiler   works", "kernel     compiled and run"],
+        ),
+        (("driver",), ["driver     none (libsomething.so", "card       none (no driver)", "compiler   works", "kernel     none was run"]),
+        (("card",), ["driver     for CUDA 12.8", "card       none (libsomething.so", "compiler   works", "kernel     none was run"]),
+        (
+            ("compiler",),
+            ["driver     for", "card       Some GPU", "compiler   not found or not usable (libsome", "kernel     none was run"],
+        ),
+        (("kernel",), ["driver     for", "card       Some GPU", "compiler   works", "kernel     none was run: libsomething.so"]),
+    ],
+)
+def test_doctor_says_of_each_part_of_cuda_what_is_missing(broken, lines, monkeypatch):
+    """Faked: there is no card in a test."""
+    parts = {"driver": lambda: (12, 8), "card": Card, "compiler": lambda *_, **__: ("PTX", None), "kernel": lambda: None}
+    parts |= {name: fails for name in broken}
+    driver = SimpleNamespace(driver=SimpleNamespace(driver=SimpleNamespace(get_version=parts["driver"])))
+    fake = SimpleNamespace(cudadrv=driver, get_current_device=parts["card"], compile_ptx=parts["compiler"])
+    monkeypatch.setattr(device, "SIMULATED", False)
+    monkeypatch.setattr(device, "cuda", fake)
+    monkeypatch.setattr(device, "require", parts["kernel"])
+    monkeypatch.setattr(device, "array", np.asarray)
+    target, *said = commands._cuda()
+    assert target.startswith(("numba-cuda 0.", "numba 0.")) and [a[: len(b)] for a, b in zip(said, lines, strict=True)] == lines
+    assert all("\n" not in line for line in said)
+    assert ("pip install 'tinydiff[cuda12]'" in said[2]) == ("compiler" in broken)
+
+
+def test_a_card_that_numba_cannot_compile_for_is_refused_at_the_door(monkeypatch, capsys):
+    monkeypatch.setattr(device.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(device, "_number", fails)
+    assert run("--kernels", "cuda", "doctor") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "there is a GPU, but numba cannot compile for it (libsomething.so: cannot open" in line and "pip install" in line
 
 
 def test_kernels_are_chosen_at_the_door(monkeypatch, capsys):

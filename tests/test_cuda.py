@@ -16,7 +16,24 @@ from test_kernels import IN_PLACE, assert_close, cases, copied, label, public, r
 from test_ops import CASES
 
 from tinydiff import __main__ as cli
-from tinydiff import autodiff, checkpoint, gradcheck, kernels, learn, ops, sample, schedule
+from tinydiff import (
+    autodiff,
+    checkpoint,
+    colour,
+    edit,
+    exact,
+    gradcheck,
+    gram,
+    guide,
+    kernels,
+    learn,
+    learned,
+    ops,
+    restore,
+    sample,
+    schedule,
+    variance,
+)
 from tinydiff.autodiff import Tensor
 from tinydiff.data import Dataset
 from tinydiff.kernels import cpu, cuda, device, reference, tiles
@@ -221,6 +238,42 @@ def test_numpy_never_fetches_an_array_unasked():
     assert float(np.asarray(x).sum()) == 3 and device.traffic == {"in": 1, "out": 1}
 
 
+REFUSED = [
+    (lambda x: np.sqrt(x), "np.sqrt"),
+    (lambda x: x**3, r"\*\* 3"),
+    (lambda x: x > 0, "gt"),
+    (lambda x: x == x, "eq"),
+    (lambda x: abs(x), "abs"),
+    (lambda x: x.std(), ".std"),
+    (lambda x: x[None], "indexing"),
+    (lambda x: x[[0, 1]], "indexing"),
+    (lambda x: list(x), "a loop over rows"),
+    (lambda x: 1 if x else 0, "a truth value"),
+    (lambda x: np.add(1, x, out=np.zeros(4, np.float32)), "np.add"),
+    (lambda x: np.add.reduce(x), "np.add"),
+    (lambda x: kernels.clip_norm(np.ones(4, np.float32), 1.0), "a change in place"),
+    (lambda x: kernels.update(x, x, x, x, np.ones(4), 1, 1, 1, 1, 1, 1, 1, 1), "a change in place"),
+    (lambda x: guide.threshold(lambda x_t, t: x_t, schedule.cosine(8))(x, 3), "np.abs"),
+    (lambda x: edit.slerp(x.reshape(1, 4), x.reshape(1, 4), 0.5), "np.sqrt"),
+    (lambda x: exact.mixture(schedule.cosine(8), [1.0], [[0.0] * 4], [1.0])(x.reshape(1, 4), 3), "indexing"),
+    (lambda x: next(learned.train(learned.Gamma(-1, 1), learned.gaussian_error([1.0]), np.random.default_rng(0), 2)), "np.exp"),
+]
+
+
+@pytest.mark.parametrize("f, what", REFUSED, ids=[what for _, what in REFUSED])
+def test_what_only_the_host_can_do_says_so_in_a_line(f, what):
+    with pytest.raises(kernels.HostOnly, match=f"^{what}.* on the host.*: give") as refused:
+        f(device.array(np.ones(4, np.float32)))
+    assert "\n" not in str(refused.value)
+
+
+def test_the_command_line_says_so_too(monkeypatch, capsys):
+    monkeypatch.setattr(cli.studio, "cmd_sample", lambda args: np.roll(device.array(np.ones(4)), 1))
+    assert cli.main(["sample", "digits"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tinydiff: np.roll") and "--kernels cuda" in line
+
+
 def test_freed_memory_is_used_again():
     x = device.empty((7, 11), np.float32)
     memory, view = x.flat, x.reshape(-1)
@@ -399,6 +452,81 @@ def test_every_sampler_equals_the_cpu_s(name, options, rng, monkeypatch):
         ends.append(x0)
     assert isinstance(ends[0], np.ndarray) and isinstance(ends[1], device.Array) and ends[1].dtype == np.float32
     np.testing.assert_allclose(ends[1], ends[0], rtol=1e-5, atol=1e-5)
+
+
+def same_on_both(f, monkeypatch, **tolerance):
+    """Compare what f() gives, arrays or anything made of them, on the cpu's kernels and the device's, given the same noise."""
+    monkeypatch.setattr(cuda, "normal", lambda *args: device.array(reference.normal(*args)))
+    ends = []
+    for kernel_set in (cpu, cuda):
+        monkeypatch.setattr(kernels, "_active", kernel_set)
+        ends.append([np.asarray(x) for x in f()])
+    for got, expected in zip(*reversed(ends), strict=True):
+        np.testing.assert_allclose(got, expected, **{"rtol": 1e-4, "atol": 1e-5} | tolerance)
+
+
+S8, BLUR = schedule.cosine(8), (np.array([[0.7, 0.3], [0.3, 0.7]]), np.eye(3), np.full((1, 2), 0.5))
+X = np.random.default_rng(5).uniform(-1, 1, (2, 2, 3, 2)).astype(np.float32)
+MIX = lambda x, t: x * 0.3 + 0.01 * t  # a model
+TIMES = [8, 4, 0]
+OTHERS = {
+    "exact.point": lambda rng: sample.ddim(exact.point(S8, X[0]), S8, X.shape, rng, TIMES),
+    "exact.gaussian": lambda rng: sample.ddim(exact.gaussian(S8, X[0], 0.2), S8, X.shape, rng, TIMES),
+    "exact.dataset": lambda rng: sample.ddim(exact.dataset(S8, X), S8, X.shape, rng, TIMES),
+    "a variance that is learned": lambda rng: sample.ddpm(MIX, S8, X.shape, rng, var=lambda x, t: np.asarray(x) ** 2),
+    "guide.blend": lambda rng: sample.ddim(guide.blend(MIX, MIX, np.array([0, 1]).reshape(2, 1, 1, 1)), S8, X.shape, rng, TIMES),
+    "guide.by_gradient": lambda rng: sample.ddim(guide.by_gradient(MIX, S8, lambda x, t: -1 * x), S8, X.shape, rng, TIMES),
+    "edit.inpaint": lambda rng: edit.inpaint(MIX, S8, X, np.eye(2, 3), rng, TIMES, rounds=2, wide=True),
+    "edit.image_to_image": lambda rng: edit.image_to_image(MIX, S8, X, 0.6, rng, TIMES),
+    "edit.translate": lambda rng: edit.translate(MIX, lambda x, t: x * 0.5, S8, X, TIMES, keep=np.eye(2, 3)),
+    "edit.difference": lambda rng: edit.difference(MIX, lambda x, t: x * x, S8, X, 4, rng, 2),
+    "palette": lambda rng: sample.ddim(colour.coloured(MIX, S8, np.eye(12), 2, palette=X[0, 0]), S8, X.shape, rng, TIMES),
+    "restore": lambda rng: sample.ddim(
+        guide.by_x0_hat(guide.assume_gaussian(MIX, S8, np.eye(12)), S8, restore.log_p_gradient(S8, X[..., :1], BLUR, 0.5, np.eye(12))),
+        *(S8, X.shape, rng, TIMES),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_built_on_samplers_equals_the_cpu_s(name, monkeypatch):
+    same_on_both(lambda: OTHERS[name](np.random.default_rng(3)), monkeypatch)
+
+
+class TwoMaps(Module):
+    """A classifier, and a network with twice the channels, in small."""
+
+    classes = ()
+
+    def __init__(self):
+        self.w = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+
+    def maps(self, x):
+        return [ops.matmul(x, self.w), ops.silu(ops.matmul(x, self.w))]
+
+    def __call__(self, x, t, labels=None):
+        return ops.matmul(x, self.w)
+
+
+def test_style_transfer_by_gradients_equals_the_cpu_s(monkeypatch):
+    def f():
+        model = TwoMaps()
+        return gram.transfer(model, X, gram.style_of(model, X[::-1] * np.float32(0.5)), steps=2)
+
+    same_on_both(f, monkeypatch)
+
+
+def test_a_variance_is_learned_as_on_the_cpu(monkeypatch):
+    def f():
+        run = Training(TwoMaps(), np.random.default_rng(0))
+        learning = variance.train_hybrid(run, S8, X, batch=2, weight=0.1)
+        next(learning), next(learning)
+        fetch_losses(run)
+        eps_model, var = variance.denoiser(run.model, S8)
+        *_, x = sample.ddpm(eps_model, S8, X.shape, np.random.default_rng(1), var=var, clip=1.0)
+        return [run.theta, np.array(run.losses), x]
+
+    same_on_both(f, monkeypatch)
 
 
 def test_ddim_goes_back_up_too():

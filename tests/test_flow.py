@@ -182,7 +182,7 @@ def test_one_step_of_training_by_hand():
     run = Training(Affine(), np.random.default_rng(3))
     run.theta[:] = 0.5, 1.5
     seen = []
-    run.adam.step = lambda g, lr: seen.append((g, lr)) or np.float32(1.0)
+    run.adam.step = lambda g, lr, wait: seen.append((g, lr)) or np.float32(1.0)
     assert next(flow.train(run, TWO, labels, batch=32, lr=lambda step: 0.1 + step, forget=0.4)) is run and run.step == 1
 
     rng = np.random.default_rng(3)

@@ -66,6 +66,8 @@ def compile_all(capability):
         x, c = (device.array(np.ones(shape, dtype)) for shape in ((2, 3, 4, 5), (2, 1, 1, 5)))
         for y in (x + x, x + c, x - c, x * c, x / c, -x, x + 1, x.clip(-1, 1)):
             assert y.shape == x.shape
+        z = kernels.normal(np.random.default_rng(0), x.shape, dtype)
+        assert kernels.denoise_step(x, x, z, 0.3, 0.5, 0.4, 0.2, 1.0).shape == z.reshape(x.shape).shape  # drawn in the step, and written
         x.swapaxes(1, 2), x[:, ::-1, ::-1], x[..., 1:3], x.sum(1), x.mean(), x.copy(), x.astype(np.float64)
     return found
 
@@ -76,7 +78,9 @@ def complaints(found):
         name = kernel.py_func.__qualname__
         if ".visible .entry" not in ptx:
             yield f"{name} {types}: no kernel in its PTX"
-        if "float64" not in str(types) and ".f64" in ptx and name != "_normal":  # cos of a huge angle, never met here, goes through it
+        if (
+            "float64" not in str(types) and ".f64" in ptx and name not in ("_normal", "_denoise_step_noise")
+        ):  # cos of a huge angle, never met here, goes through it
             yield f"{name} {types}: a float32 kernel that works in float64"
         if kernel.py_func.__module__.endswith("tiles") and ".local" in ptx:
             yield f"{name} {types}: the sums lie in memory, not in registers"
@@ -84,7 +88,13 @@ def complaints(found):
 
 if __name__ == "__main__":
     major, minor = sys.argv[1].split(".")
-    found = compile_all((int(major), int(minor)))
+    try:
+        found = compile_all((int(major), int(minor)))
+    except Exception as e:
+        if type(e).__name__ != "CCSupportError":
+            raise
+        print(e)  # CUDA 13 has left the oldest cards behind
+        sys.exit(77)
     wrong = list(complaints(found))
     print(f"{len({kernel for kernel, _ in found})} kernels compiled, {len(found)} for different types", *wrong, sep="\n")
     sys.exit(1 if wrong or len(found) < 50 else 0)

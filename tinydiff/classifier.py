@@ -63,7 +63,7 @@ def fit(images, labels, classes, rng, steps=300, batch=64, lr=3e-3, change=lambd
         i = rng.integers(len(images), size=batch)
         with model.variables() as params:
             grads = gradient(surprise(model, change(images[i]), labels[i]), params)
-        adam.step(kernels.concat(*[g.reshape(-1) for g in grads]), lr * warmup_cosine(step / steps))
+        adam.step(kernels.concat(*[g.reshape(-1) for g in grads]), lr * warmup_cosine(step / steps), wait=False)
     return model
 
 

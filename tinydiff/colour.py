@@ -40,6 +40,7 @@ def palette_gradient(s, palette, std, var):
     palette = np.asarray(palette)
 
     def uphill(x0_hat, t):
+        x0_hat = np.asarray(x0_hat)  # fetched from a graphics card
         c = (1 - s.alpha_bar[t]) * var / (s.alpha_bar[t] * var + 1 - s.alpha_bar[t])
         away = palette - x0_hat[..., None, :]  # (N, ..., K, C)
         logits = -(away**2).sum(-1, keepdims=True) / (2 * (std**2 + c))

@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs, so that --help and mistakes are
 import os
 import sys
 import tempfile
+import textwrap
 import time
 
 
@@ -220,7 +221,7 @@ def doctor():
     print(f"tinydiff   {__version__}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores")
     print(f"numpy      {np.__version__}, BLAS {blas['name']} {blas['version']}")
     print(f"numba      {numba.__version__}, {numba.config.NUMBA_NUM_THREADS} threads (set NUMBA_NUM_THREADS to change)")
-    print(f"cuda       {_cuda()}")
+    print("cuda       " + "\n           ".join(_cuda()))
     rng, times = np.random.default_rng(0), []
     x, w = rng.standard_normal((64, 16, 16, 32), dtype=np.float32), rng.standard_normal((3, 3, 32, 32), dtype=np.float32)
     x, w = kernels.array(x), kernels.array(w)
@@ -237,26 +238,76 @@ def doctor():
 
 
 def _cuda():
-    """Say what the graphics card's kernels would run on, and run one: () -> str"""
-    from importlib.metadata import PackageNotFoundError, version
-
-    import numpy as np
-
+    """Say what the graphics card's kernels would run on, what is missing of it, and run one kernel: () -> yields lines"""
     from .kernels import device
 
+    target, parts = _cuda_target(device), "pip install 'tinydiff[cuda12]', or cuda13, whichever the driver is for"
+    yield target
+    capability = (8, 0)
+    if device.SIMULATED:
+        yield "simulator  instead of a card, since NUMBA_ENABLE_CUDASIM is set"
+    else:
+        driver, problem = _tried(lambda: device.cuda.cudadrv.driver.driver.get_version())
+        yield (
+            f"driver     for CUDA {driver[0]}.{driver[1]}"
+            if driver
+            else f"driver     none ({problem}): install NVIDIA's, if there is a card"
+        )
+        card, problem = _tried(device.cuda.get_current_device) if driver else (None, "no driver")
+        if card:
+            capability, name = card.compute_capability, card.name
+            name = name.decode() if isinstance(name, bytes) else name
+            yield f"card       {name}, compute capability {capability[0]}.{capability[1]}"
+        else:
+            yield f"card       none ({problem}): set NUMBA_ENABLE_CUDASIM=1 to run the kernels without one, very slowly"
+        code, problem = _tried(lambda: _ptx(device, tuple(capability)))
+        home = f"CUDA_HOME={os.environ['CUDA_HOME']}" if "CUDA_HOME" in os.environ else "CUDA_HOME not set"
+        yield f"compiler   works ({home})" if code else f"compiler   not found or not usable ({problem}; {home}): {parts}"
+        if not (card and code):
+            yield "kernel     none was run"
+            return
+    yield _cuda_kernel(device)
+
+
+def _cuda_target(device):
+    """Name the package that `from numba import cuda` gave, and its version."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    import numba
+
     try:
-        target = f"numba-cuda {version('numba-cuda')}"
+        return f"numba-cuda {version('numba-cuda')}, with numba {numba.__version__}"
     except PackageNotFoundError:
-        target = f"numba {version('numba')}'s own CUDA target"
+        own = f"numba {numba.__version__}'s own CUDA target, no longer maintained"
+        return f"{own}: pip install 'tinydiff[cuda12]', or cuda13, brings numba-cuda"
+
+
+def _tried(f):
+    """Call what may fail in many ways, as drivers and compilers do: -> its result or None, its complaint in a line"""
     try:
-        device.require()
-    except RuntimeError as e:
-        return f"{target}; {e}"
-    card = "the simulator" if device.SIMULATED else device.cuda.get_current_device().name
+        return f(), ""
+    except Exception as e:
+        return None, textwrap.shorten(str(e) or type(e).__name__, 120, placeholder=" ...")
+
+
+def _ptx(device, capability):
+    """Compile a kernel, which takes no card: -> PTX"""
+    from numba import float32, void
+
+    return device.cuda.compile_ptx(device._fill.py_func, void(float32[::1], float32), cc=capability)[0]
+
+
+def _cuda_kernel(device):
+    import numpy as np
+
     began = time.perf_counter()
-    total = float((device.array(np.ones(1000, np.float32)) + 1).sum())
-    said = "a kernel compiled and run" if total == 2000 else f"a kernel gave {total} instead of 2000"
-    return f"{target}, {card}: {said} in {time.perf_counter() - began:.2f} s"
+    _, problem = _tried(device.require)
+    if not problem:
+        total, problem = _tried(lambda: float((device.array(np.ones(1000, np.float32)) + 1).sum()))
+    if problem:
+        return f"kernel     none was run: {problem}"
+    said = "compiled and run" if total == 2000 else f"WRONG: it gave {total} instead of 2000"
+    return f"kernel     {said} in {time.perf_counter() - began:.2f} s"
 
 
 def choose_kernels(name):

@@ -147,7 +147,7 @@ def change(model, s, about, x0, before, after, rng, w=2.0, steps=20):
     times = [start, *(t for t in sample.even_times(s, steps) if t < start)]
     keep = edit.difference(told, guided(model, s, about, after), s, x0, round(0.6 * s.T), rng, 5) < 0.2
     *_, x = edit.translate(told, guided(model, s, about, after, w), s, x0, times, keep=keep, clip=1.0)
-    return x
+    return np.asarray(x)
 
 
 def restored(model, s, about, labels, y, A, sigma_y, cov, rng, steps=50, w=1.0):
@@ -161,7 +161,7 @@ def restored(model, s, about, labels, y, A, sigma_y, cov, rng, steps=50, w=1.0):
     eps_model = guide.by_x0_hat(believed, s, restore.log_p_gradient(s, y, A, sigma_y, cov))
     shape = (len(labels), model.size, model.size, model.out)
     *_, x = sample.ddim(eps_model, s, shape, rng, sample.even_times(s, steps), eta=1.0, clip=1.0)
-    return x
+    return np.asarray(x)
 
 
 def evaluations(s, sampler, steps, w=1.0):

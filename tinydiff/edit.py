@@ -142,7 +142,7 @@ def difference(eps_from, eps_to, s, x0, t, rng, n=10):
     found = 0
     for _ in range(n):
         x_t = q_sample(s, x0, t, rng.standard_normal(x0.shape, x0.dtype))
-        found = found + np.abs(eps_to(x_t, t) - eps_from(x_t, t)).mean(-1, keepdims=True)
+        found = found + np.abs(np.asarray(eps_to(x_t, t) - eps_from(x_t, t))).mean(-1, keepdims=True)
     return found / np.maximum(found.max(axis=(1, 2, 3), keepdims=True), np.finfo(x0.dtype).tiny)
 
 

@@ -7,7 +7,7 @@ Source: Gatys et al. 2016, with another network and other weights.
 
 import numpy as np
 
-from . import ops
+from . import kernels, ops
 from .autodiff import Tensor, gradient
 from .optim import Adam, warmup_cosine
 
@@ -30,7 +30,7 @@ def style_of(model, images, spreads=None):
     model: a Classifier; images: (M, H, W, C), one or many; spreads: to be taken instead, as one picture has none
     -> list of (G (1, C, C), spread), one for each of model.maps, C differing
     """
-    grams = [gram(h) for h in model.maps(images)]
+    grams = [np.asarray(gram(h)) for h in model.maps(images)]
     means = [G.mean(0, keepdims=True) for G in grams]
     own = [float(((G - mean) ** 2).sum((1, 2)).mean()) for G, mean in zip(grams, means, strict=True)]
     return list(zip(means, spreads or own, strict=True))
@@ -63,12 +63,12 @@ def transfer(model, source, style, weight=0.1, steps=60, lr=0.03):
     model: a Classifier; source: (N, H, W, C), the content, where the walk begins; style: see loss; weight: of the content
     -> yields x (N, H, W, C), steps + 1 times, source first
     """
-    x, content = source.copy(), model.maps(source)[-1]
+    x, content = kernels.array(source.copy()), np.asarray(model.maps(source)[-1])
     adam = Adam(x.reshape(-1))  # the same memory: a step of Adam changes x
     yield x.copy()
     for step in range(steps):
         pixels = Tensor(x)
         (g,) = gradient(loss(model, pixels, content, style, weight), [pixels], free=True)
         adam.step(g.reshape(-1), lr * warmup_cosine(step / steps))
-        np.clip(x, -1, 1, out=x)
+        x[:] = x.clip(-1, 1)
         yield x.copy()

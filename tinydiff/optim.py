@@ -13,8 +13,8 @@ from . import kernels
 class Adam:
     """AdamW on one flat parameter array, with gradient clipping and a running average of the parameters.
 
-    step(g, lr) changes theta in place and returns |g|, (), without waiting for a graphics card; if that is not finite it changes
-    nothing but k. The equations stand at kernels.reference.clip_norm, adam_step and ema_step.
+    step(g, lr) changes theta in place and returns |g|; if that is not finite it changes nothing. The equations stand at
+    kernels.reference.clip_norm, adam_step and ema_step. wait=False: on a graphics card |g| stays there, and k counts either way.
     theta: (P,); g: (P,), may be changed; lr: learning rate; decay: weight decay; clip: longest gradient
     .m .v: (P,) running means of g and g^2; .ema: (P,) running average of theta; .k: steps done
     """
@@ -24,10 +24,12 @@ class Adam:
         self.theta, self.ema, self.k = theta, theta.copy(), 0
         self.rates, self.clip = (beta1, beta2, eps, decay), clip
 
-    def step(self, g, lr):
+    def step(self, g, lr, wait=True):
         keep = ema_keep(self.k)
-        self.k += 1
-        return kernels.update(self.theta, g, self.m, self.v, self.ema, self.k, lr, *self.rates, self.clip, keep)
+        norm = kernels.update(self.theta, g, self.m, self.v, self.ema, self.k + 1, lr, *self.rates, self.clip, keep)
+        norm = float(norm) if wait else norm
+        self.k += int(np.isfinite(norm)) if wait else 1
+        return norm
 
 
 def warmup_cosine(done, warmup=0.05, last=0.02):

@@ -82,6 +82,7 @@ def log_p_gradient(s, y, A, sigma_y, cov):
     seen = matrix @ Q
 
     def uphill(x0_hat, t):
+        x0_hat = np.asarray(x0_hat)  # fetched from a graphics card
         C = (1 - s.alpha_bar[t]) * lam / (s.alpha_bar[t] * lam + 1 - s.alpha_bar[t])
         S = (seen * C) @ seen.T + sigma_y**2 * np.eye(len(seen))
         away = (y - degrade(A, x0_hat)).reshape(len(x0_hat), -1)

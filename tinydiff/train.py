@@ -34,10 +34,10 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
     """Train without end: each step draws images, times and noise and moves the parameters downhill (Algorithm 1).
 
     x_t = q_sample(x0, t, eps), t uniform in 1 .. T;  loss = mean |target - model(x_t, t, labels)|^2, target = eps or v
-    run: a Training; run.rng draws all, run.adam makes the step, run.step and run.losses are kept up to date
+    run: a Training; run.rng draws all, run.adam makes the step, run.loss (float) and run.step are kept up to date
     images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints or None; predict: "eps" or "v"; lr: steps done -> learning
     rate; forget: share of the labels that are not said, see `hide` -> yields `run` after each step
-    Raises FloatingPointError, with the parameters as before that step, when the loss or its gradient is not finite.
+    Raises FloatingPointError, before the parameters change, when the loss or its gradient is not finite.
     Source: Ho et al. 2020, algorithm 1.
     """
     if predict not in PREDICTIONS:
@@ -68,7 +68,7 @@ def descend(run, loss_of, lr):
         first, *others = gradient(loss, params, free=True)
         first = first + (loss.value + before) * 0  # NaN, with which Adam changes nothing, where this step or the last is not finite
         g = kernels.concat(*[g.reshape(-1) for g in (first, *others)])
-        run.unread.append((loss.value, run.adam.step(g, lr)))
+        run.unread.append((loss.value, run.adam.step(g, lr, wait=False)))
     run.step += 1
     if run.step % kernels.STEPS_AHEAD == 0:
         fetch_losses(run)

@@ -6,7 +6,7 @@ DDPM's two choices, see likelihood.learned_variance. Only the variational bound 
 
 import numpy as np
 
-from . import diffusion, likelihood, ops
+from . import diffusion, kernels, likelihood, ops
 from .autodiff import op, value_of
 from .diffusion import _at
 from .train import descend, hide
@@ -16,14 +16,7 @@ from .train import descend, hide
 def half(x, i=0):
     """Take the first half of the channels (i = 0) or the second (i = 1). (N, ..., 2 C) -> (N, ..., C)"""
     C = x.shape[-1] // 2
-    part = slice(i * C, (i + 1) * C)
-
-    def vjp(g):
-        gx = np.zeros_like(x)
-        gx[..., part] = g
-        return (gx,)
-
-    return x[..., part], vjp
+    return x[..., i * C : (i + 1) * C], lambda g: (kernels.concat(g * 0, g) if i else kernels.concat(g, g * 0),)
 
 
 @op
@@ -34,6 +27,7 @@ def bound_of_mix(mix, s=None, t=None, square=None):
     d log var / d mix = log(beta[t] / positive_beta_tilde[t]) / 2
     mix, square: (N, ...); t: (N,) ints, 1 .. T -> (), in nats
     """
+    mix = np.asarray(mix)  # fetched from a graphics card
     var = likelihood.learned_variance(s, t, mix)
     slope = np.log(_at(s.beta, t, mix) / _at(likelihood.positive_beta_tilde(s), t, mix)) / 2
     excess = 1 - (_at(s.beta_tilde, t, mix) + square) / var
@@ -51,7 +45,7 @@ def hybrid_loss(out, s, x0, t, eps, predict="v", weight=1e-3):
     """
     x_t, said = diffusion.q_sample(s, x0, t, eps), half(out, i=0)
     target = diffusion.v_target(s, x0, t, eps) if predict == "v" else eps
-    x0_hat = (diffusion.x0_from_v if predict == "v" else diffusion.predict_x0)(s, x_t, t, value_of(said))
+    x0_hat = (diffusion.x0_from_v if predict == "v" else diffusion.predict_x0)(s, x_t, t, np.asarray(value_of(said)))
     square = (diffusion.q_posterior(s, x0, x_t, t)[0] - diffusion.q_posterior(s, x0_hat, x_t, t)[0]) ** 2
     return ops.mse(said, target) + weight * s.T * bound_of_mix(half(out, i=1), s=s, t=t, square=square)
 
@@ -86,7 +80,7 @@ def denoiser(model, s, labels=None, predict="v"):
     def ask(x_t, t):
         if last[0] is not x_t or last[1] != t:
             last[:] = x_t, t, model(x_t, np.full(len(x_t), t), labels)
-        return np.split(last[2], 2, axis=-1)
+        return np.split(np.asarray(last[2]), 2, axis=-1)
 
     def eps_model(x_t, t):
         said = ask(x_t, t)[0]

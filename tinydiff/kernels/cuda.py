@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from . import device, tiles
+from . import HostOnly, device, tiles
 from .device import ONE, ZERO, Array, cos, cuda, exp, log, sqrt
 
 _elementwise, _launch, _alike, _fit = device.elementwise, device.launch, tiles.alike, tiles.fit
@@ -62,6 +62,7 @@ def matmul(a, b):
 
 
 Array.__matmul__ = matmul
+Array.__rmatmul__ = lambda b, a: matmul(a, b)
 
 
 def down(x):
@@ -164,7 +165,7 @@ def norm_silu(x, scale, shift, G, eps):
 def _norm(x, scale, shift, G, eps, with_silu):
     x, scale, shift = _alike(x, scale, shift)
     N, C = x.shape[0], x.shape[-1]
-    _fit(scale.shape == shift.shape == (C,) and C % G == 0 and C // G <= _MOST, "group_norm", x, scale, shift)
+    _fit(scale.shape == shift.shape == (C,) and C % G == 0 and C // G <= _MOST and x.size, "group_norm", x, scale, shift)
     y, mean, rstd = (device.empty(shape, x.dtype) for shape in (x.shape, (N, G), (N, G)))
     flat = scale.flat, shift.flat, x.dtype.type(eps), with_silu, y.nd(N, -1, C), mean.nd(N, G), rstd.nd(N, G)
     _norm_silu[(N, G), _threads(C // G)](x.nd(N, -1, C), *flat)
@@ -209,6 +210,7 @@ def norm_silu_grad(g, x, scale, shift, mean, rstd):
 def _norm_grad(g, x, scale, shift, mean, rstd, with_silu):
     g, x, scale, shift, mean, rstd = _alike(g, x, scale, shift, mean, rstd)
     (N, G), C = mean.shape, x.shape[-1]
+    _fit(g.shape == x.shape and scale.shape == shift.shape == (C,) and rstd.shape == (len(x), G), "norm_grad", g, x, scale, shift, rstd)
     gx, gscale, gshift = (device.empty(shape, x.dtype) for shape in (x.shape, (N, C), (N, C)))
     flat = scale.flat, shift.flat, mean.nd(N, G), rstd.nd(N, G), with_silu, gx.nd(N, -1, C), gscale.nd(N, C), gshift.nd(N, C)
     _norm_silu_grad[(N, G), _threads(C // G)](g.nd(N, -1, C), x.nd(N, -1, C), *flat)
@@ -256,9 +258,23 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
 def _rows(kernel, *arrays):
     """Run a kernel with one block a row, the last axis -> Array like the first, filled by it"""
     arrays = _alike(*arrays)
+    _fit(all(a.shape == arrays[0].shape for a in arrays) and arrays[0].size, "rows", *arrays)
     y, L = device.empty(arrays[0].shape, arrays[0].dtype), arrays[0].shape[-1]
     kernel[y.size // L, min(device.THREADS, 32 * -(-L // 32))](*(a.nd(-1, L) for a in arrays), y.nd(-1, L))
     return y
+
+
+@cuda.jit(device=True)
+def _top_and_total(x, n, box):
+    """Of row n: the largest number, and the sum of exp(x - largest), to every thread of the block that the row has."""
+    t, T, L = cuda.threadIdx.x, cuda.blockDim.x, x.shape[1]
+    top, total = x[n, 0], ZERO
+    for j in range(t, L, T):
+        top = top if x[n, j] <= top else x[n, j]
+    top = _highest(top, box)
+    for j in range(t, L, T):
+        total += exp(x[n, j] - top)
+    return top, _add_up(total, box)
 
 
 def softmax(x):
@@ -268,18 +284,10 @@ def softmax(x):
 @cuda.jit
 def _softmax(x, y):
     """One block a row; neighbours read neighbours."""
-    n, t, T, L = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x, x.shape[1]
-    box = cuda.shared.array(_MOST, x.dtype)
-    top, total = x[n, 0], ZERO
-    for j in range(t, L, T):
-        top = top if x[n, j] <= top else x[n, j]
-    top = _highest(top, box)
-    for j in range(t, L, T):
-        y[n, j] = exp(x[n, j] - top)
-        total += y[n, j]
-    total = _add_up(total, box)
-    for j in range(t, L, T):
-        y[n, j] /= total
+    n, box = cuda.blockIdx.x, cuda.shared.array(_MOST, x.dtype)
+    top, total = _top_and_total(x, n, box)
+    for j in range(cuda.threadIdx.x, x.shape[1], cuda.blockDim.x):
+        y[n, j] = exp(x[n, j] - top) / total
 
 
 def log_softmax(x):
@@ -289,16 +297,10 @@ def log_softmax(x):
 @cuda.jit
 def _log_softmax(x, y):
     """One block a row; neighbours read neighbours."""
-    n, t, T, L = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x, x.shape[1]
-    box = cuda.shared.array(_MOST, x.dtype)
-    top, total = x[n, 0], ZERO
-    for j in range(t, L, T):
-        top = top if x[n, j] <= top else x[n, j]
-    top = _highest(top, box)
-    for j in range(t, L, T):
-        total += exp(x[n, j] - top)
-    total = log(_add_up(total, box))
-    for j in range(t, L, T):
+    n, box = cuda.blockIdx.x, cuda.shared.array(_MOST, x.dtype)
+    top, total = _top_and_total(x, n, box)
+    total = log(total)
+    for j in range(cuda.threadIdx.x, x.shape[1], cuda.blockDim.x):
         y[n, j] = x[n, j] - top - total
 
 
@@ -398,7 +400,13 @@ _shortened = _elementwise(lambda largest, norm: largest / norm if norm > largest
 _root = _elementwise(lambda a, same: sqrt(a))
 
 
+def _require_device(*arrays):
+    if not all(isinstance(a, Array) for a in arrays):
+        raise HostOnly("a change in place of arrays on the host: give kernels.array(x), which lies on the graphics card, and keep that")
+
+
 def clip_norm(g, largest):
+    _require_device(g)
     norm = (g * g).sum()
     norm = _root(norm, norm)
     g[:] = g * _shortened(largest, norm)
@@ -406,14 +414,17 @@ def clip_norm(g, largest):
 
 
 def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):
+    _require_device(theta, m, v)
     _step(theta, g, m, v, device.empty(theta.shape, theta.dtype), k, lr, beta1, beta2, eps, decay, 0.0, theta[:1] * 0)
 
 
 def ema_step(ema, theta, keep):
+    _require_device(ema, theta)
     ema[:] = ema * keep + theta * (1 - keep)
 
 
 def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
+    _require_device(theta, g, m, v, ema)
     norm = clip_norm(g, largest)
     _step(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, keep, norm)
     return norm

@@ -16,6 +16,8 @@ from functools import lru_cache
 import numpy as np
 from numba import config, cuda
 
+from . import HostOnly
+
 SIMULATED = bool(config.ENABLE_CUDASIM)  # each thread is a Python thread then: few of them, but several, in several blocks
 THREADS, BLOCKS, ADDS = (4, 2, 3) if SIMULATED else (256, 4096, 64)  # threads a block; most blocks; numbers that one thread adds up
 ONE, ZERO = np.float32(1), np.float32(0)
@@ -33,6 +35,14 @@ def require():
             "no NVIDIA GPU that numba can use: install its driver and `pip install tinydiff[cuda12]` (or cuda13, as the driver is), "
             "or set NUMBA_ENABLE_CUDASIM=1 to run the same kernels, very slowly, in numba's simulator"
         )
+    try:
+        _number(1.0, np.dtype(np.float32))
+    except Exception as e:  # the compiler's, the driver's: they have many
+        why = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise RuntimeError(
+            f"there is a GPU, but numba cannot compile for it ({why}): `pip install tinydiff[cuda12]`, or cuda13, whichever "
+            "the driver is for (nvidia-smi says), and `python -m tinydiff doctor` to see what is found"
+        ) from None
 
 
 def launch(kernel, n, *args):
@@ -190,7 +200,6 @@ class Array:
     """
 
     __slots__ = ("shape", "flat", "memory")
-    __array_ufunc__ = None  # `numpy array * Array` then asks the Array
 
     def __init__(self, shape, flat, memory):
         self.shape, self.flat, self.memory = shape, flat, memory
@@ -199,8 +208,18 @@ class Array:
     size = property(lambda self: self.flat.size)
     dtype = property(lambda self: self.flat.dtype)
 
+    def __array_ufunc__(self, f, method, *args, **kwargs):
+        ours = {np.add: "add", np.subtract: "sub", np.multiply: "mul", np.divide: "truediv", np.matmul: "matmul"}
+        if f not in ours or method != "__call__" or kwargs:
+            _refuse(f"np.{f.__name__}")
+        a, b = args  # of `numpy array * Array`, and so on
+        return getattr(a, f"__{ours[f]}__")(b) if isinstance(a, Array) else getattr(b, f"__r{ours[f]}__")(a)
+
     def __array_function__(self, f, types, args, kwargs):
-        raise TypeError(f"np.{f.__name__} works on the host: give it np.asarray(x), which copies x there")
+        _refuse(f"np.{f.__name__}")
+
+    def __getattr__(self, name):
+        _refuse(f".{name}")
 
     def __array__(self, dtype=None, copy=None):
         traffic["out"] += 1
@@ -239,6 +258,8 @@ class Array:
 
     def __getitem__(self, index):
         index = index if isinstance(index, tuple) else (index,)
+        if not all(isinstance(k, int | np.integer | slice) or k is Ellipsis for k in index):
+            _refuse("indexing by anything but whole numbers and slices")
         if Ellipsis in index:
             k = index.index(Ellipsis)
             index = index[:k] + (slice(None),) * (self.ndim - len(index) + 1) + index[k + 1 :]
@@ -282,6 +303,9 @@ class Array:
 
     # arithmetic
 
+    def __pow__(a, n):
+        return a * a if n == 2 else _refuse(f"** {n}")
+
     def __add__(a, b):
         return _add(a, b)
 
@@ -312,6 +336,11 @@ class Array:
         """Add up, in stages in which each thread adds at most ADDS numbers; two suffice up to ADDS^2 of them."""
         if axis is None:
             return self.reshape(-1).sum(0)
+        if isinstance(axis, tuple):
+            x = self
+            for k in sorted((k % self.ndim for k in axis), reverse=True):
+                x = x.sum(k, keepdims)
+            return x
         axis %= self.ndim
         A, B, C = math.prod(self.shape[:axis]), self.shape[axis], math.prod(self.shape[axis + 1 :])
         x = self
@@ -322,5 +351,16 @@ class Array:
             x, B = y, S
         return x.reshape(*self.shape[:axis], *((1,) if keepdims else ()), *self.shape[axis + 1 :])
 
-    def mean(self):
-        return self.sum() / self.size
+    def mean(self, axis=None, keepdims=False):
+        total = self.sum(axis, keepdims)
+        return total / (self.size // total.size)
+
+
+def _refuse(what):
+    raise HostOnly(f"{what} of arrays works on the host, not on a graphics card: give it np.asarray(x), which copies x there")
+
+
+for _name in ("lt", "le", "gt", "ge", "eq", "ne", "abs", "mod", "floordiv", "iter", "bool"):  # without these Python has answers of its own
+    setattr(
+        Array, f"__{_name}__", lambda *args, _name=_name: _refuse({"iter": "a loop over rows", "bool": "a truth value"}.get(_name, _name))
+    )
