@@ -36,7 +36,7 @@ from tinydiff import (
 )
 from tinydiff.autodiff import Tensor
 from tinydiff.data import Dataset
-from tinydiff.kernels import cpu, cuda, device, reference, tiles
+from tinydiff.kernels import cpu, cuda, device, errors, reference, tiles
 from tinydiff.nn import Linear, Module
 from tinydiff.train import Training, denoiser, fetch_losses, train
 
@@ -262,7 +262,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("f, what", REFUSED, ids=[what for _, what in REFUSED])
 def test_what_only_the_host_can_do_says_so_in_a_line(f, what):
-    with pytest.raises(kernels.HostOnly, match=f"^{what}.* on the host.*: give") as refused:
+    with pytest.raises(errors.HostOnly, match=f"^{what}.* on the host.*: give") as refused:
         f(device.array(np.ones(4, np.float32)))
     assert "\n" not in str(refused.value)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from . import commands, studio
 from .commands import Bad
-from .kernels import HostOnly
+from .kernels import errors
 
 SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # these three are those of draw.py, which loads too much for --help
 TIMES = ("even", "quadratic", "snr", "karras")
@@ -209,7 +209,7 @@ def main(argv=None):
     except MemoryError as e:
         print(f"tinydiff: not enough memory ({e}): take a smaller --width, --batch or --n", file=sys.stderr)
         return 2
-    except HostOnly as e:
+    except errors.HostOnly as e:
         print(f"tinydiff: {e}; this command does not run on `--kernels cuda` as asked: leave that out", file=sys.stderr)
         return 2
     except (Bad, OSError, FloatingPointError) as e:

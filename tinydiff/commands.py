@@ -270,7 +270,7 @@ def _cuda():
 
 
 def _cuda_target(device):
-    """Name the package that `from numba import cuda` gave, and its version."""
+    """Name the package that numba.cuda comes from, and its version."""
     from importlib.metadata import PackageNotFoundError, version
 
     import numba

@@ -44,7 +44,7 @@ def numbers(layer):
 
 def ours(layer):
     """-> list of (pass, function)"""
-    x, w, g = numbers(layer)
+    x, w, g = (kernels.array(a) for a in numbers(layer))
     turned = w[::-1, ::-1].swapaxes(2, 3)
     return [
         ("forward", lambda: kernels.conv2d(x, w, "zeros")),
@@ -53,11 +53,11 @@ def ours(layer):
     ]
 
 
-def pytorch(layer, channels_last):
+def pytorch(layer, channels_last, device="cpu"):
     """-> list of (pass, function)"""
     import torch
 
-    x, w, g = (torch.from_numpy(a) for a in numbers(layer))
+    x, w, g = (torch.from_numpy(a).to(device) for a in numbers(layer))
     x, w, g = x.permute(0, 3, 1, 2), w.permute(3, 2, 0, 1), g.permute(0, 3, 1, 2)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     x, w, g = (a.contiguous(memory_format=layout) for a in (x, w, g))

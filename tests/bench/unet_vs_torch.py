@@ -26,9 +26,8 @@ CASES = {  # size, channels, width, multipliers, batch
 }
 
 
-def ours(case, seconds):
-    import itertools
-
+def ours(case):
+    """-> a training step and a sampling step, functions"""
     import numpy as np
 
     from tinydiff import kernels, schedule
@@ -40,36 +39,32 @@ def ours(case, seconds):
     images, labels = rng.standard_normal((4 * batch, size, size, channels), dtype=np.float32), np.zeros((4 * batch, 1), np.int64)
     run = Training(UNet(size, channels, width, multipliers, classes=(10,), rng=rng), rng)
     steps = train(run, s, images, labels, batch=batch)
-    training = median_time(lambda: next(steps), seconds)
-    eps_model, x = denoiser(run.model, s, labels[:batch]), images[:batch]
-    sampling = median_time(lambda: kernels.denoise_step(x, eps_model(x, 100), x, 0.5, 0.1, 0.9, 0.1, 1.0), seconds)
-    next(itertools.islice(steps, 1))
-    return training, sampling
+    eps_model, x = denoiser(run.model, s, labels[:batch]), kernels.array(images[:batch])
+    return lambda: next(steps), lambda: kernels.denoise_step(x, eps_model(x, 100), x, 0.5, 0.1, 0.9, 0.1, 1.0)
 
 
-def pytorch(case, seconds, channels_last):
-    import numpy as np
+def pytorch(case, channels_last, device="cpu"):
+    """-> a training step and a sampling step, functions"""
     import torch
     import torch_unet
 
-    torch.set_num_threads(THREADS)
     size, channels, width, multipliers, batch = case
     model = torch_unet.UNet(size, channels, width, multipliers, classes=(10,))
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = model.to(memory_format=layout)
+    model = model.to(device, memory_format=layout)
     average = [p.detach().clone() for p in model.parameters()]
     adam = torch.optim.Adam(model.parameters(), lr=1e-3)
-    images = torch.randn(4 * batch, channels, size, size)
-    labels, alpha_bar = torch.zeros(4 * batch, 1, dtype=torch.long), torch.linspace(1, 0.001, 251)
+    images = torch.randn(4 * batch, channels, size, size, device=device)
+    labels, alpha_bar = torch.zeros(4 * batch, 1, dtype=torch.long, device=device), torch.linspace(1, 0.001, 251, device=device)
     half = width // 2
 
     def embedding(t):
-        angle = t[:, None] * 10000 ** (-torch.arange(half) / half)
+        angle = t[:, None] * 10000 ** (-torch.arange(half, device=device) / half)
         return torch.cat([angle.sin(), angle.cos()], 1)
 
     def step():
-        i, t = torch.randint(4 * batch, (batch,)), torch.randint(1, 251, (batch,))
-        x0, eps = images[i], torch.randn(batch, channels, size, size)
+        i, t = torch.randint(4 * batch, (batch,), device=device), torch.randint(1, 251, (batch,), device=device)
+        x0, eps = images[i], torch.randn(batch, channels, size, size, device=device)
         a, b = alpha_bar[t].sqrt()[:, None, None, None], (1 - alpha_bar[t]).sqrt()[:, None, None, None]
         x_t = (a * x0 + b * eps).to(memory_format=layout)
         loss = torch.nn.functional.mse_loss(model(x_t, embedding(t), labels[i]), a * eps - b * x0)
@@ -78,24 +73,31 @@ def pytorch(case, seconds, channels_last):
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()
         torch._foreach_lerp_(average, [p.detach() for p in model.parameters()], 0.001)
-        return loss.item()
+        return loss.detach()
 
     x = images[:batch].to(memory_format=layout)
 
     @torch.no_grad()
     def draw():
-        v = model(x, embedding(torch.full((batch,), 100)), labels[:batch])
+        v = model(x, embedding(torch.full((batch,), 100, device=device)), labels[:batch])
         x0 = (0.7 * x - 0.7 * v).clamp(-1, 1)
         return 0.1 * x0 + 0.9 * x + 0.1 * x
 
-    assert np.isfinite(step())
-    return median_time(step, seconds), median_time(draw, seconds)
+    assert torch.isfinite(step())
+    return step, draw
 
 
 def one(who, name, seconds):
     """Measure in this process and print (training s, sampling s, peak MB) as JSON."""
     case = CASES[name]
-    training, sampling = ours(case, seconds) if who == "ours" else pytorch(case, seconds, who == "torch-last")
+    if who == "ours":
+        steps = ours(case)
+    else:
+        import torch
+
+        torch.set_num_threads(THREADS)
+        steps = pytorch(case, who == "torch-last")
+    training, sampling = (median_time(step, seconds) for step in steps)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"train": training, "sample": sampling, "peak_mb": peak}))
 

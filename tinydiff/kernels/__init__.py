@@ -14,10 +14,6 @@ SETS = ("reference", "cpu", "cuda")
 _active = None
 
 
-class HostOnly(TypeError, AttributeError):
-    """Something was asked of an array on the graphics card that only NumPy can do; the message says what."""
-
-
 def use(name):
     """Choose the kernel set that answers from now on.
 

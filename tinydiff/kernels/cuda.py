@@ -7,8 +7,9 @@ import math
 
 import numpy as np
 
-from . import HostOnly, device, tiles
+from . import device, tiles
 from .device import ONE, ZERO, Array, cos, cuda, exp, log, sqrt
+from .errors import HostOnly
 
 _elementwise, _launch, _alike, _fit = device.elementwise, device.launch, tiles.alike, tiles.fit
 

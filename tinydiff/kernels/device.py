@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 from numba import config, cuda
 
-from . import HostOnly
+from .errors import HostOnly
 
 SIMULATED = bool(config.ENABLE_CUDASIM)  # each thread is a Python thread then: few of them, but several, in several blocks
 THREADS, BLOCKS, ADDS = (4, 2, 3) if SIMULATED else (256, 4096, 64)  # threads a block; most blocks; numbers that one thread adds up

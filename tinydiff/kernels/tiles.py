@@ -49,7 +49,8 @@ def product(of_row, of_outer, a_at, down_the_rows, block):
                 sums[r, s] = ZERO
         cuda.syncthreads()
         share = (outers + Z - 1) // Z
-        for outer in range(z * share, min(outers, (z + 1) * share)):
+        end = (z + 1) * share if (z + 1) * share < outers else outers  # numba's own target has no min
+        for outer in range(z * share, end):
             pair = of_outer(outer, sizes)
             for first in range(0, inners, depth):
                 for fetch in range(fetches):
