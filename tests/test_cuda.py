@@ -267,13 +267,6 @@ def test_what_only_the_host_can_do_says_so_in_a_line(f, what):
     assert "\n" not in str(refused.value)
 
 
-def test_the_command_line_says_so_too(monkeypatch, capsys):
-    monkeypatch.setattr(cli.studio, "cmd_sample", lambda args: np.roll(device.array(np.ones(4)), 1))
-    assert cli.main(["sample", "digits"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("tinydiff: np.roll") and "--kernels cuda" in line
-
-
 def test_freed_memory_is_used_again():
     x = device.empty((7, 11), np.float32)
     memory, view = x.flat, x.reshape(-1)
