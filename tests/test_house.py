@@ -43,9 +43,11 @@ ABOVE = [
     "evaluate",
     "grade",
     "submission",
+    "handout",
     "gallery",
     "commands",
     "studio",
+    "classroom",
     "__main__",
 ]
 OUTSIDE = {"numpy", "numba", "llvmlite", "matplotlib", "PIL", "tqdm", "IPython", "pytest", "_pytest"}  # all that is ever imported
@@ -183,7 +185,7 @@ PUBLIC = {
     for node in TREES[p].body
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
 }
-NO_ARRAYS = ("__main__", "commands", "studio", "grade", "submission", "microkernel")  # or, the last, flat memory
+NO_ARRAYS = ("__main__", "commands", "studio", "classroom", "grade", "submission", "handout", "microkernel")  # or, the last, flat memory
 FUNCTIONS = {name: node for name, node in PUBLIC.items() if isinstance(node, ast.FunctionDef) and name.split(".")[0] not in NO_ARRAYS}
 
 

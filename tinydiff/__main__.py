@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import commands, studio
+from . import classroom, commands, studio
 from .commands import Bad
 
 SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # these three are those of draw.py, which loads too much for --help
@@ -152,6 +152,20 @@ def parser():
     export.add_argument("checkpoint", type=Path, metavar="CKPT", help="a file that `train` wrote")
     export.add_argument("file", type=Path, metavar="FILE", help="file to write")
 
+    handout = add("handout", help="for instructors: write what students get, without the answers")
+    handout.add_argument("dir", type=Path, metavar="DIR", help="new folder to write")
+    which = "numbers of lessons, as 1-5 or 1,3,7-9 (default: all)"
+    handout.add_argument("--lessons", metavar="N", help=which)
+    handout.add_argument("--nbgrader", action="store_true", help="write the source/ of an nbgrader course instead, with the answers")
+
+    grade = add("grade", help="for instructors: grade a class")
+    grade.add_argument(
+        "submissions", type=Path, metavar="SUBMISSIONS", help="folder with a notebook, or a folder of them, for each student"
+    )
+    grade.add_argument("--out", type=Path, default=Path("grades.csv"), help="table to write, feedback/ beside it (default: grades.csv)")
+    grade.add_argument("--lessons", metavar="N", help=which)
+    grade.add_argument("--seconds", type=_positive, default=60.0, help="limit for one exercise (default: 60)")
+
     add("doctor", help="say what is installed, compile one kernel and time it")
     return main
 
@@ -201,6 +215,8 @@ def main(argv=None):
             "restyle": studio.cmd_restyle,
             "alphabet": studio.cmd_alphabet,
             "gallery": studio.cmd_gallery,
+            "handout": classroom.cmd_handout,
+            "grade": classroom.cmd_grade,
         }
         run[args.command](args)
     except KeyboardInterrupt:

@@ -109,11 +109,11 @@ def show(item):
         print(text)
 
 
-def check(f, adopt=False):
+def check(f, adopt=False, required=False):
     """Run the tests of an exercise on the student's function, and say how it went.
 
     f: function with the name of an exercise; adopt: a right answer then stands in the package's place until Python ends, as it
-    always does in a student's tree, where the package's own is missing
+    always does in a student's tree, where the package's own is missing; required: not attempted is a wrong answer, too
     -> None, after showing "passed" or "not attempted"
     Raises WrongAnswer, with what was called, what came, what was expected and, if it is known, the slip; ValueError where f
     is no exercise, or the package's own function.
@@ -122,7 +122,7 @@ def check(f, adopt=False):
     if inspect.unwrap(f) is inspect.unwrap(original(exercise)):
         raise ValueError(f"this is the package's own {exercise.function}: define yours in a cell, then check it")
     verdict = judge(exercise, f)
-    if verdict.state == "failed":
+    if verdict.state == "failed" or (required and verdict.state != "passed"):
         raise WrongAnswer(str(verdict))
     if verdict.state == "passed" and (adopt or untouched(inspect.getsource(inspect.unwrap(original(exercise))))):
         _put(exercise, f)

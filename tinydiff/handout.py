@@ -5,6 +5,7 @@ grade, of the wrong answers (tests/mutants) only what they do to the tests' inpu
 """
 
 import ast
+import inspect
 import json
 import shutil
 import textwrap
@@ -45,19 +46,23 @@ def blank(source, functions, body="raise NotImplementedError"):
     lines = source.splitlines(True)
     nodes = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name in functions]
     for node in reversed(nodes):
-        docstring = isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
-        begin = node.body[0].end_lineno if docstring else node.body[0].lineno - 1
-        lines[begin : node.end_lineno] = [textwrap.indent(body, " " * 4) + "\n"]
+        lines[_first_line(node) : node.end_lineno] = [textwrap.indent(body, " " * 4) + "\n"]
     return "".join(lines)
+
+
+def _first_line(node):
+    """Find where a function's body begins, behind its docstring -> number of lines before"""
+    return node.body[0].end_lineno if _has_docstring(node) else node.body[0].lineno - 1
+
+
+def _has_docstring(node):
+    return isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
 
 
 def body_lines(exercise):
     """List what must not be found in a handout: the longer lines of an exercise's body, without space and quotes -> list of str"""
-    import inspect
-
     node = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(grade.original(exercise))))).body[0]
-    docstring = isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
-    text = "\n".join(ast.unparse(part) for part in node.body[docstring:])
+    text = "\n".join(ast.unparse(part) for part in node.body[_has_docstring(node) :])
     return [line for line in map(_squeezed, text.splitlines()) if len(line) >= 24]
 
 
@@ -202,3 +207,57 @@ def _strings(item):
 
 def _write_json(path, content):
     path.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+# --- nbgrader ---
+
+CONFIG = """# An nbgrader course, written by tinydiff: `nbgrader generate_assignment LESSON`, `nbgrader autograde LESSON` in this folder.
+import os
+
+os.environ["TINYDIFF_FAST"] = "1"  # lessons that train do so for a few steps only while they are graded
+c = get_config()  # noqa: F821
+c.CourseDirectory.course_id = "tinydiff"
+c.ClearSolutions.code_stub = {"python": "raise NotImplementedError"}
+c.ExecutePreprocessor.timeout = 300
+"""
+
+
+def write_nbgrader(folder, numbers=None):
+    """Write the source of an nbgrader course, with the answers: Path, lesson numbers (None = all) -> list of Exercises"""
+    (folder / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
+    found = []
+    for path in lesson_files(numbers):
+        exercises = [e for e in grade.exercises() if e.lesson == path.stem]
+        if exercises:
+            (folder / "source" / path.stem).mkdir(parents=True)
+            notebook = nbgrader_notebook(json.loads(path.read_text(encoding="utf-8")), exercises)
+            _write_json(folder / "source" / path.stem / path.name, notebook)
+            found += exercises
+    return found
+
+
+def nbgrader_notebook(notebook, exercises):
+    """Make an assignment of a lesson: each exercise a solution, each check a point: dict, Exercises -> dict"""
+    for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
+        text = "".join(cell["source"])
+        cell |= {"outputs": [], "execution_count": None}
+        cell["metadata"]["tags"] = ["raises-exception"]
+        for e in exercises:
+            about = {"schema_version": 3, "task": False, "locked": False, "grade": False, "solution": False}
+            if f"def {e.function}(" in text:
+                cell["source"] = solved(text, e)
+                cell["metadata"]["nbgrader"] = about | {"grade_id": e.function, "solution": True}
+            elif text.startswith(f"check({e.function}"):
+                cell["source"] = f"from tinydiff.grade import check\n\ncheck({e.function}, required=True)"
+                cell["metadata"]["nbgrader"] = about | {"grade_id": f"check_{e.function}", "grade": True, "points": 1, "locked": True}
+    return notebook
+
+
+def solved(text, exercise):
+    """Write the package's answer into an exercise's cell, between nbgrader's marks: str, Exercise -> str"""
+    source = textwrap.dedent(inspect.getsource(inspect.unwrap(grade.original(exercise))))
+    node = ast.parse(source).body[0]
+    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & vars(exercise.module).keys() - {exercise.function}
+    imports = f"from {exercise.module.__name__} import {', '.join(sorted(names))}\n" if names else ""
+    body = textwrap.dedent("\n".join(source.splitlines()[_first_line(node) :]))
+    return blank(text, {exercise.function}, f"### BEGIN SOLUTION\n{imports}{body}\n### END SOLUTION")
