@@ -16,7 +16,8 @@ def check_one_number(ridge):
     for strength in (1e-12, 0.5, 20):
         got = ridge(x[:, None], y[:, None], strength)(np.array([[-3.0], [4], [6]]))
         want = 3.5 + cov / (var + strength) * np.array([-7, 0, 2])
-        assert np.allclose(got.ravel(), want, rtol=0, atol=1e-9), f"strength = {strength}"
+        said = f"pairs (1, 3) (2, -1) (4, 5) (9, 7), strength {strength}: at -3, 4, 6 expected {want}, came {np.ravel(got)}"
+        assert np.allclose(np.ravel(got), want, rtol=0, atol=1e-9), said
 
 
 def check_least(ridge):
@@ -26,11 +27,12 @@ def check_least(ridge):
         x, y = rng.normal(2, 1, (M, 2, 2, 3)), rng.normal(-1, 1, (M, 3, 2))
         fitted = ridge(x, y, strength)
         guess = fitted(x)
-        assert guess.shape == y.shape
+        assert guess.shape == y.shape, f"{M} pairs, y {y.shape}: expected a guess of that shape, came {guess.shape}"
         flat, residual = x.reshape(M, 12), (guess - y).reshape(M, 6)
         w = (fitted(np.eye(12).reshape(12, 2, 2, 3)) - fitted(np.zeros((12, 2, 2, 3)))).reshape(12, 6)  # a linear map's weights
         assert np.abs(residual.mean(0)).max() < 1e-10, "the shift has no penalty"
-        assert np.abs(flat.T @ residual / M + strength * w).max() < 1e-10
+        slope = np.abs(flat.T @ residual / M + strength * w).max()
+        assert slope < 1e-10, f"{M} pairs, strength {strength}: another w has less error plus penalty (a derivative of {slope:.2g} is left)"
 
 
 def check_shape_and_type(ridge):
@@ -38,9 +40,12 @@ def check_shape_and_type(ridge):
     rng = np.random.default_rng(2)
     x = rng.random((9, 2, 3, 3), dtype=np.float32)
     got = ridge(x, x[..., :1], 1e-9)(x[:1])
-    assert got.shape == (1, 2, 3, 1) and got.dtype == np.float32 and np.allclose(got, x[:1, ..., :1], atol=1e-4)
+    assert got.shape == (1, 2, 3, 1), f"one image (1, 2, 3, 3) asked, y of shape (9, 2, 3, 1): expected (1, 2, 3, 1), came {got.shape}"
+    assert got.dtype == np.float32, f"y is float32: expected a guess of float32, came {got.dtype}"
+    assert np.allclose(got, x[:1, ..., :1], atol=1e-4), "y is the first channel of x: with hardly any penalty the guess should be that"
 
 
+@pytest.mark.exercise("baselines.ridge")
 @pytest.mark.parametrize("check", [check_one_number, check_least, check_shape_and_type])
 def test_ridge(check):
     check(baselines.ridge)

@@ -491,7 +491,11 @@ def check_translated(translate):
             want = kept * known + (1 - kept) * (want @ A.T + c)
             wants.append(want)
         got = list(translate(FROM, TO, T8, FIVE, times, rounds, keep))
-        assert len(got) == len(wants) and np.abs(np.reshape(got, (-1, 5, 4)) - wants).max() < 1e-10
+        said = f"times {list(times)}, {rounds} round(s), {'nothing kept' if keep is None else 'a mask to keep by'}"
+        assert len(got) == len(wants), f"{said}: expected {len(wants)} arrays, the first at times[0], the last x_0; came {len(got)}"
+        for t, x, want in zip(times, got, wants, strict=True):
+            off = np.abs(np.reshape(x, (5, 4)) - want).max()
+            assert off < 1e-10, f"{said}: at t = {t} the images should be within 1e-10 of the exact ones; they are {off:.2g} away"
 
 
 def root(cov):
@@ -511,18 +515,22 @@ def check_translated_flow(translate):
         *_, got = translate(*models, SMOOTH, FIVE, sample.even_times(SMOOTH, steps))
         found.append(got.reshape(5, 4))
     errors = [np.abs(x - want).max() for x in found]
-    assert errors[-1] < 0.1 and all(abs(math.log2(p / q) - 1) < 0.1 for p, q in pairwise(errors)), errors
-    assert np.abs(2 * found[-1] - found[-2] - want).max() < 0.01, "the error is of order 1, and what is left without it"
+    said = f"two Gaussians: 120, 240, 480 steps should come ever nearer to the exact translation; they miss it by {np.round(errors, 4)}"
+    assert errors[-1] < 0.1 and all(abs(math.log2(p / q) - 1) < 0.1 for p, q in pairwise(errors)), said
+    assert np.abs(2 * found[-1] - found[-2] - want).max() < 0.01, "the error should halve when the steps double"
 
 
 def check_translated_back(translate):
     """The same model twice: the picture comes back as rounds grow; what is kept comes back bit for bit whatever the models."""
     errors = [np.abs(list(translate(FROM, FROM, T8, FIVE, None, rounds))[-1] - FIVE).max() for rounds in (1, 4, 16, 64)]
-    assert errors[0] > 0.05 and errors[-1] < 1e-12 and all(a > 2 * b for a, b in pairwise(errors))
+    said = f"there and back with one model: 1, 4, 16, 64 rounds should bring the image back; they miss it by {np.array(errors)}"
+    assert errors[0] > 0.05 and errors[-1] < 1e-12 and all(a > 2 * b for a, b in pairwise(errors)), said
     for dtype in (np.float64, np.float32):
         x0 = FIVE.astype(dtype)
         *_, last = translate(exact.gaussian(T8, 0.3, 0.5), exact.gaussian(T8, -0.4, 0.2), T8, x0, keep=HARD)
-        assert last.dtype == dtype and np.array_equal(last[:, HARD == 1], x0[:, HARD == 1]) and not np.any((last == x0)[:, HARD == 0])
+        assert last.dtype == dtype, f"images of {x0.dtype} should stay that; came {last.dtype}"
+        assert np.array_equal(last[:, HARD == 1], x0[:, HARD == 1]), "where keep = 1 the image should come back bit for bit"
+        assert not np.any((last == x0)[:, HARD == 0]), "where keep = 0 the image should be translated"
 
 
 def check_translated_clip(translate):
@@ -533,6 +541,7 @@ def check_translated_clip(translate):
 TRANSLATE = (check_translated, check_translated_flow, check_translated_back, check_translated_clip)
 
 
+@pytest.mark.exercise("edit.translate")
 @pytest.mark.parametrize("check", TRANSLATE)
 def test_translate(check):
     check(edit.translate)

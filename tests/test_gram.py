@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_sample import rejects
 
-from tinydiff import classifier, gram
+from tinydiff import classifier, gram, ops
 from tinydiff.autodiff import Tensor, gradient
 
 
@@ -24,13 +24,33 @@ def check_gram(gram_of):
     """Two pixels in a row, two features, two images; the order of the pixels does not matter, how many there are does not either."""
     h = np.array([[[[1.0, 2], [3, -4]]], [[[0, 1], [2, 0]]]])
     want = np.array([[[5, -5], [-5, 10]], [[2, 0], [0, 0.5]]])
-    assert np.array_equal(gram_of(h), want)
-    assert np.array_equal(gram_of(h[:, :, ::-1].swapaxes(1, 2)), want)
-    assert np.array_equal(gram_of(np.concatenate([h, h, h], axis=1)), want)
+    for case, x in {
+        "two images of 1 x 2 pixels": h,
+        "the pixels in another order": h[:, :, ::-1].swapaxes(1, 2),
+        "each pixel three times": np.concatenate([h, h, h], axis=1),
+    }.items():
+        got = np.asarray(gram_of(x))
+        assert got.shape == (2, 2, 2), f"{case}, 2 features: expected shape (2, 2, 2), came {got.shape}"
+        assert np.array_equal(got, want), f"{case}: expected {want.tolist()}, came {got.tolist()}"
 
 
-def test_gram():
-    check_gram(gram.gram)
+def check_gram_slope(gram_of):
+    """Of three features: sum A G has the gradient (A + A^T) h / (H W), which only operations of ops can find."""
+    rng = np.random.default_rng(5)
+    h, A = rng.normal(1, 1, (2, 3, 4, 3)), rng.normal(size=(2, 3, 3))
+    G = np.einsum("nhwi,nhwj->nij", h, h) / 12
+    variable = Tensor(h)
+    got = gram_of(variable)
+    assert isinstance(got, Tensor), "given a Tensor it should give a Tensor: build it from ops, so that a gradient can be taken"
+    assert np.allclose(got.value, G, rtol=1e-12), "3 x 4 pixels, 3 features: not the mean of the products"
+    (g,) = gradient(ops.sum(got * A), [variable])
+    assert np.allclose(g, h @ (A + A.swapaxes(1, 2))[:, None] / 12, rtol=1e-12), "the gradient of sum(A G) should be h (A + A^T) / (H W)"
+
+
+@pytest.mark.exercise("gram.gram")
+@pytest.mark.parametrize("check", [check_gram, check_gram_slope])
+def test_gram(check):
+    check(gram.gram)
 
 
 @pytest.mark.parametrize(

@@ -353,9 +353,15 @@ def check_rmse(rmse):
 def check_of_mean(rmse_of_mean):
     """Samples that miss by opposite amounts have a perfect mean; three of four on one side leave half of the error."""
     truth, off = np.concatenate([GREY, -GREY]), 0.2 * np.array([1.0, 3.0]).reshape(2, 1, 1, 1)
-    assert rmse_of_mean(np.stack([truth + off, truth - off]), truth) < 1e-15
+    samples = np.stack([truth + off, truth - 0.5 * off, truth + 4 * off]).astype(np.float32)
+    want = 1.5 * math.sqrt((0.2**2 + 0.6**2) / 2) / 2
+    got = rmse_of_mean(samples, truth)
+    assert math.isclose(got, want, rel_tol=1e-6), f"samples off by 1, -1/2 and 4 times something: expected {want:.6f}, came {got:.6f}"
+    got = rmse_of_mean(np.stack([truth + off, truth - off]), truth)
+    assert got < 1e-15, f"two samples that miss by + and - the same: expected 0, came {got:.4g}"
     want = math.sqrt((0.1**2 + 0.3**2) / 2) / 2
-    assert math.isclose(rmse_of_mean(np.stack([truth + off] * 3 + [truth - off]), truth), want, rel_tol=1e-12)
+    got = rmse_of_mean(np.stack([truth + off] * 3 + [truth - off]), truth)
+    assert math.isclose(got, want, rel_tol=1e-12), f"three samples on one side, one on the other: expected {want:.6f}, came {got:.6f}"
 
 
 def check_of_best(rmse_of_best):
@@ -374,8 +380,23 @@ def check_overlap(silhouette_overlap):
     b[0, 0, 1, 0], b[0, 1, 1, 1], b[0, 0, 0] = 0, -0.5, 0.9
     a[1, 0, 0] = 0
     for flip in (1, -1):
-        assert math.isclose(silhouette_overlap(flip * a, flip * b, paper=flip), (2 / 3 + 0 + 1) / 3, rel_tol=1e-15)
-    assert silhouette_overlap(a[:1], b[:1], threshold=0.4) == 1 / 3 and silhouette_overlap(a[:1], b[:1], threshold=0.05) == 1
+        got, paper = silhouette_overlap(flip * a, flip * b, paper=flip), "white" if flip == 1 else "black"
+        assert math.isclose(got, (2 / 3 + 0 + 1) / 3, rel_tol=1e-15), (
+            f"three images on {paper} paper: expected (2/3 + 0 + 1) / 3, came {got:.4f}"
+        )
+    for threshold, want in ((0.4, 1 / 3), (0.05, 1)):
+        got = silhouette_overlap(a[:1], b[:1], threshold=threshold)
+        assert got == want, f"the first image with threshold {threshold}: expected {want:.4f}, came {got:.4f}"
+
+
+@pytest.mark.exercise("metrics.rmse_of_mean")
+def test_rmse_of_mean():
+    check_of_mean(metrics.rmse_of_mean)
+
+
+@pytest.mark.exercise("metrics.silhouette_overlap")
+def test_silhouette_overlap():
+    check_overlap(metrics.silhouette_overlap)
 
 
 @pytest.mark.parametrize(
