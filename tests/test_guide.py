@@ -19,8 +19,12 @@ PRECISIONS = ((np.float64, 1e-10), (np.float32, 2e-4))
 
 
 def agree(got, want, dtype, tol, what):
-    assert got.shape == want.shape and got.dtype == dtype, f"{what}: {got.dtype} {got.shape}, expected {np.dtype(dtype)} {want.shape}"
-    assert np.allclose(got, want, rtol=tol, atol=tol), f"{what}: off by up to {np.abs(got - want).max():.4g}"
+    assert np.shape(got) == want.shape, f"{what}: the answer has the shape {np.shape(got)}, expected {want.shape}, that of x_t"
+    assert got.dtype == dtype, f"{what}: the answer is {got.dtype}, expected {np.dtype(dtype)}, the precision of x_t"
+    worst = np.unravel_index(np.argmax(np.abs(np.nan_to_num(got - want, nan=np.inf))), want.shape)
+    assert np.allclose(got, want, rtol=tol, atol=tol), (
+        f"{what}: at {[int(i) for i in worst]} expected {want[worst]:.6g}, came {got[worst]:.6g}"
+    )
 
 
 def score(s, x_t, t, mean, var):
@@ -50,9 +54,9 @@ def check_one_and_zero(classifier_free):
     """w = 1 is told alone, w = 0 untold: bit for bit."""
     for dtype, _ in PRECISIONS:
         x, told, untold = X.astype(dtype), Asked(0.7), Asked(1.9)
-        assert np.array_equal(classifier_free(told, untold, 1.0)(x, 3), told(x, 3))
-        assert untold.times == [], "w = 1 needs one model only"
-        assert np.array_equal(classifier_free(told, untold, 0.0)(x, 3), untold(x, 3))
+        agree(classifier_free(told, untold, 1.0)(x, 3), told(x, 3), dtype, 0, "w = 1, where told answers alone")
+        assert untold.times == [], "w = 1 needs told only; untold was asked too, which costs as much again"
+        agree(classifier_free(told, untold, 0.0)(x, 3), untold(x, 3), dtype, 0, "w = 0, where untold answers alone")
 
 
 def check_equation(classifier_free):
@@ -62,6 +66,7 @@ def check_equation(classifier_free):
         for w in (0.3, 2.5, -1.5, np.float64(4)):
             want = w * np.cos(0.7 * X + 3) + (1 - w) * np.cos(1.9 * X + 3)
             agree(classifier_free(told, untold, w)(x, 3), want, dtype, tol, f"w = {w}")
+        assert np.array_equal(x, X.astype(dtype)), "x_t was changed in place: the sampler still needs it"
 
 
 def check_interval(classifier_free):
@@ -70,8 +75,9 @@ def check_interval(classifier_free):
     guided = classifier_free(told, untold, 2.5, interval=(3, 6))
     for t in range(8, 0, -1):
         want = told(X, t) + (1.5 * (np.cos(0.7 * X + t) - np.cos(1.9 * X + t)) if 3 <= t <= 6 else 0)
-        agree(guided(X, t), want, np.float64, 1e-12 if 3 <= t <= 6 else 0, f"t = {t}")
-    assert untold.times == [6, 5, 4, 3], "outside the interval the second question is saved"
+        place = "inside" if 3 <= t <= 6 else "outside"
+        agree(guided(X, t), want, np.float64, 1e-12 if 3 <= t <= 6 else 0, f"t = {t}, {place} the interval (3, 6), w = 2.5")
+    assert untold.times == [6, 5, 4, 3], f"untold is asked inside the interval (3, 6) only; it was asked at t = {untold.times}"
 
 
 def check_gaussian_classes(classifier_free):
@@ -111,9 +117,14 @@ def check_drawn(classifier_free):
 CLASSIFIER_FREE = (check_one_and_zero, check_equation, check_interval, check_gaussian_classes, check_drawn)
 
 
-@pytest.mark.parametrize("check", CLASSIFIER_FREE)
+@pytest.mark.exercise("guide.classifier_free")
+@pytest.mark.parametrize("check", CLASSIFIER_FREE[:-1])
 def test_classifier_free(check):
     check(guide.classifier_free)
+
+
+def test_classifier_free_in_a_sampler():
+    check_drawn(guide.classifier_free)
 
 
 def free_with(mix, inside=lambda t, first, last: first <= t <= last, alone=lambda told, untold: told):
@@ -182,13 +193,15 @@ def check_blend(blend):
             between = (1 - share) * CLASSES[0] + share * CLASSES[1]
             for dtype, tol in PRECISIONS:
                 got = blend(*(exact.gaussian(s, mean, 0.3) for mean in CLASSES[:2]), share)(X.astype(dtype), t)
-                agree(got, eps_of(s, t, score(s, X, t, between, 0.3)), dtype, tol, "one variance")
+                what = f"T = {s.T}, t = {t}, {'a share for each image' if np.ndim(share) else f'share {share}'}, two Gaussians"
+                agree(got, eps_of(s, t, score(s, X, t, between, 0.3)), dtype, tol, f"{what} of one variance")
             p, q = ((weight / (s.alpha_bar[t] * var + 1 - s.alpha_bar[t])) for weight, var in ((1 - share, 0.3), (share, 0.7)))
             middle = math.sqrt(s.alpha_bar[t]) * (p * CLASSES[0] + q * CLASSES[1]) / (p + q)
             got = blend(exact.gaussian(s, CLASSES[0], 0.3), exact.gaussian(s, CLASSES[1], 0.7), share)(X, t)
-            agree(got, eps_of(s, t, (middle - X) * (p + q)), np.float64, 1e-10, "two variances")
+            agree(got, eps_of(s, t, (middle - X) * (p + q)), np.float64, 1e-10, f"{what} of two variances")
 
 
+@pytest.mark.exercise("guide.blend")
 def test_blend():
     check_blend(guide.blend)
 
@@ -232,7 +245,7 @@ def check_bayes(by_gradient):
         for dtype, tol in PRECISIONS:
             got = by_gradient(exact.mixture(s, WEIGHTS, CLASSES, VARS), s, bayes(s))(X.astype(dtype), t)
             want = eps_of(s, t, np.stack([score(s, x, t, CLASSES[k], VARS[k]) for x, k in zip(X, LABELS, strict=True)]))
-            agree(got, want, dtype, 5 * tol, f"T = {s.T}, t = {t}, strength 1")
+            agree(got, want, dtype, 5 * tol, f"T = {s.T}, t = {t}, strength 1, a perfect classifier of three Gaussian classes")
 
 
 def check_strength(by_gradient):
@@ -242,7 +255,7 @@ def check_strength(by_gradient):
         for strength in (0.0, 0.5, 3.0, np.float64(-2)):
             got = by_gradient(model, T8, lambda x_t, t: t * x_t**2, strength)(x, 5)
             want = np.cos(0.7 * X + 5) - strength * math.sqrt(1 - T8.alpha_bar[5]) * 5 * X**2
-            agree(got, want, dtype, tol, f"strength {strength}")
+            agree(got, want, dtype, tol, f"t = 5 of T = 8, strength {strength}")
 
 
 def check_draws_the_class(by_gradient):
@@ -256,9 +269,14 @@ def check_draws_the_class(by_gradient):
 BY_GRADIENT = (check_bayes, check_strength, check_draws_the_class)
 
 
-@pytest.mark.parametrize("check", BY_GRADIENT)
+@pytest.mark.exercise("guide.by_gradient")
+@pytest.mark.parametrize("check", BY_GRADIENT[:-1])
 def test_by_gradient(check):
     check(guide.by_gradient)
+
+
+def test_by_gradient_in_a_sampler():
+    check_draws_the_class(guide.by_gradient)
 
 
 def gradient_with(pull):
@@ -322,7 +340,7 @@ def guess(threshold, s, t, x0_hat, dtype=np.float64, **share):
     """What becomes of a guess x0_hat made at x_t = X."""
     x = X.astype(dtype)
     eps_hat = threshold(lambda x_t, t: diffusion.predict_eps(s, x_t, t, x0_hat.astype(dtype)), s, **share)(x, t)
-    assert eps_hat.dtype == dtype
+    assert eps_hat.dtype == dtype, f"the answer is {eps_hat.dtype}, expected {np.dtype(dtype)}, the precision of x_t"
     return diffusion.predict_x0(s, x, t, eps_hat)
 
 
@@ -331,15 +349,17 @@ def check_quiet_images_stay(threshold):
     quiet = X / np.abs(X).max() * np.array([1.0, 0.9, 0.3, 0.5, 0.99, 0.01]).reshape(-1, 1, 1, 1)
     for s, t in TIMES:
         for share in (0.0, 0.5, 0.995, 1.0):
-            agree(guess(threshold, s, t, quiet, share=share), quiet, np.float64, 1e-10, f"T = {s.T}, t = {t}, share {share}")
+            what = f"T = {s.T}, t = {t}, share {share}: x0_hat lies within [-1, 1] and should stay"
+            agree(guess(threshold, s, t, quiet, share=share), quiet, np.float64, 1e-10, what)
 
 
 def check_loud_images_shrink(threshold):
     """Each image by its own quantile; nothing is left outside [-1, 1]; share = 1 divides by the largest number."""
     for s, t in TIMES:
-        for share in (0.0, 0.5, 0.85, 1.0):
+        for share in (0.85, 0.5, 0.0, 1.0):
             got = guess(threshold, s, t, LOUD, share=share)
-            agree(got, np.stack([by_hand(x, share) for x in LOUD]), np.float64, 1e-10, f"T = {s.T}, t = {t}, share {share}")
+            what = f"T = {s.T}, t = {t}, share {share}: x0_hat read off the answer"
+            agree(got, np.stack([by_hand(x, share) for x in LOUD]), np.float64, 1e-10, what)
             assert np.abs(got).max() <= 1 + 1e-10
         agree(guess(threshold, s, t, LOUD), np.stack([by_hand(x, 0.995) for x in LOUD]), np.float64, 1e-10, "share 0.995")
     largest = np.maximum(np.abs(LOUD).max((1, 2, 3), keepdims=True), 1)
@@ -365,9 +385,14 @@ def check_threshold_in_samplers(threshold):
 THRESHOLD = (check_quiet_images_stay, check_loud_images_shrink, check_threshold_in_samplers)
 
 
-@pytest.mark.parametrize("check", THRESHOLD)
+@pytest.mark.exercise("guide.threshold")
+@pytest.mark.parametrize("check", THRESHOLD[:-1])
 def test_threshold(check):
     check(guide.threshold)
+
+
+def test_threshold_in_samplers():
+    check_threshold_in_samplers(guide.threshold)
 
 
 def quantile(axis=(1, 2, 3), size=np.abs, least=1.0):

@@ -15,7 +15,8 @@ def classifier_free(told, untold, w, interval=None):
     eps_hat = untold(x_t, t) + w (told(x_t, t) - untold(x_t, t));  outside the interval told(x_t, t)
     told, untold: the same network with its labels, and without; or with labels to keep away from: a negative prompt
     w: 1 = no guidance, above 1 = more than asked for (the paper's w is this one minus 1); interval: (lowest, highest) time at which
-    to guide, None = all -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...); asks both models, or told alone where that is enough
+    to guide, both ends with it, None = all -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...), x_t's precision; it asks both models,
+    or told alone where that is enough
     Source: Ho & Salimans 2022, equation 6; the interval: Kynkaanniemi et al. 2024.
     """
 
@@ -34,7 +35,7 @@ def blend(a, b, share):
 
     eps_hat = (1 - share) a(x_t, t) + share b(x_t, t);  where classifier_free goes on past told, this stays between the two
     share: 0 .. 1, or an array that fits x_t, such as (N, 1, 1, 1), a number for each image: from one x_T for all, ddim then draws the
-    way from a to b in N pictures -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...)
+    way from a to b in N pictures -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...), x_t's precision
     """
 
     def eps_model(x_t, t):
@@ -49,7 +50,7 @@ def by_gradient(eps_model, s, log_p_gradient, strength=1.0):
 
     eps_hat = eps_model(x_t, t) - strength sqrt(1 - alpha_bar[t]) log_p_gradient(x_t, t)
     log_p_gradient: (x_t (N, ...), t int) -> (N, ...), the gradient of log p(label | x_t) with respect to x_t; strength 1 = Bayes' rule
-    -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...)
+    -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...), x_t's precision
     Source: Dhariwal & Nichol 2021, algorithm 2.
     """
 
@@ -102,7 +103,8 @@ def threshold(eps_model, s, share=0.995):
     """Keep strong guidance from burning out: scale each x0_hat back into [-1, 1], unless only a few of its values stick out.
 
     limit = max(1, the share-quantile of |x0_hat| in each image);  x0_hat <- clip(x0_hat, -limit, limit) / limit;  eps_hat follows
-    share: 0 .. 1, of the numbers in an image -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...)
+    share: 0 .. 1, of the numbers in an image, all but the first axis -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...),
+    x_t's precision
     Source: Saharia et al. 2022 (Imagen), dynamic thresholding.
     """
 
