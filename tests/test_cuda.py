@@ -6,10 +6,9 @@ wrong results and indices out of range, not races between warps, nor speed.
 
 import math
 import os
-import sys
-import threading
 from collections import Counter
 
+import cudasim  # noqa: F401
 import numpy as np
 import pytest
 from test_kernels import IN_PLACE, assert_close, cases, copied, label, public, results
@@ -44,40 +43,13 @@ ready = device.SIMULATED or device.cuda.is_available()
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not ready, reason="no GPU: set NUMBA_ENABLE_CUDASIM=1")]
 
 
-class OneEach(dict):
-    """The simulator's list of shared arrays: two threads that ask for one at the same time would each get their own, were there no lock."""
-
-    def __init__(self):
-        self.lock = threading.Lock()
-
-    def get(self, line):
-        self.lock.acquire()
-        found = super().get(line)
-        if found is not None:
-            self.lock.release()
-        return found  # if None, the simulator makes the array and sets it
-
-    def __setitem__(self, line, array):
-        super().__setitem__(line, array)
-        self.lock.release()
-
-
-if device.SIMULATED:
-    from numba.cuda.simulator.kernelapi import FakeCUDAShared
-
-    FakeCUDAShared._allocations = property(lambda self: self.one_each, lambda self, _: setattr(self, "one_each", OneEach()))
-
-
 @pytest.fixture(autouse=True)
 def on_the_device():
-    before, interval = kernels._active, sys.getswitchinterval()
-    if device.SIMULATED:
-        sys.setswitchinterval(1e-5)  # its threads wait for each other all the time
+    before = kernels._active
     kernels.use("cuda")
     device.traffic.clear()
     yield
     kernels._active = before
-    sys.setswitchinterval(interval)
 
 
 def there(args):
@@ -227,6 +199,23 @@ def test_parts_of_the_first_axis_share_memory():
     np.testing.assert_array_equal(part, [[20, 30], [40, 50]])
 
 
+numba_cuda = device.cuda
+
+
+@numba_cuda.jit
+def apart(x):
+    """The first thread of a block stays away from where the others meet."""
+    if numba_cuda.threadIdx.x:
+        numba_cuda.syncthreads()
+    x[numba_cuda.grid(1)] = 1
+
+
+@pytest.mark.skipif(not device.SIMULATED, reason="on a device this may hang")
+def test_the_simulator_sees_threads_that_do_not_meet():
+    with pytest.raises(AssertionError, match="apart: the threads of a block did not all come"):
+        apart[1, 3](device.empty((3,), np.float32).flat)
+
+
 def test_numpy_never_fetches_an_array_unasked():
     x = device.array(np.ones(3, np.float32))
     for hidden in (np.sum, np.exp, np.zeros_like, lambda x: np.concatenate([x, x]), np.isfinite):
@@ -265,6 +254,13 @@ def test_what_only_the_host_can_do_says_so_in_a_line(f, what):
     with pytest.raises(errors.HostOnly, match=f"^{what}.* on the host.*: give") as refused:
         f(device.array(np.ones(4, np.float32)))
     assert "\n" not in str(refused.value)
+
+
+def test_the_command_line_says_so_too(monkeypatch, capsys):
+    monkeypatch.setattr(cli.studio, "cmd_sample", lambda args: np.roll(device.array(np.ones(4)), 1))
+    assert cli.main(["sample", "digits"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tinydiff: np.roll") and "--kernels cuda" in line
 
 
 def test_freed_memory_is_used_again():

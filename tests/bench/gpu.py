@@ -25,6 +25,8 @@ from pathlib import Path
 
 if "--dry" in sys.argv:
     os.environ["NUMBA_ENABLE_CUDASIM"] = "1"  # before numba is imported
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    import cudasim  # noqa: F401
 
 import conv
 import numpy as np
