@@ -6,6 +6,7 @@ from pathlib import Path
 
 from . import classroom, commands, studio
 from .commands import Bad
+from .kernels import errors
 
 SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # these three are those of draw.py, which loads too much for --help
 TIMES = ("even", "quadratic", "snr", "karras")
@@ -223,6 +224,9 @@ def main(argv=None):
         return 130
     except MemoryError as e:
         print(f"tinydiff: not enough memory ({e}): take a smaller --width, --batch or --n", file=sys.stderr)
+        return 2
+    except errors.HostOnly as e:
+        print(f"tinydiff: {e}; this command does not run on `--kernels cuda` as asked: leave that out", file=sys.stderr)
         return 2
     except (Bad, OSError, FloatingPointError) as e:
         print(f"tinydiff: {e}", file=sys.stderr)
