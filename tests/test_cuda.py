@@ -151,6 +151,61 @@ def test_the_blocks_of_the_device_fill_odd_shapes_too(rng, monkeypatch):
         np.testing.assert_allclose(kernels.matmul(a, b), a @ b, rtol=1e-12, atol=1e-12)
 
 
+LARGE = pytest.param(12, 20, marks=pytest.mark.skipif(device.SIMULATED, reason="larger shapes, and races, are for a device"))
+
+
+def growing(k, rng):
+    """List cases whose sizes grow with k: at 12 many blocks, whole tiles and odd ends."""
+
+    def normal(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
+    x, g, w = normal(2 * k, 2 * k, 3 * k + 1, 3 * k), normal(2 * k, 2 * k, 3 * k + 1, 2 * k + 3), normal(3, 3, 3 * k, 2 * k + 3)
+    scale, (q, v, a) = normal(3 * k), normal(3, k, 5 * k, 2 * k)
+    for padding in ("zeros", "circular"):
+        yield "conv2d", (x, w, padding)
+        yield "conv2d_grad_w", (x, g, 3, padding)
+    yield "matmul", (q, v.swapaxes(1, 2))
+    yield "matmul", (q, normal(2 * k, 7 * k))
+    yield "norm_silu", (x, scale, scale, 3, 1e-5)
+    _, mean, rstd = reference.group_norm(x, scale, scale, 3, 1e-5)
+    yield "norm_silu_grad", (normal(*x.shape), x, scale, scale, mean, rstd)
+    yield "group_norm_grad", (normal(*x.shape), x, scale, mean, rstd)
+    yield "softmax", (10 * normal(2 * k, 90 * k),)
+    yield "log_softmax", (10 * normal(2 * k, 90 * k),)
+    yield "attention_grad", (normal(*q.shape), q, v, a)
+    yield "take_grad", (normal(9 * k, 5), rng.integers(0, 4, 9 * k), 4)
+    yield "concat", (x, g, x)
+    yield "posterior_mean", (normal(2 * k, 9 * k), normal(5 * k, 9 * k), 0.9)
+    yield "update", (*(normal(100 * k * k) for _ in range(3)), *(normal(100 * k * k) ** 2 for _ in range(2)), *STEP)
+
+
+STEP = 3, 0.01, 0.9, 0.999, 1e-8, 0.0, 1.0, 0.9
+
+
+@pytest.mark.parametrize("k, times", [(1, 2), LARGE])
+def test_shapes_of_any_size_give_the_reference_and_the_same_bits_each_time(k, times, rng):
+    """A race between threads would show in some of the repetitions, sooner or later."""
+    for name, args in growing(k, rng):
+        double = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype == np.float32 else a for a in copied(args)]
+        expected = results(reference, name, double)
+        first = [np.asarray(a) for a in results(cuda, name, there(args))]
+        for a, b in zip(first, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * max(np.abs(b).max(), 1e-3), err_msg=label(name, args))
+        for _ in range(times - 1):
+            again = [np.asarray(a).tobytes() for a in results(cuda, name, there(args))]
+            assert again == [a.tobytes() for a in first], f"{label(name, args)}: other bits"
+
+
+@pytest.mark.parametrize("n", [1000, pytest.param(5_000_000, marks=LARGE.marks)])
+def test_sums_and_noise_of_any_size(n):
+    x = device.array(np.arange(n) % 7 - 3.0)
+    assert float(x.sum()) == (np.arange(n) % 7 - 3).sum()
+    z = np.asarray(kernels.normal(np.random.default_rng(0), (n,), np.float32)).astype(np.float64)
+    assert abs(z.mean()) < 5 / math.sqrt(n) and abs((z**2).mean() - 1) < 5 * math.sqrt(2 / n) and np.isfinite(z).all()
+    assert np.unique(z).size > 0.99 * n or n > 10**6  # 2^32 uniform numbers, but fewer normal ones in float32
+
+
 # --- Array ---
 
 

@@ -2,11 +2,16 @@
 
 import copy
 import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 
+import tinydiff
 from tinydiff import kernels
 from tinydiff.kernels import cpu, device, direct, reference
 
@@ -319,3 +324,11 @@ def test_environment_variable(monkeypatch):
 def test_an_unknown_kernel_is_an_attribute_error(kernel_set):
     with pytest.raises(AttributeError, match="nonsense"):
         _ = kernels.nonsense
+
+
+def test_a_module_of_kernels_is_imported_though_no_kernel_set_could_be_chosen():
+    """Python asks the package for an attribute of that name first, which must not choose a kernel set."""
+    code = "from tinydiff.kernels import device, errors; from tinydiff import kernels; print(kernels._active)"
+    env = {**os.environ, "TINYDIFF_KERNELS": "abacus", "PYTHONPATH": str(Path(tinydiff.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("None\n", "")

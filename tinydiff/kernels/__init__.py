@@ -9,6 +9,7 @@ Write `from tinydiff import kernels` and `kernels.conv2d(...)`; importing a kern
 
 import os
 from importlib import import_module
+from importlib.util import find_spec
 
 SETS = ("reference", "cpu", "cuda")
 _active = None
@@ -36,6 +37,6 @@ def active():
 
 
 def __getattr__(name):
-    if name.startswith("_"):  # Python's own look-ups, while modules are being imported
+    if name.startswith("_") or (_active is None and find_spec(f"{__name__}.{name}")):  # Python's own look-ups, of modules being imported
         raise AttributeError(name)
     return getattr(active(), name)
