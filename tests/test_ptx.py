@@ -1,11 +1,14 @@
 """Every kernel of the graphics card compiled to PTX, its machine code before the last step, without a card: pip install -e .[cuda12]
 
+Without the package numba-cuda, numba's own CUDA target is tried, which finds the compiler, libNVVM, where a CUDA toolkit is installed.
+
 The seam's functions run on arrays of the host that pretend to be the device's; instead of being launched, each kernel is compiled
 for the types that it is given. What is compiled is therefore what a training launches, and no list of kernels can fall behind.
 """
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +20,8 @@ COMPUTE_CAPABILITIES = ["7.0", "8.0", "9.0"]
 
 @pytest.mark.parametrize("compute_capability", COMPUTE_CAPABILITIES)
 def test_every_kernel_compiles(compute_capability):
-    pytest.importorskip("numba_cuda", reason="pip install -e .[cuda12], or cuda13")
+    if not find_spec("numba_cuda") and compute_capability != "8.0":
+        pytest.skip("numba's own target, on its way out, is tried for one: pip install -e .[cuda12], or cuda13, brings numba-cuda")
     done = subprocess.run([sys.executable, __file__, compute_capability], capture_output=True, text=True, timeout=900)
     if done.returncode == 77:
         pytest.skip(done.stdout.strip())
@@ -78,9 +82,8 @@ def complaints(found):
         name = kernel.py_func.__qualname__
         if ".visible .entry" not in ptx:
             yield f"{name} {types}: no kernel in its PTX"
-        if (
-            "float64" not in str(types) and ".f64" in ptx and name not in ("_normal", "_denoise_step_noise")
-        ):  # cos of a huge angle, never met here, goes through it
+        huge = name in ("_normal", "_denoise_step_noise")  # cos of a huge angle, never met here, goes through float64
+        if "float64" not in str(types) and ".f64" in ptx and not huge:
             yield f"{name} {types}: a float32 kernel that works in float64"
         if kernel.py_func.__module__.endswith("tiles") and ".local" in ptx:
             yield f"{name} {types}: the sums lie in memory, not in registers"
@@ -91,9 +94,9 @@ if __name__ == "__main__":
     try:
         found = compile_all((int(major), int(minor)))
     except Exception as e:
-        if type(e).__name__ != "CCSupportError":
+        if type(e).__name__ not in ("CCSupportError", "NvvmSupportError"):
             raise
-        print(e)  # CUDA 13 has left the oldest cards behind
+        print(e)  # CUDA 13 has left the oldest cards behind; or there is no compiler
         sys.exit(77)
     wrong = list(complaints(found))
     print(f"{len({kernel for kernel, _ in found})} kernels compiled, {len(found)} for different types", *wrong, sep="\n")
