@@ -1,0 +1,99 @@
+"""The watched simulator: what it counts, and that it sees what a card would hide. Run as test_cuda.py is."""
+
+import numpy as np
+import pytest
+from test_cuda import few, results, there
+
+from tinydiff import kernels
+from tinydiff.kernels import cuda as package
+from tinydiff.kernels import device, simulator
+
+cuda = device.cuda
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not device.SIMULATED, reason="set NUMBA_ENABLE_CUDASIM=1: a card cannot be watched")]
+
+
+@cuda.jit
+def every(x, y, step):
+    """Thread i copies number i step of x."""
+    i = cuda.grid(1)
+    if i < y.size:
+        y[i] = x[i * step]
+
+
+@cuda.jit
+def turned(x, y, barriers):
+    """A block of 8 turns its numbers round, by way of shared memory; barriers: whether it waits, and whether all do."""
+    t = cuda.threadIdx.x
+    box = cuda.shared.array(8, x.dtype)
+    box[t] = x[t]
+    if barriers == "all" or (barriers == "some" and t < 5):
+        cuda.syncthreads()
+    y[t] = box[7 - t]
+
+
+def watched(kernel, size, *args):
+    with simulator.watch() as seen:
+        kernel[size](*args)
+    return seen
+
+
+@pytest.mark.parametrize("step, sectors", [(1, 5), (2, 10), (8, 37), (32, 37)])
+def test_sectors_of_a_stride(step, sectors):
+    """37 numbers in two warps: at step 1 a sector serves 8 threads, from step 8 on each thread takes one of its own."""
+    x, y = np.arange(37 * step, dtype=np.float32), np.zeros(37, np.float32)
+    seen = watched(every, (2, 32), x, y, step)
+    np.testing.assert_array_equal(y, x[::step])
+    assert (seen.count("x"), seen.count("y"), seen.count("y", write=True)) == (37, 0, 37)
+    assert (seen.sectors("x"), seen.sectors("y", write=True)) == (sectors, 5)
+    assert set(seen.by_thread("x").values()) == {1} and len(seen.by_thread("x")) == 37
+    assert seen.steps("x")[1, (1, 0, 0), 0, 0] == {t: (32 + t) * step for t in range(5)}
+    assert seen.problems() == []
+
+
+def test_a_place_outside_is_told_and_kept_from_harm():
+    x, y = np.arange(6, dtype=np.float32), np.zeros(4, np.float32)
+    (problem,) = watched(every, (1, 4), x, y, 2).problems()
+    assert problem.startswith("x[6] is read, outside its shape (6,)") and np.isnan(y[3])
+
+
+@pytest.mark.parametrize("barriers, word", [("none", "a race: thread"), ("some", "not all threads of a block reach"), ("all", None)])
+def test_barriers(barriers, word):
+    x, y = np.arange(8, dtype=np.float32), np.zeros(8, np.float32)
+    problems = watched(turned, (1, 8), x, y, barriers).problems()
+    if word:
+        assert word in problems[0]
+    else:
+        assert problems == [] and list(y) == list(x[::-1])
+
+
+def test_a_race_between_blocks_is_told():
+    """All blocks write the same four numbers."""
+
+    @cuda.jit
+    def same(y):
+        y[cuda.threadIdx.x] = 1
+
+    assert "thread 0 of another block writes it too" in watched(same, (2, 4), np.zeros(4, np.float32)).problems()[0]
+
+
+def test_an_error_in_a_thread_comes_out_and_the_simulator_is_left_as_it_was():
+    call = type(every).__call__
+    with pytest.raises(IndexError, match="x has 2 axes"):
+        watched(every, (1, 4), np.zeros((4, 1), np.float32), np.zeros(4, np.float32), 1)
+    assert type(every).__call__ is call
+    y = np.zeros(4, np.float32)
+    every[1, 4](np.arange(4, dtype=np.float32), y, 1)
+    assert list(y) == [0, 1, 2, 3]
+
+
+def test_no_kernel_of_the_package_has_a_race(rng):
+    """Nor reads outside an array, nor has a barrier that some threads miss: which numba's simulator alone would let pass."""
+    before = kernels._active
+    kernels.use("cuda")
+    try:
+        for name, args in few(np.float32, rng):
+            with simulator.watch() as seen:
+                results(package, name, there(args))
+            assert seen.problems() == [], name
+    finally:
+        kernels._active = before

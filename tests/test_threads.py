@@ -1,0 +1,186 @@
+"""Three kernels, plainly written: right on odd shapes, and with no more reads and writes than they need. Run as test_cuda.py is.
+
+In the simulator every access is watched: a place outside an array, a missing barrier, a strided read each fail here, though the simulator
+alone would let the last two pass. On a card the values are compared.
+"""
+
+import numpy as np
+import pytest
+
+from tinydiff import diffusion, schedule
+from tinydiff.kernels import device, simulator, threads, tiles
+
+ready = device.SIMULATED or device.cuda.is_available()
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not ready, reason="no GPU: set NUMBA_ENABLE_CUDASIM=1")]
+BLOCK, TILE = threads.BLOCK, threads.TILE
+
+
+def normal(rng, *shape):
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def blank(*shape):
+    return np.full(shape, np.nan, np.float32)  # what a kernel leaves out stays not a number
+
+
+def run(kernel, size, *args):
+    """Launch a kernel -> what was seen, nothing being wrong with it; None on a card"""
+    if not device.SIMULATED:
+        kernel[size](*args)
+        return None
+    with simulator.watch() as seen:
+        kernel[size](*args)
+    return seen
+
+
+def assert_clean(seen):
+    """Nothing outside an array, no race, every barrier reached by all."""
+    if seen:
+        problems = seen.problems()
+        assert not problems, problems[0] + (f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else "")
+
+
+def assert_counts(seen, write=False, **most):
+    """No thread reads (or writes) an array more often than it has to."""
+    for name, count in most.items() if seen else ():
+        found = max(seen.by_thread(name, write).values(), default=0)
+        does = "writes" if write else "reads"
+        assert found <= count, f"a thread {does} {name} in memory {found} times; {count} will do"
+
+
+def assert_coalesced(seen, write=False, **most):
+    """Neighbouring threads touch neighbouring numbers: few sectors in all."""
+    for name, sectors in most.items() if seen else ():
+        found = seen.sectors(name, write)
+        assert found <= sectors, (
+            f"the warps move {found} sectors of 32 bytes for {name}, {sectors} would do: neighbouring threads should touch neighbours"
+        )
+
+
+def assert_near(got, expected, what, tolerance=1e-5):
+    missing = int(np.isnan(got).sum())
+    assert not missing, f"{what}: {missing} of {got.size} numbers were never written, or are not a number"
+    away = np.abs(got - expected)
+    at = tuple(int(i) for i in np.unravel_index(away.argmax(), away.shape))
+    assert away.max() <= tolerance, f"{what}: at {list(at)} expected {expected[at]:.6f}, came {got[at]:.6f}"
+
+
+# --- a number for each thread ---
+
+
+@pytest.mark.exercise("kernels.threads.add_noise", changes=("y",))
+@pytest.mark.parametrize("n", [150, 64])
+def test_add_noise_is_q_sample(n, rng):
+    s, x0, eps, y = schedule.cosine(8), normal(rng, n), normal(rng, n), blank(n)
+    signal, noise = np.float32(np.sqrt(s.alpha_bar[3])), np.float32(np.sqrt(1 - s.alpha_bar[3]))
+    blocks = -(-n // 64)
+    seen = run(threads.add_noise, (blocks, 64), x0, eps, signal, noise, y)
+    where = f"{n} numbers, {blocks} blocks of 64 threads"
+    if not device.SIMULATED or not seen.problems():
+        assert_near(y, diffusion.q_sample(s, x0[None], 3, eps[None])[0], where)
+    assert_clean(seen)
+    assert_counts(seen, x0=1, eps=1)
+    assert_counts(seen, write=True, y=1)
+    full = -(-n // 8)
+    assert_coalesced(seen, x0=full, eps=full)
+    assert_coalesced(seen, write=True, y=full)
+
+
+@pytest.mark.exercise("kernels.threads.add_noise", changes=("y",))
+def test_add_noise_takes_any_block(rng):
+    x0, eps, y = normal(rng, 70), normal(rng, 70), blank(70)
+    assert_clean(run(threads.add_noise, (4, 24), x0, eps, np.float32(0.6), np.float32(0.8), y))
+    assert_near(y, 0.6 * x0 + 0.8 * eps, "70 numbers, 4 blocks of 24 threads")
+
+
+# --- a sum for each block ---
+
+
+def halves(x):
+    """Add up each stretch of BLOCK numbers, in float32 and in the order of block_sums."""
+    boxes = np.zeros((-(-len(x) // BLOCK), BLOCK), np.float32)
+    boxes.flat[: len(x)] = x
+    while boxes.shape[1] > 1:
+        half = boxes.shape[1] // 2
+        boxes = boxes[:, :half] + boxes[:, half:]
+    return boxes[:, 0]
+
+
+@pytest.mark.exercise("kernels.threads.block_sums", changes=("y",))
+@pytest.mark.parametrize("n", [150, 5])
+def test_block_sums(n, rng):
+    x = normal(rng, n) + 1
+    y = blank(-(-n // BLOCK))
+    seen = run(threads.block_sums, (len(y), BLOCK), x, y)
+    assert_clean(seen)
+    where = f"{n} numbers, {len(y)} block(s) of {BLOCK} threads"
+    assert_near(y, halves(x), where, 1e-3)
+    assert np.array_equal(y, halves(x)), f"{where}: right but for the last bits: it doesn't add in the order that is asked for"
+    assert_counts(seen, x=1)
+    assert_counts(seen, write=True, y=1)
+    assert_coalesced(seen, x=-(-n // 8))
+    if seen:
+        assert seen.count("y", write=True) == len(y), "one thread of each block writes its sum"
+        phases = 2 + int(np.log2(BLOCK))
+        last = max(a.phase for a in seen.accesses)
+        assert last <= phases, (
+            f"the block passes {last} barriers: a tree of halves needs {phases - 1}, and threads that add at the same time"
+        )
+
+
+def test_block_sums_of_block_sums_are_the_device_s_sum(rng):
+    x = normal(rng, 150)
+    y, total = blank(3), blank(1)
+    run(threads.block_sums, (3, BLOCK), x, y)
+    run(threads.block_sums, (1, BLOCK), y, total)
+    np.testing.assert_allclose(total[0], float(device.array(x).sum()), rtol=1e-5)
+
+
+# --- a tile for each block ---
+
+
+def tiled(kernel, L, C, O, rng):
+    """Multiply (L, C) and (C, O) by a kernel -> the result, what is expected, what was seen"""
+    a, b, y = normal(rng, L, C), normal(rng, C, O), blank(L, O)
+    seen = run(kernel, ((-(-O // TILE), -(-L // TILE)), (TILE, TILE)), a, b, y)
+    return y, a.astype(float) @ b.astype(float), seen
+
+
+@pytest.mark.exercise("kernels.threads.matmul_tiled", changes=("y",))
+@pytest.mark.parametrize("L, C, O", [(9, 11, 5), (3, 16, 10)])
+def test_matmul_tiled(L, C, O, rng):
+    y, expected, seen = tiled(threads.matmul_tiled, L, C, O, rng)
+    assert_clean(seen)
+    assert_near(y, expected, f"({L}, {C}) times ({C}, {O}), tiles of {TILE}", 1e-4)
+    stretches = -(-C // TILE)
+    assert_counts(seen, a=stretches, b=stretches)
+    assert_counts(seen, write=True, y=1)
+    if seen:
+        assert seen.count("y", write=True) == L * O, "each number of y is written once"
+
+
+@pytest.mark.exercise("kernels.threads.matmul_tiled", changes=("y",))
+def test_matmul_tiled_reads_rows(rng):
+    """Sizes that tiles divide: each row of a tile is one sector."""
+    _, _, seen = tiled(threads.matmul_tiled, 8, 8, 16, rng)
+    assert_coalesced(seen, a=2 * 8, b=2 * 8)
+    assert_coalesced(seen, write=True, y=2 * 8)
+
+
+def test_the_naive_product_reads_so_much_more(rng):
+    """The counts of lesson 15: a tile of side TILE saves a factor TILE."""
+    L, C, O = 9, 11, 10
+    y, expected, naive = tiled(threads.matmul_naive, L, C, O, rng)
+    assert_clean(naive)
+    assert_near(y, expected, "naive", 1e-4)
+    _, _, seen = tiled(threads.matmul_tiled, L, C, O, rng)
+    if seen:
+        assert naive.count("a") == naive.count("b") == L * O * C
+        assert seen.count("a") == -(-O // TILE) * L * C
+        assert seen.count("b") == -(-L // TILE) * C * O
+
+
+def test_the_package_s_product_is_the_same(rng):
+    a, b, y = normal(rng, 9, 11), normal(rng, 11, 10), blank(9, 10)
+    run(threads.matmul_tiled, ((2, 2), (TILE, TILE)), a, b, y)
+    np.testing.assert_allclose(np.asarray(tiles.matmul(a, b)), y, rtol=1e-5, atol=1e-5)
