@@ -38,7 +38,8 @@ def fingerprint(notebook):
     text = [f"{cell.cell_type}\n{cell.source}" for cell in notebook.cells]
     for name in re.findall(r"^show\(([\w.]+)\)", "\n".join(text), re.M):
         module, *rest = name.split(".")
-        item = __import__("tinydiff." + ("kernels.reference" if module == "reference" else module), fromlist=["_"])
+        inside = "kernels." if (ROOT / "tinydiff" / "kernels" / f"{module}.py").exists() else ""
+        item = __import__(f"tinydiff.{inside}{module}", fromlist=["_"])
         for part in rest:
             item = getattr(item, part)
         text.append(inspect.getsource(inspect.unwrap(item)))

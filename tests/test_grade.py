@@ -3,6 +3,7 @@
 import copy
 import inspect
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -69,6 +70,25 @@ def on_its_input(f):
 
 
 CLUMSY = {"constant": constant, "its input": its_input, "wrong shape": wrong_shape, "changes its input": on_its_input}
+BODIES = {  # of kernels, which return nothing: what the first thread does, x being what they read first and y what they fill
+    "constant": "for i in np.ndindex(y.shape):\n            y[i] = ZERO",
+    "its input": "for i, k in zip(np.ndindex(y.shape), np.ndindex(x.shape)):\n            y[i] = x[k]",
+    "wrong shape": "y[(0,) * (y.ndim + 1)] = ZERO",
+    "changes its input": "x[(0,) * x.ndim] += 1",
+}
+
+
+def clumsy(exercise, name):
+    """Make an answer that is wrong in the way of this name; of a kernel as a source, for it travels as one."""
+    right = grade.original(exercise)
+    if not exercise.on_card:
+        return CLUMSY[name](right)
+    source = inspect.getsource(right.py_func)
+    first, *_, last = inspect.signature(right.py_func).parameters
+    body = re.sub(r"\bx\b", first, BODIES[name])
+    end = f"    if cuda.grid(1) == 0 and cuda.threadIdx.y == 0 and cuda.blockIdx.y == 0:\n        {body}\n"
+    kept = source if name == "changes its input" else source[: source.index(":\n") + 2]
+    return grade.rewritten(exercise, f"{kept}    import numpy as np\n{end}" if last == "y" else kept)
 
 
 @pytest.fixture(scope="module", params=[pytest.param(e, id=e.name, marks=() if e.name in FIRST else pytest.mark.slow) for e in EXERCISES])
@@ -76,13 +96,14 @@ def graded(request):
     """Grade, in one go, the reference, every mutant and the clumsy answers -> exercise, its verdict, mutants', clumsy ones'"""
     exercise, right = request.param, grade.original(request.param)
     mutants = [grade.mutant(exercise, old, new) for old, new, _ in exercise.mutants]
-    verdict, *others = grade.judge_all(exercise, [right, *mutants, *(make(right) for make in CLUMSY.values())])
+    verdict, *others = grade.judge_all(exercise, [right, *mutants, *(clumsy(exercise, name) for name in CLUMSY)])
     return exercise, verdict, others[: len(mutants)], dict(zip(CLUMSY, others[len(mutants) :], strict=True))
 
 
 def test_the_reference_passes(graded):
     _, verdict, _, _ = graded
-    assert str(verdict) == f"{verdict.exercise}: passed"
+    assert str(verdict).splitlines()[0] == f"{verdict.exercise}: passed"
+    assert dict(verdict.lines).get("ran", "in numba's simulator").startswith("in numba's simulator")
 
 
 def test_every_mutant_fails_and_most_are_named(graded):
@@ -229,8 +250,6 @@ def test_show_prints_the_package(capsys):
 
 def test_exercises_and_marks_agree():
     """Every exercise has tests with its mark, every mark an exercise."""
-    import re
-
     marked = set()
     for path in (grade.ROOT / "tests").glob("test_*.py"):
         text = path.read_text(encoding="utf-8")

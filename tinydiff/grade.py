@@ -7,9 +7,12 @@
 An exercise is a function of the package, "diffusion.q_sample". Its tests carry the mark `exercise("diffusion.q_sample")` and stand in
 tests/test_diffusion.py (or in the file that TESTS names); its mutants, wrong versions each with a sentence that says what is wrong,
 in tests/mutants/. A mutant that gives what the student's function gives is the diagnosis. Whole files are graded by submission.py.
+
+Kernels of the graphics card (ON_CARD) are judged in a Python of their own, whose numba simulates a card; then on a card, if one is here.
 """
 
 import ast
+import base64
 import copy
 import difflib
 import hashlib
@@ -17,8 +20,14 @@ import importlib
 import inspect
 import itertools
 import json
+import linecache
+import os
+import pickle
 import runpy
+import shutil
+import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import warnings
@@ -39,6 +48,8 @@ REMEMBERED = 20  # last calls kept for the diagnosis
 KNOWN = 8  # first calls of a test of which a student's tree knows what comes out
 ENOUGH = 12  # items of a sampler's or a training's yield that are compared
 HANDOUT = "handout.json"  # in tests/: this is a student's tree, in which the package lacks the bodies of these exercises
+ON_CARD = "kernels.threads."  # exercises that are kernels of the graphics card, launched as f[blocks, threads](...)
+PATIENCE = 60  # seconds for a kernel in a process of its own
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,10 @@ class Exercise:
     @property
     def module(self):
         return importlib.import_module("tinydiff." + self.name.rsplit(".", 1)[0])
+
+    @property
+    def on_card(self):
+        return self.name.startswith(ON_CARD)
 
 
 @dataclass(frozen=True, repr=False)
@@ -197,8 +212,14 @@ def mutant(exercise, old, new):
     source = textwrap.dedent(inspect.getsource(inspect.unwrap(original(exercise))))
     if source.count(old) != 1:
         raise ValueError(f"{exercise.name}: a mutant replaces {old!r}, which must occur once; it occurs {source.count(old)} times")
-    scope = dict(vars(exercise.module))
-    exec(compile(source.replace(old, new), f"<mutant of {exercise.name}>", "exec"), scope)
+    return rewritten(exercise, source.replace(old, new))
+
+
+def rewritten(exercise, source):
+    """Build a version of the package's function from another source. -> function"""
+    scope, place = dict(vars(exercise.module)), f"<mutant of {exercise.name} {abs(hash(source))}>"
+    linecache.cache[place] = (len(source), None, source.splitlines(True), place)
+    exec(compile(source, place, "exec"), scope)
     return scope[exercise.function]
 
 
@@ -250,7 +271,9 @@ class Call:
         """Make the call again, on copies -> flat list of all numbers that f gives, and of arguments that it changed, as arrays (...)"""
         args, options = copy.deepcopy((self.args, self.options))
         with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
-            if hasattr(f, "forward"):  # an operation: its derivative counts too
+            if launched(f):
+                given = _watched(f, *args)
+            elif hasattr(f, "forward"):  # an operation: its derivative counts too
                 value, vjp = f.forward(*map(value_of, args), **options)
                 given = value, vjp(np.cos(np.arange(np.size(value), dtype=np.asarray(value).dtype)).reshape(np.shape(value)))
             else:
@@ -260,7 +283,8 @@ class Call:
             if inspect.isfunction(given):
                 given = [given(*copy.deepcopy(use)) for use in self.uses]
         kept, now = list(_numbers(self.args)), list(_numbers(args))
-        return [*_numbers(given), *(a for a, b in zip(now, kept, strict=True) if not _same([a], [b]))]
+        changed = [a for a, b in zip(now, kept, strict=True) if not _same([a], [b])]
+        return [*changed, given] if launched(f) else [*_numbers(given), *changed]
 
     def parts(self):
         """Take the call apart where a function came back: one for each of its uses -> list of Calls"""
@@ -290,13 +314,15 @@ def _same_trace(a, b):
     return a[0] == b[0] and all(abs(p - q) <= 1e-6 + 1e-5 * b[2] for p, q in zip(a[1:], b[1:], strict=True))
 
 
-def known(exercise):
+def known(exercise, here=False):
     """Note what the reference and each mutant make of the tests' calls, so that a slip is named where neither is at hand.
 
     Exercise -> {"calls": {key of a call: traces, first that of the reference}, "sentences": of the mutants}
     """
+    if exercise.on_card and not here:
+        return _ask({"exercise": exercise.name}, True, 10 * PATIENCE)
     noted = {}
-    judge_all(exercise, [original(exercise)], noted)
+    judge_all(exercise, [original(exercise)], noted, here)
     others = [mutant(exercise, old, new) for old, new, _ in exercise.mutants]
     calls = {key: [_trace(_try(call, f)) for f in (original(exercise), *others)] for key, call in noted.items()}
     return {"calls": calls, "sentences": [sentence for _, _, sentence in exercise.mutants]}
@@ -324,11 +350,41 @@ def _same(these, those):
     )
 
 
+def launched(f):
+    """Say whether f is a kernel of the graphics card, f[blocks, threads](...)."""
+    return hasattr(f, "py_func") and hasattr(type(f), "__getitem__")
+
+
+class _StandIn:
+    """A kernel's stand-in, launched as a kernel is."""
+
+    def __init__(self, called):
+        self.called = called
+
+    def __getitem__(self, size):
+        return lambda *args: self.called(size, *args)
+
+
+def _watched(f, size, *args):
+    """Launch a kernel in the simulator, args holding what it fills -> numbers that tell how it went about it"""
+    from .kernels import simulator
+
+    with simulator.watch() as seen:
+        f[size](*args)
+    counts = [count for name in seen.shapes for write in (False, True) for count in (seen.count(name, write), seen.sectors(name, write))]
+    return np.array([*counts, len(seen.problems())])
+
+
 def stand_in(f, changes, calls):
     """Wrap f so that its calls are noted in the deque `calls`, and AssertionError tells of an argument that it changed.
 
     changes: names of arguments that it is meant to change -> function
     """
+    if launched(f):
+        parameters = [inspect.Parameter("size", inspect.Parameter.POSITIONAL_ONLY), *inspect.signature(f.py_func).parameters.values()]
+        flat = lambda size, *args: f[size](*args)
+        flat.__signature__ = inspect.Signature(parameters)
+        return _StandIn(stand_in(flat, changes, calls))
     names = list(inspect.signature(f).parameters)
 
     @wraps(f)
@@ -401,30 +457,142 @@ def _restore(before):
 # --- the verdict ---
 
 
-def judge(exercise, f):
-    """Grade one function: Exercise, function -> Verdict."""
+def judge(exercise, f, here=False):
+    """Grade one function: Exercise, function; here: a kernel, too, in this very process -> Verdict."""
     try:
         if untouched(inspect.getsource(inspect.unwrap(f))):
             return Verdict(exercise.name, "not attempted")
     except (OSError, TypeError, SyntaxError):
         pass  # a function without a source file was written by somebody
-    return judge_all(exercise, [f])[0]
+    if exercise.on_card and not here:
+        return twice(lambda simulate: _elsewhere(exercise, [f], simulate)[0])
+    return judge_all(exercise, [f], here=here)[0]
 
 
-def judge_all(exercise, functions, noted=None):
+def judge_all(exercise, functions, noted=None, here=False):
     """Run the tests of an exercise on several functions, each up to its first failure: Exercise, list of functions -> list of Verdicts.
 
-    noted: dict to which the calls are added, by their key
+    noted: dict to which the calls are added, by their key; here: kernels, too, in this very process
     """
     import pytest
 
+    if exercise.on_card and not here:
+        return _elsewhere(exercise, functions, True)
     session = _Session(exercise, functions, noted)
     quiet = "-p no:terminal -p no:cacheprovider -p no:faulthandler -p no:tinydiff -s -o addopts=".split()
     pytest.main([*quiet, "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), str(exercise.tests)], plugins=[session])
     if len(session.verdicts) < len(functions):
         why = session.problem or f"no test in {exercise.tests.name} carries the mark exercise({exercise.name!r})"
         return [Verdict(exercise.name, "cannot be graded", (("why", why),))] * len(functions)
+    if exercise.on_card:
+        return [Verdict(v.exercise, v.state, (("ran", _place()), *v.lines), v.seconds) for v in session.verdicts]
     return session.verdicts
+
+
+# --- kernels of the graphics card ---
+
+
+def twice(judge_once):
+    """Grade a kernel in the simulator and, if it passes, on a card if there is one: judge_once(simulate) -> Verdict; -> Verdict"""
+    verdict = judge_once(True)
+    if verdict.state != "passed" or not shutil.which("nvidia-smi"):
+        return verdict
+    again = judge_once(False)
+    if again.state == "cannot be graded":
+        return verdict
+    ran, lines = f"{dict(verdict.lines)['ran']}, and passed; then {dict(again.lines).get('ran', 'on a card')}", again.lines
+    return Verdict(again.exercise, again.state, (("ran", ran), *(line for line in lines if line[0] != "ran")), again.seconds)
+
+
+def surroundings(simulate):
+    """Write down what the environment of a process that judges a kernel adds: bool -> dict"""
+    return {"NUMBA_ENABLE_CUDASIM": str(int(simulate)), "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg", "TINYDIFF_KERNELS": "reference"}
+
+
+def missing():
+    """Say why a kernel cannot be graded in this process: () -> str, or None if it can"""
+    try:
+        from .kernels import device
+
+        device.require()
+    except (ImportError, RuntimeError) as error:
+        simulated = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+        return f"numba's simulator of a graphics card is missing ({error}): pip install numba-cuda" if simulated else str(error)
+
+
+def _place():
+    from .kernels import device
+
+    if device.SIMULATED:
+        return "in numba's simulator"
+    name = device.cuda.get_current_device().name
+    return f"on this card: {name.decode() if isinstance(name, bytes) else name}"
+
+
+def _elsewhere(exercise, functions, simulate):
+    """Have a fresh Python judge functions, which travel there as their sources -> list of Verdicts"""
+    try:
+        said = _ask({"exercise": exercise.name, "functions": [_packed(f) for f in functions]}, simulate, PATIENCE * len(functions))
+        return [Verdict(name, state, tuple(map(tuple, lines)), seconds) for name, state, lines, seconds in said]
+    except OSError:
+        why = "its source is not at hand: define it in a cell or a file"
+    except subprocess.TimeoutExpired:
+        why = f"it did not finish within {PATIENCE} seconds: is there a loop without an end?"
+    except subprocess.CalledProcessError as error:
+        why = f"it ended the process: {(error.stderr.decode(errors='replace').strip().splitlines() or ['no message'])[-1]}"
+    return [Verdict(exercise.name, "failed", (("why", why),))] * len(functions)
+
+
+def _ask(job, simulate, seconds):
+    """Start a fresh Python that answers a job -> what it answers"""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        work = json.dumps(job | {"report": str(report)}).encode()
+        command, env = [sys.executable, "-c", "from tinydiff import grade; grade._answer()"], os.environ | surroundings(simulate)
+        subprocess.run(command, input=work, capture_output=True, cwd=folder, env=env, timeout=seconds, check=True)
+        return json.loads(report.read_text(encoding="utf-8"))
+
+
+def _answer():
+    """Do, in that fresh Python, the job that comes in on stdin: judge functions, or note what is known of an exercise."""
+    job, why = json.loads(sys.stdin.read()), missing()
+    exercise = next(e for e in exercises() if e.name == job["exercise"])
+    if "functions" not in job:
+        answer = known(exercise, here=True)
+    elif why:
+        answer = [(exercise.name, "cannot be graded", (("why", why),), 0.0)] * len(job["functions"])
+    else:
+        verdicts = judge_all(exercise, [_unpacked(bag) for bag in job["functions"]], here=True)
+        answer = [(v.exercise, v.state, v.lines, v.seconds) for v in verdicts]
+    Path(job["report"]).write_text(json.dumps(answer), encoding="utf-8")
+
+
+def _packed(f, inside=()):
+    """Write a function down, with whatever it uses of the names around it -> dict that JSON can hold"""
+    f = inspect.unwrap(f)
+    lines, first = inspect.getsourcelines(f)
+    bag = {"name": f.__name__, "source": "\n" * (first - 1) + textwrap.dedent("".join(lines)), "place": f.__code__.co_filename}
+    bag |= {"modules": {}, "functions": {}, "values": {}}
+    around = f.__globals__ | inspect.getclosurevars(f).nonlocals
+    for name in {node.id for node in ast.walk(ast.parse(bag["source"])) if isinstance(node, ast.Name)} - {f.__name__, *inside}:
+        value = around.get(name)
+        if inspect.ismodule(value):
+            bag["modules"][name] = value.__name__
+        elif inspect.isfunction(inspect.unwrap(value)):
+            bag["functions"][name] = _packed(value, (*inside, f.__name__))
+        elif name in around:
+            bag["values"][name] = base64.b64encode(pickle.dumps(value)).decode()
+    return bag
+
+
+def _unpacked(bag):
+    place, source = bag["place"], bag["source"]
+    linecache.cache[place] = (len(source), None, source.splitlines(True), place)
+    scope = {name: importlib.import_module(module) for name, module in bag["modules"].items()}
+    scope |= {name: pickle.loads(base64.b64decode(value)) for name, value in bag["values"].items()}
+    scope |= {name: _unpacked(function) for name, function in bag["functions"].items()}
+    exec(compile(source, place, "exec"), scope)
+    return scope[bag["name"]]
 
 
 class _Session:
@@ -508,6 +676,9 @@ def _explain(exercise, f, raised, calls):
     if hasattr(original(exercise), "forward") and not hasattr(f, "forward"):
         yield "slip", "the line @op above its def is missing: it makes an operation of a function that returns (value, vjp)"
         return
+    if launched(original(exercise)) and not launched(f):
+        yield "slip", "the line @cuda.jit above its def is missing: it makes a kernel of a function"
+        return
     if isinstance(raised.value, RecursionError):
         yield "slip", f"it calls the package's own {exercise.function}, whose place it has taken (or itself, without end): write it out"
         return
@@ -545,6 +716,8 @@ def _difference(exercise, f, calls):
             return  # it draws its own random numbers, and may do so in another order
         if isinstance(mine, BaseException):
             yield "came", f"{type(mine).__name__}: {mine}"
+        elif launched(f) and _same(mine[:-1], right[:-1]):
+            return  # its result is right, only the way there is wrong: the test says how
         elif len(mine) == len(right):
             came, expected = next((a, b) for a, b in zip(mine, right, strict=True) if not _same([a], [b]))
             if came.shape == expected.shape and came.size > 6:
@@ -561,6 +734,8 @@ def _difference(exercise, f, calls):
 
 def _written(exercise, call):
     given = [*map(_brief, call.args), *(f"{name}={_brief(value)}" for name, value in call.options.items())]
+    if exercise.on_card:
+        return f"{exercise.function}[{', '.join(map(str, call.args[0]))}]({', '.join(given[1:])})"
     return f"{exercise.function}({', '.join(given)})"
 
 

@@ -148,6 +148,13 @@ def judge_apart(path, submission, exercise, seconds=SECONDS):
         return grade.Verdict(exercise.name, "not attempted", (("why", f"no function {name} in {path.name}"),))
     if grade.untouched(submission.source(name)):
         return grade.Verdict(exercise.name, "not attempted")
+    if exercise.on_card:
+        return grade.twice(lambda simulate: _judge(path, exercise, seconds, grade.surroundings(simulate)))
+    return _judge(path, exercise, seconds, {})
+
+
+def _judge(path, exercise, seconds, surroundings):
+    """Start the worker, and wait for its report -> Verdict"""
     secret = secrets.token_hex()  # only this process and the worker's first lines know it: who exits early cannot have reported
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
@@ -159,7 +166,7 @@ def judge_apart(path, submission, exercise, seconds=SECONDS):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=folder,
-            env=os.environ | threads | {"TINYDIFF_KERNELS": "reference", "PYTHONPATH": str(grade.ROOT), "MPLBACKEND": "agg"},
+            env=os.environ | threads | {"TINYDIFF_KERNELS": "reference", "PYTHONPATH": str(grade.ROOT), "MPLBACKEND": "agg"} | surroundings,
             start_new_session=True,
         )
         try:
@@ -190,8 +197,12 @@ def _kill(worker):
 def _work(path, name, report):
     """Do the worker's part: the function takes the package's place before the first line of the file is run."""
     secret = sys.stdin.read()
-    _limit_memory()
     exercise = next(e for e in grade.exercises() if e.name == name)
+    if not exercise.on_card or os.environ["NUMBA_ENABLE_CUDASIM"] == "1":  # the driver of a card reserves more than any limit
+        _limit_memory()
+    why = grade.missing() if exercise.on_card else None
+    if why:
+        return _report(report, secret, grade.Verdict(name, "cannot be graded", (("why", why),)))
     submission, scope = read(Path(path)), {}
     if name.startswith("kernels."):  # the package's other versions of this function are out of reach too
         sys.modules |= dict.fromkeys(f"tinydiff.kernels.{k}" for k in ("cpu", "direct", "winograd", "cuda"))
@@ -201,9 +212,13 @@ def _work(path, name, report):
                 if other is not exercise and counts([submission], other) and not grade.untouched(submission.source(other.function)):
                     grade._put(other, submission.build(other.function))
             scope["f"] = submission.build(exercise.function)
-            verdict = grade.judge(exercise, scope["f"])
+            verdict = grade.judge(exercise, scope["f"], here=True)
         except Unreadable as error:
             verdict = grade.Verdict(name, "failed", (("why", str(error)),))
+    _report(report, secret, verdict)
+
+
+def _report(report, secret, verdict):
     said = {"secret": secret, "state": verdict.state, "lines": verdict.lines, "seconds": verdict.seconds}
     Path(report).write_text(json.dumps(said), encoding="utf-8")
 

@@ -1,0 +1,174 @@
+"""Kernels of the graphics card graded where there is none: each in a Python of its own, whose numba simulates a card."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tinydiff import grade, submission
+from tinydiff.kernels import device, threads
+
+cuda = device.cuda
+ADD_NOISE, RAN = grade.find("add_noise"), ("ran", "in numba's simulator")
+TWO = 2
+
+
+@cuda.jit(device=True)
+def mixed(a, b, signal, noise):
+    return (signal * a + noise * b) * (TWO - 1)
+
+
+@cuda.jit
+def add_noise(x0, eps, signal, noise, y):
+    for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
+        y[i] = mixed(x0[i], eps[i], signal, noise)
+
+
+def verdict_of(f):
+    return grade.judge(ADD_NOISE, f)
+
+
+def test_a_right_kernel_passes_with_what_it_uses_around_it(capsys):
+    """A helper on the device, a constant, another loop than the package's."""
+    grade.check(add_noise)
+    assert capsys.readouterr().out == "kernels.threads.add_noise: passed\n  ran      in numba's simulator\n"
+    assert threads.add_noise is not add_noise
+
+
+def test_an_untouched_kernel_is_not_attempted(capsys):
+    @cuda.jit
+    def add_noise(x0, eps, signal, noise, y):
+        """Noise images."""
+        raise NotImplementedError
+
+    grade.check(add_noise)
+    assert capsys.readouterr().out == "kernels.threads.add_noise: not attempted\n"
+
+
+def test_a_wrong_kernel_is_told_its_line_and_its_slip():
+    @cuda.jit
+    def add_noise(x0, eps, signal, noise, y):
+        i = cuda.grid(1)
+        y[i] = noise * eps[i] + signal * x0[i]
+
+    lines = dict(verdict_of(add_noise).lines)
+    assert lines["slip"].startswith("the guard is missing")
+    assert lines["called"].startswith("add_noise[3, 64](array (150,) float32") and "outside its shape (150,)" in lines["why"]
+
+    @cuda.jit
+    def add_noise(x0, eps, signal, noise, y):
+        no_such_name(x0)  # noqa: F821
+
+    first = add_noise.py_func.__code__.co_firstlineno
+    assert f"NameError in line {first + 2} of its cell" in dict(verdict_of(add_noise).lines)["why"]
+
+
+@pytest.mark.slow
+def test_a_function_that_is_no_kernel_is_told_so():
+    def add_noise(x0, eps, signal, noise, y):
+        y[:] = signal * x0 + noise * eps
+
+    assert "@cuda.jit above its def is missing" in dict(verdict_of(add_noise).lines)["slip"]
+
+
+@pytest.mark.slow
+def test_a_kernel_without_an_end_costs_only_its_points(monkeypatch):
+    @cuda.jit
+    def add_noise(x0, eps, signal, noise, y):
+        while True:
+            pass
+
+    monkeypatch.setattr(grade, "PATIENCE", 8)
+    assert "did not finish within 8 seconds" in str(verdict_of(add_noise))
+
+
+@pytest.mark.slow
+def test_a_kernel_that_ends_the_process_is_a_failure():
+    @cuda.jit
+    def add_noise(x0, eps, signal, noise, y):
+        import os
+
+        os._exit(3)
+
+    assert verdict_of(add_noise).state == "failed" and "it ended the process" in str(verdict_of(add_noise))
+
+
+WORK = """import numpy as np
+from numba import cuda
+
+@cuda.jit
+def add_noise(x0, eps, signal, noise, y):
+    i = cuda.grid(1)
+    if i < y.size:
+        y[i] = {value}
+"""
+
+
+@pytest.mark.parametrize(
+    "value, state, says",
+    [
+        ("signal * x0[i] + noise * eps[i]", "passed", "in numba's simulator"),
+        ("noise * x0[i] + signal * eps[i]", "failed", "signal and noise are exchanged"),
+        ("np.dot(x0, eps)", "failed", "TypeError in line 8"),
+    ],
+)
+def test_a_file_is_graded_in_the_simulator_whatever_the_environment_is(value, state, says, tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "0")
+    path = tmp_path / "work.py"
+    path.write_text(WORK.format(value=value))
+    verdict = submission.judge_apart(path, submission.read(path), ADD_NOISE)
+    assert verdict.state == state and says in str(verdict) and RAN in verdict.lines
+
+
+# --- a card, or nothing at all ---
+
+
+@pytest.mark.slow
+def test_without_the_simulator_it_cannot_be_graded(tmp_path, monkeypatch):
+    """A numba whose part for graphics cards is gone, as it will be one day."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['numba.cuda'] = None\n")
+    near = grade.surroundings(True) | {"PYTHONPATH": f"{tmp_path}:{grade.ROOT}"}
+    monkeypatch.setattr(grade, "surroundings", lambda simulate: near)
+    path = tmp_path / "work.py"
+    path.write_text(WORK.format(value="0"))
+    for verdict in (verdict_of(add_noise), submission.judge_apart(path, submission.read(path), ADD_NOISE)):
+        assert verdict.state == "cannot be graded"
+        assert "simulator of a graphics card is missing" in str(verdict) and "pip install numba-cuda" in str(verdict)
+
+
+def on_a_card(state, *lines):
+    return lambda simulate: grade.Verdict("f", "passed", (RAN,)) if simulate else grade.Verdict("f", state, lines)
+
+
+def test_a_card_has_the_last_word(monkeypatch):
+    monkeypatch.setattr(grade.shutil, "which", lambda name: f"/somewhere/{name}")
+    ran = ("ran", "on this card: X")
+    passed, failed = grade.twice(on_a_card("passed", ran)), grade.twice(on_a_card("failed", ran, ("why", "2 is not 1")))
+    both = ("ran", "in numba's simulator, and passed; then on this card: X")
+    assert (passed.state, passed.lines) == ("passed", (both,))
+    assert (failed.state, failed.lines) == ("failed", (both, ("why", "2 is not 1")))
+    assert grade.twice(on_a_card("cannot be graded", ("why", "no GPU"))).lines == (RAN,)
+    monkeypatch.setattr(grade.shutil, "which", lambda name: None)
+    assert grade.twice(on_a_card("failed")).lines == (RAN,)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(device.SIMULATED or device.cuda.is_available(), reason="for machines without a card")
+def test_where_the_card_is_not_numba_s_the_simulator_decides(monkeypatch):
+    monkeypatch.setattr(grade.shutil, "which", lambda name: f"/somewhere/{name}")
+    assert verdict_of(add_noise).lines == (RAN,)
+
+
+@pytest.mark.slow
+def test_what_is_known_of_a_kernel_names_a_slip_without_the_reference():
+    """As in a student's tree: the calls of the tests and what each mutant makes of them, noted by that other Python."""
+    known = grade.known(ADD_NOISE)
+    assert len(known["sentences"]) == len(ADD_NOISE.mutants)
+    for k in range(1, 1 + len(ADD_NOISE.mutants)):
+        assert not all(grade._same_trace(traces[k], traces[0]) for traces in known["calls"].values())
+
+
+def test_numba_is_not_needed_to_list_exercises():
+    code = "import sys; from tinydiff import grade; grade.exercises(); print('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=grade.ROOT, check=True)
+    assert done.stdout == "False\n"
