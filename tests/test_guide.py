@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_sample import LONG, T8, law, rejects
 
-from tinydiff import diffusion, exact, guide, sample
+from tinydiff import diffusion, exact, guide, sample, schedule
 
 TIMES = [(T8, t) for t in range(1, 9)] + [(LONG, t) for t in (1, 20, 300, 1000)]
 X = np.random.default_rng(5).normal(0.2, 1.3, (6, 2, 2, 3))
@@ -112,6 +112,18 @@ def check_drawn(classifier_free):
         mean, std, want = drawn(classifier_free, told, untold, w)
         assert abs((mean - untold) - w * (told - untold)) < 1e-10, f"told {told}, untold {untold}, w = {w}: drawn at {mean:.6g}"
         assert abs(std - want) < 1e-10, f"equal variances: guidance moves the mean alone; the spread is {std:.6g}, expected {want:.6g}"
+
+
+def test_what_is_drawn_is_neither_the_conditional_nor_the_sharpened_law():
+    """Told N(0, v), untold N(0, v0): ddim draws the variance v^w v0^(1-w), not v, and not that of p(x | y)^w p(x)^(1-w)."""
+    v, v0, w, s = 0.25, 1.0, 3.0, schedule.cosine(2000)
+
+    def run(rng, shape, x_T):
+        return sample.ddim(guide.classifier_free(exact.gaussian(s, 0.0, v), exact.gaussian(s, 0.0, v0), w), s, shape, rng, x_T=x_T)
+
+    _, std = law(run, s, (0.0, 1.0))
+    assert abs(std**2 / (v**w * v0 ** (1 - w)) - 1) < 0.01
+    assert abs(std**2 * (w / v + (1 - w) / v0) - 1) > 0.8 and abs(std**2 / v - 1) > 0.9
 
 
 CLASSIFIER_FREE = (check_one_and_zero, check_equation, check_interval, check_gaussian_classes, check_drawn)
