@@ -10,7 +10,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from test_sample import LONG, MEAN, SMOOTH, T8, VAR, forward, quiet, rejects
+from test_sample import LONG, MEAN, SMOOTH, T8, VAR, forward, grades, quiet, rejects
 
 from tinydiff import diffusion, edit, exact, kernels, sample, schedule
 
@@ -52,9 +52,10 @@ class Impulses:
     """Stand in for a random generator: every number of every draw is 1 in one row of the batch and 0 in all others; shifts are given."""
 
     def __init__(self, shifts=()):
-        self.row, self.shifts = None, iter(shifts)
+        self.row, self.shifts, self.across = None, iter(shifts), []
 
-    def standard_normal(self, size, dtype=np.float64):
+    def standard_normal(self, size=None, dtype=np.float64):
+        assert np.ndim(size) == 1, f"rng.standard_normal was asked for {size}: each number of each image needs noise of its own"
         z = np.zeros((size[0], math.prod(size[1:])), dtype)
         self.row = 1 + z.shape[1] if self.row is None else self.row
         rows = np.arange(self.row, min(self.row + z.shape[1], len(z)))
@@ -62,9 +63,20 @@ class Impulses:
         self.row += z.shape[1]
         return z.reshape(size)
 
-    def integers(self, low, high):
-        assert low == 0 and tuple(high) == RING[:2], "a shift is drawn from all places of the tile"
-        return np.array(next(self.shifts))
+    def normal(self, loc=0.0, scale=1.0, size=None):
+        return loc + scale * self.standard_normal(size)
+
+    def integers(self, low, high=None, size=None):
+        low, high = (0, low) if high is None else (low, high)
+        down_or_across = np.ndim(high) == 0 and size is None  # asked for one number after the other, the one down first
+        if down_or_across and not self.across:
+            self.across = list(zip(RING[:2], next(self.shifts), strict=True))
+        places, shift = self.across.pop(0) if down_or_across else (RING[:2], next(self.shifts))
+        fits = not np.any(low) and np.array_equal(np.atleast_1d(high), np.atleast_1d(places))
+        assert fits, (
+            f"a shift is drawn from all places, 0 .. H - 1 down and 0 .. W - 1 across; here H, W = {RING[:2]}, asked: {low}, {high}"
+        )
+        return np.array(shift)
 
 
 def law(run, shape, x_T, shifts=()):
@@ -91,7 +103,9 @@ def images(values, like):
 
 def close(got, want, what, tol=1e-10):
     for name, a, b in zip(("mean", "covariance"), got, want, strict=True):
-        assert np.abs(a - b).max() < tol, f"{what}: the {name} is off by {np.abs(a - b).max():.3g}"
+        i = np.unravel_index(np.abs(a - b).argmax(), b.shape)
+        where = f"of pixel {i[0]}" if name == "mean" else f"of pixels {i[0]} and {i[1]}"
+        assert np.abs(a - b).max() < tol, f"{what}: the {name} {where} of what comes is {a[i]:.5g}, expected {b[i]:.5g}"
 
 
 # --- inpaint ---
@@ -159,8 +173,10 @@ def check_known_pixels(inpaint):
         for mask in (rng.random((4, 5)) < 0.5, rng.random((4, 5, 1)) < 0.5, rng.random((3, 4, 5, 1)) < 0.5, rng.random(x0.shape) < 0.5):
             whole = np.broadcast_to(mask[..., None] if mask.ndim == 2 else mask, x0.shape)
             *_, before, last = inpaint(exact.gaussian(T8, 0.3, 0.5), T8, x0, mask, np.random.default_rng(5), rounds=2)
-            assert last.dtype == dtype and np.array_equal(last[whole], x0[whole]) and not np.any(last[~whole] == x0[~whole])
-            assert not np.any(before == x0)
+            assert last.dtype == dtype, f"x0 is {np.dtype(dtype)}, and so is what comes; came {last.dtype}"
+            assert np.array_equal(last[whole], x0[whole]), "known pixels come back bit for bit; some have changed"
+            assert not np.any(last[~whole] == x0[~whole]), "x0 is seen in the hole: what stands there is not to be used"
+            assert not np.any(before == x0), "one step before the end the known pixels still have the noise of that time; some have none"
 
 
 def check_independent(inpaint):
@@ -188,8 +204,9 @@ def astray(inpaint, rounds, wide):
 def check_rounds(inpaint):
     """One round is biased; with more of them the unknown pixels come to agree with the known ones; only wide keeps their variety."""
     means, covs, _ = zip(*(astray(inpaint, rounds, True) for rounds in (1, 3, 9, 27)), strict=True)
+    found = ", ".join(f"{m:.3f}" for m in means)
     assert means[0] > 0.04 and covs[0] > 0.1, "putting back alone is no conditioning"
-    assert all(a > 1.25 * b for a, b in pairwise(means)) and means[-1] < 0.01
+    assert all(a > 1.25 * b for a, b in pairwise(means)) and means[-1] < 0.01, f"with 1, 3, 9, 27 rounds the mean is off by {found}"
     assert all(a > 2 * b for a, b in pairwise(covs)) and covs[-1] < 0.005
     mean, _, variances = astray(inpaint, 27, False)
     assert abs(mean - means[-1]) < 1e-12 and np.all(variances < 0.6), "sigma^2 is too little to go up and down on for ever"
@@ -203,7 +220,7 @@ def check_clip(run, inside):
         return diffusion.predict_eps(T8, x, t, np.clip(diffusion.predict_x0(T8, x, t, model(x, t)), -0.5, 0.5))
 
     ours, theirs = (list(run(*args)) for args in ((model, np.random.default_rng(1), 0.5), (clipped, np.random.default_rng(1), np.inf)))
-    assert np.allclose(ours, theirs, rtol=0, atol=1e-10)
+    assert np.allclose(ours, theirs, rtol=0, atol=1e-10), "clip = 0.5: not what a model gives whose x0_hat is kept within [-0.5, 0.5]"
     assert np.abs(ours[-1][:, inside]).max() <= 0.5 < np.abs(list(run(model, np.random.default_rng(1), np.inf))[-1][:, inside]).max()
 
 
@@ -217,6 +234,7 @@ def check_inpaint_clip(inpaint):
 INPAINT = (check_inpaint_law, check_known_pixels, check_independent, check_rounds, check_inpaint_clip)
 
 
+@grades("edit.inpaint")
 @pytest.mark.parametrize("check", INPAINT)
 def test_inpaint(check):
     check(edit.inpaint)
@@ -285,7 +303,7 @@ def check_redrawn_law(image_to_image):
         want = math.sqrt(ab) * PHOTO, (1 - ab) * np.eye(4)
         for t, u in pairwise(visited):
             want = carried(want, *step(T8, t, u, eta)[:3])
-        close(got, want, f"strength {strength}")
+        close(got, want, f"strength {strength}, T = 8, times {times or 'None'}, eta {eta}")
 
 
 def check_redrawn_flow(image_to_image):
@@ -295,17 +313,21 @@ def check_redrawn_flow(image_to_image):
         mean, cov = law(lambda rng, x: image_to_image(model, SMOOTH, np.full_like(x, x0), strength, rng), (1, 1, 1), white(1))
         t = round(strength * SMOOTH.T)
         slope, ab = math.sqrt(VAR / forward(SMOOTH, t)[1]), SMOOTH.alpha_bar[t]
-        assert abs(mean[0] - MEAN - slope * math.sqrt(ab) * (x0 - MEAN)) < 2e-3
-        assert abs(math.sqrt(cov[0, 0]) - slope * math.sqrt(1 - ab)) < 2e-3
+        case, want = f"strength {strength}, data N(2, 0.5^2), x0 = {x0}", MEAN + slope * math.sqrt(ab) * (x0 - MEAN)
+        assert abs(mean[0] - want) < 2e-3, f"{case}: mean of what comes {mean[0]:.4f}, expected {want:.4f}"
+        spread, want = math.sqrt(cov[0, 0]), slope * math.sqrt(1 - ab)
+        assert abs(spread - want) < 2e-3, f"{case}: standard deviation of what comes {spread:.4f}, expected {want:.4f}"
 
 
 def check_strength(image_to_image):
     """0 gives the photo back, bit for bit; 1 forgets it, as far as the schedule does."""
-    (last,) = image_to_image(None, T8, X0, 0, np.random.default_rng(1))
-    assert np.array_equal(last, X0)
+    every = list(image_to_image(None, T8, X0, 0, np.random.default_rng(1)))
+    assert len(every) == 1 and np.array_equal(every[0], X0), "strength 0: x0 as it is, one array"
     few = sample.snr_times(LONG, 20)
     a, b = (list(image_to_image(correlated(LONG, MIDDLE, COV), LONG, x0, 1, np.random.default_rng(1), few)) for x0 in (X0, -X0))
-    assert len(a) == 1 + len([t for t in few if t < LONG.T]) and 0 < np.abs(a[-1] - b[-1]).max() < 0.02
+    assert len(a) == 1 + len([t for t in few if t < LONG.T]), f"strength 1, {len(few)} times: {len(a)} arrays came"
+    apart = np.abs(a[-1] - b[-1]).max()
+    assert 0 < apart < 0.02, f"strength 1, x0 and -x0, the same noise: results differ by {apart:.3g}, expected a little, less than 0.02"
     for strength in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match="^strength is a share of T"):
             next(image_to_image(None, T8, X0, strength, None))
@@ -318,6 +340,7 @@ def check_redrawn_clip(image_to_image):
 IMAGE_TO_IMAGE = (check_redrawn_law, check_redrawn_flow, check_strength, check_redrawn_clip)
 
 
+@grades("edit.image_to_image")
 @pytest.mark.parametrize("check", IMAGE_TO_IMAGE)
 def test_image_to_image(check):
     check(edit.image_to_image)
@@ -356,15 +379,19 @@ def check_arc(slerp):
     """Ends exact, length kept, share of the angle, in one plane with both; half way between orthogonal ones (a + b) / sqrt(2)."""
     for dtype, tol in ((np.float64, 1e-10), (np.float32, 1e-5)):
         a, b = pair(dtype)
-        assert np.array_equal(slerp(a, b, 0), a) and np.array_equal(slerp(a, b, 1), b)
+        assert np.array_equal(slerp(a, b, 0), a) and np.array_equal(slerp(a, b, 1), b), "share 0 gives a, share 1 gives b"
         for share in (0.2, 0.5, 0.9, np.float64(0.3)):
             c = slerp(a, b, share)
-            assert c.dtype == dtype and c.shape == a.shape
+            assert c.dtype == dtype, f"a and b are {np.dtype(dtype)}, and so is what comes; came {c.dtype}"
+            assert c.shape == a.shape, f"a and b have shape {a.shape}, and so has what comes; came {c.shape}"
             for x, y, z in zip(a, b, c, strict=True):
-                assert abs((z * z).sum() / (x * x).sum() - 1) < tol
-                assert abs(angle(x, z) - share * angle(x, y)) < tol and abs(angle(z, y) - (1 - share) * angle(x, y)) < tol
+                longer = math.sqrt((z * z).sum() / (x * x).sum())
+                assert abs(longer**2 - 1) < tol, f"share {share}, a and b of equal length: what comes is {longer:.6g} times as long"
+                part = angle(x, z) / angle(x, y)
+                assert abs(angle(x, z) - share * angle(x, y)) < tol, f"share {share}: it comes {part:.6g} of the way from a to b"
+                assert abs(angle(z, y) - (1 - share) * angle(x, y)) < tol, f"share {share}: not in one plane with a and b"
     a, b = np.eye(2, 12).reshape(2, 1, 3, 2, 2)
-    assert np.allclose(slerp(3 * a, 4 * b, 0.5), (3 * a + 4 * b) / math.sqrt(2), rtol=0, atol=1e-12)
+    assert np.allclose(slerp(3 * a, 4 * b, 0.5), (3 * a + 4 * b) / math.sqrt(2), rtol=0, atol=1e-12), "half way between 3 e1 and 4 e2"
 
 
 def check_parallel(slerp):
@@ -372,12 +399,14 @@ def check_parallel(slerp):
     a, b = pair()
     with np.errstate(all="raise"):
         for factor in (1, 1.5, -1, 0):
-            assert np.allclose(slerp(a, factor * a, 0.3), (0.7 + 0.3 * factor) * a, rtol=0, atol=1e-12)
+            straight = np.allclose(slerp(a, factor * a, 0.3), (0.7 + 0.3 * factor) * a, rtol=0, atol=1e-12)
+            assert straight, f"b = {factor} a, share 0.3: expected the straight line, {0.7 + 0.3 * factor:g} a"
         across = b - (a * b).sum((1, 2, 3), keepdims=True) / (a * a).sum((1, 2, 3), keepdims=True) * a
         across *= np.sqrt((a * a).sum((1, 2, 3), keepdims=True) / (across**2).sum((1, 2, 3), keepdims=True))
         for tilt in (1e-7, 1e-5, 1e-3):
             want = math.cos(0.3 * tilt) * a + math.sin(0.3 * tilt) * across
-            assert np.allclose(slerp(a, math.cos(tilt) * a + math.sin(tilt) * across, 0.3), want, rtol=0, atol=1e-12)
+            far = np.abs(slerp(a, math.cos(tilt) * a + math.sin(tilt) * across, 0.3) - want).max()
+            assert far < 1e-12, f"an angle of {tilt:g} between a and b: off by {far:.2g}, expected rounding (below 1e-12)"
 
 
 def check_interpolate(interpolate):
@@ -415,6 +444,7 @@ def check_interpolate_flow(interpolate):
     assert errors[-1] < 0.02 and all(abs(math.log2(p / q) - 1) < 0.1 for p, q in pairwise(errors)), errors
 
 
+@grades("edit.slerp")
 @pytest.mark.parametrize("check", (check_arc, check_parallel))
 def test_slerp(check):
     check(edit.slerp)
@@ -652,7 +682,7 @@ def check_circular(tile):
     """A model to which all places are alike draws the same with shifts as without."""
     for how in ((), ([8, 6, 3, 1, 0], 1.0), ([8, 5, 2, 0], 0.5)):
         got, want = (tiled(draw, np.full(12, 0.3), ring_covariance(), *how) for draw in (tile, untiled))
-        close(got, want, f"{how}")
+        close(got, want, f"a model to which all places are alike{', times and eta ' if how else ''}{', '.join(map(str, how))}")
 
 
 def check_tile_law(tile):
@@ -665,7 +695,7 @@ def check_tile_law(tile):
         B, d = np.zeros((12, 12)), np.zeros(12)
         B[np.ix_(seen, seen)], d[seen] = A, c
         want = carried(want, B, d, sigma2)
-    close(tiled(tile, mean, cov, times, 0.5), want, "four shifts")
+    close(tiled(tile, mean, cov, times, 0.5), want, f"shifts {SHIFTS[:4]} one after the other")
 
 
 def expected_seams(law):
@@ -686,9 +716,10 @@ def check_seams(tile):
     mean, cov = np.arange(12) / 10, sheet_covariance()
     assert expected_energy(tiled(untiled, mean, cov, [8, 3, 0])) > 4
     every = [tiled(tile, mean, cov, [8, 3, 0], shifts=shifts) for shifts in product(PLACES, PLACES)]
-    assert np.mean([expected_energy(law) for law in every]) < 1.5
+    energy = np.mean([expected_energy(law) for law in every])
+    assert energy < 1.5, f"steps over the edge are {energy:.2f} times as large as inside, on average over all shifts; expected below 1.5"
     for seams in zip(*map(expected_seams, every), strict=True):
-        assert np.ptp(np.mean(seams, axis=0)) < 1e-10
+        assert np.ptp(np.mean(seams, axis=0)) < 1e-10, "on average over all shifts the edge is a place like any other; here it is not"
 
 
 def check_every_shift(tile):
@@ -702,7 +733,9 @@ def check_every_shift(tile):
         return np.zeros_like(x_t)
 
     *_, x0 = tile(model, s, x_T.shape, np.random.default_rng(1), x_T=x_T)
-    assert seen == set(range(12)) and x0[0].argmax() == 6 and np.array_equal(x0[0], x0[1])
+    assert len(seen) == 12, f"in 400 steps a pixel came to lie at {len(seen)} of 12 places: a shift is new at each step, from all places"
+    assert x0[0].argmax() == 6, "the picture was left shifted: only what the model sees is"
+    assert np.array_equal(x0[0], x0[1]), "all images of a batch are treated alike"
 
 
 def check_tile_clip(tile):
@@ -713,8 +746,8 @@ class FixedShift:
     def __init__(self, rng):
         self.standard_normal = rng.standard_normal
 
-    def integers(self, low, high):
-        return np.array((1, 0))
+    def integers(self, low, high=None, size=None):
+        return 1 if np.ndim(low if high is None else high) == 0 and size is None else np.array((1, 0))
 
 
 def check_seam_energy(seam_energy):
@@ -733,6 +766,7 @@ def check_seam_energy(seam_energy):
 TILE = (check_circular, check_tile_law, check_seams, check_every_shift, check_tile_clip)
 
 
+@grades("edit.tile")
 @pytest.mark.parametrize("check", TILE)
 def test_tile(check):
     check(edit.tile)

@@ -84,9 +84,10 @@ def image_to_image(eps_model, s, x0, strength, rng, times=None, eta=0.0, clip=np
 def slerp(a, b, share):
     """Go from noise a to noise b along an arc: half way on the straight line noise would be too weak for the model.
 
-    (sin((1 - share) angle) a + sin(share angle) b) / sin(angle), angle = that between a and b, one for each image;
-    (1 - share) a + share b where a and b are parallel, or opposite
-    a, b: (N, ...); share: number, 0 = a, 1 = b -> (N, ...), as long as a and b are, if these are equally long
+    (sin((1 - share) angle) a + sin(share angle) b) / sin(angle), angle = that between a and b, one for each image:
+    2 arctan2(| |b| a - |a| b |, | |b| a + |a| b |), |.| an image's length, in float64; an arccos loses half of the digits near 0
+    (1 - share) a + share b where sin(angle) <= 1e-6: a and b are parallel, or opposite
+    a, b: (N, ...); share: number, 0 = a, 1 = b -> (N, ...), a's precision, as long as a and b are, if these are equally long
     Source: Shoemake 1985.
     """
     axes = tuple(range(1, a.ndim))
@@ -149,7 +150,8 @@ def difference(eps_from, eps_to, s, x0, t, rng, n=10):
 def tile(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
     """Draw images that repeat without a seam, with any model: at each step show it the tile shifted around, so that no place is the edge.
 
-    eps_hat = roll(eps_model(roll(x_t, shift), t), -shift) over H and W, shift uniform over H x W, a new one at each step; the rest is ddim
+    eps_hat = roll(eps_model(roll(x_t, shift), t), -shift) over H and W, the rest is ddim
+    shift = rng.integers(0, (H, W)), two numbers, drawn anew each time that the model is asked
     For models of textures: one that has learned where things belong, as in a portrait, calls the shifted tile wrong, and all fades
     shape: (N, H, W, C); times, eta, x_T, clip: as for sample.ddim; rng also draws the shifts
     -> yields len(times) arrays (N, H, W, C), last x_0. Raises ValueError when times do not decrease to 0.
