@@ -73,9 +73,7 @@ class Impulses:
             self.across = list(zip(RING[:2], next(self.shifts), strict=True))
         places, shift = self.across.pop(0) if down_or_across else (RING[:2], next(self.shifts))
         fits = not np.any(low) and np.array_equal(np.atleast_1d(high), np.atleast_1d(places))
-        assert fits, (
-            f"a shift is drawn from all places, 0 .. H - 1 down and 0 .. W - 1 across; here H, W = {RING[:2]}, asked: {low}, {high}"
-        )
+        assert fits, f"a shift is drawn from all places, 0 .. H - 1 and 0 .. W - 1; here H, W = {RING[:2]}, asked: {low}, {high}"
         return np.array(shift)
 
 
@@ -172,7 +170,9 @@ def check_known_pixels(inpaint):
         x0 = rng.normal(0.1, 0.7, (3, 4, 5, 2)).astype(dtype)
         for mask in (rng.random((4, 5)) < 0.5, rng.random((4, 5, 1)) < 0.5, rng.random((3, 4, 5, 1)) < 0.5, rng.random(x0.shape) < 0.5):
             whole = np.broadcast_to(mask[..., None] if mask.ndim == 2 else mask, x0.shape)
-            *_, before, last = inpaint(exact.gaussian(T8, 0.3, 0.5), T8, x0, mask, np.random.default_rng(5), rounds=2)
+            every = list(inpaint(exact.gaussian(T8, 0.3, 0.5), T8, x0, mask, np.random.default_rng(5), rounds=2))
+            assert len(every) == 9, f"T = 8, 2 rounds: {len(every)} arrays came, expected 9, one a visited time"
+            *_, before, last = every
             assert last.dtype == dtype, f"x0 is {np.dtype(dtype)}, and so is what comes; came {last.dtype}"
             assert np.array_equal(last[whole], x0[whole]), "known pixels come back bit for bit; some have changed"
             assert not np.any(last[~whole] == x0[~whole]), "x0 is seen in the hole: what stands there is not to be used"

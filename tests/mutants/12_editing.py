@@ -26,11 +26,6 @@ MUTANTS = {
         ("round(strength * s.T)", "int(strength * s.T)", "you cut off the decimals of strength T; the start is the nearest whole number"),
         (
             "*(t for t in times if t < start)",
-            "*(t for t in times if t < times[0])",
-            "you visit all times but the first; those above the start are to be left out",
-        ),
-        (
-            "*(t for t in times if t < start)",
             "*range(start - 1, -1, -1)",
             "you visit every time below the start; where `times` are given, only those of them that lie below it",
         ),
