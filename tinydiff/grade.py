@@ -207,6 +207,7 @@ def original(exercise):
     return _originals.setdefault(exercise.name, getattr(exercise.module, exercise.function))
 
 
+@cache  # a compiled one is compiled only once
 def mutant(exercise, old, new):
     """Build a wrong version: the package's function with one piece of its source replaced. -> function"""
     source = textwrap.dedent(inspect.getsource(inspect.unwrap(original(exercise))))

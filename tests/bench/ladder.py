@@ -20,62 +20,11 @@ import timing
 from numba import njit, prange
 
 from tinydiff import kernels
-from tinydiff.kernels import direct, reference, winograd
+from tinydiff.kernels import direct, ladder, reference, winograd
 
 N, H, W, C, O, K = 64, 16, 16, 32, 32, 3
-FLOP = 2 * N * H * W * C * O * K * K
-BYTES = 4 * (N * H * W * C + K * K * C * O + N * H * W * O)
+FLOP, BYTES = ladder.conv_cost(N, H, W, C, O, K)
 TINY = 4  # the interpreter gets one image of TINY x TINY pixels
-BLOCKS = ((4, 32, 8), (8, 32, 4), (16, 32, 4))  # pixels, output channels, input channels a pass: which is best differs by machine
-u = np.uint64
-
-
-def loops(x, w, y):
-    """Convolve as the formula says. Output channels are innermost: in w and y they are neighbours in memory."""
-    (N, H, W, O), (K, _, C, _) = y.shape, w.shape
-    for n in prange(N):
-        for h in range(H):
-            for q in range(W):
-                for o in range(O):
-                    y[n, h, q, o] = 0
-                for i in range(K):
-                    for j in range(K):
-                        for c in range(C):
-                            for o in range(O):
-                                y[n, h, q, o] += x[n, h + i, q + j, c] * w[i, j, c, o]
-    return y
-
-
-def blocked(P, V, B):
-    """Compile a convolution that keeps P pixels x V output channels in a small array while it walks all inputs, B at a time.
-
-    P, V, B are constants to the compiler, which unrolls their loops. Unsigned indices: for signed ones Numba tests whether they
-    count from the end, and the test keeps LLVM from vectorising. W, O and C must be multiples of P, V and B.
-    """
-
-    @njit(parallel=True, fastmath=True, error_model="numpy")
-    def conv(x, w, y):
-        (N, H, W, O), (K, _, C, _) = y.shape, w.shape
-        for row in prange(N * H):
-            n, h, block = row // H, row % H, np.empty((P, V), x.dtype)
-            for q in range(0, W, P):
-                for o in range(0, O, V):
-                    block[:] = 0
-                    for i in range(K):
-                        for j in range(K):
-                            for c in range(0, C, B):
-                                for p in range(P):
-                                    for v in range(V):
-                                        total = block[u(p), u(v)]
-                                        for b in range(B):
-                                            total += x[u(n), u(h + i), u(q + p + j), u(c + b)] * w[u(i), u(j), u(c + b), u(o + v)]
-                                        block[u(p), u(v)] = total
-                    for p in range(P):
-                        for v in range(V):
-                            y[u(n), u(h), u(q + p), u(o + v)] = block[u(p), u(v)]
-        return y
-
-    return conv
 
 
 def left_out(why):
@@ -105,15 +54,15 @@ def rungs(x, w):
     """List the ways up -> list of (name, functions of which the fastest counts, share of the work they do)"""
     y, xp = np.empty((N, H, W, O), x.dtype), reference.pad(x, K // 2, "zeros")
     piece = np.ascontiguousarray(xp[:1, : TINY + K - 1, : TINY + K - 1])
-    compiled, spread = njit(loops), njit(loops, parallel=True, fastmath=True)
+    compiled, spread = njit(ladder.conv_loops), njit(ladder.conv_loops, parallel=True, fastmath=True)
+    blocked = njit(ladder.conv_blocked.py_func, parallel=True, fastmath={"contract"}, error_model="numpy")
     small = np.empty((1, TINY, TINY, O), x.dtype)
-    plans = [blocked(*sizes) for sizes in BLOCKS]
     return [
-        ("Python loops (from a piece)", [lambda: loops(piece, w, small)], small.size / y.size),
+        ("Python loops (from a piece)", [lambda: ladder.conv_loops(piece, w, small)], small.size / y.size),
         ("NumPy, nine matmuls", [lambda: reference.conv2d(x, w, "zeros")], 1),
         ("Numba, the loops", [lambda: compiled(xp, w, y)], 1),
         ("Numba, parallel, fastmath", [lambda: spread(xp, w, y)], 1),
-        ("Numba, blocked", [lambda plan=plan: plan(xp, w, y) for plan in plans], 1),
+        ("Numba, blocked", [lambda: blocked(xp, w, y)], 1),
         ("microkernel (kernels.direct)", [lambda: direct.conv2d(xp, w)], 1),
         ("Winograd (kernels.winograd)", [lambda: winograd.conv2d(x, w, "zeros")], 1),
         ("kernels.cuda", cuda(x, w), 1),
@@ -132,16 +81,16 @@ def measure(rounds, seconds):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((N, H, W, C), dtype=np.float32)
     w = rng.standard_normal((K, K, C, O), dtype=np.float32) / np.float32(np.sqrt(K * K * C))
-    ladder, truth = [rung for rung in rungs(x, w) if rung[1]], reference.conv2d(x, w, "zeros")
+    ways, truth = [rung for rung in rungs(x, w) if rung[1]], reference.conv2d(x, w, "zeros")
     (product, product_flop), (a, b) = timing.sgemm(), np.ones((2, 1 << 25), np.float32)
     contestants = [("copy", lambda: copy(a, b))]
-    for name, functions, _ in ladder:
+    for name, functions, _ in ways:
         for f in functions:
             y = f()
             np.testing.assert_allclose(y, truth[tuple(slice(side) for side in y.shape)], rtol=1e-4, atol=1e-4, err_msg=name)
             contestants += [("sgemm", product), (name, f)]
     times, rows = timing.race(contestants, rounds, seconds), []
-    for name, _, share in ladder:
+    for name, _, share in ways:
         t = times[name] / share
         rows.append({"rung": name, "seconds": t, "gflops": FLOP / t / 1e9, "step": rows[-1]["seconds"] / t if rows else None})
     return rows, product_flop / times["sgemm"], 2 * a.nbytes / times["copy"]

@@ -1,0 +1,186 @@
+"""The rungs of lesson 14: the same numbers as the definition, sums stored once, float32 all the way, few multiplications."""
+
+import inspect
+
+import numba
+import numpy as np
+import pytest
+from numba.core.dispatcher import Dispatcher
+
+from tinydiff.kernels import ladder, reference
+
+P, V = ladder.P, ladder.V
+
+
+@pytest.fixture
+def bounds_checked(monkeypatch):
+    """Compiled code does not test its indices: a wrong one would end the process. So compile what is graded with that test."""
+    monkeypatch.setattr(numba.config, "BOUNDSCHECK", 1)
+
+
+def compiled(f):
+    """Find the compiled function behind what stands in its place."""
+    while not isinstance(f, Dispatcher) and hasattr(f, "__wrapped__"):
+        f = f.__wrapped__
+    assert isinstance(f, Dispatcher), "it is not compiled: the line @compiled above its def is missing"
+    return f
+
+
+def check_stays_float32(f, args):
+    """Look for steps from float32 to float64 in the code that LLVM got."""
+    f(*args)
+    dispatcher = compiled(f)
+    for types in dispatcher.signatures:
+        steps = dispatcher.inspect_llvm(types).count("fpext float")
+        assert not steps, (
+            f"float32 comes in, and the compiled code turns it into float64 in {steps} place(s): half as fast.\n"
+            "A constant must be float32 too (HALF), an array made inside needs its type (x.dtype)."
+        )
+
+
+# --- the cost of a convolution ---
+
+
+@pytest.mark.exercise("kernels.ladder.conv_cost")
+@pytest.mark.parametrize(
+    "layer, flop, moved",
+    [
+        ((1, 1, 1, 1, 1, 1), 2, 12),
+        ((2, 3, 5, 7, 11, 3), 41580, 4 * (210 + 693 + 330)),
+        ((64, 16, 16, 32, 32, 3), 301_989_888, 4 * (524_288 + 9_216 + 524_288)),
+    ],
+)
+def test_cost_by_hand(layer, flop, moved):
+    got = ladder.conv_cost(*layer)
+    called = "conv_cost({}, {}, {}, {}, {}, {})".format(*layer)
+    assert isinstance(got, tuple) and len(got) == 2 and all(type(part) is int for part in got), f"{called}: expected two ints, came {got!r}"
+    assert got[0] == flop, f"{called}: expected {flop} FLOP, came {got[0]}"
+    assert got[1] == moved, f"{called}: expected {moved} bytes, came {got[1]}"
+
+
+# --- blocks ---
+
+
+def definition(x, w):
+    """Convolve a padded image, in float64."""
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype(float), w.shape[:2], axis=(1, 2))
+    return np.einsum("nhqcij,ijco->nhqo", windows, w.astype(float))
+
+
+def images(rng, N, H, W, C, O, K):
+    x = rng.standard_normal((N, H + K - 1, W + K - 1, C), dtype=np.float32)
+    return x, rng.standard_normal((K, K, C, O), dtype=np.float32), np.full((N, H, W, O), np.nan, np.float32)
+
+
+SHAPES = [(2, 3, 2 * P, 3, 2 * V, 3), (1, 4, P, 1, V, 1), (1, 1, 3 * P, 2, V, 5)]
+
+
+@pytest.mark.exercise("kernels.ladder.conv_blocked", changes=("y",))
+def test_blocked_equals_the_definition(rng, bounds_checked):
+    for shape in SHAPES:
+        x, w, y = images(rng, *shape)
+        expected, got = definition(x, w), ladder.conv_blocked(x, w, y)
+        message = "N, H, W, C, O, K = {}, {}, {}, {}, {}, {}".format(*shape)
+        assert getattr(got, "shape", None) == y.shape, f"{message}: expected y back, {y.shape}, came {getattr(got, 'shape', got)}"
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4, err_msg=f"{message}: what came back")
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-4, err_msg=f"{message}: y, which is to be filled")
+
+
+@pytest.mark.exercise("kernels.ladder.conv_blocked", changes=("y",))
+def test_blocked_stays_float32(rng, bounds_checked):
+    check_stays_float32(ladder.conv_blocked, images(rng, *SHAPES[0]))
+
+
+class Counted(np.ndarray):
+    """An array that counts how often each of its numbers is written."""
+
+    def __setitem__(self, index, value):
+        super().__setitem__(index, value)
+        self.writes[index] += 1
+
+
+@pytest.mark.exercise("kernels.ladder.conv_blocked", changes=("y",))
+def test_blocked_stores_each_sum_once(rng):
+    """Run as plain Python: the loop of the compiled function, watched."""
+    x, w, y = images(rng, 1, 2, P, 2, V, 3)
+    y = y.view(Counted)
+    y.writes = np.zeros(y.shape, int)
+    inspect.unwrap(ladder.conv_blocked)(x, w, y)
+    most = y.writes.max()
+    assert most == 1, f"a number of y is written {most} times: sum up in the block, and store it once, when all i, j, c are done"
+
+
+def test_the_loops_equal_the_reference(rng):
+    for shape in SHAPES[:2]:
+        x, w, y = images(rng, *shape)
+        np.testing.assert_allclose(numba.njit(ladder.conv_loops)(x, w, y), definition(x, w), rtol=0, atol=1e-4)
+        inner = x[:, 1:-1, 1:-1] if w.shape[0] == 3 else x
+        padded = reference.pad(inner, w.shape[0] // 2, "zeros")
+        np.testing.assert_allclose(ladder.conv_loops(padded, w, y), reference.conv2d(inner, w, "zeros"), rtol=0, atol=1e-4)
+
+
+# --- fewer multiplications ---
+
+
+@pytest.mark.exercise("kernels.ladder.winograd_row", changes=("y",))
+def test_a_row_equals_the_definition(rng, bounds_checked):
+    for L in (2, 4, 10):
+        d, w = rng.standard_normal(L + 2, dtype=np.float32), rng.standard_normal(3, dtype=np.float32)
+        y = np.full(L, np.nan, np.float32)
+        expected, got = np.correlate(d.astype(float), w.astype(float)), ladder.winograd_row(d, w, y)
+        assert getattr(got, "shape", None) == y.shape, f"L = {L}: expected y back, ({L},), came {getattr(got, 'shape', got)}"
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5, err_msg=f"L = {L}: what came back")
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5, err_msg=f"L = {L}: y, which is to be filled")
+
+
+@pytest.mark.exercise("kernels.ladder.winograd_row", changes=("y",))
+def test_a_row_stays_float32(rng, bounds_checked):
+    check_stays_float32(ladder.winograd_row, [rng.standard_normal(n, dtype=np.float32) for n in (6, 3, 4)])
+
+
+class Number:
+    """A number that counts multiplications and divisions."""
+
+    __array_ufunc__ = None  # NumPy's numbers leave the arithmetic to this class
+    count = 0
+
+    def __init__(self, value):
+        self.value = float(value)
+
+    def __add__(self, other):
+        return Number(self.value + float(other))
+
+    def __sub__(self, other):
+        return Number(self.value - float(other))
+
+    def __rsub__(self, other):
+        return Number(float(other) - self.value)
+
+    def __mul__(self, other):
+        Number.count += 1
+        return Number(self.value * float(other))
+
+    def __truediv__(self, other):
+        Number.count += 1
+        return Number(self.value / float(other))
+
+    def __neg__(self):
+        return Number(-self.value)
+
+    def __float__(self):
+        return self.value
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+@pytest.mark.exercise("kernels.ladder.winograd_row", changes=("y",))
+def test_a_row_takes_four_multiplications_a_pair(rng):
+    """Run as plain Python, on numbers that count."""
+    d, w, y = (np.array([Number(a) for a in rng.standard_normal(n)], object) for n in (34, 3, 32))
+    Number.count = 0
+    inspect.unwrap(ladder.winograd_row)(d, w, y)
+    allowed = 4 * 16 + 6  # and a few for the weights
+    assert Number.count <= allowed, (
+        f"16 pairs: expected 4 multiplications a pair, came {Number.count} in all. "
+        "Products are made at 4 points only; the sums of the weights are halved once, before the loop."
+    )
