@@ -14,8 +14,9 @@ P, V = ladder.P, ladder.V
 
 @pytest.fixture
 def bounds_checked(monkeypatch):
-    """Compiled code does not test its indices: a wrong one would end the process. So compile what is graded with that test."""
+    """Compiled code does not test its indices: a wrong one would end the process. So compile what is graded with that test, and fast."""
     monkeypatch.setattr(numba.config, "BOUNDSCHECK", 1)
+    monkeypatch.setattr(numba.config, "OPT", type(numba.config.OPT)(1))
 
 
 def compiled(f):

@@ -7,8 +7,6 @@ FRESH = """np.empty((P, V), x.dtype)
 KEPT = """np.zeros((P, V), x.dtype)
         for q in range(0, W, P):
             for o in range(0, O, V):"""
-ADDED = "block[u(p), u(v)] += x[u(n), u(h + i), u(q + p + j), u(c)] * w[u(i), u(j), u(c), u(o + v)]"
-STORED = "y[u(n), u(h), u(q + p), u(o + v)]"
 M2 = "(w[0] - w[1] + w[2]) * HALF"
 PAIR = "m0 + m1 + m2, m1 - m2 - m3"
 
@@ -33,17 +31,10 @@ MUTANTS = {
         ("u(h + i), u(q + p + j)", "u(h + j), u(q + p + i)", "i and j are exchanged: i moves the window down, j to the right"),
         ("u(c), u(o + v)", "u(c), u(v)", "every block takes the weights of the first V output channels: o is missing in the index of w"),
         ("+= x", "= x", "you replace the sum by its last term: each product is to be added to the block"),
-        (
-            "w[u(i), u(j), u(c)",
-            "w[u(K - 1 - i), u(K - 1 - j), u(c)",
-            "your window is turned round: pixel h + i meets weight i",
-        ),
-        (ADDED, f"{ADDED}\n                                    {STORED} = block[u(p), u(v)]", "you store each sum at each step"),
         ("np.empty((P, V), x.dtype)", "np.empty((P, V))", "without a type the block is float64"),
     ],
     "kernels.ladder.winograd_row": [
-        ("m1 - m2 - m3", "m1 - m2 + m3", "the sign of the last product is turned: y[q + 1] = m1 - m2 - m3, with m3 = (d1 - d3) w[2]"),
-        ("(d[q + 1] - d[q + 3])", "(d[q + 3] - d[q + 1])", "m3 is (d1 - d3) w[2]; yours is the other way round"),
+        (PAIR, "m0 + m1 + m2, m1 - m2 + m3", "the sign of the last product is turned: y[q + 1] = m1 - m2 - m3, with m3 = (d1 - d3) w[2]"),
         (
             "plus, minus = (w[0] + w[1] + w[2]) * HALF, (w[0] - w[1] + w[2]) * HALF",
             "plus, minus = (w[0] + w[1] + w[2]), (w[0] - w[1] + w[2])",
@@ -54,6 +45,7 @@ MUTANTS = {
             "(w[0] + w[1] - w[2]) * HALF",
             "the middle weight has the minus sign: w[0] - w[1] + w[2], the window at -1",
         ),
+        ("(d[q] - d[q + 2])", "(d[q + 2] - d[q])", "the sign of the first product is turned: m0 = (d0 - d2) w[0]"),
         ("range(0, y.size, 2)", "range(y.size // 2)", "your pairs overlap and end half-way: q goes 0, 2, 4, .."),
         (PAIR, "m1 - m2 - m3, m0 + m1 + m2", "the two results are exchanged"),
         ("(w[0] + w[1] + w[2]) * HALF", "(w[0] + w[1] + w[2]) / 2", "a Python number makes Numba go on in float64"),
