@@ -60,17 +60,26 @@ def test_the_target_is_the_derivative_of_the_path(rng):
 # --- samplers ---
 
 
+def same_noise(got, want, case, tol):
+    assert np.shape(got) == np.shape(want), f"{case}: the answer has shape {np.shape(got)}, expected that of x_t, {np.shape(want)}"
+    far = np.abs(got - want).max()
+    assert far < tol, f"{case}: eps_hat is off by {far:.3g}; the first one is {np.ravel(got)[0]:.6g}, expected {np.ravel(want)[0]:.6g}"
+
+
+@pytest.mark.exercise("flow.as_eps_model")
 @pytest.mark.parametrize("s", (T8, LONG), ids=["T8", "T1000"])
 def test_as_eps_model_on_the_exact_velocity_is_the_exact_denoiser(s, rng):
     """Two exact answers, derived apart, for a Gaussian; and for a point, where the velocity is (x - x0) / t."""
     x_t = rng.normal(1, 1, (4, 3, 2, 1))
     point = np.array([[[2.0], [-1.0]], [[0.5], [0.1]], [[0.0], [3.0]]])
-    for t in (1, 2, s.T // 2, s.T):
-        got = flow.as_eps_model(VELOCITY, s)(x_t, t)
-        assert np.abs(got - exact.gaussian(s, MEAN, VAR)(x_t, t)).max() < 1e-12
-        got = flow.as_eps_model(lambda x, t: (x - point) / t, s)(x_t, t)
-        assert np.abs(got - exact.point(s, point)(x_t, t)).max() < 1e-10
-    assert flow.as_eps_model(VELOCITY, s)(x_t.astype(np.float32), 3).dtype == np.float32
+    for t in (s.T, s.T // 2, 2, 1):
+        case = f"t = {t} of T = {s.T}"
+        want = exact.gaussian(s, MEAN, VAR)(x_t, t)
+        same_noise(flow.as_eps_model(VELOCITY, s)(x_t, t), want, f"{case}, the exact velocity of N(2, 0.5^2)", 1e-12)
+        want = exact.point(s, point)(x_t, t)
+        same_noise(flow.as_eps_model(lambda x, t: (x - point) / t, s)(x_t, t), want, f"{case}, the velocity of a single image", 1e-10)
+    kind = flow.as_eps_model(VELOCITY, s)(x_t.astype(np.float32), 3).dtype
+    assert kind == np.float32, f"x_t is float32, and so is eps_hat; came {kind}"
 
 
 @pytest.mark.parametrize("sampler", (sample.ddpm, sample.ddim, sample.euler, sample.heun, sample.dpmpp_2m), ids=lambda f: f.__name__)
@@ -140,16 +149,34 @@ def test_noise_is_drawn_only_when_none_is_given(sampler):
     assert np.array_equal(drawn, given) and {x.dtype for x in drawn} == {np.dtype(np.float32)}
 
 
+@pytest.mark.exercise("flow.straightness")
+def test_straightness_by_hand():
+    """Uneven pieces, images of two numbers, two of them: all can be worked out on paper."""
+    x = [np.array([[4.0, 0.0], [1.0, 0.0]]), np.array([[3.0, 2.0], [1.0, 0.0]]), np.array([[0.0, 0.0], [0.0, 2.0]])]
+    # times 1, 3/4, 0. Velocities 4 -8 0 0, then 4 8/3 4/3 -8/3; the straight way 4 0 1 -2. Squares of the differences:
+    # 0 64 1 4, of mean 69/4, for 1/4 of the time; 0 64/9 1/9 4/9, of mean 23/12, for 3/4: 69/16 + 23/16 = 23/4
+    got = flow.straightness(x, [1.0, 0.75, 0.0])
+    assert isinstance(got, float), f"one number is wanted, a float; came {type(got).__name__}"
+    assert abs(got - 5.75) < 1e-12, f"three points, times 1, 3/4, 0: {got:.6g}, expected 5.75"
+    for n in (1, 2, 5):
+        line = [np.array([[2.0, -1.0]]) * t + 3 for t in UNEVEN(n)]
+        got = flow.straightness(line, UNEVEN(n))
+        assert abs(got) < 1e-20, f"a straight line in {n} uneven pieces has 0; came {got:.3g}"
+
+
+@pytest.mark.exercise("flow.straightness")
 def test_straightness():
     """0 for a point, whose lines never cross. For N(mean, var): x_1^2 (integral of (d std_t / dt)^2 - (1 - std)^2)."""
     point = lambda x, t: (x - MEAN) / t  # noqa: E731
-    assert flow.straightness(flow.euler(point, (3, 1), None, UNEVEN(7), STARTS), UNEVEN(7)) < 1e-28
+    got = flow.straightness(list(flow.euler(point, (3, 1), None, UNEVEN(7), STARTS)), UNEVEN(7))
+    assert got < 1e-28, f"the flow to a single image is straight: 0; came {got:.3g}"
     t = (np.arange(20000) + 0.5) / 20000
     rise = (t - (1 - t) * VAR) / np.sqrt((1 - t) ** 2 * VAR + t**2)
     want = np.mean(STARTS**2) * (np.mean(rise**2) - (1 - 0.5) ** 2)
     times = UNEVEN(1000)
     along = [(1 - t) * MEAN + np.sqrt((1 - t) ** 2 * VAR + t**2) * STARTS for t in times]  # the exact flow
-    assert abs(flow.straightness(along, times) / want - 1) < 1e-5
+    got = flow.straightness(along, times)
+    assert abs(got / want - 1) < 1e-5, f"the exact flow to N(2, 0.5^2), 1000 uneven pieces: {got:.6g}, expected {want:.6g}"
 
 
 # --- training ---

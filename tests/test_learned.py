@@ -155,12 +155,17 @@ def test_training_on_single_draws_lowers_the_variance_too():
 # --- as a schedule ---
 
 
+@pytest.mark.exercise("learned.as_schedule")
 def test_as_schedule_has_the_snr_that_gamma_says(rng):
-    for steps in (1, 2, 50):
+    for steps in (50, 8, 2, 1):
         gamma = random_gamma(rng, 0.5, end=6.0)
         s = learned.as_schedule(gamma, steps)
+        assert isinstance(s, schedule.Schedule), f"a Schedule is wanted, as schedule.from_betas gives; came {type(s).__name__}"
+        assert s.T == steps, f"T = {steps}: the schedule has {s.T} steps"
         want = -gamma(np.arange(1, steps + 1)[:, None] / steps)[0][:, 0]
-        assert s.T == steps and s.alpha_bar[0] == 1 and np.abs(np.log(s.snr[1:]) - want).max() < 1e-9
+        got = np.log(s.snr[1:])
+        t = int(np.argmax(np.abs(got - want)))
+        assert abs(got[t] - want[t]) < 1e-9, f"t = {t + 1} of T = {steps}: log snr is {got[t]:.6g}, expected -gamma(t / T) = {want[t]:.6g}"
 
 
 def test_a_sampler_draws_with_it(rng):

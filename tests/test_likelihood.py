@@ -83,6 +83,14 @@ def test_learned_variance_goes_from_beta_tilde_to_beta(dtype, tol):
 # --- the bound ---
 
 
+def one_term(s, t, square, var, want, what):
+    """Ask for one term with all arguments as a student meets them."""
+    got = likelihood.bound_term(s, t, np.array([square]), var)
+    assert np.shape(got) == (1,), f"square (1,): one term for each number of it; came shape {np.shape(got)}"
+    assert abs(got[0] - want) < 1e-9, f"t = {t}, square = {square:.4g}, var = {var:.4g}: {got[0]:.6g}, expected {want:.6g}, {what}"
+
+
+@pytest.mark.exercise("likelihood.bound_term")
 def test_bound_term_against_the_integral():
     """KL = integral q log(q / p), on a fine grid; at t = 1 the density itself."""
     x = np.linspace(-6, 6, 20001)
@@ -91,10 +99,18 @@ def test_bound_term_against_the_integral():
         log_q = -0.5 * np.log(2 * np.pi * bt) - x**2 / (2 * bt)
         log_p = -0.5 * np.log(2 * np.pi * var) - (x - miss) ** 2 / (2 * var)
         want = np.sum(np.exp(log_q) * (log_q - log_p)) * (x[1] - x[0])
-        np.testing.assert_allclose(likelihood.bound_term(T8, t, np.array([miss**2]), var), want, rtol=1e-10)
-    got = likelihood.bound_term(T8, np.array([1, 2]), np.array([[0.09], [0.09]]), np.array([[0.04], [0.05]]))
-    np.testing.assert_allclose(got[0], 0.5 * math.log(2 * math.pi * 0.04) + 0.09 / 0.08, rtol=1e-12)
-    np.testing.assert_allclose(got[1], likelihood.bound_term(T8, 2, np.array([0.09]), 0.05), rtol=1e-12)
+        one_term(T8, t, miss**2, var, want, "the integral of q log(q / p)")
+    one_term(T8, 2, 0.0, T8.beta_tilde[2], 0.0, "two equal Gaussians")
+    one_term(T8, 1, 0.09, 0.04, 0.5 * math.log(2 * math.pi * 0.04) + 0.09 / 0.08, "-log of a density")
+    squares = np.array([[0.09, 0.01], [0.09, 0.04]], np.float32)
+    got = likelihood.bound_term(T8, np.array([1, 2]), squares, np.array([[0.04], [0.05]]))
+    want = [
+        [likelihood.bound_term(T8, t, squares[i, j : j + 1].astype(float), var)[0] for j in (0, 1)]
+        for i, t, var in ((0, 1, 0.04), (1, 2, 0.05))
+    ]
+    assert np.shape(got) == (2, 2), f"t (2,), square (2, 2), var (2, 1): one term for each number; came shape {np.shape(got)}"
+    assert np.allclose(got, want, rtol=1e-5), f"t = [1, 2], each row with its own t and var: {got.tolist()}, expected {want}"
+    assert got.dtype == np.float32, f"square is float32, and so is the result; came {got.dtype}"
 
 
 @pytest.mark.parametrize("s", [T8, LONG, ONE], ids=["T8", "T1000", "T1"])

@@ -1,0 +1,118 @@
+"""Wrong answers to lesson 16: how students get lost beyond the main road. What a mutant is: 01_forward.py."""
+
+MISS = "np.mean(((a - b) / (t - u) - (x[0] - x[-1])) ** 2)"
+SUM = "(_at(fixed, t, square) + np.log(var) + (_at(s.beta_tilde, t, square) + square) / var) / 2"
+OWN = "np.maximum(_at(s.beta_tilde, t, square), 1e-300)"
+OTHER_WAY = f"np.where({OWN} > 1e-200, (np.log({OWN} / var) + (var + square) / {OWN} - 1) / 2, {SUM})"
+SHRINK = "float(np.sqrt(s.alpha_bar[t]) + np.sqrt(1 - s.alpha_bar[t]))"
+
+MUTANTS = {
+    "flow.as_eps_model": [
+        (
+            f"x_t / {SHRINK}",
+            "x_t",
+            "you didn't rescale: on the path image and noise have shares that add up to 1, in x_t they are sqrt(alpha_bar) and its partner",
+        ),
+        ("* velocity(x_flow, flow_t)", "* velocity(x_t, flow_t)", "you showed the velocity x_t; it knows points of the path only: x_flow"),
+        (
+            "* velocity(x_flow, flow_t)",
+            "* velocity(x_flow, t / s.T)",
+            "you told it t / T; the flow time is the one with as much noise for its signal, flow_time(s, t)",
+        ),
+        (
+            "return x_flow + (1 - flow_t) * velocity",
+            "return x_flow - flow_t * velocity",
+            "this is the image, x_flow - flow_t u; the noise lies at the other end of the line",
+        ),
+        (
+            "return x_flow + (1 - flow_t) * velocity",
+            "return x_flow + flow_t * velocity",
+            "from flow_t it is 1 - flow_t to the noise, which lies at 1; you went on by flow_t",
+        ),
+        (
+            "return x_flow + (1 - flow_t) * velocity(x_flow, flow_t)",
+            "return velocity(x_flow, flow_t)",
+            "this is the velocity eps - x0; an eps_model answers with the noise alone",
+        ),
+        (
+            SHRINK,
+            "(np.sqrt(s.alpha_bar[t]) + np.sqrt(1 - s.alpha_bar[t]))",
+            "your answer is float64 for a float32 image: a number of the schedule is a NumPy float64; float(...) makes it a plain one",
+        ),
+    ],
+    "flow.straightness": [
+        (
+            f"(t - u) * {MISS}",
+            f"{MISS} / (len(x) - 1)",
+            "you counted every piece alike; a piece counts by the time it takes, t - u",
+        ),
+        (f"(t - u) * {MISS}", MISS, "you added the pieces up unweighted: each counts by its share of the time, t - u"),
+        (
+            "((a - b) / (t - u) - (x[0] - x[-1]))",
+            "((a - b) - (x[0] - x[-1]))",
+            "you compared a piece's length with the whole way; divide it by its time first: two velocities",
+        ),
+        (
+            "((a - b) / (t - u) - (x[0] - x[-1]))",
+            "((a - b) / (t - u))",
+            "you took the velocity's square; it is its distance from the straight way, x[0] - x[n], that counts",
+        ),
+        (
+            MISS,
+            MISS.replace("np.mean", "np.sum"),
+            "you summed over all numbers; take the mean, so that neither the batch nor the size of an image counts",
+        ),
+        (MISS, "np.mean(np.abs((a - b) / (t - u) - (x[0] - x[-1])))", "you took the distance; it is squared here"),
+    ],
+    "likelihood.bound_term": [
+        (
+            "np.full(s.T + 1, np.log(2 * np.pi))",
+            "np.zeros(s.T + 1)",
+            "log(2 pi) is missing at t = 1, where no second density is there to cancel it",
+        ),
+        (
+            "(_at(s.beta_tilde, t, square) + square) / var",
+            "square / var",
+            "you forgot that q has a width of its own: on average its x_{t-1} misses mean_hat by beta_tilde + square",
+        ),
+        ("np.log(s.beta_tilde[2:]) - 1", "np.log(s.beta_tilde[2:])", "the -1 is missing: two equal Gaussians must have the divergence 0"),
+        (f"return {SUM}", f"return {SUM[:-4]}", "the half is missing: a Gaussian's exponent is the square over *twice* the variance"),
+        (
+            "np.log(var)",
+            "np.log(var) / 2",
+            "you took the logarithm of the standard deviation; under a common half it is that of the variance",
+        ),
+        (
+            f"return {SUM}",
+            f"return {OTHER_WAY}",
+            "this is the divergence the other way round, KL(p || q): below the line belongs the model's var",
+        ),
+    ],
+    "learned.as_schedule": [
+        (
+            "np.arange(1, T + 1)[:, None] / T",
+            "np.arange(T)[:, None] / T",
+            "you are one step early: step t ends at t / T, and the last one at 1",
+        ),
+        (
+            "1 - alpha_bar[1:] / alpha_bar[:-1]",
+            "alpha_bar[1:] / alpha_bar[:-1]",
+            "this ratio is alpha[t], what a step keeps; beta[t] is 1 - alpha[t]",
+        ),
+        (
+            "alpha_bar[1:] / alpha_bar[:-1]",
+            "alpha_bar[1:]",
+            "1 - alpha_bar[t] is the noise of all steps up to t; one step's is 1 - alpha_bar[t] / alpha_bar[t-1]",
+        ),
+        (
+            "sigmoid(-at[:, 0])",
+            "np.sqrt(sigmoid(-at[:, 0]))",
+            "you took a root: sigmoid(-gamma) is alpha_bar itself, a share of the variance",
+        ),
+        (
+            "sigmoid(-at[:, 0])",
+            "sigmoid(at[:, 0])",
+            "the sign is turned round: gamma is minus the log of the snr, it rises while alpha_bar falls",
+        ),
+    ],
+}
