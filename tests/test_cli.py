@@ -382,7 +382,7 @@ class Card:
 
 
 def fails(*_, **__):
-    raise OSError("libsomething.so: cannot open shared object file\nno such file")
+    raise OSError("libsomething.so: cannot open shared object file\nno such file" + 200 * " or folder")
 
 
 @pytest.mark.parametrize(

@@ -129,3 +129,12 @@ def test_ema_with_ema_keep_forgets_where_it_began():
     for step in range(100):
         kernels.ema_step(ema, np.array([1.0]), optim.ema_keep(step))
     assert abs(ema[0] - 1) < 1e-3
+
+
+def test_a_step_that_is_not_finite_does_not_count_unless_nobody_waits_for_it():
+    adam = optim.Adam(np.ones(2))
+    for g, wait, k in [([1.0, 2.0], True, 1), ([np.nan, 0.0], True, 1), ([3.0, 4.0], True, 2), ([np.inf, 0.0], False, 3)]:
+        before = adam.theta.copy()
+        norm = adam.step(np.array(g), 0.1, wait)
+        assert adam.k == k and (not wait or isinstance(norm, float)) and np.isclose(norm, np.linalg.norm(g), equal_nan=True)
+        assert np.array_equal(adam.theta, before) != np.isfinite(norm)
