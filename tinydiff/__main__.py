@@ -226,7 +226,7 @@ def main(argv=None):
         print(f"tinydiff: not enough memory ({e}): take a smaller --width, --batch or --n", file=sys.stderr)
         return 2
     except errors.HostOnly as e:
-        print(f"tinydiff: {e}; this command does not run on `--kernels cuda` as asked: leave that out", file=sys.stderr)
+        print(f"tinydiff: this does not run on a graphics card, leave out --kernels cuda ({e})", file=sys.stderr)
         return 2
     except (Bad, OSError, FloatingPointError) as e:
         print(f"tinydiff: {e}", file=sys.stderr)

@@ -21,7 +21,8 @@ from .errors import HostOnly
 SIMULATED = bool(config.ENABLE_CUDASIM)  # each thread is a Python thread then: few of them, but several, in several blocks
 THREADS, BLOCKS, ADDS = (4, 2, 3) if SIMULATED else (256, 4096, 64)  # threads a block; most blocks; numbers that one thread adds up
 ONE, ZERO = np.float32(1), np.float32(0)
-config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small arrays are no mistake
+for settings in (config, getattr(getattr(cuda, "core", None), "config", config)):  # numba's, and numba-cuda's own
+    settings.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small arrays are no mistake
 
 exp, log, sqrt, cos = ((np if SIMULATED else math).__dict__[name] for name in ("exp", "log", "sqrt", "cos"))  # math's give Python's floats
 
