@@ -339,7 +339,7 @@ def _numbers(item):
     elif isinstance(item, dict):
         yield from _numbers(list(item.values()))
     elif hasattr(item, "theta") or hasattr(item, "__dataclass_fields__"):
-        yield from _numbers(vars(item))
+        yield from _numbers([part for name, part in vars(item).items() if name != "losses"])  # a list that grows, of what loss was
     elif isinstance(item, np.ndarray | np.generic | float | int):
         yield np.asarray(item)
 
