@@ -716,7 +716,7 @@ def _difference(exercise, f, calls):
         if any(hasattr(a, "rng") for a in call.args):
             return  # it draws its own random numbers, and may do so in another order
         if isinstance(mine, BaseException):
-            yield "came", f"{type(mine).__name__}: {mine}"
+            yield "came", f"{type(mine).__name__}: {mine}".splitlines()[0]
         elif launched(f) and _same(mine[:-1], right[:-1]):
             return  # its result is right, only the way there is wrong: the test says how
         elif len(mine) == len(right):
@@ -762,7 +762,10 @@ def _known_difference(exercise, f, calls):
     for call, mine, traces in reversed(_recognised(exercise.known, f, calls)):
         if not _same_trace(_trace(mine), traces[0]):
             yield "called", _written(exercise, call)
-            yield "came", f"{type(mine).__name__}: {mine}" if isinstance(mine, BaseException) else ", ".join(map(_brief, mine[:3]))
+            yield (
+                "came",
+                f"{type(mine).__name__}: {mine}".splitlines()[0] if isinstance(mine, BaseException) else ", ".join(map(_brief, mine[:3])),
+            )
             return
 
 

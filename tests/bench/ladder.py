@@ -19,7 +19,6 @@ import numpy as np
 import timing
 from numba import njit, prange
 
-from tinydiff import kernels
 from tinydiff.kernels import direct, ladder, reference, winograd
 
 N, H, W, C, O, K = 64, 16, 16, 32, 32, 3
@@ -43,13 +42,6 @@ def pytorch(x, w):
     return [lambda x=x, w=w: torch.nn.functional.conv2d(x, w, padding=K // 2).permute(0, 2, 3, 1).numpy() for x, w in both]
 
 
-def cuda(x, w):
-    """-> list of functions: here goes kernels.cuda, x and w already on the GPU, the call waiting until y is there"""
-    if "cuda" not in kernels.SETS:
-        return left_out("kernels.cuda is not there yet")
-    raise NotImplementedError("kernels.cuda is there now: give it its rung")
-
-
 def rungs(x, w):
     """List the ways up -> list of (name, functions of which the fastest counts, share of the work they do)"""
     y, xp = np.empty((N, H, W, O), x.dtype), reference.pad(x, K // 2, "zeros")
@@ -65,7 +57,6 @@ def rungs(x, w):
         ("Numba, blocked", [lambda: blocked(xp, w, y)], 1),
         ("microkernel (kernels.direct)", [lambda: direct.conv2d(xp, w)], 1),
         ("Winograd (kernels.winograd)", [lambda: winograd.conv2d(x, w, "zeros")], 1),
-        ("kernels.cuda", cuda(x, w), 1),
         ("PyTorch", pytorch(x, w), 1),
     ]
 
