@@ -76,6 +76,50 @@ def test_a_race_between_blocks_is_told():
     assert "thread 0 of another block writes it too" in watched(same, (2, 4), np.zeros(4, np.float32)).problems()[0]
 
 
+def test_a_race_after_a_barrier_is_told_too():
+    """What one thread wrote before a barrier is everybody's; what another writes after it is not."""
+
+    @cuda.jit
+    def late(y, z):
+        t = cuda.threadIdx.x
+        if t == 0:
+            y[0] = 1
+        cuda.syncthreads()
+        if t == 1:
+            y[0] = 2
+        z[t] = y[0]
+
+    (problem,) = watched(late, (1, 3), np.zeros(1, np.float32), np.zeros(3, np.float32)).problems()
+    assert problem.startswith("a race: thread 1 writes y[0], thread 0 reads it")
+
+
+def test_additions_in_one_step_are_no_race():
+    """All threads of two blocks add to one number, and one of them reads it in between."""
+
+    @cuda.jit
+    def total(x, y, peek):
+        cuda.atomic.add(y, 0, x[cuda.grid(1)])
+        if peek and cuda.grid(1) == 5:
+            y[1] = y[0]
+
+    y = np.zeros(2, np.float32)
+    assert watched(total, (2, 4), np.ones(8, np.float32), y, False).problems() == [] and y[0] == 8
+    problem = watched(total, (2, 4), np.ones(8, np.float32), y, True).problems()[0]
+    assert "reads it" in problem and "`cuda.atomic.add(y, 0, x[cuda.grid(1)])` and `y[1] = y[0]`" in problem
+
+
+def test_shared_arrays_have_their_names_also_two_in_a_line():
+    @cuda.jit
+    def two(y):
+        t, a, b = cuda.threadIdx.x, cuda.shared.array(4, y.dtype), cuda.shared.array((4,), np.float64)
+        a[t], b[t] = 1, 2
+        y[t] = a[t] + b[t]
+
+    y = np.zeros(4, np.float32)
+    seen = watched(two, (2, 4), y)
+    assert seen.shared == {"a", "b"} and list(y) == [3] * 4 and seen.count("b", write=True) == 8
+
+
 def test_an_error_in_a_thread_comes_out_and_the_simulator_is_left_as_it_was():
     call = type(every).__call__
     with pytest.raises(IndexError, match="x has 2 axes"):

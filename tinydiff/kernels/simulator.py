@@ -8,6 +8,7 @@ What a card would not tell is told here: a place outside an array, a barrier tha
 It needs NUMBA_ENABLE_CUDASIM=1, set before numba is imported.
 """
 
+import ast
 import inspect
 import linecache
 import sys
@@ -27,7 +28,10 @@ SECTOR = 32  # bytes: memory is fetched and written in pieces of this size, 8 nu
 
 
 class Access(NamedTuple):
-    """One thread reads or writes one number. phase: how many barriers it has passed; place: (file, line) of the kernel"""
+    """One thread reads or writes one number.
+
+    phase: how many barriers it has passed; place: (file, line) of the kernel; atomic: whether it read and wrote in one step
+    """
 
     array: str
     write: bool
@@ -37,6 +41,7 @@ class Access(NamedTuple):
     phase: int
     address: int
     place: tuple
+    atomic: bool
 
 
 class Seen:
@@ -81,21 +86,17 @@ class Seen:
         return list(dict.fromkeys(self.told)) + list(dict.fromkeys(self._races()))
 
     def _races(self):
-        """Two threads touch one place, one of them writes, and no barrier lies between."""
-        touched = defaultdict(list)
+        """Two threads touch one place, one of them writes, and no barrier lies between; blocks have none between them."""
+        inside, across = defaultdict(list), defaultdict(list)
         for a in self.accesses:
-            if a.array in self.shared:
-                touched[a.launch, a.array, a.address, a.block, a.phase].append(a)
-            else:
-                touched[a.launch, a.array, a.address].append(a)
-        for accesses in touched.values():
-            writes = [a for a in accesses if a.write]
-            for w in writes[:1]:
-                for other in accesses:
-                    ordered = other.block == w.block and other.phase != w.phase
-                    if not ordered and (other.block, other.thread) != (w.block, w.thread):
-                        yield self._race(w, other)
-                        break
+            inside[a.launch, a.array, a.address, a.block, a.phase].append(a)
+            if a.array not in self.shared:
+                across[a.launch, a.array, a.address].append(a)
+        for groups, who in ((inside, lambda a: (a.block, a.thread)), (across, lambda a: a.block)):
+            for accesses in groups.values():
+                pair = _clash(accesses, who)
+                if pair:
+                    yield self._race(*pair)
 
     def _race(self, a, b):
         where = [int(i) for i in np.unravel_index(a.address, self.shapes[a.array])]
@@ -103,6 +104,15 @@ class Seen:
         lines = " and ".join(f"`{text}`" for text in dict.fromkeys(linecache.getline(*c.place).strip() for c in (a, b)))
         who = f"thread {b.thread}" if a.block == b.block else f"thread {b.thread} of another block"
         return f"a race: thread {a.thread} writes {a.array}{where}, {who} {does}, and no barrier lies between ({lines})"
+
+
+def _clash(accesses, who):
+    """Find a write, and an access by somebody else, that are not both atomic -> the two, or None"""
+    writers = {who(a): a for a in sorted(accesses, key=lambda a: (a.write, not a.atomic)) if a.write}  # of each, one not atomic if it has
+    for w in list(writers.values())[:2]:
+        for a in accesses:
+            if who(a) != who(w) and not (a.atomic and w.atomic):
+                return w, a
 
 
 class _Watched:
@@ -141,8 +151,10 @@ class _Watched:
                 return False
             address = address * n + int(i) % n
         who, frame = _thread(), sys._getframe(2)
+        atomic = frame.f_globals.get("__name__", "").endswith(".kernelapi")  # cuda.atomic.add and its like: numba's lines, not the kernel's
+        frame = frame.f_back if atomic else frame
         place = frame.f_code.co_filename, frame.f_lineno
-        self.seen.accesses.append(Access(self.name, write, self.seen.launches, who.block, who.thread_id, who.phase, address, place))
+        self.seen.accesses.append(Access(self.name, write, self.seen.launches, who.block, who.thread_id, who.phase, address, place, atomic))
         return True
 
 
@@ -182,15 +194,26 @@ def _launch(call, seen, kernel, args):
 
 
 def _shared(seen, shape, dtype):
-    """Give the block's shared array of the line that asks for it: at first full of what nobody should read."""
-    frame, box = sys._getframe(2), _thread()._manager.__dict__.setdefault("shared", {})
-    place = frame.f_code.co_filename, frame.f_lineno
-    if place not in box:
-        name = linecache.getline(*place).split("=")[0].strip() or f"shared in line {place[1]}"
+    """Give the block's shared array of the call that asks for it: at first full of what nobody should read."""
+    frame, boxes = sys._getframe(2), _thread()._manager.__dict__.setdefault("shared", {})
+    line, call = (frame.f_code.co_filename, frame.f_lineno), frame.f_lasti
+    if (line, call) not in boxes:
+        name = _names(linecache.getline(*line))[sum(other == line for other, _ in boxes)]
         seen.shared.add(name)
         dtype = np.dtype(getattr(dtype, "name", dtype))  # or one of numba's
-        box[place] = _Watched(name, np.full(shape, np.nan if dtype.kind == "f" else 999_999, dtype), seen)
-    return box[place]
+        boxes[line, call] = _Watched(name, np.full(shape, np.nan if dtype.kind == "f" else 999_999, dtype), seen)
+    return boxes[line, call]
+
+
+def _names(line):
+    """Read what a line calls its shared arrays: "t, box = cuda.threadIdx.x, cuda.shared.array(...)" -> ["box"], and names to spare"""
+    try:
+        node = ast.parse(line.strip()).body[0]
+        both = [getattr(part, "elts", [part]) for part in (node.targets[0], node.value)]
+        found = [ast.unparse(target) for target, value in zip(*both, strict=True) if "shared" in ast.unparse(value)]
+    except (SyntaxError, AttributeError, ValueError, IndexError):
+        found = []
+    return [*found, *(f"shared array {k}" for k in range(1, 9))]
 
 
 def _thread_class(base):
