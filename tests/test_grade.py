@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from tinydiff import autodiff, diffusion, grade, kernels, ops
+from tinydiff import autodiff, diffusion, exercises, grade, kernels, ops
 from tinydiff.autodiff import op, value_of
 from tinydiff.kernels import cpu, reference
 
@@ -88,7 +88,7 @@ def clumsy(exercise, name):
     body = re.sub(r"\bx\b", first, BODIES[name])
     end = f"    if cuda.grid(1) == 0 and cuda.threadIdx.y == 0 and cuda.blockIdx.y == 0:\n        {body}\n"
     kept = source if name == "changes its input" else source[: source.index(":\n") + 2]
-    return grade.rewritten(exercise, f"{kept}    import numpy as np\n{end}" if last == "y" else kept)
+    return exercises.rewritten(exercise, f"{kept}    import numpy as np\n{end}" if last == "y" else kept)
 
 
 @pytest.fixture(scope="module", params=[pytest.param(e, id=e.name, marks=() if e.name in FIRST else pytest.mark.slow) for e in EXERCISES])
@@ -198,7 +198,7 @@ def test_check_never_grades_the_reference():
 def leave_as_it_was():
     yield
     for exercise in EXERCISES:
-        grade._put(exercise, None)
+        exercises.put(exercise, None)
     assert diffusion.q_sample is grade.original(grade.find("q_sample"))
 
 

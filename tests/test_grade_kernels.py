@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tinydiff import grade, submission
+from tinydiff import diagnosis, grade, submission
 from tinydiff.kernels import device, threads
 
 cuda = device.cuda
@@ -165,7 +165,7 @@ def test_what_is_known_of_a_kernel_names_a_slip_without_the_reference():
     known = grade.known(ADD_NOISE)
     assert len(known["sentences"]) == len(ADD_NOISE.mutants)
     for k in range(1, 1 + len(ADD_NOISE.mutants)):
-        assert not all(grade._same_trace(traces[k], traces[0]) for traces in known["calls"].values())
+        assert not all(diagnosis._same_trace(traces[k], traces[0]) for traces in known["calls"].values())
 
 
 def test_numba_is_not_needed_to_list_exercises():

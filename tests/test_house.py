@@ -41,6 +41,9 @@ ABOVE = [
     "draw",
     "plot",
     "evaluate",
+    "exercises",
+    "calls",
+    "diagnosis",
     "grade",
     "submission",
     "handout",
@@ -185,7 +188,8 @@ PUBLIC = {
     for node in TREES[p].body
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
 }
-NO_ARRAYS = ("__main__", "commands", "studio", "classroom", "grade", "submission", "handout", "microkernel")  # or, the last, flat memory
+TEACHING = ("classroom", "exercises", "calls", "diagnosis", "grade", "submission", "handout")
+NO_ARRAYS = ("__main__", "commands", "studio", *TEACHING, "microkernel")  # or, the last, flat memory
 FUNCTIONS = {name: node for name, node in PUBLIC.items() if isinstance(node, ast.FunctionDef) and name.split(".")[0] not in NO_ARRAYS}
 
 

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from lessons import LARGEST, ROOT, fingerprint, lessons, read, run
-from tinydiff import grade, submission
+from tinydiff import diagnosis, grade, submission
 
 LESSONS = lessons()
 SECONDS = 120  # for a lesson in fast mode, on two cores
@@ -109,7 +109,7 @@ def test_exercises_are_asked_as_the_package_states_them(path):
         assert own_words(asked) == own_words(reference_source(exercise)), exercise.name
         assert grade.untouched(asked)
         assert "not attempted" in said(checks[exercise.function])
-        assert grade._section(exercise), "an exercise stands under a heading"
+        assert diagnosis.section(exercise), "an exercise stands under a heading"
 
 
 @each_lesson

@@ -20,7 +20,7 @@ The map, in reading order (imports only ever run downwards):
     data, checkpoint, learn, draw, plot        images in, weights on disk, a whole training, drawing on request, pictures
     evaluate, gallery                          one table that judges a model; one page that shows what it can do
     commands, studio, __main__                 what the commands do that train and judge, and those that draw; the command line
-    grade, submission                          is this answer right? lessons and their graders
+    exercises, calls, diagnosis, grade, submission        is this answer right, and if not, why? for a cell, for a file
     handout, classroom                         the course handed out without the answers; a class graded
     kernels       the ground both towers stand on: reference (NumPy), cpu (Numba), cuda
 

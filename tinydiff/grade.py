@@ -13,69 +13,30 @@ Kernels of the graphics card (ON_CARD) are judged in a Python of their own, whos
 
 import ast
 import base64
-import copy
-import difflib
-import hashlib
 import importlib
 import inspect
-import itertools
 import json
 import linecache
 import os
 import pickle
-import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
 import textwrap
 import time
-import warnings
 from collections import deque
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache, wraps
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from traceback import walk_tb
 
-import numpy as np
+from . import diagnosis
+from .calls import REMEMBERED, attempt, stand_in
+from .exercises import ROOT, exercises, find, in_handout, in_place, mutant, original, put, standing, untouched
 
-from .autodiff import Tensor, value_of
-
-ROOT = Path(__file__).resolve().parents[1]
-REMEMBERED = 20  # last calls kept for the diagnosis
 KNOWN = 8  # first calls of a test of which a student's tree knows what comes out
-ENOUGH = 12  # items of a sampler's or a training's yield that are compared
-HANDOUT = "handout.json"  # in tests/: this is a student's tree, in which the package lacks the bodies of these exercises
-ON_CARD = "kernels.threads."  # exercises that are kernels of the graphics card, launched as f[blocks, threads](...)
 PATIENCE = 60  # seconds for a kernel in a process of its own
-
-
-@dataclass(frozen=True)
-class Exercise:
-    """One function to write. name: "diffusion.q_sample"; lesson: "01_forward"; mutants: tuples (old, new, sentence).
-
-    tests: the file in which they stand; known: in a student's tree what is known of calls in place of the mutants, see `known`
-    """
-
-    name: str
-    lesson: str
-    mutants: tuple
-    tests: Path
-    known: dict = field(default_factory=dict, compare=False)
-
-    @property
-    def function(self):
-        return self.name.rsplit(".", 1)[1]
-
-    @property
-    def module(self):
-        return importlib.import_module("tinydiff." + self.name.rsplit(".", 1)[0])
-
-    @property
-    def on_card(self):
-        return self.name.startswith(ON_CARD)
 
 
 @dataclass(frozen=True, repr=False)
@@ -140,7 +101,7 @@ def check(f, adopt=False, required=False):
     if verdict.state == "failed" or (required and verdict.state != "passed"):
         raise WrongAnswer(str(verdict))
     if verdict.state == "passed" and (adopt or untouched(inspect.getsource(inspect.unwrap(original(exercise))))):
-        _put(exercise, f)
+        put(exercise, f)
     if _in_notebook():
         from IPython.display import display
 
@@ -155,7 +116,7 @@ def tell_what_is_missing():
     def handler(shell, kind, error, traceback, tb_offset=None):
         *_, (frame, _) = walk_tb(traceback)
         missing = next((e for e in exercises() if e.function == frame.f_code.co_name), None)
-        print(f"This cell needs {_unwritten(missing)}; then run it again." if missing else f"NotImplementedError: {error}")
+        print(f"This cell needs {diagnosis.unwritten(missing)}; then run it again." if missing else f"NotImplementedError: {error}")
 
     if in_handout() and _in_notebook():
         sys.modules["IPython"].get_ipython().set_custom_exc((NotImplementedError,), handler)
@@ -163,256 +124,6 @@ def tell_what_is_missing():
 
 def _in_notebook():
     return "IPython" in sys.modules and getattr(sys.modules["IPython"].get_ipython(), "kernel", None) is not None
-
-
-# --- exercises and mutants ---
-
-
-def in_handout():
-    """Say whether this is a student's tree, which handout.py wrote: () -> bool"""
-    return (ROOT / "tests" / HANDOUT).exists()
-
-
-@cache
-def exercises():
-    """List the exercises in the order of the lessons: () -> tuple of Exercise."""
-    if in_handout():
-        listed = json.loads((ROOT / "tests" / HANDOUT).read_text(encoding="utf-8"))
-        return tuple(Exercise(e["name"], e["lesson"], (), ROOT / "tests" / e["tests"], e["known"]) for e in listed)
-    found = []
-    for path in sorted((ROOT / "tests" / "mutants").glob("*.py")):
-        lesson = runpy.run_path(str(path))
-        for name, wrong in lesson["MUTANTS"].items():
-            tests = lesson.get("TESTS", {}).get(name, f"test_{name.split('.')[-2]}.py")
-            found.append(Exercise(name, path.stem, tuple(wrong), ROOT / "tests" / tests))
-    if not found:
-        raise FileNotFoundError(f"the tests that grade are missing: expected them in {ROOT / 'tests'}; work in a clone of the repository")
-    return tuple(found)
-
-
-def find(function):
-    """Find the exercise that asks for a function of this name: "q_sample" -> Exercise. ValueError where none does."""
-    for exercise in exercises():
-        if exercise.function == function:
-            return exercise
-    near = difflib.get_close_matches(function, [e.function for e in exercises()])
-    raise ValueError(f"no exercise asks for a function {function!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
-
-
-_originals, _standing, _twins = {}, {}, {}  # exercise -> the package's own; -> what stands in its place; (module, name) -> what was there
-
-
-def original(exercise):
-    """Give the package's own function, also while another stands in its place: Exercise -> function."""
-    return _originals.setdefault(exercise.name, getattr(exercise.module, exercise.function))
-
-
-@cache  # a compiled one is compiled only once
-def mutant(exercise, old, new):
-    """Build a wrong version: the package's function with one piece of its source replaced. -> function"""
-    source = textwrap.dedent(inspect.getsource(inspect.unwrap(original(exercise))))
-    if source.count(old) != 1:
-        raise ValueError(f"{exercise.name}: a mutant replaces {old!r}, which must occur once; it occurs {source.count(old)} times")
-    return rewritten(exercise, source.replace(old, new))
-
-
-def rewritten(exercise, source):
-    """Build a version of the package's function from another source. -> function"""
-    scope, place = dict(vars(exercise.module)), f"<mutant of {exercise.name} {abs(hash(source))}>"
-    linecache.cache[place] = (len(source), None, source.splitlines(True), place)
-    exec(compile(source, place, "exec"), scope)
-    return scope[exercise.function]
-
-
-def untouched(source):
-    """Say whether a function's body is still the `raise NotImplementedError` of the lesson. str -> bool"""
-    node = ast.parse(textwrap.dedent(source)).body[0]
-    if not isinstance(node, ast.FunctionDef):
-        return False
-    body = node.body
-    body = body[1:] if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) else body
-    return len(body) == 1 and isinstance(body[0], ast.Raise) and "NotImplementedError" in ast.dump(body[0])
-
-
-# --- in the package's place ---
-
-
-def _put(exercise, f):
-    """Put f wherever the package holds the exercise's function; for a kernel, in every kernel set -> what stood there before"""
-    ours, before = original(exercise), _standing.get(exercise.name)
-    for name, module in list(sys.modules.items()):
-        if name.split(".")[0] != "tinydiff" or module is None or name == __name__:
-            continue
-        kernel = exercise.name.startswith("kernels.") and name.startswith("tinydiff.kernels.")
-        for key, value in list(vars(module).items()):
-            if value is ours or (value is before and before is not None) or (kernel and key == exercise.function):
-                _twins.setdefault((name, key), value)
-                setattr(module, key, _twins[name, key] if f is None else f)
-    _standing[exercise.name] = f
-    return before
-
-
-@contextmanager
-def in_place(exercise, f):
-    """Have f stand in the package's place for the length of a `with` block."""
-    before = _put(exercise, f)
-    try:
-        yield
-    finally:
-        _put(exercise, before)
-
-
-class Call:
-    """Arguments of a call, kept so that it can be made again; uses: arguments with which a function that came back was called."""
-
-    def __init__(self, args, options):
-        self.args, self.options, self.uses = *copy.deepcopy((args, options)), []
-
-    def outcome(self, f):
-        """Make the call again, on copies -> flat list of all numbers that f gives, and of arguments that it changed, as arrays (...)"""
-        args, options = copy.deepcopy((self.args, self.options))
-        with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
-            if launched(f):
-                given = _watched(f, *args)
-            elif hasattr(f, "forward"):  # an operation: its derivative counts too
-                value, vjp = f.forward(*map(value_of, args), **options)
-                given = value, vjp(np.cos(np.arange(np.size(value), dtype=np.asarray(value).dtype)).reshape(np.shape(value)))
-            else:
-                given = f(*args, **options)
-            if inspect.isgenerator(given):
-                given = list(itertools.islice(given, ENOUGH))
-            if inspect.isfunction(given):
-                given = [given(*copy.deepcopy(use)) for use in self.uses]
-        kept, now = list(_numbers(self.args)), list(_numbers(args))
-        changed = [a for a, b in zip(now, kept, strict=True) if not _same([a], [b])]
-        return [*changed, given] if launched(f) else [*_numbers(given), *changed]
-
-    def parts(self):
-        """Take the call apart where a function came back: one for each of its uses -> list of Calls"""
-        parts = [copy.copy(self) for _ in self.uses or [None]]
-        for k, part in enumerate(parts if self.uses else ()):
-            part.uses = [self.uses[k]]
-        return parts
-
-    def key(self):
-        """Recognise the call when it is made again, by its numbers and words: () -> 12 hex digits"""
-        numbers = [f"{a.shape}{[f'{v:.5g}' for v in a.ravel()[:64].tolist()]}" for a in _numbers([self.args, self.options, self.uses])]
-        words = [a for a in (*self.args, *self.options.items()) if isinstance(a, str)]
-        return hashlib.sha256(repr((numbers, words, sorted(self.options))).encode()).hexdigest()[:12]
-
-
-def _trace(outcome):
-    """Keep so much of an outcome that it is recognised, but cannot be read: list of arrays, or an error -> [what, projection, size]"""
-    if isinstance(outcome, BaseException):
-        return [type(outcome).__name__, 0.0, 0.0]
-    flat = np.concatenate([np.zeros(1), *(np.ravel(a).astype(float) for a in outcome)])
-    finite = np.where(np.isfinite(flat), flat, 0)
-    what = f"{flat.size} {outcome[0].shape if outcome else ''}"
-    return [what, *(float(f"{v:.7g}") for v in (finite @ np.cos(np.arange(flat.size)), abs(finite).sum()))]
-
-
-def _same_trace(a, b):
-    return a[0] == b[0] and all(abs(p - q) <= 1e-6 + 1e-5 * b[2] for p, q in zip(a[1:], b[1:], strict=True))
-
-
-def known(exercise, here=False):
-    """Note what the reference and each mutant make of the tests' calls, so that a slip is named where neither is at hand.
-
-    Exercise -> {"calls": {key of a call: traces, first that of the reference}, "sentences": of the mutants}
-    """
-    if exercise.on_card and not here:
-        return _ask({"exercise": exercise.name}, True, 10 * PATIENCE)
-    noted = {}
-    judge_all(exercise, [original(exercise)], noted, here)
-    others = [mutant(exercise, old, new) for old, new, _ in exercise.mutants]
-    calls = {key: [_trace(_try(call, f)) for f in (original(exercise), *others)] for key, call in noted.items()}
-    return {"calls": calls, "sentences": [sentence for _, _, sentence in exercise.mutants]}
-
-
-def _numbers(item):
-    """Walk through what a function gave, down to its arrays."""
-    if isinstance(item, Tensor):
-        item = item.value
-    if isinstance(item, list | tuple):
-        for part in item:
-            yield from _numbers(part)
-    elif isinstance(item, dict):
-        yield from _numbers(list(item.values()))
-    elif hasattr(item, "theta") or hasattr(item, "__dataclass_fields__"):
-        yield from _numbers([part for name, part in vars(item).items() if name != "losses"])  # a list that grows, of what loss was
-    elif isinstance(item, np.ndarray | np.generic | float | int):
-        yield np.asarray(item)
-
-
-def _same(these, those):
-    return len(these) == len(those) and all(
-        a.shape == b.shape and a.dtype == b.dtype and np.allclose(a, b, rtol=1e-5, atol=1e-7, equal_nan=True)
-        for a, b in zip(these, those, strict=True)
-    )
-
-
-def launched(f):
-    """Say whether f is a kernel of the graphics card, f[blocks, threads](...)."""
-    return hasattr(f, "py_func") and hasattr(type(f), "__getitem__")
-
-
-class _StandIn:
-    """A kernel's stand-in, launched as a kernel is."""
-
-    def __init__(self, called):
-        self.called = called
-
-    def __getitem__(self, size):
-        return lambda *args: self.called(size, *args)
-
-
-def _watched(f, size, *args):
-    """Launch a kernel in the simulator, args holding what it fills -> numbers that tell how it went about it"""
-    from .kernels import simulator
-
-    with simulator.watch() as seen:
-        f[size](*args)
-    counts = [count for name in seen.shapes for write in (False, True) for count in (seen.count(name, write), seen.sectors(name, write))]
-    return np.array([*counts, len(seen.problems())])
-
-
-def stand_in(f, changes, calls):
-    """Wrap f so that its calls are noted in the deque `calls`, and AssertionError tells of an argument that it changed.
-
-    changes: names of arguments that it is meant to change -> function
-    """
-    if launched(f):
-        parameters = [inspect.Parameter("size", inspect.Parameter.POSITIONAL_ONLY), *inspect.signature(f.py_func).parameters.values()]
-        flat = lambda size, *args: f[size](*args)
-        flat.__signature__ = inspect.Signature(parameters)
-        return _StandIn(stand_in(flat, changes, calls))
-    names = list(inspect.signature(f).parameters)
-
-    @wraps(f)
-    def called(*args, **options):
-        calls.append(Call(args, options))
-        noted = calls[-1]
-        kept = [(k, a, a.copy()) for k, item in enumerate(args) for a in _numbers(item)]
-        given = f(*args, **options)
-        for k, now, before in kept:
-            name = names[min(k, len(names) - 1)]  # *xs takes all the rest
-            if name not in changes and not np.array_equal(now, before, equal_nan=now.dtype.kind == "f"):
-                raise AssertionError(f"it changes its input {name} in place: the caller still needs it")
-        if inspect.isfunction(given) and not hasattr(f, "forward"):
-            given = _noted(given, noted.uses)
-        return given
-
-    return called
-
-
-def _noted(g, uses):
-    @wraps(g)
-    def used(*args):
-        if len(uses) < REMEMBERED:
-            uses.append(copy.deepcopy(args))
-        return g(*args)
-
-    return used
 
 
 # --- nobody changes the tests ---
@@ -596,6 +307,20 @@ def _unpacked(bag):
     return scope[bag["name"]]
 
 
+def known(exercise, here=False):
+    """Note what the reference and each mutant make of the tests' calls, so that a slip is named where neither is at hand.
+
+    Exercise -> {"calls": {key of a call: traces, first that of the reference}, "sentences": of the mutants}
+    """
+    if exercise.on_card and not here:
+        return _ask({"exercise": exercise.name}, True, 10 * PATIENCE)
+    noted = {}
+    judge_all(exercise, [original(exercise)], noted, here)
+    others = [mutant(exercise, old, new) for old, new, _ in exercise.mutants]
+    calls = {key: [diagnosis.trace(attempt(call, f)) for f in (original(exercise), *others)] for key, call in noted.items()}
+    return {"calls": calls, "sentences": [sentence for _, _, sentence in exercise.mutants]}
+
+
 class _Session:
     """A pytest plugin that runs the tests of one exercise on each function in turn."""
 
@@ -629,7 +354,7 @@ class _Session:
         began, calls = time.perf_counter(), deque(maxlen=None if in_handout() or self.noted is not None else REMEMBERED)
         changes = {name for item in items for mark in item.iter_markers("exercise") for name in mark.kwargs.get("changes", ())}
         for item in items:
-            _put(self.exercise, _standing.get(self.exercise.name))  # also in modules that were loaded since
+            put(self.exercise, standing(self.exercise))  # also in modules that were loaded since
             self.raised, before = None, _functions(item)
             stopped = None
             with in_place(self.exercise, stand_in(f, changes, calls)):
@@ -645,167 +370,15 @@ class _Session:
                 lines = (("test", item.name), ("why", stopped))
             elif tampered:
                 lines = (("test", item.name), ("slip", f"it replaced {tampered}, which is not its to change"))
-            elif missing := _missing(self.exercise, self.raised):
-                lines = (("why", f"its tests need {_unwritten(missing)}"),)
+            elif unwritten := diagnosis.missing(self.exercise, self.raised):
+                lines = (("why", f"its tests need {diagnosis.unwritten(unwritten)}"),)
                 return Verdict(self.exercise.name, "cannot be graded", lines, time.perf_counter() - began)
             elif any(report.outcome != "passed" for report in reports):
-                lines = (("test", item.name), *_explain(self.exercise, f, self.raised, calls))
+                lines = (("test", item.name), *diagnosis.explain(self.exercise, f, self.raised, calls))
             else:
                 continue
             return Verdict(self.exercise.name, "failed", lines, time.perf_counter() - began)
         return Verdict(self.exercise.name, "passed", (), time.perf_counter() - began)
-
-
-def _missing(exercise, raised):
-    """Find out whether a test stopped at another exercise that is not written yet, in a student's tree -> that Exercise, or None"""
-    if not in_handout() or raised is None or raised.typename != "NotImplementedError":
-        return None
-    name = raised.traceback[-1].name
-    return next((e for e in exercises() if e.function == name and e is not exercise), None)
-
-
-def _unwritten(exercise):
-    file = Path(exercise.module.__file__).relative_to(ROOT).as_posix()
-    return f"{exercise.name}, an exercise of lesson {exercise.lesson} that is not written yet: write it and check it, or put it into {file}"
-
-
-def _explain(exercise, f, raised, calls):
-    """Say what went wrong -> lines of a Verdict"""
-    if raised is None or raised.typename == "Skipped":
-        yield "why", "a test was skipped: that is no pass"
-        return
-    if hasattr(original(exercise), "forward") and not hasattr(f, "forward"):
-        yield "slip", "the line @op above its def is missing: it makes an operation of a function that returns (value, vjp)"
-        return
-    if launched(original(exercise)) and not launched(f):
-        yield "slip", "the line @cuda.jit above its def is missing: it makes a kernel of a function"
-        return
-    if isinstance(raised.value, RecursionError):
-        yield "slip", f"it calls the package's own {exercise.function}, whose place it has taken (or itself, without end): write it out"
-        return
-    if inspect.isgeneratorfunction(inspect.unwrap(original(exercise))) and not inspect.isgeneratorfunction(inspect.unwrap(f)):
-        yield "slip", f"{exercise.function} is a generator: it yields every step as it goes; yours returns"
-        return
-    said = [line for line in str(raised.value).strip().splitlines() if not line.lstrip().startswith("+")][:6]
-    text = "\n".join([line for line in said if not line.startswith("assert ")] or said)  # our own words, before pytest's
-    theirs = [entry for entry in raised.traceback if str(entry.path) == inspect.unwrap(f).__code__.co_filename]
-    if theirs and not isinstance(raised.value, AssertionError):
-        yield "why", f"{raised.typename} in line {theirs[-1].lineno + 1} of its cell or file: {text}"
-        yield "called", _written(exercise, calls[-1])
-    else:
-        yield "why", text or raised.typename
-        yield from _difference(exercise, f, calls)
-        slip = _slip(exercise, f, calls)
-        if slip:
-            yield "slip", slip
-    section = _section(exercise)
-    if section:
-        yield "reread", section
-
-
-def _difference(exercise, f, calls):
-    """Show the last noted call whose result is wrong: it is what the test complains of -> lines of a Verdict"""
-    if exercise.known:
-        yield from _known_difference(exercise, f, calls)
-        return
-    for call in reversed(calls):
-        mine, right = _try(call, f), _try(call, original(exercise))
-        if isinstance(right, BaseException) or _alike(mine, right):
-            continue
-        yield "called", _written(exercise, call)
-        if any(hasattr(a, "rng") for a in call.args):
-            return  # it draws its own random numbers, and may do so in another order
-        if isinstance(mine, BaseException):
-            yield "came", f"{type(mine).__name__}: {mine}".splitlines()[0]
-        elif launched(f) and _same(mine[:-1], right[:-1]):
-            return  # its result is right, only the way there is wrong: the test says how
-        elif len(mine) == len(right):
-            came, expected = next((a, b) for a, b in zip(mine, right, strict=True) if not _same([a], [b]))
-            if came.shape == expected.shape and came.size > 6:
-                i = np.unravel_index(np.argmax(np.abs(np.nan_to_num(came - expected, nan=np.inf))), came.shape)
-                yield "came", f"{_brief(came)}, at {[int(n) for n in i]}: {came[i]:.6g}"
-                yield "expected", f"{_brief(expected)}, there: {expected[i]:.6g}"
-            else:
-                yield "came", _brief(came)
-                yield "expected", _brief(expected)
-        else:
-            yield "came", f"{abs(len(mine) - len(right))} array(s) {'more' if len(mine) > len(right) else 'less'} than expected"
-        return
-
-
-def _written(exercise, call):
-    given = [*map(_brief, call.args), *(f"{name}={_brief(value)}" for name, value in call.options.items())]
-    if exercise.on_card:
-        return f"{exercise.function}[{', '.join(map(str, call.args[0]))}]({', '.join(given[1:])})"
-    return f"{exercise.function}({', '.join(given)})"
-
-
-def _slip(exercise, f, calls):
-    """Find the mutant that gives the same as f in every noted call -> its sentence, or None"""
-    if exercise.known:
-        return _known_slip(exercise.known, f, calls)
-    mine, right = [_try(call, f) for call in calls], [_try(call, original(exercise)) for call in calls]
-    wrong = [k for k in range(len(calls)) if not _alike(mine[k], right[k])]
-    for old, new, sentence in exercise.mutants if wrong else ():
-        other = mutant(exercise, old, new)
-        if all(_alike(mine[k], _try(calls[k], other)) for k in wrong):
-            return sentence
-
-
-def _recognised(known, f, calls):
-    """In a student's tree: find the calls of which something is known, and try them -> list of (Call, outcome, traces)"""
-    parts = [part for call in calls for part in call.parts() if part.key() in known["calls"]]
-    return [(part, _try(part, f), known["calls"][part.key()]) for part in parts]
-
-
-def _known_difference(exercise, f, calls):
-    for call, mine, traces in reversed(_recognised(exercise.known, f, calls)):
-        if not _same_trace(_trace(mine), traces[0]):
-            yield "called", _written(exercise, call)
-            yield (
-                "came",
-                f"{type(mine).__name__}: {mine}".splitlines()[0] if isinstance(mine, BaseException) else ", ".join(map(_brief, mine[:3])),
-            )
-            return
-
-
-def _known_slip(known, f, calls):
-    wrong = [(_trace(mine), traces) for _, mine, traces in _recognised(known, f, calls) if not _same_trace(_trace(mine), traces[0])]
-    for k, sentence in enumerate(known["sentences"] if wrong else (), start=1):
-        if all(_same_trace(mine, traces[k]) for mine, traces in wrong):
-            return sentence
-
-
-def _alike(a, b):
-    return type(a) is type(b) and (str(a) == str(b) if isinstance(a, BaseException) else _same(a, b))
-
-
-def _try(call, f):
-    try:
-        return call.outcome(f)
-    except BaseException as error:
-        return error
-
-
-def _brief(item):
-    """Describe an argument or a result in a few words."""
-    item = value_of(item)
-    if isinstance(item, np.ndarray | np.generic) and item.size > 6:
-        return f"array {item.shape} {item.dtype}"
-    if isinstance(item, np.ndarray | np.generic):
-        return " ".join(np.array2string(np.asarray(item), precision=6, separator=", ").split()) + f" {item.dtype}"
-    return repr(item) if isinstance(item, int | float | str | list | tuple | None) and len(repr(item)) < 40 else type(item).__name__
-
-
-def _section(exercise):
-    """Find the heading of the lesson under which the exercise stands -> "01_forward, 2. All at once", or None"""
-    path, heading = ROOT / "lessons" / f"{exercise.lesson}.ipynb", ""
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if path.exists() else ():
-        text = "".join(cell["source"])
-        if cell["cell_type"] == "markdown":
-            heading = [heading, *(line.strip("# ") for line in text.splitlines() if line.startswith(("## ", "### ")))][-1]
-        elif f"def {exercise.function}(" in text:
-            return f"lesson {exercise.lesson}, {heading}"
 
 
 tell_what_is_missing()

@@ -14,7 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from . import grade
-from .grade import ROOT
+from .exercises import HANDOUT, ROOT
 
 README = """# tinydiff, {lessons}
 
@@ -178,7 +178,7 @@ def write_tree(folder, numbers=None):
     for name, source in graders(exercises).items():
         (folder / "tests" / name).write_text(source, encoding="utf-8")
     about = [{"name": e.name, "lesson": e.lesson, "tests": e.tests.name, "known": grade.known(e)} for e in tqdm(exercises, "exercises")]
-    _write_json(folder / "tests" / grade.HANDOUT, about)
+    _write_json(folder / "tests" / HANDOUT, about)
     lessons = f"lessons {paths[0].name[:2]} to {paths[-1].name[:2]}" if len(paths) > 1 else f"lesson {paths[0].name[:2]}"
     rows = [f"| {e.lesson} | {Path(e.module.__file__).relative_to(ROOT).as_posix()} | `{e.function}` |\n" for e in exercises]
     (folder / "README.md").write_text(README.format(lessons=lessons) + "".join(rows), encoding="utf-8")

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import grade
+from .exercises import Exercise, put
 
 SECONDS = 60.0  # for one exercise
 MEMORY = 4 << 30  # bytes of address space for one exercise
@@ -211,7 +212,7 @@ def _work(path, name, report):
         try:
             for other in grade.exercises() if grade.in_handout() else ():  # what the package lacks there, the tests may need
                 if other is not exercise and counts([submission], other) and not grade.untouched(submission.source(other.function)):
-                    grade._put(other, submission.build(other.function))
+                    put(other, submission.build(other.function))
             scope["f"] = submission.build(exercise.function)
             verdict = grade.judge(exercise, scope["f"], here=True)
         except Unreadable as error:
@@ -241,7 +242,7 @@ def _limit_memory():
 class Result:
     """One line of a board. submission: the file whose function was graded, None where no file has one."""
 
-    exercise: grade.Exercise
+    exercise: Exercise
     submission: Submission | None
     verdict: grade.Verdict
 
