@@ -11,6 +11,9 @@ def rng():
     return np.random.default_rng(20240613)
 
 
+compiled_when_slow = pytest.mark.parametrize("kernel_set", ["reference", pytest.param("cpu", marks=pytest.mark.slow)], indirect=True)
+
+
 @pytest.fixture(params=("reference", "cpu"))
 def kernel_set(request):
     """Run the test once on each kernel set, then go back to the one that was active."""

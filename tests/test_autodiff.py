@@ -5,6 +5,7 @@ import weakref
 
 import numpy as np
 import pytest
+from conftest import compiled_when_slow
 
 from tinydiff import autodiff, gradcheck, ops
 from tinydiff.autodiff import Tensor
@@ -335,6 +336,7 @@ def build_graph(x):
     return y, ops.mse(ops.matmul(y, Tensor(np.ones((16, 3)))), 0.0)
 
 
+@compiled_when_slow
 def test_a_dropped_graph_is_freed_without_the_garbage_collector(kernel_set, rng):
     x = Tensor(rng.standard_normal((1, 4, 4, 8)))
     autodiff.gradient(build_graph(x)[1], [x])  # compiles: while it does, Numba keeps hold of what is on the stack

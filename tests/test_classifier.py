@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import compiled_when_slow
 from test_sample import T8, rejects
 
 from tinydiff import classifier, exact, guide, ops
@@ -34,6 +35,7 @@ def halved(x):
     return x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1).mean((2, 4))
 
 
+@compiled_when_slow
 def test_the_network_written_out(rng, kernel_set):
     """Colours, a convolution, half the size, two more, half the size, 64 numbers; each head is a linear map of these alone."""
     model = classifier.Classifier(8, 3, CLASSES, width=8, rng=rng)
@@ -144,6 +146,7 @@ def test_surprise():
     check_surprise(classifier.surprise)
 
 
+@compiled_when_slow
 @pytest.mark.parametrize("check", LOG_P_GRADIENT)
 def test_log_p_gradient(check, kernel_set):
     check(classifier.log_p_gradient)
