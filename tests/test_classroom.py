@@ -12,7 +12,7 @@ from test_handout import source_of, with_imports
 
 from tinydiff import classroom, grade
 from tinydiff.__main__ import main
-from tinydiff.submission import read
+from tinydiff.submission import Result, read
 
 Q_SAMPLE = grade.find("q_sample")
 SLIP = "you scaled the noise by 1 - alpha_bar; its square root is the standard deviation"
@@ -25,7 +25,7 @@ def notebook(*cells):
 
 
 def rows_of(path):
-    return {row["student"]: row for row in csv.DictReader(path.open(encoding="utf-8"))}
+    return {row["student"]: row for row in csv.DictReader(path.open(encoding="utf-8-sig"))}
 
 
 # --- who handed in what ---
@@ -74,6 +74,8 @@ def small(tmp_path_factory):
     (handed_in / "cy" / "3.ipynb").write_text(notebook(UNTOUCHED))
     (handed_in / "dee.py").write_text(UNTOUCHED)
     (handed_in / "eve.ipynb").write_text('{"cells": [')
+    (handed_in / "fay").mkdir()
+    (handed_in / "fay" / "work.zip").write_bytes(b"PK")
     command = [sys.executable, "-m", "tinydiff", "grade", "in", "--out", "results/grades.csv", "--lessons", "1"]
     return folder, subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=170)
 
@@ -82,20 +84,21 @@ def test_a_row_a_student(small):
     folder, done = small
     rows = rows_of(folder / "results" / "grades.csv")
     of = str(len([e for e in grade.exercises() if e.lesson == "01_forward"]))
-    assert done.returncode == 0 and list(rows) == ["ada", "bob", "cy", "dee", "eve"]
+    assert done.returncode == 0 and list(rows) == ["ada", "bob", "cy", "dee", "eve", "fay"]
     assert {name: (row["points"], row["01_forward"], row["of"]) for name, row in rows.items()} == {
-        name: (points, points, of) for name, points in zip(rows, "10100", strict=True)
+        name: (points, points, of) for name, points in zip(rows, "101000", strict=True)
     }
-    assert [row["diffusion.q_sample"] for row in rows.values()] == ["1", "0", "1", "", ""]
-    assert [row["schedule.linear"] for row in rows.values()] == [""] * 5
-    assert "is no notebook" in rows["eve"]["problems"] and not any(row["problems"] for name, row in rows.items() if name != "eve")
+    assert [row["diffusion.q_sample"] for row in rows.values()] == ["1", "0", "1", "", "", ""]
+    assert [row["schedule.linear"] for row in rows.values()] == [""] * 6
+    assert "is no notebook" in rows["eve"]["problems"] and rows["fay"]["problems"] == "no notebook and no .py"
+    assert not any(row["problems"] for name, row in rows.items() if name not in ("eve", "fay"))
     assert not list((folder / "results").glob("*.part"))
 
 
 def test_feedback_for_each(small):
     folder, _ = small
     said = {path.stem: path.read_text() for path in (folder / "results" / "feedback").iterdir()}
-    assert set(said) == {"ada", "bob", "cy", "dee", "eve"}
+    assert set(said) == {"ada", "bob", "cy", "dee", "eve", "fay"}
     assert SLIP in said["bob"] and "points: 0 of" in said["bob"]
     assert "2.ipynb cell 1 #" in said["cy"] and "1 / 1  passed" in said["cy"]
     assert "cannot be graded: " in said["eve"] and "is no notebook" in said["eve"]
@@ -107,6 +110,25 @@ def test_the_class_at_a_glance(small):
     assert lines[0].split() == ["ada", "1", "of", str(len([e for e in grade.exercises() if e.lesson == "01_forward"]))]
     assert f"q_sample: 2 passed, 1 failed; 1 of these: {SLIP}" in lines
     assert "results/grades.csv" in lines[-1].replace("\\", "/")
+
+
+def test_what_cannot_be_graded_is_not_silent(tmp_path):
+    """A question mark in the table, the reason in the summary."""
+    verdict = grade.Verdict(Q_SAMPLE.name, "cannot be graded", (("why", "no simulator"),))
+    results = {"ada": [Result(Q_SAMPLE, None, verdict)]}
+    classroom.write_grades(tmp_path / "grades.csv", results, [Q_SAMPLE], {"ada": []})
+    assert rows_of(tmp_path / "grades.csv")["ada"]["diffusion.q_sample"] == "?"
+    assert "q_sample: 1 cannot be graded: no simulator" in classroom.summary(results, [Q_SAMPLE], {"ada": []})
+
+
+def test_a_defect_of_our_own_ends_the_grading_at_once(tmp_path, monkeypatch):
+    """What is not begun yet is not graded any more."""
+    (tmp_path / "a.py").write_text(UNTOUCHED)
+    begun = []
+    monkeypatch.setattr("tinydiff.submission.grade_one", lambda *args: begun.append(args) or time.sleep(0.2))
+    with pytest.raises(ZeroDivisionError):
+        classroom.grade_class({name: [] for name in "abcdefghijklmnopqrst"}, [Q_SAMPLE], 30.0, lambda name, own: 1 / 0)
+    assert len(begun) < 20
 
 
 def test_a_student_who_is_ready_is_told_at_once(tmp_path):
@@ -137,6 +159,13 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, words, says):
     out, err = capsys.readouterr()
     assert out == "" and len(err.splitlines()) == 1 and says in err.replace("\\", "/")
     assert (tmp_path / "full" / "x.txt").read_text() == "mine" and [p.name for p in tmp_path.iterdir()] == ["full"]
+
+
+def test_an_empty_folder_may_be_there_already(tmp_path, capsys):
+    (tmp_path / "a week").mkdir()
+    assert main(["handout", str(tmp_path / "a week"), "--nbgrader", "--lessons", "0-1"]) == 0
+    assert (tmp_path / "a week" / "source" / "01_forward" / "01_forward.ipynb").exists()
+    assert f"cd '{tmp_path / 'a week'}'; nbgrader generate_assignment 01_forward" in capsys.readouterr().out
 
 
 def test_a_handout_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):

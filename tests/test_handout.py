@@ -202,6 +202,32 @@ def test_what_is_missing_is_named_where_a_test_needs_it(tmp_path, monkeypatch):
     assert "1 / 1  passed" in both["ddim"] and "1 / 1  passed" in both["gaussian"]
 
 
+def test_a_broken_cell_costs_only_its_own(tree, tmp_path):
+    """The grader of a student's tree puts all answers in place: one that cannot be read, or not be built, is left out."""
+    work = tmp_path / "work.ipynb"
+    cells = ["def v_target(s:\n    pass", "import no_such_module\ndef q_step(s, x, t, eps):\n    return no_such_module.x"]
+    cells.append(with_imports(grade.find("q_sample")))
+    cells = [{"cell_type": "code", "source": text, "metadata": {}, "outputs": []} for text in cells]
+    work.write_text(json.dumps({"cells": cells, "nbformat": 4}))
+    lines, _ = board(tree, "--grade", str(work))
+    assert "passed" in lines["q_sample"] and "failed" in lines["v_target"] and "failed" in lines["q_step"]
+
+
+def test_what_an_instructor_solved_to_try_is_not_handed_out():
+    exercise = grade.find("q_sample")
+    cell = {"cell_type": "code", "source": [with_imports(exercise)], "metadata": {}, "outputs": []}
+    (given,) = handout.student_notebook({"cells": [cell]}, [exercise], [])["cells"]
+    assert "signal * x0" not in "".join(given["source"]) and "raise NotImplementedError" in "".join(given["source"])
+
+
+def test_copies_of_lessons_are_no_lessons(monkeypatch, tmp_path):
+    (tmp_path / "lessons").mkdir()
+    for name in ("00_first_pictures", "01_forward", "01_forward-Copy1", "01_forward_solved"):
+        (tmp_path / "lessons" / f"{name}.ipynb").write_text("{}")
+    monkeypatch.setattr(handout, "ROOT", tmp_path)
+    assert [path.stem for path in handout.lesson_files({0, 1})] == ["00_first_pictures", "01_forward"]
+
+
 # --- in a notebook ---
 
 

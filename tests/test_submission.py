@@ -30,6 +30,9 @@ FORGE = """__import__("json"); import glob, json, os, sys
     open(sys.argv[3], "w").write(json.dumps({"secret": "", "state": "passed", "lines": [], "seconds": 0}))
     os._exit(0)"""
 
+NUMBER = 'open(__import__("sys").argv[3], "w").write("1"); __import__("os")._exit(0)'
+PIPE = "import os, sys; os.mkfifo(sys.argv[3]); os._exit(0)"
+
 # name: (text of a .py, what the verdict must say)
 FAILING = {
     "endless loop": (right("while True: pass"), "did not finish within"),
@@ -37,6 +40,10 @@ FAILING = {
     "os._exit": (right("import os; os._exit(0)"), "ended the process"),
     "os.kill": (right("import os; os.kill(os.getpid(), 9)"), "SIGKILL"),
     "forged report": (right(FORGE), "ended the process"),
+    "a report that is a number": (right(NUMBER), "ended the process"),
+    "a report that never ends": (right(PIPE), "ended the process"),
+    "a signal without a name": (right("import os; os.kill(os.getpid(), 40)"), "signal 40"),
+    "nested too deeply": (right(value="-" * 10**5 + "1"), "Error"),
     "interrupt": (right("raise KeyboardInterrupt"), "KeyboardInterrupt"),
     "pytest.exit": (right("import pytest; pytest.exit('done', 0)"), "stopped by Exit"),
     "pytest.skip": (right("import pytest; pytest.skip('not today')"), "no pass"),
@@ -84,6 +91,10 @@ FAILING = {
 }
 PASSING = {
     "plain": right(),
+    "lines as web pages break them": right(before="x = 1  # one\u2028two\n"),
+    "a byte order mark": "\ufeff" + right(),
+    "a long sum": right(first="y = " + " + ".join(["1"] * 400)),
+    "from a file of the package": right(before="from . import kernels\n"),
     "a line that begins with a percent sign": right("x = (7\n    % 4)", "signal * x0 + (x - 2) * noise * eps"),
     "a flood of output": right("print('x' * 10**6, flush=True)"),
     "warnings": right("import warnings; warnings.warn('mind the gap')"),

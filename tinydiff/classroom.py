@@ -6,13 +6,14 @@ A class is a folder: a notebook or a .py for each student, ada.ipynb, or a folde
 import csv
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from .commands import Bad, require_file
+from .commands import Bad, require_file, require_writable
 
 
 def chosen_lessons(text):
@@ -49,24 +50,24 @@ def cmd_handout(args):
 
     if grade.in_handout():
         raise Bad("this is a handout itself, without the answers: hand out from a clone of the repository")
-    exercises, folder = chosen_exercises(args.lessons), args.dir
+    exercises, folder = chosen_exercises(args.lessons), args.dir.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise Bad(f"{folder} is there already and not empty: give a new folder")
-    require_file(folder)
+        raise Bad(f"{args.dir} is there already and not empty: give a new folder")
+    require_writable(folder.parent)
     made = Path(tempfile.mkdtemp(prefix=".handout", dir=folder.parent))
     try:
         write = handout.write_nbgrader if args.nbgrader else handout.write_tree
-        write(made, {int(number) for number in _numbers(exercises)} if args.lessons else None)
+        write(made, chosen_lessons(args.lessons))
         if folder.exists():
             folder.rmdir()
         made.chmod(0o755)
         made.rename(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    lessons = len(list(folder.rglob("[0-9][0-9]_*.ipynb")))
-    print(f"{folder}: {lessons} lesson{'s' * (lessons > 1)}, {len(exercises)} exercises")
+    lessons, first = len(list(folder.rglob("[0-9][0-9]_*.ipynb"))), exercises[0].lesson
+    print(f"{args.dir}: {lessons} lesson{'s' * (lessons > 1)}, {len(exercises)} exercises")
     if args.nbgrader:
-        print(f"next: cd {folder}; nbgrader generate_assignment {exercises[0].lesson}; later nbgrader autograde {exercises[0].lesson}")
+        print(f"next: cd {shlex.quote(str(args.dir))}; nbgrader generate_assignment {first}; later nbgrader autograde {first}")
     else:
         print("next: give students this folder; its README.md tells them how to begin")
 
@@ -75,15 +76,15 @@ def cmd_handout(args):
 
 
 def students(folder):
-    """Find who handed in what: Path -> dict of student to list of Paths, both sorted; an empty folder is a Bad"""
+    """Find who handed in what: Path -> dict of student to list of Paths, both sorted; a class without any notebook is a Bad"""
     if not folder.is_dir():
         raise Bad(f"{folder} is no folder: give one with a notebook or a folder for each student")
-    found = {}
+    found = {path.name: [] for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder).parts
-        if path.suffix in (".ipynb", ".py") and path.is_file() and not any(part.startswith((".", "_")) for part in inside):
+        if path.suffix.lower() in (".ipynb", ".py") and path.is_file() and not any(part.startswith((".", "_")) for part in inside):
             found.setdefault(inside[0] if len(inside) > 1 else path.stem, []).append(path)
-    if not found:
+    if not any(found.values()):
         raise Bad(f"{folder} holds no notebook and no .py: expected ada.ipynb, or ada/01_forward.ipynb, for each student")
     return dict(sorted(found.items()))
 
@@ -98,6 +99,7 @@ def cmd_grade(args):
     feedback.mkdir(exist_ok=True)
     files, problems = {name: [] for name in handed_in}, {name: [] for name in handed_in}
     for name, paths in handed_in.items():
+        problems[name] += ["no notebook and no .py"] * (not paths)
         for path in paths:
             try:
                 files[name].append(read(path))
@@ -107,7 +109,7 @@ def cmd_grade(args):
         files, exercises, args.seconds, lambda name, own: _tell(feedback / f"{name}.txt", files[name], own, problems[name])
     )
     write_grades(args.out, results, exercises, problems)
-    print(summary(results, exercises, problems))
+    print(summary(results, exercises, problems).encode(errors="replace").decode())
     print(f"{args.out}: a row a student; {feedback}: what to tell each of them")
 
 
@@ -129,7 +131,7 @@ def grade_class(files, exercises, seconds, done=lambda name, results: None):
                 results[name][k], left[name] = job.result(), left[name] - 1
                 if not left[name]:
                     done(name, results[name])
-        except KeyboardInterrupt:
+        except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return results
@@ -139,19 +141,22 @@ def _tell(path, submissions, results, problems):
     from .submission import board
 
     text = [*(f"cannot be graded: {problem}" for problem in problems), board(submissions, results) if submissions else "points: 0"]
-    path.write_text("\n".join(text) + "\n", encoding="utf-8")
+    path.write_text("\n".join(text) + "\n", encoding="utf-8", errors="replace")
 
 
 def write_grades(path, results, exercises, problems):
-    """Write the grades: a row a student, points altogether, by lesson, by exercise (empty: not attempted) -> None; whole or not at all"""
+    """Write the grades: a row a student -> None; whole or not at all
+
+    Points altogether, by lesson, by exercise; there empty = not attempted, ? = cannot be graded.
+    """
     lessons = list(dict.fromkeys(e.lesson for e in exercises))
     unfinished = path.with_name(path.name + ".part")
-    with open(unfinished, "w", newline="", encoding="utf-8") as file:
+    with open(unfinished, "w", newline="", encoding="utf-8-sig", errors="replace") as file:  # with a mark by which spreadsheets know it
         rows = csv.writer(file)
         rows.writerow(["student", "points", "of", *lessons, *(e.name for e in exercises), "problems"])
         for name, own in results.items():
             by_lesson = [sum(r.points for r in own if r.exercise.lesson == lesson) for lesson in lessons]
-            each = ["" if r.verdict.state == "not attempted" else r.points for r in own]
+            each = [{"not attempted": "", "cannot be graded": "?"}.get(r.verdict.state, r.points) for r in own]
             rows.writerow([name, sum(by_lesson), len(own), *by_lesson, *each, "; ".join(problems[name])])
     os.replace(unfinished, path)
 
@@ -164,6 +169,9 @@ def summary(results, exercises, problems):
     for k, exercise in enumerate(exercises):
         verdicts = [own[k].verdict for own in results.values()]
         states = Counter(verdict.state for verdict in verdicts)
+        if states["cannot be graded"]:
+            why = next(dict(verdict.lines).get("why") for verdict in verdicts if verdict.state == "cannot be graded")
+            lines.append(f"{exercise.function}: {states['cannot be graded']} cannot be graded: {why}")
         if states["failed"]:
             slips = Counter(dict(verdict.lines).get("slip") for verdict in verdicts if verdict.state == "failed")
             slips.pop(None, None)

@@ -24,7 +24,7 @@ def missing(exercise, raised):
 
 def unwritten(exercise):
     """Say which function is missing, and where it belongs: Exercise -> str"""
-    file = Path(exercise.module.__file__).relative_to(ROOT).as_posix()
+    file = Path(exercise.module.__file__).resolve().relative_to(ROOT).as_posix()
     return f"{exercise.name}, an exercise of lesson {exercise.lesson} that is not written yet: write it and check it, or put it into {file}"
 
 
@@ -47,8 +47,9 @@ def explain(exercise, f, raised, calls):
         return
     said = [line for line in str(raised.value).strip().splitlines() if not line.lstrip().startswith("+")][:6]
     text = "\n".join([line for line in said if not line.startswith("assert ")] or said)  # our own words, before pytest's
-    theirs = [entry for entry in raised.traceback if str(entry.path) == inspect.unwrap(f).__code__.co_filename]
-    if theirs and not isinstance(raised.value, AssertionError):
+    place = getattr(getattr(inspect.unwrap(f), "__code__", None), "co_filename", None)
+    theirs = [entry for entry in raised.traceback if str(entry.path) == place]
+    if theirs and calls and not isinstance(raised.value, AssertionError):
         yield "why", f"{raised.typename} in line {theirs[-1].lineno + 1} of its cell or file: {text}"
         yield "called", _written(exercise, calls[-1])
     else:

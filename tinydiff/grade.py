@@ -4,11 +4,9 @@
     show(diffusion.q_sample)    the package's code
     check(q_sample)             the verdict on yours
 
-An exercise is a function of the package, "diffusion.q_sample". Its tests carry the mark `exercise("diffusion.q_sample")` and stand in
-tests/test_diffusion.py (or in the file that TESTS names); its mutants, wrong versions each with a sentence that says what is wrong,
-in tests/mutants/. A mutant that gives what the student's function gives is the diagnosis. Whole files are graded by submission.py.
+Exercises, their tests and their wrong answers: exercises.py. Why an answer is wrong: diagnosis.py. Whole files: submission.py.
 
-Kernels of the graphics card (ON_CARD) are judged in a Python of their own, whose numba simulates a card; then on a card, if one is here.
+Kernels of the graphics card are judged in a Python of their own, whose numba simulates a card; then on a card, if one is here.
 """
 
 import ast

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,11 +66,15 @@ class Submission:
 
     def digest(self, function):
         """Hash all that was graded: str -> 12 hex digits"""
-        return hashlib.sha256("\n".join(ast.unparse(node) for _, node in self.needs(function)).encode()).hexdigest()[:12]
+        try:
+            text = "\n".join(ast.unparse(node) for _, node in self.needs(function))
+        except RecursionError:  # nested too deeply to be written down anew
+            text = self.source(function)
+        return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:12]
 
     def build(self, function):
         """Run what a function needs -> the function. Raises what the file raises, its place in the message."""
-        scope = {"__name__": "submission"}
+        scope = {"__name__": "submission", "__package__": grade.find(function).module.__package__}  # a file of the package imports from it
         for where, node in self.needs(function):
             linecache.cache[where] = (len(self.sources[where]), None, self.sources[where].splitlines(True), where)
             try:
@@ -83,6 +88,7 @@ def read(path):
     """Read a notebook or a .py: Path -> Submission. Raises Unreadable where it is neither."""
     found = Submission(path)
     for where, text in _cells(path):
+        text = "\n".join(text.splitlines())  # Python counts fewer kinds of line ends than str does
         try:
             try:
                 nodes = ast.parse(text).body
@@ -90,7 +96,7 @@ def read(path):
                 text = re.sub(r"^([ \t]*)[%!?].*$", r"\1pass", text, flags=re.M)
                 nodes = ast.parse(text).body
             found.sources[where] = text
-        except (SyntaxError, ValueError) as error:
+        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
             why = f"{where}, line {getattr(error, 'lineno', '?')}: {type(error).__name__}: {getattr(error, 'msg', error)}"
             for name in re.findall(r"^\s*(?:def|class)\s+(\w+)", text, re.M) or [""]:
                 found.places.pop(name, None)
@@ -109,15 +115,17 @@ def read(path):
 def _cells(path):
     """Give the pieces of a file -> list of (where, text)"""
     try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix != ".ipynb":
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() != ".ipynb":
             return [(path.name, text)]
         cells = json.loads(text)["cells"]
         return [(f"{path.name} cell {k}", "".join(c["source"])) for k, c in enumerate(cells, 1) if c["cell_type"] == "code"]
     except OSError as error:
         raise Unreadable(f"{path} cannot be read ({error.strerror}): give a notebook or a .py") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise Unreadable(f"{path} is no {'notebook' if path.suffix == '.ipynb' else 'text'} ({error}): give a notebook or a .py") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Unreadable(
+            f"{path} is no {'notebook' if path.suffix.lower() == '.ipynb' else 'text'} ({error}): give a notebook or a .py"
+        ) from None
 
 
 def _defines(node):
@@ -157,7 +165,7 @@ def judge_apart(path, submission, exercise, seconds=SECONDS):
 def _judge(path, exercise, seconds, surroundings):
     """Start the worker, and wait for its report -> Verdict"""
     secret = secrets.token_hex()  # only this process and the worker's first lines know it: who exits early cannot have reported
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "tinydiff.submission", str(path), exercise.name, str(report)]
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
@@ -172,17 +180,19 @@ def _judge(path, exercise, seconds, surroundings):
         )
         try:
             worker.communicate(secret.encode(), timeout=seconds)
-            why = "it ended the process" + (f" ({signal.Signals(-worker.returncode).name})" if worker.returncode < 0 else "")
+            names = {s.value: s.name for s in signal.Signals}
+            why = "it ended the process"
+            why += f" ({names.get(-worker.returncode, f'signal {-worker.returncode}')})" if worker.returncode < 0 else ""
         except subprocess.TimeoutExpired:
             why = f"it did not finish within {seconds:g} seconds: is there a loop without an end?"
         finally:
             _kill(worker)
         try:
-            said = json.loads(report.read_text(encoding="utf-8"))
+            said = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
             if said.pop("secret") == secret:
                 return grade.Verdict(exercise.name, said["state"], tuple(map(tuple, said["lines"])), said["seconds"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
+        except Exception:
+            pass  # whatever it wrote in the report's place
     return grade.Verdict(exercise.name, "failed", (("why", why),))
 
 
@@ -211,8 +221,11 @@ def _work(path, name, report):
     with grade.in_place(exercise, lambda *args, **options: scope["f"](*args, **options)):
         try:
             for other in grade.exercises() if grade.in_handout() else ():  # what the package lacks there, the tests may need
-                if other is not exercise and counts([submission], other) and not grade.untouched(submission.source(other.function)):
-                    put(other, submission.build(other.function))
+                if other is exercise or other.function in submission.broken or not counts([submission], other):
+                    continue
+                if not grade.untouched(submission.source(other.function)):
+                    with suppress(Unreadable):  # that costs the other's point
+                        put(other, submission.build(other.function))
             scope["f"] = submission.build(exercise.function)
             verdict = grade.judge(exercise, scope["f"], here=True)
         except Unreadable as error:
@@ -269,10 +282,13 @@ def counts(submissions, exercise):
 
 def grade_one(submissions, exercise, seconds=SECONDS):
     """Grade one exercise of the files of one student: list of Submissions, Exercise, seconds -> Result."""
-    submission = counts(submissions, exercise)
-    if submission is None:
-        return Result(exercise, None, grade.Verdict(exercise.name, "not attempted"))
-    return Result(exercise, submission, judge_apart(submission.path.resolve(), submission, exercise, seconds))
+    try:
+        submission = counts(submissions, exercise)
+        if submission is None:
+            return Result(exercise, None, grade.Verdict(exercise.name, "not attempted"))
+        return Result(exercise, submission, judge_apart(submission.path.resolve(), submission, exercise, seconds))
+    except Exception as error:  # one file must not end the grading of a class
+        return Result(exercise, None, grade.Verdict(exercise.name, "cannot be graded", (("why", f"{type(error).__name__}: {error}"),)))
 
 
 def grade_all(submissions, exercises=None, seconds=SECONDS):

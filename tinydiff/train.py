@@ -77,7 +77,7 @@ def descend(run, loss_of, lr):
 def fetch_losses(run):
     """Look at the losses of the steps since the last look, which are fetched from a graphics card in one copy.
 
-    run: a Training, whose .losses and .loss are brought up to date -> None, shape ()
+    run: a Training, whose .losses and .loss, numbers (), are brought up to date -> None
     Raises FloatingPointError when a loss or its gradient was not finite; run.step and run.adam.k then are as before that step, as the
     parameters are.
     """
