@@ -27,10 +27,12 @@ def chosen_lessons(text):
 
 
 def chosen_exercises(text):
-    """List the exercises of a choice of lessons: str or None -> list of Exercises; no exercise at all is a Bad"""
-    from . import grade
+    """List the exercises of a choice of lessons: str or None -> list of Exercises; an unknown lesson, or no exercise at all, is a Bad"""
+    from . import grade, handout
 
-    numbers = chosen_lessons(text)
+    numbers, known = chosen_lessons(text), {int(path.name[:2]) for path in handout.lesson_files()}
+    if (numbers or set()) - known:
+        raise Bad(f"--lessons {text}: there is no lesson {min(numbers - known)}; the lessons here are {', '.join(map(str, sorted(known)))}")
     found = [e for e in grade.exercises() if numbers is None or int(e.lesson[:2]) in numbers]
     if not found:
         raise Bad(f"--lessons {text}: no exercise is in these lessons; those with exercises are {', '.join(_numbers(grade.exercises()))}")
