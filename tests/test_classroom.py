@@ -72,7 +72,7 @@ def small(tmp_path_factory):
     (handed_in / "cy" / "1.ipynb").write_text(notebook(WRONG))
     (handed_in / "cy" / "2.ipynb").write_text(notebook(RIGHT))
     (handed_in / "cy" / "3.ipynb").write_text(notebook(UNTOUCHED))
-    (handed_in / "dee.py").write_text(UNTOUCHED)
+    (handed_in / "dee.ipynb").write_text(notebook(UNTOUCHED, "def other(:\n    pass"))
     (handed_in / "eve.ipynb").write_text('{"cells": [')
     (handed_in / "fay").mkdir()
     (handed_in / "fay" / "work.zip").write_bytes(b"PK")
@@ -91,13 +91,14 @@ def test_a_row_a_student(small):
     assert [row["diffusion.q_sample"] for row in rows.values()] == ["1", "0", "1", "", "", ""]
     assert [row["schedule.linear"] for row in rows.values()] == [""] * 6
     assert "is no notebook" in rows["eve"]["problems"] and rows["fay"]["problems"] == "no notebook and no .py"
-    assert not any(row["problems"] for name, row in rows.items() if name not in ("eve", "fay"))
+    assert "dee.ipynb cell 2, line 1: SyntaxError" in rows["dee"]["problems"]
+    assert not any(row["problems"] for name, row in rows.items() if name not in ("dee", "eve", "fay"))
     assert not list((folder / "results").glob("*.part"))
 
 
 def test_feedback_for_each(small):
     folder, _ = small
-    said = {path.stem: path.read_text() for path in (folder / "results" / "feedback").iterdir()}
+    said = {path.stem: path.read_text() for path in (folder / "results" / "grades_feedback").iterdir()}
     assert set(said) == {"ada", "bob", "cy", "dee", "eve", "fay"}
     assert SLIP in said["bob"] and "points: 0 of" in said["bob"]
     assert "2.ipynb cell 1 #" in said["cy"] and "1 / 1  passed" in said["cy"]
@@ -110,6 +111,14 @@ def test_the_class_at_a_glance(small):
     assert lines[0].split() == ["ada", "1", "of", str(len([e for e in grade.exercises() if e.lesson == "01_forward"]))]
     assert f"q_sample: 2 passed, 1 failed; 1 of these: {SLIP}" in lines
     assert "results/grades.csv" in lines[-1].replace("\\", "/")
+
+
+@pytest.mark.parametrize("name", ["01_forward.ipynb", "tinydiff/diffusion.py"])
+def test_one_students_folder_is_no_class(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("x")
+    with pytest.raises(classroom.Bad, match="is no class, since"):
+        classroom.students(tmp_path)
 
 
 def test_what_cannot_be_graded_is_not_silent(tmp_path):
@@ -144,6 +153,7 @@ def test_a_student_who_is_ready_is_told_at_once(tmp_path):
         ("grade nowhere", "nowhere is no folder"),
         ("grade .", "holds no notebook and no .py"),
         ("grade . --lessons x", "--lessons takes numbers and ranges"),
+        ("grade . --lessons 3-2", "ranges that count upwards"),
         ("grade . --lessons 0", "no exercise is in these lessons"),
         ("grade . --lessons 1-77", "there is no lesson 17"),
         ("grade . --seconds 0", "takes a number above 0"),

@@ -244,6 +244,7 @@ def test_a_lesson_runs_through_unsolved_and_goes_on_with_the_students_own(tree, 
     run(notebook, 120)
     said = json.dumps([cell.get("outputs") for cell in notebook.cells])
     assert "This cell needs schedule.cosine, an exercise of lesson 01_forward that is not written yet" in said
+    assert "name 's' is not defined. Perhaps a cell above makes it" in said and '"traceback"' not in said
     for exercise in (e for e in EXERCISES if e.lesson == "01_forward"):
         for cell in solved.cells:
             if cell.cell_type == "code" and f"def {exercise.function}(" in cell.source:

@@ -163,7 +163,8 @@ def parser():
     grade.add_argument(
         "submissions", type=Path, metavar="SUBMISSIONS", help="folder with a notebook, or a folder of them, for each student"
     )
-    grade.add_argument("--out", type=Path, default=Path("grades.csv"), help="table to write, feedback/ beside it (default: grades.csv)")
+    table = "table to write; what to tell each student goes to a folder beside it (default: grades.csv)"
+    grade.add_argument("--out", type=Path, default=Path("grades.csv"), help=table)
     grade.add_argument("--lessons", metavar="N", help=which)
     grade.add_argument("--seconds", type=_positive, default=60.0, help="limit for one exercise (default: 60)")
 

@@ -23,6 +23,8 @@ def chosen_lessons(text):
     if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
         raise Bad(f"--lessons takes numbers and ranges, as 1-5 or 1,3,7-9; got {text!r}")
     ends = [tuple(map(int, part.split("-"))) for part in text.split(",")]
+    if any(first > last for first, *rest in ends for last in rest):
+        raise Bad(f"--lessons takes ranges that count upwards, as 1-5; got {text!r}")
     return {number for first, *last in ends for number in range(first, (last or [first])[0] + 1)}
 
 
@@ -86,6 +88,9 @@ def students(folder):
         inside = path.relative_to(folder).parts
         if path.suffix.lower() in (".ipynb", ".py") and path.is_file() and not any(part.startswith((".", "_")) for part in inside):
             found.setdefault(inside[0] if len(inside) > 1 else path.stem, []).append(path)
+    one = next((path.name for path in folder.iterdir() if re.match(r"\d\d_\w+\.ipynb|tinydiff$", path.name)), None)
+    if one:
+        raise Bad(f"{folder} is no class, since {one} lies in it: give the folder in which each student has a file or a folder")
     if not any(found.values()):
         raise Bad(f"{folder} holds no notebook and no .py: expected ada.ipynb, or ada/01_forward.ipynb, for each student")
     return dict(sorted(found.items()))
@@ -97,7 +102,7 @@ def cmd_grade(args):
 
     exercises, handed_in = chosen_exercises(args.lessons), students(args.submissions)
     require_file(args.out)
-    feedback = args.out.parent / "feedback"
+    feedback = args.out.parent / f"{args.out.stem}_feedback"
     feedback.mkdir(exist_ok=True)
     files, problems = {name: [] for name in handed_in}, {name: [] for name in handed_in}
     for name, paths in handed_in.items():
@@ -110,6 +115,8 @@ def cmd_grade(args):
     results = grade_class(
         files, exercises, args.seconds, lambda name, own: _tell(feedback / f"{name}.txt", files[name], own, problems[name])
     )
+    for name, submissions in files.items():
+        problems[name] += sorted({why for submission in submissions for why in submission.broken.values()})
     write_grades(args.out, results, exercises, problems)
     print(summary(results, exercises, problems).encode(errors="replace").decode())
     print(f"{args.out}: a row a student; {feedback}: what to tell each of them")

@@ -114,10 +114,13 @@ def tell_what_is_missing():
     def handler(shell, kind, error, traceback, tb_offset=None):
         *_, (frame, _) = walk_tb(traceback)
         missing = next((e for e in exercises() if e.function == frame.f_code.co_name), None)
-        print(f"This cell needs {diagnosis.unwritten(missing)}; then run it again." if missing else f"NotImplementedError: {error}")
+        if kind is NameError:
+            print(f"{error}. Perhaps a cell above makes it, and could not run yet: once it can, run the cells from the top again.")
+        else:
+            print(f"This cell needs {diagnosis.unwritten(missing)}; then run it again." if missing else f"NotImplementedError: {error}")
 
     if in_handout() and _in_notebook():
-        sys.modules["IPython"].get_ipython().set_custom_exc((NotImplementedError,), handler)
+        sys.modules["IPython"].get_ipython().set_custom_exc((NotImplementedError, NameError), handler)
 
 
 def _in_notebook():

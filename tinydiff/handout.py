@@ -26,8 +26,8 @@ Diffusion models from scratch. With Python 3.11 or later, in this folder:
 (On Windows: `py -m venv .venv`, then `.venv\\Scripts\\activate`, then the rest, line by line.)
 
 The functions below are missing from the package: their bodies raise `NotImplementedError`. A lesson explains each, asks for it, and
-`check` says whether yours is right. A right one takes the package's place until you restart the notebook, and the cells that need it
-run; the pictures that you see before that were made with the right answers. To keep a function for other lessons, write it into its
+`check` says whether yours is right. A right one takes the package's place until you restart the notebook; then run the cells from the top
+once more. The pictures that you see before that were made with the right answers. To keep a function for other lessons, write it into its
 file in `tinydiff/`, too.
 
     python -m pytest                     # how far you are: the functions in tinydiff/

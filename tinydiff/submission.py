@@ -123,9 +123,9 @@ def _cells(path):
     except OSError as error:
         raise Unreadable(f"{path} cannot be read ({error.strerror}): give a notebook or a .py") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Unreadable(
-            f"{path} is no {'notebook' if path.suffix.lower() == '.ipynb' else 'text'} ({error}): give a notebook or a .py"
-        ) from None
+        kind = "notebook" if path.suffix.lower() == ".ipynb" else "text"
+        why = {KeyError: "it has no cells", json.JSONDecodeError: "it is no JSON", UnicodeDecodeError: "it is not UTF-8"}
+        raise Unreadable(f"{path} is no {kind} ({why.get(type(error), error)}): give a notebook or a .py") from None
 
 
 def _defines(node):
