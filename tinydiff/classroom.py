@@ -20,7 +20,7 @@ def chosen_lessons(text):
     """Read a choice of lessons: "1-5", "3" or "1,4-6"; None = all -> set of int or None; anything else is a Bad"""
     if text is None:
         return None
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
+    if not re.fullmatch(r"\d{1,2}(-\d{1,2})?(,\d{1,2}(-\d{1,2})?)*", text):
         raise Bad(f"--lessons takes numbers and ranges, as 1-5 or 1,3,7-9; got {text!r}")
     ends = [tuple(map(int, part.split("-"))) for part in text.split(",")]
     if any(first > last for first, *rest in ends for last in rest):
