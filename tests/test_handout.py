@@ -102,6 +102,14 @@ def test_cut_keeps_fixtures_by_argument_by_string_and_changes_of_what_is_kept():
     assert "A[1] = 2" in text and "def fix" in text and "def other" in text and "def no" not in text
 
 
+def test_cut_keeps_the_fixtures_that_every_test_uses_also_imported_ones():
+    """Tests name them nowhere: without them a mark such as parametrize("kernel_set", indirect=True) of another file finds nothing."""
+    text, _ = handout.cut("import gc\n@fixture(autouse=True)\ndef each(): gc.collect()\ndef t(): pass\ndef no(): pass", {"t"})
+    assert "def each" in text and "import gc" in text and "def no" not in text
+    text, _ = handout.cut("from test_sample import kernel_set, rejects\ndef t(): pass", {"t"})
+    assert "import kernel_set\n" in text
+
+
 def test_blank_leaves_decorator_signature_and_docstring():
     source = '@op\ndef f(x,\n      y=1):\n    """Say."""\n    # a hint\n    return x\n\n\ndef g():\n    return 1\n'
     assert handout.blank(source, {"f"}) == (
@@ -265,3 +273,17 @@ def test_the_answers_of_the_whole_course_are_nowhere(tmp_path, monkeypatch):
     assert list(leaks(tmp_path, exercises)) == []
     lines, _ = board(tmp_path)
     assert set(lines) == {e.function for e in exercises} and all("not attempted" in line for line in lines.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numbers", [{12}, {9, 10, 11, 12, 13}, None], ids=["12", "9-13", "all"])
+def test_a_handout_with_the_right_files_in_place_gets_every_point(tmp_path, monkeypatch, numbers):
+    """Its own tests must be complete: they are cut out of ours, and a lost import or fixture would leave an exercise without a point."""
+    monkeypatch.setattr(grade, "known", nothing_known)
+    exercises = handout.write_tree(tmp_path, numbers)
+    for exercise in exercises:
+        path = tmp_path / os.path.relpath(exercise.module.__file__, grade.ROOT)
+        path.write_text(open(exercise.module.__file__, encoding="utf-8").read(), encoding="utf-8")
+    lines, said = board(tmp_path)
+    assert set(lines) == {e.function for e in exercises}
+    assert [line for line in lines.values() if "1 / 1  passed" not in line] == [], said

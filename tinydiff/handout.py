@@ -90,9 +90,21 @@ def _uses(node):
     return found | {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 
 
+def _autouse(nodes):
+    """List the fixtures that every test of a module uses without naming them: its own, and those imported from other tests."""
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef) and any("autouse=True" in ast.unparse(d) for d in node.decorator_list):
+            found.add(node.name)
+        elif isinstance(node, ast.ImportFrom) and (path := ROOT / "tests" / f"{node.module}.py").exists():
+            found |= {a.name for a in node.names} & _autouse(ast.parse(path.read_text(encoding="utf-8")).body)
+    return found
+
+
 def cut(source, wanted):
     """Keep of a module what the names in `wanted` need, with imports of nothing else: str, set of str -> str, set of all names"""
-    nodes, kept, known = ast.parse(source).body, set(), set(wanted) | {"pytestmark"}
+    nodes, kept = ast.parse(source).body, set()
+    known = set(wanted) | {"pytestmark"} | _autouse(nodes)
     while True:
         new = [k for k, node in enumerate(nodes) if k not in kept and _defines(node) & known]
         if not new:
