@@ -11,7 +11,9 @@ def rng():
     return np.random.default_rng(20240613)
 
 
-compiled_when_slow = pytest.mark.parametrize("kernel_set", ["reference", pytest.param("cpu", marks=pytest.mark.slow)], indirect=True)
+compiled_when_slow = pytest.mark.parametrize(
+    "kernel_set", ["reference", pytest.param("cpu", marks=pytest.mark.slow)], indirect=True
+)
 
 
 @pytest.fixture(params=("reference", "cpu"))

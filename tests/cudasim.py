@@ -40,7 +40,10 @@ def run(block, grid_point, *args):
                 block.alive -= 1
                 go_on(block)
 
-    threads = [kernel.BlockThread(body, block, grid_point, place, block._debug) for place in np.ndindex(*block._block_dim)]
+    threads = [
+        kernel.BlockThread(body, block, grid_point, place, block._debug)
+        for place in np.ndindex(*block._block_dim)
+    ]
     block.alive = len(threads)
     for thread in threads:
         thread.meetings = 0
@@ -51,7 +54,9 @@ def run(block, grid_point, *args):
         if thread.exception:
             raise thread.exception[0].with_traceback(thread.exception[1])
     if len({thread.meetings for thread in threads}) > 1:
-        raise AssertionError(f"{block._f.__qualname__}: the threads of a block did not all come to the same syncthreads")
+        raise AssertionError(
+            f"{block._f.__qualname__}: the threads of a block did not all come to the same syncthreads"
+        )
 
 
 def go_on(block):
@@ -74,5 +79,7 @@ if config.ENABLE_CUDASIM:
     from numba.cuda.simulator import kernel
     from numba.cuda.simulator.kernelapi import FakeCUDAShared
 
-    FakeCUDAShared._allocations = property(lambda self: self.one_each, lambda self, _: setattr(self, "one_each", OneEach()))
+    FakeCUDAShared._allocations = property(
+        lambda self: self.one_each, lambda self, _: setattr(self, "one_each", OneEach())
+    )
     kernel.BlockManager.run, kernel.BlockThread.syncthreads = run, syncthreads

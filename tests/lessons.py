@@ -53,7 +53,12 @@ def run(notebook, seconds=600):
             cell.outputs, cell.execution_count = [], None
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    client = NotebookClient(notebook, timeout=seconds, kernel_name="python3", resources={"metadata": {"path": str(LESSONS)}})
+    client = NotebookClient(
+        notebook,
+        timeout=seconds,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(LESSONS)}},
+    )
     client.execute()
     return notebook
 
@@ -61,7 +66,9 @@ def run(notebook, seconds=600):
 def smaller(png, colors):
     """Give a picture so many colors where that takes less room: PNG in base64 -> the same"""
     original, small = base64.b64decode(png), io.BytesIO()
-    Image.open(io.BytesIO(original)).convert("RGB").quantize(colors, kmeans=1, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    Image.open(io.BytesIO(original)).convert("RGB").quantize(
+        colors, kmeans=1, dither=Image.Dither.NONE
+    ).save(small, "png", optimize=True)
     return base64.b64encode(min(original, small.getvalue(), key=len)).decode()
 
 
@@ -93,4 +100,7 @@ if __name__ == "__main__":
     for path in lessons():
         if not wanted or path.name[:2] in wanted:
             seconds, size = keep(path)
-            print(f"{path.name}: {seconds:.0f} s, {size / 1000:.0f} kB" + (" - TOO LARGE" if size > LARGEST else ""))
+            print(
+                f"{path.name}: {seconds:.0f} s, {size / 1000:.0f} kB"
+                + (" - TOO LARGE" if size > LARGEST else "")
+            )

@@ -26,10 +26,14 @@ def assert_grads(got, params, expected, why):
         f"expected a list of {len(params)} gradients, one for each of params; got {got!r}"
     )
     for g, p, right in zip(got, params, expected, strict=True):
-        assert isinstance(g, np.ndarray | np.generic), f"each gradient is an array; one is {g!r}: {why}"
+        assert isinstance(g, np.ndarray | np.generic), (
+            f"each gradient is an array; one is {g!r}: {why}"
+        )
         assert g.shape == p.shape, f"a gradient has shape {g.shape}, its Tensor {p.shape}: {why}"
         assert g.dtype == p.dtype, f"a gradient is {g.dtype}, its Tensor {p.dtype}"
-        assert np.allclose(g, right, rtol=1e-6 if p.dtype == np.float32 else 1e-12, atol=0), f"got {g}, expected {right}: {why}"
+        assert np.allclose(g, right, rtol=1e-6 if p.dtype == np.float32 else 1e-12, atol=0), (
+            f"got {g}, expected {right}: {why}"
+        )
 
 
 # --- gradient ---
@@ -42,15 +46,25 @@ exercise = pytest.mark.exercise("autodiff.gradient")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_gradient_by_hand(dtype):
     x, y = Tensor(np.array([1, 2, 3], dtype)), Tensor(np.array([4, 5, -6], dtype))
-    expected = [[4 + 1 / 4 - 2, 5 + 1 / 5 - 4, -6 - 1 / 6 - 6], [1 - 1 / 16, 2 - 2 / 25, 3 - 3 / 36]]
-    assert_grads(grads(ops.sum(x * y + x / y - square(x)), x, y), [x, y], expected, "loss = sum(x y + x / y - x^2)")
+    expected = [
+        [4 + 1 / 4 - 2, 5 + 1 / 5 - 4, -6 - 1 / 6 - 6],
+        [1 - 1 / 16, 2 - 2 / 25, 3 - 3 / 36],
+    ]
+    assert_grads(
+        grads(ops.sum(x * y + x / y - square(x)), x, y),
+        [x, y],
+        expected,
+        "loss = sum(x y + x / y - x^2)",
+    )
 
 
 @exercise
 def test_a_broadcast_parameter_has_its_own_shape():
     x, b = Tensor(np.arange(6.0).reshape(2, 3)), Tensor(np.array([10.0, 20.0, 40.0]))
     expected = [np.array([[10.0, 20, 40], [10, 20, 40]]), np.array([3.0, 5, 7])]
-    assert_grads(grads(ops.sum(x * b), x, b), [x, b], expected, "b (3,) was broadcast against x (2, 3)")
+    assert_grads(
+        grads(ops.sum(x * b), x, b), [x, b], expected, "b (3,) was broadcast against x (2, 3)"
+    )
 
 
 @exercise
@@ -61,7 +75,12 @@ def test_gradients_are_not_added_in_place():
         two = [ops.sum(x + y), ops.sum(x * 5.0)]
         loss = two[turned] + two[1 - turned]
         expected = [[6.0, 6], [1.0, 1]]
-        assert_grads(grads(loss, x, y), [x, y], expected, "loss = sum(x + y) + sum(5 x); two parents may be given the same array")
+        assert_grads(
+            grads(loss, x, y),
+            [x, y],
+            expected,
+            "loss = sum(x + y) + sum(5 x); two parents may be given the same array",
+        )
 
 
 @exercise
@@ -75,7 +94,12 @@ def test_a_parameter_in_the_middle_of_the_graph():
     x = Tensor(np.array(3.0))
     middle = square(x)
     expected = [2 * 9, 4 * 27]
-    assert_grads(grads(square(middle), middle, x), [middle, x], expected, "loss = middle^2, middle = x^2, both asked for")
+    assert_grads(
+        grads(square(middle), middle, x),
+        [middle, x],
+        expected,
+        "loss = middle^2, middle = x^2, both asked for",
+    )
 
 
 @exercise
@@ -91,7 +115,9 @@ def test_each_derivative_is_asked_for_once():
     for _ in range(8):  # 2^8 paths lead from the loss to x
         y = y + y
     assert_grads(grads(y, x), [x], [3 * 2**8], "y = 3 x, then doubled 8 times as y + y")
-    assert len(visits) == 1, f"the vjp of the first operation was called {len(visits)} times: once is enough, with its complete gradient"
+    assert len(visits) == 1, (
+        f"the vjp of the first operation was called {len(visits)} times: once is enough, with its complete gradient"
+    )
 
 
 class Watched(tuple):
@@ -136,7 +162,9 @@ def test_gradients_wait_until_all_children_have_spoken():
 def test_one_tensor_twice_in_one_operation():
     x = Tensor(np.array([1.0, -2.0]))
     assert_grads(grads(ops.sum(x * x), x), [x], [[2.0, -4]], "loss = sum(x x): x is used twice")
-    assert_grads(grads(ops.sum(x * x / x), x), [x], [[1.0, 1]], "loss = sum(x x / x): x is used three times")
+    assert_grads(
+        grads(ops.sum(x * x / x), x), [x], [[1.0, 1]], "loss = sum(x x / x): x is used three times"
+    )
 
 
 def test_a_chain_of_100_000_operations():
@@ -154,14 +182,21 @@ def test_twice_gives_the_same():
     x = Tensor(np.array([1.0, 2.0]))
     loss = ops.sum(square(x) * x)
     for call in ("first", "second"):
-        assert_grads(grads(loss, x), [x], [[3.0, 12]], f"loss = sum(x^3), the {call} call on the same graph")
+        assert_grads(
+            grads(loss, x), [x], [[3.0, 12]], f"loss = sum(x^3), the {call} call on the same graph"
+        )
 
 
 @exercise
 def test_parameters_that_do_not_matter_get_zeros():
     x, other = Tensor(np.ones(3)), Tensor(np.full((2, 3), 5.0, np.float32))
     got = grads(ops.sum(x), x, other)
-    assert_grads(got, [x, other], [np.ones(3), np.zeros((2, 3))], "the loss does not depend on the second Tensor")
+    assert_grads(
+        got,
+        [x, other],
+        [np.ones(3), np.zeros((2, 3))],
+        "the loss does not depend on the second Tensor",
+    )
 
 
 @exercise
@@ -169,12 +204,19 @@ def test_the_graph_is_kept_unless_free_is_true():
     x = Tensor(np.array([0.5, -2.0]))
     loss = ops.sum(x * x + x)
     for free in (False, True):
-        assert_grads(autodiff.gradient(loss, [x], free=free), [x], [[2.0, -3]], f"loss = sum(x^2 + x), free={free}")
+        assert_grads(
+            autodiff.gradient(loss, [x], free=free),
+            [x],
+            [[2.0, -3]],
+            f"loss = sum(x^2 + x), free={free}",
+        )
     try:
         autodiff.gradient(loss, [x])
     except RuntimeError:
         return
-    raise AssertionError("after free=True nothing is left for another call, but it gave something: put _freed in each vjp's place")
+    raise AssertionError(
+        "after free=True nothing is left for another call, but it gave something: put _freed in each vjp's place"
+    )
 
 
 def test_a_freed_graph_gives_the_same_once_and_then_says_so():
@@ -200,7 +242,9 @@ def test_a_freed_graph_holds_no_values():
 @exercise
 def test_the_same_parameter_asked_for_twice():
     x = Tensor(np.array(3.0))
-    assert_grads(grads(square(x), x, x), [x, x], [6.0, 6.0], "the same Tensor stands in params twice")
+    assert_grads(
+        grads(square(x), x, x), [x, x], [6.0, 6.0], "the same Tensor stands in params twice"
+    )
 
 
 def test_precision_is_kept():
@@ -209,7 +253,9 @@ def test_precision_is_kept():
 
 
 @exercise
-@pytest.mark.parametrize("loss, error", [(np.array(1.0), TypeError), (Tensor(np.ones((2, 3))), ValueError)])
+@pytest.mark.parametrize(
+    "loss, error", [(np.array(1.0), TypeError), (Tensor(np.ones((2, 3))), ValueError)]
+)
 def test_losses_that_cannot_be_differentiated(loss, error):
     what = "a plain array" if error is TypeError else "a Tensor with several elements"
     try:
@@ -217,8 +263,12 @@ def test_losses_that_cannot_be_differentiated(loss, error):
     except error:
         return
     except Exception as other:
-        raise AssertionError(f"expected a {error.__name__} for a loss that is {what}; it raises {type(other).__name__}") from None
-    raise AssertionError(f"expected a {error.__name__} for a loss that is {what}; it raises nothing")
+        raise AssertionError(
+            f"expected a {error.__name__} for a loss that is {what}; it raises {type(other).__name__}"
+        ) from None
+    raise AssertionError(
+        f"expected a {error.__name__} for a loss that is {what}; it raises nothing"
+    )
 
 
 def test_a_loss_that_is_not_a_tensor_raises():
@@ -238,7 +288,12 @@ def test_a_loss_with_several_elements_raises():
 
 
 def test_arrays_in_arrays_out():
-    calls = [ops.add(np.ones(2), 1.0), ops.sum(np.ones(2)), square(np.ones(2)), ops.concat(np.ones(2), np.ones(3))]
+    calls = [
+        ops.add(np.ones(2), 1.0),
+        ops.sum(np.ones(2)),
+        square(np.ones(2)),
+        ops.concat(np.ones(2), np.ones(3)),
+    ]
     assert not any(isinstance(y, Tensor) for y in calls)
 
 
@@ -283,17 +338,41 @@ def test_minus_and_numbers():
 
 # --- broadcasting ---
 
-PATTERNS = [((), ()), ((), (3,)), ((1,), (3,)), ((3,), (2, 3)), ((1, 3), (2, 3)), ((2, 1), (2, 3)), ((1, 1), (2, 3))]
-PATTERNS += [((), (2, 3, 4)), ((4,), (2, 3, 4)), ((3, 1), (2, 3, 4)), ((2, 1, 4), (2, 3, 4)), ((1, 3, 1), (2, 3, 4)), ((1, 1), (1, 1))]
+PATTERNS = [
+    ((), ()),
+    ((), (3,)),
+    ((1,), (3,)),
+    ((3,), (2, 3)),
+    ((1, 3), (2, 3)),
+    ((2, 1), (2, 3)),
+    ((1, 1), (2, 3)),
+]
+PATTERNS += [
+    ((), (2, 3, 4)),
+    ((4,), (2, 3, 4)),
+    ((3, 1), (2, 3, 4)),
+    ((2, 1, 4), (2, 3, 4)),
+    ((1, 3, 1), (2, 3, 4)),
+    ((1, 1), (1, 1)),
+]
 
 
 @pytest.mark.exercise("autodiff.unbroadcast")
 def test_unbroadcast_by_hand():
     g = np.array([[1.0, 2, 3], [10, 20, 30], [100, 200, 500]])
-    for shape, expected in [((3,), [111, 222, 533]), ((3, 1), [[6], [60], [800]]), ((), 866), ((3, 3), g)]:
+    for shape, expected in [
+        ((3,), [111, 222, 533]),
+        ((3, 1), [[6], [60], [800]]),
+        ((), 866),
+        ((3, 3), g),
+    ]:
         back = autodiff.unbroadcast(g, shape)
-        assert np.shape(back) == shape, f"an input {shape} was broadcast to (3, 3): its gradient is {shape}, not {np.shape(back)}"
-        assert np.array_equal(back, expected), f"g = {g.tolist()}, shape = {shape}: got {back}, expected {expected}"
+        assert np.shape(back) == shape, (
+            f"an input {shape} was broadcast to (3, 3): its gradient is {shape}, not {np.shape(back)}"
+        )
+        assert np.array_equal(back, expected), (
+            f"g = {g.tolist()}, shape = {shape}: got {back}, expected {expected}"
+        )
 
 
 @pytest.mark.exercise("autodiff.unbroadcast")
@@ -303,7 +382,9 @@ def test_unbroadcast_is_the_adjoint_of_broadcasting(small, large, dtype, rng):
     """<broadcast(x), g> = <x, unbroadcast(g)> for every x."""
     g = rng.standard_normal(large).astype(dtype)
     back = autodiff.unbroadcast(g, small)
-    assert np.shape(back) == small, f"g {large}, shape {small}: the result has shape {np.shape(back)}"
+    assert np.shape(back) == small, (
+        f"g {large}, shape {small}: the result has shape {np.shape(back)}"
+    )
     assert back.dtype == dtype, f"g is {np.dtype(dtype)}, the result {back.dtype}"
     for i in np.ndindex(small):
         x = np.zeros(small)
@@ -323,7 +404,9 @@ def test_operations_undo_broadcasting(small, large, rng):
 
 
 def test_both_sides_broadcast(rng):
-    gradcheck.gradcheck(lambda a, b: a * b, [rng.standard_normal((3, 1)), rng.standard_normal((2, 1, 4))], rng)
+    gradcheck.gradcheck(
+        lambda a, b: a * b, [rng.standard_normal((3, 1)), rng.standard_normal((2, 1, 4))], rng
+    )
 
 
 # --- memory ---
@@ -339,7 +422,9 @@ def build_graph(x):
 @compiled_when_slow
 def test_a_dropped_graph_is_freed_without_the_garbage_collector(kernel_set, rng):
     x = Tensor(rng.standard_normal((1, 4, 4, 8)))
-    autodiff.gradient(build_graph(x)[1], [x])  # compiles: while it does, Numba keeps hold of what is on the stack
+    autodiff.gradient(
+        build_graph(x)[1], [x]
+    )  # compiles: while it does, Numba keeps hold of what is on the stack
     gc.collect()
     gc.disable()
     try:

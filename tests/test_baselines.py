@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_sample import rejects
 
-from tinydiff import baselines
+from tinydiff.measure import baselines
 
 # --- linear maps ---
 
@@ -27,12 +27,18 @@ def check_least(ridge):
         x, y = rng.normal(2, 1, (M, 2, 2, 3)), rng.normal(-1, 1, (M, 3, 2))
         fitted = ridge(x, y, strength)
         guess = fitted(x)
-        assert guess.shape == y.shape, f"{M} pairs, y {y.shape}: expected a guess of that shape, came {guess.shape}"
+        assert guess.shape == y.shape, (
+            f"{M} pairs, y {y.shape}: expected a guess of that shape, came {guess.shape}"
+        )
         flat, residual = x.reshape(M, 12), (guess - y).reshape(M, 6)
-        w = (fitted(np.eye(12).reshape(12, 2, 2, 3)) - fitted(np.zeros((12, 2, 2, 3)))).reshape(12, 6)  # a linear map's weights
+        w = (fitted(np.eye(12).reshape(12, 2, 2, 3)) - fitted(np.zeros((12, 2, 2, 3)))).reshape(
+            12, 6
+        )  # a linear map's weights
         assert np.abs(residual.mean(0)).max() < 1e-10, "the shift has no penalty"
         slope = np.abs(flat.T @ residual / M + strength * w).max()
-        assert slope < 1e-10, f"{M} pairs, strength {strength}: another w has less error plus penalty (a derivative of {slope:.2g} is left)"
+        assert slope < 1e-10, (
+            f"{M} pairs, strength {strength}: another w has less error plus penalty (a derivative of {slope:.2g} is left)"
+        )
 
 
 def check_shape_and_type(ridge):
@@ -40,9 +46,13 @@ def check_shape_and_type(ridge):
     rng = np.random.default_rng(2)
     x = rng.random((9, 2, 3, 3), dtype=np.float32)
     got = ridge(x, x[..., :1], 1e-9)(x[:1])
-    assert got.shape == (1, 2, 3, 1), f"one image (1, 2, 3, 3) asked, y of shape (9, 2, 3, 1): expected (1, 2, 3, 1), came {got.shape}"
+    assert got.shape == (1, 2, 3, 1), (
+        f"one image (1, 2, 3, 3) asked, y of shape (9, 2, 3, 1): expected (1, 2, 3, 1), came {got.shape}"
+    )
     assert got.dtype == np.float32, f"y is float32: expected a guess of float32, came {got.dtype}"
-    assert np.allclose(got, x[:1, ..., :1], atol=1e-4), "y is the first channel of x: with hardly any penalty the guess should be that"
+    assert np.allclose(got, x[:1, ..., :1], atol=1e-4), (
+        "y is the first channel of x: with hardly any penalty the guess should be that"
+    )
 
 
 @pytest.mark.exercise("baselines.ridge")
@@ -54,7 +64,9 @@ def test_ridge(check):
 def shift_punished(x, y, strength):
     rows, targets = x.reshape(len(x), -1), y.reshape(len(y), -1)
     rows = np.concatenate([rows, np.ones((len(x), 1))], axis=1)
-    w = np.linalg.solve(rows.T @ rows / len(x) + strength * np.eye(rows.shape[1]), rows.T @ targets / len(x))
+    w = np.linalg.solve(
+        rows.T @ rows / len(x) + strength * np.eye(rows.shape[1]), rows.T @ targets / len(x)
+    )
     return lambda x: (x.reshape(len(x), -1) @ w[:-1] + w[-1]).reshape(-1, *y.shape[1:])
 
 
@@ -62,9 +74,13 @@ def shift_punished(x, y, strength):
     "wrong",
     [
         shift_punished,
-        lambda x, y, strength: baselines.ridge(x, y, strength / len(x)),  # the sum over pairs taken for the mean
+        lambda x, y, strength: baselines.ridge(
+            x, y, strength / len(x)
+        ),  # the sum over pairs taken for the mean
         lambda x, y, strength: baselines.ridge(x, y, strength**2),
-        lambda x, y, strength: lambda new: baselines.ridge(x, y, strength)(new - x.mean(0)),  # means taken off twice
+        lambda x, y, strength: (
+            lambda new: baselines.ridge(x, y, strength)(new - x.mean(0))
+        ),  # means taken off twice
     ],
 )
 def test_slips_of_ridge(wrong):
@@ -85,7 +101,10 @@ def filtered(x, w, b, paper):
     """Slide a window over images, as the formula is written."""
     K, (H, W) = len(w), x.shape[1:3]
     padded = np.pad(x, [(0, 0), (K // 2, K // 2), (K // 2, K // 2), (0, 0)], constant_values=paper)
-    y = [[np.einsum("nijc,ijco->no", padded[:, h : h + K, q : q + K], w) + b for q in range(W)] for h in range(H)]
+    y = [
+        [np.einsum("nijc,ijco->no", padded[:, h : h + K, q : q + K], w) + b for q in range(W)]
+        for h in range(H)
+    ]
     return np.array(y).transpose(2, 0, 1, 3)  # (H, W, N, O) -> (N, H, W, O)
 
 
@@ -108,7 +127,9 @@ def test_ridge_patches():
     [
         lambda x, y, strength, size, paper: baselines.ridge_patches(x, y, strength, size, 0.0),
         lambda x, y, strength, size, paper: baselines.ridge_patches(x, y, strength, 3, paper),
-        lambda x, y, strength, size, paper: baselines.ridge_patches(x, y[:, ::-1], strength, size, paper),
+        lambda x, y, strength, size, paper: baselines.ridge_patches(
+            x, y[:, ::-1], strength, size, paper
+        ),
         lambda x, y, strength, size, paper: baselines.ridge_patches(x, y, 0.1, size, paper),
     ],
 )
@@ -121,7 +142,12 @@ def test_slips_of_ridge_patches(wrong):
 
 def test_nearest_answers_with_the_target():
     x, y = np.array([[0.0, 0], [3, 0], [0, 5]]), np.array([7.0, 8, 9])
-    assert baselines.nearest(x, y)(np.array([[0, 2.4], [0, 2.6], [1.6, 0], [0, 5]])).tolist() == [7, 9, 8, 9]
+    assert baselines.nearest(x, y)(np.array([[0, 2.4], [0, 2.6], [1.6, 0], [0, 5]])).tolist() == [
+        7,
+        9,
+        8,
+        9,
+    ]
 
 
 # --- tables with holes ---
@@ -145,7 +171,11 @@ def check_residuals(additive):
     """Least squares: over the known entries of each row and of each column what is left unexplained adds up to 0."""
     table = np.random.default_rng(5).normal(3, 1, (3, 4))
     left = np.where(KNOWN, table - additive(holed(table), KNOWN), 0)
-    assert np.abs(left.sum(0)).max() < 1e-12 and np.abs(left.sum(1)).max() < 1e-12 and np.abs(left).max() > 0.1
+    assert (
+        np.abs(left.sum(0)).max() < 1e-12
+        and np.abs(left.sum(1)).max() < 1e-12
+        and np.abs(left).max() > 0.1
+    )
 
 
 def check_no_holes(additive):
@@ -170,9 +200,18 @@ def test_additive(check):
     "wrong, checks",
     [
         (means_of_the_known, [check_sum_of_parts, check_residuals]),
-        (lambda table, known: baselines.additive(np.nan_to_num(table), np.ones_like(known)), [check_sum_of_parts, check_residuals]),
-        (lambda table, known: baselines.additive(table, known) + 0.1, [check_sum_of_parts, check_residuals, check_no_holes]),
-        (lambda table, known: 0 * table + np.nanmean(table, (0, 1)), [check_sum_of_parts, check_residuals, check_no_holes]),
+        (
+            lambda table, known: baselines.additive(np.nan_to_num(table), np.ones_like(known)),
+            [check_sum_of_parts, check_residuals],
+        ),
+        (
+            lambda table, known: baselines.additive(table, known) + 0.1,
+            [check_sum_of_parts, check_residuals, check_no_holes],
+        ),
+        (
+            lambda table, known: 0 * table + np.nanmean(table, (0, 1)),
+            [check_sum_of_parts, check_residuals, check_no_holes],
+        ),
     ],
 )
 def test_slips_of_additive(wrong, checks):
@@ -193,7 +232,9 @@ def test_nearest_column_divides_by_what_both_know():
     """Many rows known in common must not count against a column: two small differences beat one larger one."""
     known = np.array([[1, 1, 1], [1, 1, 0], [0, 1, 1]], dtype=bool)
     table = np.array([[0.0, 0.3, 0.35], [0, 0.3, np.nan], [np.nan, 7, 8]])
-    assert baselines.nearest_column(table, known)[2, 0] == 7  # 0.09 on average (0.18 in all) against 0.1225
+    assert (
+        baselines.nearest_column(table, known)[2, 0] == 7
+    )  # 0.09 on average (0.18 in all) against 0.1225
 
 
 def test_nearest_column_asks_only_columns_that_know_the_row():

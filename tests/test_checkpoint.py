@@ -13,11 +13,19 @@ import textwrap
 import numpy as np
 import pytest
 
-from tinydiff import checkpoint, classifier, data, train
+from tinydiff import checkpoint, data, train
 from tinydiff.checkpoint import CheckpointError
+from tinydiff.measure import classifier
 
 ABOUT = {
-    "model": {"size": 8, "channels": 1, "width": 8, "multipliers": [1, 2], "depth": 1, "classes": [10]},
+    "model": {
+        "size": 8,
+        "channels": 1,
+        "width": 8,
+        "multipliers": [1, 2],
+        "depth": 1,
+        "classes": [10],
+    },
     "schedule": {"kind": "cosine", "T": 50},
     "train": {"predict": "v"},
 }
@@ -86,7 +94,9 @@ def test_the_weights_that_were_loaded_are_the_models_own(good):
     run, _, _ = checkpoint.load(good)
     x = np.random.default_rng(0).standard_normal((2, 8, 8, 1), dtype=np.float32)
     before = run.model(x, np.array([3, 7]))
-    assert np.array_equal(np.concatenate([p.ravel() for p in run.model.params().values()]), run.theta)
+    assert np.array_equal(
+        np.concatenate([p.ravel() for p in run.model.params().values()]), run.theta
+    )
     run.theta *= 1.5
     assert not np.array_equal(run.model(x, np.array([3, 7])), before)
 
@@ -123,10 +133,16 @@ def test_a_truncated_file(good, tmp_path, share):
     refused(tmp_path / "cut.npz", "is damaged or truncated .*: take an older checkpoint")
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + bytes(99), b"some text\n", pickle.dumps([1, 2]), b"\x80"], ids=str)
+@pytest.mark.parametrize(
+    "content",
+    [b"\x89PNG\r\n\x1a\n" + bytes(99), b"some text\n", pickle.dumps([1, 2]), b"\x80"],
+    ids=str,
+)
 def test_a_file_of_another_program(tmp_path, content):
     (tmp_path / "other.npz").write_bytes(content)
-    refused(tmp_path / "other.npz", "is not a tinydiff checkpoint: it was written by another program")
+    refused(
+        tmp_path / "other.npz", "is not a tinydiff checkpoint: it was written by another program"
+    )
 
 
 def test_arrays_of_another_program(tmp_path, good):
@@ -139,7 +155,10 @@ def test_arrays_of_another_program(tmp_path, good):
     with open(tmp_path / "single.npz", "wb") as f:
         np.save(f, np.zeros(3))
     refused(tmp_path / "single.npz", "is not a tinydiff checkpoint")
-    refused(rewrite(good, tmp_path / "format.npz", meta={"format": "another"}), "is not a tinydiff checkpoint")
+    refused(
+        rewrite(good, tmp_path / "format.npz", meta={"format": "another"}),
+        "is not a tinydiff checkpoint",
+    )
     refused(data.FOLDER / "digits8.npz", "is not a tinydiff checkpoint")
 
 
@@ -150,8 +169,14 @@ class Bomb:
 
 def test_nothing_pickled_is_ever_loaded(good, tmp_path):
     bomb = np.array([Bomb()], dtype=object)
-    refused(rewrite(good, tmp_path / "meta.npz", meta=bomb), "holds pickled objects, which could run code, and is refused")
-    refused(rewrite(good, tmp_path / "theta.npz", theta=bomb), "holds pickled objects, which could run code, and is refused")
+    refused(
+        rewrite(good, tmp_path / "meta.npz", meta=bomb),
+        "holds pickled objects, which could run code, and is refused",
+    )
+    refused(
+        rewrite(good, tmp_path / "theta.npz", theta=bomb),
+        "holds pickled objects, which could run code, and is refused",
+    )
     with open(tmp_path / "single.npz", "wb") as f:
         np.save(f, bomb)
     refused(tmp_path / "single.npz", "is not a tinydiff checkpoint")
@@ -160,15 +185,28 @@ def test_nothing_pickled_is_ever_loaded(good, tmp_path):
 
 
 def test_another_version(good, tmp_path):
-    refused(rewrite(good, tmp_path / "v1.npz", meta={"version": 1}), "has checkpoint version 1; this tinydiff reads version 2")
+    refused(
+        rewrite(good, tmp_path / "v1.npz", meta={"version": 1}),
+        "has checkpoint version 1; this tinydiff reads version 2",
+    )
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_wrong_sizes(good, tmp_path, name):
-    for wrong in (np.zeros(7, np.float32), np.zeros(1, np.float32), np.float32(0)):  # the last two would broadcast
-        refused(rewrite(good, tmp_path / "a.npz", **{name: wrong}), f"does not fit this version of tinydiff .{name} is ")
+    for wrong in (
+        np.zeros(7, np.float32),
+        np.zeros(1, np.float32),
+        np.float32(0),
+    ):  # the last two would broadcast
+        refused(
+            rewrite(good, tmp_path / "a.npz", **{name: wrong}),
+            f"does not fit this version of tinydiff .{name} is ",
+        )
     same_size = np.load(good)[name].astype(np.float64)
-    refused(rewrite(good, tmp_path / "a.npz", **{name: same_size}), f"{name} is .* float64, the model needs .* float32")
+    refused(
+        rewrite(good, tmp_path / "a.npz", **{name: same_size}),
+        f"{name} is .* float64, the model needs .* float32",
+    )
     refused(rewrite(good, tmp_path / "a.npz", **{name: None}), "is not a tinydiff checkpoint")
 
 
@@ -191,7 +229,10 @@ def test_a_description_that_does_not_fit(good, tmp_path, meta):
 
 
 def test_no_file_and_no_right(tmp_path):
-    refused(tmp_path / "none.npz", r"cannot be read \(No such file or directory\): give a checkpoint that")
+    refused(
+        tmp_path / "none.npz",
+        r"cannot be read \(No such file or directory\): give a checkpoint that",
+    )
     refused(tmp_path, r"cannot be read \(Is a directory\)")
     refused(tmp_path / ("x" * 300), r"cannot be read \(File name too long\)")
 
@@ -203,7 +244,11 @@ def test_no_flipped_byte_passes_unnoticed(good, tmp_path):
     rng, path, refusals = np.random.default_rng(0), tmp_path / "flipped.npz", 0
     for k in range(300):
         flipped = bytearray(whole)
-        at = min(len(whole) - 1, rng.choice(headers) + rng.integers(130)) if k % 3 else rng.integers(len(whole))
+        at = (
+            min(len(whole) - 1, rng.choice(headers) + rng.integers(130))
+            if k % 3
+            else rng.integers(len(whole))
+        )
         flipped[at] ^= int(rng.integers(1, 256))
         path.write_bytes(flipped)
         try:
@@ -237,7 +282,9 @@ def half_written(f, **arrays):
     no_space()
 
 
-@pytest.mark.parametrize("place, fail", [("os.fsync", no_space), ("os.replace", no_space), ("np.savez", half_written)])
+@pytest.mark.parametrize(
+    "place, fail", [("os.fsync", no_space), ("os.replace", no_space), ("np.savez", half_written)]
+)
 def test_a_full_disk_leaves_the_old_checkpoint(good, tmp_path, monkeypatch, place, fail):
     path = tmp_path / "model.npz"
     path.write_bytes(good.read_bytes())
@@ -245,7 +292,10 @@ def test_a_full_disk_leaves_the_old_checkpoint(good, tmp_path, monkeypatch, plac
     module, name = place.split(".")
     with monkeypatch.context() as m:
         m.setattr(getattr(checkpoint, module), name, fail)
-        with pytest.raises(CheckpointError, match=r"model.npz could not be written \(No space left on device\); what .* untouched"):
+        with pytest.raises(
+            CheckpointError,
+            match=r"model.npz could not be written \(No space left on device\); what .* untouched",
+        ):
             checkpoint.save(path, run, ABOUT)
     assert path.read_bytes() == good.read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == ["model.npz"]
@@ -316,7 +366,10 @@ def test_an_exported_model_draws_like_the_averaged_one(tmp_path, monkeypatch):
     assert about == ABOUT and s.T == ABOUT["schedule"]["T"]
     for name, w in checkpoint.averaged(run).params().items():
         np.testing.assert_allclose(model.params()[name], w, rtol=1e-3, atol=1e-6, err_msg=name)
-    with pytest.raises(checkpoint.CheckpointError, match="no trained model 'yours' comes with tinydiff; there are: mine"):
+    with pytest.raises(
+        checkpoint.CheckpointError,
+        match="no trained model 'yours' comes with tinydiff; there are: mine",
+    ):
         checkpoint.pretrained("yours")
     (tmp_path / "models" / "mine.npz").write_bytes(b"PK nonsense")
     with pytest.raises(checkpoint.CheckpointError, match="damaged"):
@@ -327,7 +380,12 @@ def test_a_file_that_draws_is_found_by_name_and_by_path(good, tmp_path, monkeypa
     run, _, _ = checkpoint.load(good)
     monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
     checkpoint.export(tmp_path / "models" / "digits.npz", run.ema, ABOUT)
-    for path, tolerance in [("digits", 1e-3), (tmp_path / "models" / "digits.npz", 1e-3), (good, 0), (str(good), 0)]:
+    for path, tolerance in [
+        ("digits", 1e-3),
+        (tmp_path / "models" / "digits.npz", 1e-3),
+        (good, 0),
+        (str(good), 0),
+    ]:
         model, s, about = checkpoint.ready(path)
         weights = np.concatenate([p.ravel() for p in model.params().values()])
         np.testing.assert_allclose(weights, run.ema, rtol=tolerance, atol=1e-6 if tolerance else 0)
@@ -339,10 +397,18 @@ def test_a_file_that_draws_is_found_by_name_and_by_path(good, tmp_path, monkeypa
         checkpoint.ready(tmp_path / "models" / "digits_judge.npz")
 
 
-@pytest.mark.parametrize("name", ["digits", "fashion", "portraits", "patterns", "emoji", "emoji_second", "typefaces"])
+@pytest.mark.parametrize(
+    "name", ["digits", "fashion", "portraits", "patterns", "emoji", "emoji_second", "typefaces"]
+)
 def test_the_judges_that_come_along_are_as_good_as_they_say(name):
-    judge, about = checkpoint.judge(name)
-    dataset = data.load(name) if name in data.FILES else data.load_styles(name.removesuffix("_second")).dataset()
+    judge, about = classifier.load(name)
+    dataset = (
+        data.load(name)
+        if name in data.FILES
+        else data.load_styles(name.removesuffix("_second")).dataset()
+    )
     right = classifier.accuracy(judge, dataset.test, dataset.test_labels)
     assert about["labels"] == dataset.labels and list(about["held_out"]) == list(dataset.labels)
-    assert np.abs(right - list(about["held_out"].values())).max() < 0.005  # float16 turns a doubtful answer now and then
+    assert (
+        np.abs(right - list(about["held_out"].values())).max() < 0.005
+    )  # float16 turns a doubtful answer now and then

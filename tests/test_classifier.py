@@ -5,7 +5,8 @@ import pytest
 from conftest import compiled_when_slow
 from test_sample import T8, rejects
 
-from tinydiff import classifier, exact, guide, ops
+from tinydiff import exact, guide, ops
+from tinydiff.measure import classifier
 
 CLASSES = (3, 4)  # two labels with different numbers of values
 
@@ -52,11 +53,17 @@ def test_the_network_written_out(rng, kernel_set):
     y = y.reshape(3, -1) @ model.squeeze.w + model.squeeze.b
     features, scores = model.features(x), model(x)
     assert [h.shape for h in model.maps(x)] == [(3, 8, 8, 8)] * 2 + [(3, 4, 4, 16)] * 2
-    assert all(np.allclose(got, h, rtol=0, atol=1e-12) for got, h in zip(model.maps(x), maps, strict=True))
-    assert features.shape == (3, 64) and np.allclose(features, y / (1 + np.exp(-y)), rtol=0, atol=1e-12)
+    assert all(
+        np.allclose(got, h, rtol=0, atol=1e-12) for got, h in zip(model.maps(x), maps, strict=True)
+    )
+    assert features.shape == (3, 64) and np.allclose(
+        features, y / (1 + np.exp(-y)), rtol=0, atol=1e-12
+    )
     assert len(scores) == len(CLASSES)
     for got, head, M in zip(scores, model.heads, CLASSES, strict=True):
-        assert got.shape == (3, M) and np.allclose(got, features @ head.w + head.b, rtol=0, atol=1e-12)
+        assert got.shape == (3, M) and np.allclose(
+            got, features @ head.w + head.b, rtol=0, atol=1e-12
+        )
 
 
 # --- surprise and its gradient ---
@@ -66,10 +73,15 @@ def check_surprise(surprise):
     """Minus the mean of log p, added up over the labels asked."""
     rng = np.random.default_rng(1)
     maps, x, labels = linear_model(rng, 12), rng.normal(size=(5, 2, 2, 3)), some_labels(rng, 5)
-    each = [[log_p(image.ravel() @ w + b, label[k]) for image, label in zip(x, labels, strict=True)] for k, (w, b) in enumerate(maps)]
+    each = [
+        [log_p(image.ravel() @ w + b, label[k]) for image, label in zip(x, labels, strict=True)]
+        for k, (w, b) in enumerate(maps)
+    ]
     want = -np.mean(each, axis=1)
     for asked, total in ((None, want.sum()), ([0], want[0]), ([1], want[1]), ([1, 0], want.sum())):
-        assert abs(surprise(scores_from(*maps), x, labels, asked) - total) < 1e-12, f"asked = {asked}"
+        assert abs(surprise(scores_from(*maps), x, labels, asked) - total) < 1e-12, (
+            f"asked = {asked}"
+        )
 
 
 def check_linear(log_p_gradient):
@@ -90,7 +102,12 @@ def network():
     rng = np.random.default_rng(3)
     model = classifier.Classifier(8, 2, CLASSES, width=8, rng=rng)
     model.flatten(np.float64)
-    return model, rng.normal(size=(3, 8, 8, 2)), np.array([[0, 3], [2, 1], [1, 0]]), rng.normal(size=(3, 8, 8, 2))
+    return (
+        model,
+        rng.normal(size=(3, 8, 8, 2)),
+        np.array([[0, 3], [2, 1], [1, 0]]),
+        rng.normal(size=(3, 8, 8, 2)),
+    )
 
 
 def check_network(log_p_gradient):
@@ -107,7 +124,9 @@ def check_network(log_p_gradient):
         for n in range(3):
             up1, down1, up2, down2 = (own(n, step * h, asked or (0, 1)) for step in (1, -1, 2, -2))
             want = (8 * (up1 - down1) - (up2 - down2)) / (12 * h)
-            assert abs(got[n] - want) < 1e-9 * (1 + abs(want)), f"image {n}, asked = {asked}: slope {got[n]:.8g}, expected {want:.8g}"
+            assert abs(got[n] - want) < 1e-9 * (1 + abs(want)), (
+                f"image {n}, asked = {asked}: slope {got[n]:.8g}, expected {want:.8g}"
+            )
 
 
 def check_own_label_only(log_p_gradient):
@@ -117,26 +136,47 @@ def check_own_label_only(log_p_gradient):
     relabelled, redrawn = labels.copy(), x.copy()
     relabelled[1] = (labels[1] + 1) % CLASSES
     redrawn[1] = along[1]
-    for after in (log_p_gradient(model, relabelled)(x, 1), log_p_gradient(model, labels)(redrawn, 1)):
+    for after in (
+        log_p_gradient(model, relabelled)(x, 1),
+        log_p_gradient(model, labels)(redrawn, 1),
+    ):
         moved = np.abs(after - before).max((1, 2, 3))
         assert moved[1] > 1e-3 and moved[[0, 2]].max() < 1e-12
     for k in (0, 1):
         relabelled = labels.copy()
         relabelled[:, 1 - k] = (labels[:, 1 - k] + 1) % CLASSES[1 - k]
-        assert np.array_equal(log_p_gradient(model, relabelled, [k])(x, 1), log_p_gradient(model, labels, [k])(x, 700))
+        assert np.array_equal(
+            log_p_gradient(model, relabelled, [k])(x, 1), log_p_gradient(model, labels, [k])(x, 700)
+        )
 
 
 def check_guides(log_p_gradient):
     """Gaussian classes of one variance are told apart by linear scores: with them a mixture becomes the perfect denoiser of a class."""
     rng = np.random.default_rng(4)
-    mean, weight, v, x = rng.normal(0.3, 0.8, (3, 2, 2, 1)), np.array([0.2, 0.5, 0.3]), 0.3, rng.normal(size=(6, 2, 2, 1))
+    mean, weight, v, x = (
+        rng.normal(0.3, 0.8, (3, 2, 2, 1)),
+        np.array([0.2, 0.5, 0.3]),
+        0.3,
+        rng.normal(size=(6, 2, 2, 1)),
+    )
     labels = np.array([[0], [1], [2], [2], [0], [1]])
     for t in range(1, 9):
-        V, flat = T8.alpha_bar[t] * v + 1 - T8.alpha_bar[t], np.sqrt(T8.alpha_bar[t]) * mean.reshape(3, -1)
-        scores = scores_from((flat.T / V, np.log(weight) - (flat**2).sum(1) / (2 * V)))  # log p(class | x_t) but for what all share
-        got = guide.by_gradient(exact.mixture(T8, weight, mean, np.full(3, v)), T8, log_p_gradient(scores, labels))(x, t)
-        want = np.concatenate([exact.gaussian(T8, mean[k], v)(x[n : n + 1], t) for n, (k,) in enumerate(labels)])
-        assert np.allclose(got, want, rtol=0, atol=1e-10), f"t = {t}: off by up to {np.abs(got - want).max():.4g}"
+        V, flat = (
+            T8.alpha_bar[t] * v + 1 - T8.alpha_bar[t],
+            np.sqrt(T8.alpha_bar[t]) * mean.reshape(3, -1),
+        )
+        scores = scores_from(
+            (flat.T / V, np.log(weight) - (flat**2).sum(1) / (2 * V))
+        )  # log p(class | x_t) but for what all share
+        got = guide.by_gradient(
+            exact.mixture(T8, weight, mean, np.full(3, v)), T8, log_p_gradient(scores, labels)
+        )(x, t)
+        want = np.concatenate(
+            [exact.gaussian(T8, mean[k], v)(x[n : n + 1], t) for n, (k,) in enumerate(labels)]
+        )
+        assert np.allclose(got, want, rtol=0, atol=1e-10), (
+            f"t = {t}: off by up to {np.abs(got - want).max():.4g}"
+        )
 
 
 LOG_P_GRADIENT = (check_linear, check_network, check_own_label_only, check_guides)
@@ -154,18 +194,30 @@ def test_log_p_gradient(check, kernel_set):
 
 def test_log_p_gradient_keeps_single_precision(rng):
     model = classifier.Classifier(8, 1, CLASSES, width=8, rng=rng)
-    g = classifier.log_p_gradient(model, some_labels(rng, 2))(rng.standard_normal((2, 8, 8, 1), dtype=np.float32), 1)
+    g = classifier.log_p_gradient(model, some_labels(rng, 2))(
+        rng.standard_normal((2, 8, 8, 1), dtype=np.float32), 1
+    )
     assert g.dtype == np.float32 and np.abs(g).min() > 0
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda model, x, labels, asked=None: classifier.surprise(model, x, labels),  # asked forgotten
-        lambda model, x, labels, asked=None: classifier.surprise(model, x, labels, asked or [0]),  # None taken for the first
-        lambda model, x, labels, asked=None: classifier.surprise(model, x, labels, asked) * len(x),  # the sum over the batch
-        lambda model, x, labels, asked=None: classifier.surprise(model, x, labels, asked) / (2 if asked is None else 1),  # mean of labels
-        lambda model, x, labels, asked=None: classifier.surprise(model, x, labels[:, :1].repeat(2, 1), asked),  # one label for all heads
+        lambda model, x, labels, asked=None: classifier.surprise(
+            model, x, labels
+        ),  # asked forgotten
+        lambda model, x, labels, asked=None: classifier.surprise(
+            model, x, labels, asked or [0]
+        ),  # None taken for the first
+        lambda model, x, labels, asked=None: (
+            classifier.surprise(model, x, labels, asked) * len(x)
+        ),  # the sum over the batch
+        lambda model, x, labels, asked=None: (
+            classifier.surprise(model, x, labels, asked) / (2 if asked is None else 1)
+        ),  # mean of labels
+        lambda model, x, labels, asked=None: classifier.surprise(
+            model, x, labels[:, :1].repeat(2, 1), asked
+        ),  # one label for all heads
     ],
 )
 def test_slips_of_surprise(wrong):
@@ -218,14 +270,26 @@ def test_slips_of_log_p_gradient(wrong, checks):
 def check_accuracy(accuracy):
     """Right answers counted one by one; batches that do not divide the number of images change nothing."""
     rng = np.random.default_rng(7)
-    images, labels, maps = rng.normal(size=(23, 2, 2, 1)), some_labels(rng, 23), linear_model(rng, 4)
-    labels[20:] = [[np.argmax(image.ravel() @ w + b) for w, b in maps] for image in images[20:]]  # all right in the odd batch
+    images, labels, maps = (
+        rng.normal(size=(23, 2, 2, 1)),
+        some_labels(rng, 23),
+        linear_model(rng, 4),
+    )
+    labels[20:] = [
+        [np.argmax(image.ravel() @ w + b) for w, b in maps] for image in images[20:]
+    ]  # all right in the odd batch
     right = [
-        sum(int(np.argmax(x.ravel() @ w + b) == y) for x, y in zip(images, labels[:, k], strict=True)) for k, (w, b) in enumerate(maps)
+        sum(
+            int(np.argmax(x.ravel() @ w + b) == y)
+            for x, y in zip(images, labels[:, k], strict=True)
+        )
+        for k, (w, b) in enumerate(maps)
     ]
     assert right[0] != right[1] and 3 < min(right), "so that the two labels cannot be confused"
     for batch in (500, 23, 20, 7, 1):
-        assert np.array_equal(accuracy(scores_from(*maps), images, labels, batch), np.array(right) / 23), f"batch = {batch}"
+        assert np.array_equal(
+            accuracy(scores_from(*maps), images, labels, batch), np.array(right) / 23
+        ), f"batch = {batch}"
 
 
 def answers(model, images, labels):
@@ -233,7 +297,13 @@ def answers(model, images, labels):
 
 
 def mean_of_batches(model, x, y, batch=500):
-    return np.mean([answers(model, x[i : i + batch], y[i : i + batch]).mean(1) for i in range(0, len(x), batch)], axis=0)
+    return np.mean(
+        [
+            answers(model, x[i : i + batch], y[i : i + batch]).mean(1)
+            for i in range(0, len(x), batch)
+        ],
+        axis=0,
+    )
 
 
 def whole_batches_only(model, x, y, batch=500):
@@ -250,8 +320,12 @@ def test_accuracy():
     [
         mean_of_batches,
         whole_batches_only,
-        lambda model, x, y, batch=500: np.full(2, answers(model, x, y).all(0).mean()),  # both right at once
-        lambda model, x, y, batch=500: np.full(2, answers(model, x, y).mean()),  # labels not told apart
+        lambda model, x, y, batch=500: np.full(
+            2, answers(model, x, y).all(0).mean()
+        ),  # both right at once
+        lambda model, x, y, batch=500: np.full(
+            2, answers(model, x, y).mean()
+        ),  # labels not told apart
         lambda model, x, y, batch=500: answers(model, x, y).mean(1)[::-1],
     ],
 )
@@ -273,20 +347,29 @@ def halves(rng, N):
 
 def check_fit(fit):
     """Two labels learned at once, from batches as `change` made them: here mirrored, so it is mirrored images that the model reads."""
-    (images, labels), (unseen, wanted) = halves(np.random.default_rng(8), 500), halves(np.random.default_rng(9), 300)
+    (images, labels), (unseen, wanted) = (
+        halves(np.random.default_rng(8), 500),
+        halves(np.random.default_rng(9), 300),
+    )
     seen = []
 
     def mirror(x):
         seen.append(x)
         return x[:, :, ::-1].copy()
 
-    model = fit(images, labels, (2, 3), np.random.default_rng(10), steps=40, batch=16, change=mirror)
+    model = fit(
+        images, labels, (2, 3), np.random.default_rng(10), steps=40, batch=16, change=mirror
+    )
     mirrored, plain = (classifier.accuracy(model, x, wanted) for x in (mirror(unseen), unseen))
     assert mirrored.min() > 0.95, f"shares of right answers: {mirrored}"
     assert plain.max() < 0.8, f"on images that are not mirrored, as it never saw them: {plain}"
     rows = {image.tobytes() for image in images}
-    assert len(seen) == 41 and all(len(x) == 16 and {image.tobytes() for image in x} <= rows for x in seen[:-1])
-    assert len({image.tobytes() for x in seen[:-1] for image in x}) > 300, "640 draws from 500 images show about 360 of them"
+    assert len(seen) == 41 and all(
+        len(x) == 16 and {image.tobytes() for image in x} <= rows for x in seen[:-1]
+    )
+    assert len({image.tobytes() for x in seen[:-1] for image in x}) > 300, (
+        "640 draws from 500 images show about 360 of them"
+    )
 
 
 def test_fit():
@@ -296,11 +379,21 @@ def test_fit():
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda x, y, classes, rng, steps, batch, change: classifier.fit(x, y, classes, rng, steps, batch),  # change forgotten
-        lambda x, y, classes, rng, steps, batch, change: classifier.fit(x, y * [1, 0], classes, rng, steps, batch, change=change),
-        lambda x, y, classes, rng, steps, batch, change: classifier.fit(x[:16], y[:16], classes, rng, steps, batch, change=change),
-        lambda x, y, classes, rng, steps, batch, change: classifier.fit(x, y[::-1], classes, rng, steps, batch, change=change),
-        lambda x, y, classes, rng, steps, batch, change: classifier.fit(change(x), y, classes, rng, steps, batch),  # once, not each batch
+        lambda x, y, classes, rng, steps, batch, change: classifier.fit(
+            x, y, classes, rng, steps, batch
+        ),  # change forgotten
+        lambda x, y, classes, rng, steps, batch, change: classifier.fit(
+            x, y * [1, 0], classes, rng, steps, batch, change=change
+        ),
+        lambda x, y, classes, rng, steps, batch, change: classifier.fit(
+            x[:16], y[:16], classes, rng, steps, batch, change=change
+        ),
+        lambda x, y, classes, rng, steps, batch, change: classifier.fit(
+            x, y[::-1], classes, rng, steps, batch, change=change
+        ),
+        lambda x, y, classes, rng, steps, batch, change: classifier.fit(
+            change(x), y, classes, rng, steps, batch
+        ),  # once, not each batch
     ],
 )
 def test_slips_of_fit(wrong):
@@ -309,5 +402,10 @@ def test_slips_of_fit(wrong):
 
 def test_the_same_seed_gives_the_same_weights():
     images, labels = halves(np.random.default_rng(8), 50)
-    a, b, other = (classifier.fit(images, labels, (2, 3), np.random.default_rng(seed), steps=2, batch=4).flatten() for seed in (1, 1, 2))
+    a, b, other = (
+        classifier.fit(
+            images, labels, (2, 3), np.random.default_rng(seed), steps=2, batch=4
+        ).flatten()
+        for seed in (1, 1, 2)
+    )
     assert np.array_equal(a, b) and not np.array_equal(a, other)

@@ -16,11 +16,18 @@ from PIL import Image
 
 import tinydiff
 from tinydiff import __main__ as cli
-from tinydiff import checkpoint, classifier, commands, data, draw, edit, gallery, kernels, learn, plot, restore, sample
-from tinydiff.kernels import device, reference
+from tinydiff import checkpoint, data, kernels, plot, sample
+from tinydiff.app import commands, gallery, learn
+from tinydiff.design import edit, pipeline, restore
+from tinydiff.kernels import cuda_array, reference
+from tinydiff.measure import classifier
 
 TINY = ("--width", "8", "--depth", "1", "--batch", "4")
-ALONE = {"PYTHONPATH": str(Path(tinydiff.__file__).parent.parent), "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+ALONE = {
+    "PYTHONPATH": str(Path(tinydiff.__file__).parent.parent),
+    "NUMBA_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 PYTHON = {**os.environ, **ALONE}  # one thread: the models here are too small for two
 
 
@@ -36,7 +43,9 @@ def start():
 
     def popen(*argv):
         command = [sys.executable, "-m", "tinydiff", *map(str, argv)]
-        started.append(subprocess.Popen(command, env=PYTHON, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        started.append(
+            subprocess.Popen(command, env=PYTHON, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        )
         return started[-1]
 
     yield popen
@@ -64,7 +73,9 @@ def state(path):
     """All that a checkpoint holds of a training, as bytes and numbers."""
     run, _, about = checkpoint.load(path)
     arrays = [a.tobytes() for a in (run.theta, run.ema, run.adam.m, run.adam.v)]
-    about["history"] = [(step, loss) for step, _, loss in about["history"]]  # seconds differ from run to run
+    about["history"] = [
+        (step, loss) for step, _, loss in about["history"]
+    ]  # seconds differ from run to run
     return arrays, run.step, run.adam.k, run.loss, run.rng.bit_generator.state, about
 
 
@@ -96,14 +107,40 @@ def refused(capsys):
 
 
 def test_train_writes_a_checkpoint_and_a_sheet(tmp_path, capsys):
-    assert run("train", "digits", *TINY, "--steps", 3, "--predict", "eps", "--seed", 5, "--lr", 0.01, "--out", tmp_path / "new") == 0
-    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["digits.npz", "digits_000003.png"]
+    assert (
+        run(
+            "train",
+            "digits",
+            *TINY,
+            "--steps",
+            3,
+            "--predict",
+            "eps",
+            "--seed",
+            5,
+            "--lr",
+            0.01,
+            "--out",
+            tmp_path / "new",
+        )
+        == 0
+    )
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == [
+        "digits.npz",
+        "digits_000003.png",
+    ]
     assert f"{tmp_path / 'new' / 'digits.npz'}: the checkpoint, 3 steps" in capsys.readouterr().out
     training, s, about = checkpoint.load(tmp_path / "new" / "digits.npz")
     assert training.step == 3 and s.T == 250 and training.model.width == 8
-    assert about["train"] == {"predict": "eps", "batch": 4, "lr": 0.01, "forget": 0.1, "seed": 5} and about["labels"]["digit"][7] == "7"
+    assert (
+        about["train"] == {"predict": "eps", "batch": 4, "lr": 0.01, "forget": 0.1, "seed": 5}
+        and about["labels"]["digit"][7] == "7"
+    )
     with Image.open(tmp_path / "new" / "digits_000003.png") as sheet:
-        assert sheet.size == (4 * (16 * 9 + 1), 4 * (4 * 9 + 1))  # 64 images of 8 x 8 in rows of 16, each pixel 4 x 4
+        assert sheet.size == (
+            4 * (16 * 9 + 1),
+            4 * (4 * 9 + 1),
+        )  # 64 images of 8 x 8 in rows of 16, each pixel 4 x 4
 
 
 def test_train_for_some_time(tmp_path):
@@ -115,7 +152,10 @@ def test_train_for_some_time(tmp_path):
 
 def test_the_seed_decides(trained, tmp_path):
     for name, seed in [("a", 0), ("b", 1)]:
-        assert run("train", "digits", *TINY, "--steps", 20, "--seed", seed, "--out", tmp_path / name) == 0
+        assert (
+            run("train", "digits", *TINY, "--steps", 20, "--seed", seed, "--out", tmp_path / name)
+            == 0
+        )
     again, other = state(tmp_path / "a" / "digits.npz"), state(tmp_path / "b" / "digits.npz")
     assert again == state(trained) and other[0] != again[0]
 
@@ -132,7 +172,21 @@ def test_sample_writes_the_picture(trained, tmp_path, capsys):
 @pytest.mark.parametrize("sampler, evaluations", [("ddim", 10), ("ddpm", 250)])
 def test_sample_writes_the_chain(trained, tmp_path, capsys, sampler, evaluations):
     steps = ("--steps", evaluations) if sampler == "ddim" else ()
-    assert run("sample", trained, "--n", 2, "--sampler", sampler, *steps, "--gif", "--out", tmp_path / "a.png") == 0
+    assert (
+        run(
+            "sample",
+            trained,
+            "--n",
+            2,
+            "--sampler",
+            sampler,
+            *steps,
+            "--gif",
+            "--out",
+            tmp_path / "a.png",
+        )
+        == 0
+    )
     assert f"the chain, {evaluations} steps" in capsys.readouterr().out
     with Image.open(tmp_path / "a.png") as last, Image.open(tmp_path / "a.gif") as gif:
         assert gif.n_frames > 10 and gif.size == last.size == (4 * (2 * 9 + 1), 4 * (9 + 1))
@@ -141,7 +195,7 @@ def test_sample_writes_the_chain(trained, tmp_path, capsys, sampler, evaluations
 
 
 def test_sample_draws_what_is_asked_for_with_the_average_weights(trained, tmp_path, monkeypatch):
-    asked, real = [], draw.draw
+    asked, real = [], pipeline.draw
 
     def watch(model, s, about, labels, rng, sampler, steps, times, w, avoid, size):
         average = checkpoint.load(trained)[0].ema
@@ -149,18 +203,42 @@ def test_sample_draws_what_is_asked_for_with_the_average_weights(trained, tmp_pa
         asked.append((labels.tolist(), sampler, steps, times, w, avoid.tolist(), size))
         return real(model, s, about, labels, rng, sampler, 1, times, w, avoid, size=size)
 
-    monkeypatch.setattr(draw, "draw", watch)
+    monkeypatch.setattr(pipeline, "draw", watch)
     assert run("sample", trained, "--n", 3, "--label", 7, "--out", tmp_path / "a.png") == 0
     assert run("sample", trained, "--n", 20, "--out", tmp_path / "a.png") == 0
-    words = ("--guidance", 2.5, "--avoid", "digit=1", "--sampler", "heun", "--times", "karras", "--steps", 9, "--size", "8x16")
-    assert run("sample", trained, "--n", 2, "--label", "digit=4", *words, "--out", tmp_path / "a.png") == 0
+    words = (
+        "--guidance",
+        2.5,
+        "--avoid",
+        "digit=1",
+        "--sampler",
+        "heun",
+        "--times",
+        "karras",
+        "--steps",
+        9,
+        "--size",
+        "8x16",
+    )
+    assert (
+        run("sample", trained, "--n", 2, "--label", "digit=4", *words, "--out", tmp_path / "a.png")
+        == 0
+    )
     unsaid = [10]
     assert asked[0] == ([[7]] * 3, "ddim", 50, "even", 1.0, [unsaid] * 3, (8, 8))
-    assert asked[1] == ([[k // 2] for k in range(20)], "ddim", 50, "even", 1.0, [unsaid] * 20, (8, 8))
+    assert asked[1] == (
+        [[k // 2] for k in range(20)],
+        "ddim",
+        50,
+        "even",
+        1.0,
+        [unsaid] * 20,
+        (8, 8),
+    )
     assert asked[2] == ([[4]] * 2, "heun", 9, "karras", 2.5, [[1]] * 2, (8, 16))
 
 
-@pytest.mark.parametrize("sampler", draw.SAMPLERS)
+@pytest.mark.parametrize("sampler", pipeline.SAMPLERS)
 def test_every_sampler_asks_the_network_as_often_as_evaluations_says(trained, sampler):
     run_, s, about = checkpoint.load(trained)
     asked = []
@@ -174,23 +252,31 @@ def test_every_sampler_asks_the_network_as_often_as_evaluations_says(trained, sa
 
     for w in (1.0, 1.5):
         asked.clear()
-        x0 = draw.draw(Counting(), s, about, np.zeros((2, 1), int), np.random.default_rng(0), sampler, 7, w=w)[-1]
-        assert x0.shape == (2, 8, 8, 1) and sum(asked) == 2 * draw.evaluations(s, sampler, 7, w)
+        x0 = pipeline.draw(
+            Counting(), s, about, np.zeros((2, 1), int), np.random.default_rng(0), sampler, 7, w=w
+        )[-1]
+        assert x0.shape == (2, 8, 8, 1) and sum(asked) == 2 * pipeline.evaluations(s, sampler, 7, w)
 
 
 def test_the_command_line_knows_the_samplers_and_grids_that_there_are():
-    assert cli.SAMPLERS == draw.SAMPLERS and cli.TIMES == draw.TIMES
-    assert all(callable(getattr(sample, name)) for name in draw.SAMPLERS + tuple(f"{t}_times" for t in draw.TIMES))
+    assert cli.SAMPLERS == pipeline.SAMPLERS and cli.TIMES == pipeline.TIMES
+    assert all(
+        callable(getattr(sample, name))
+        for name in pipeline.SAMPLERS + tuple(f"{t}_times" for t in pipeline.TIMES)
+    )
 
 
 def test_wishes_in_words():
     labels = {"hat": ["none", "red", "10"], "mouth": ["happy", "sad"]}
-    assert draw.wishes(labels, []).tolist() == [3, 2]
-    assert draw.wishes(labels, ["mouth=sad"]).tolist() == [3, 1]
-    assert draw.wishes(labels, ["mouth=0", "hat=10"]).tolist() == [2, 0]  # hats are named by numbers too, so an index would confuse
+    assert pipeline.wishes(labels, []).tolist() == [3, 2]
+    assert pipeline.wishes(labels, ["mouth=sad"]).tolist() == [3, 1]
+    assert pipeline.wishes(labels, ["mouth=0", "hat=10"]).tolist() == [
+        2,
+        0,
+    ]  # hats are named by numbers too, so an index would confuse
     assert (
-        draw.wishes({"digit": list("0123456789")}, ["7"]).tolist()
-        == draw.wishes({"digit": list("0123456789")}, ["digit=7"]).tolist()
+        pipeline.wishes({"digit": list("0123456789")}, ["7"]).tolist()
+        == pipeline.wishes({"digit": list("0123456789")}, ["digit=7"]).tolist()
         == [7]
     )
     for words, message in [
@@ -203,7 +289,7 @@ def test_wishes_in_words():
         (["hat=red", "hat=none"], "hat is asked for twice"),
     ]:
         with pytest.raises(ValueError, match=re.escape(message)):
-            draw.wishes(labels, words)
+            pipeline.wishes(labels, words)
 
 
 @pytest.mark.parametrize("name, channels", [("digits", 1), ("portraits", 3)])
@@ -216,15 +302,28 @@ def test_models_that_come_along_are_drawn_by_name(name, channels, tmp_path, caps
 def test_a_tile_is_repeated_and_a_panorama_is_wide(trained, tmp_path, capsys):
     """The picture of 3 x 3 repeats consists of the tiles of the sheet; without --tile the same noise gives other pixels."""
     out = tmp_path / "a.png"
-    assert run("sample", trained, "--n", 5, "--steps", 2, "--tile", "--size", "8x16", "--out", out) == 0
-    assert capsys.readouterr().out == f"{out}: 5 images\n{tmp_path / 'a_3x3.png'}: the first 4, each repeated 3 x 3\n"
-    drawn, repeated = (np.asarray(Image.open(tmp_path / name))[::4, ::4, 0] for name in ("a.png", "a_3x3.png"))
+    assert (
+        run("sample", trained, "--n", 5, "--steps", 2, "--tile", "--size", "8x16", "--out", out)
+        == 0
+    )
+    assert (
+        capsys.readouterr().out
+        == f"{out}: 5 images\n{tmp_path / 'a_3x3.png'}: the first 4, each repeated 3 x 3\n"
+    )
+    drawn, repeated = (
+        np.asarray(Image.open(tmp_path / name))[::4, ::4, 0] for name in ("a.png", "a_3x3.png")
+    )
     tiles = [drawn[1:9, 1 + 17 * i : 17 + 17 * i] for i in range(5)]
     assert drawn.shape == (10, 86) and repeated.shape == (32, 212)
     for i, tile in enumerate(tiles[:4]):
-        assert np.array_equal(repeated[4:28, 4 + 52 * i : 52 + 52 * i], np.tile(tile, (3, 3))) and np.ptp(tile) > 100
+        assert (
+            np.array_equal(repeated[4:28, 4 + 52 * i : 52 + 52 * i], np.tile(tile, (3, 3)))
+            and np.ptp(tile) > 100
+        )
     assert run("sample", trained, "--n", 5, "--steps", 2, "--size", "8x16", "--out", out) == 0
-    assert np.asarray(Image.open(out)).shape[:2] == (40, 344) and not np.array_equal(np.asarray(Image.open(out))[::4, ::4, 0], drawn)
+    assert np.asarray(Image.open(out)).shape[:2] == (40, 344) and not np.array_equal(
+        np.asarray(Image.open(out))[::4, ::4, 0], drawn
+    )
 
 
 def test_tiles_are_drawn_with_rolls_by_a_network_with_circular_padding(trained):
@@ -233,12 +332,16 @@ def test_tiles_are_drawn_with_rolls_by_a_network_with_circular_padding(trained):
     twin, _ = checkpoint.build(about | {"model": about["model"] | {"padding": "circular"}}, 0)
     twin.theta[:] = run.theta
     labels, times = np.array([[3], [8]]), sample.even_times(s, 4)
-    got = draw.tiles(run.model, s, about, labels, np.random.default_rng(5), steps=4, w=1.5, size=(12, 8))
-    eps_model = draw.guided(twin.model, s, about, labels, 1.5)
+    got = pipeline.tiles(
+        run.model, s, about, labels, np.random.default_rng(5), steps=4, w=1.5, size=(12, 8)
+    )
+    eps_model = pipeline.guided(twin.model, s, about, labels, 1.5)
     want = list(edit.tile(eps_model, s, (2, 12, 8, 1), np.random.default_rng(5), times, clip=1.0))
     assert len(got) == 5 and all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
     assert run.model.enter.padding == "zeros"
-    wide = draw.draw(run.model, s, about, labels, np.random.default_rng(5), steps=4, w=1.5, size=(12, 8))
+    wide = pipeline.draw(
+        run.model, s, about, labels, np.random.default_rng(5), steps=4, w=1.5, size=(12, 8)
+    )
     assert wide[-1].shape == want[-1].shape and np.abs(wide[-1] - want[-1]).max() > 0.1
 
 
@@ -248,7 +351,12 @@ def test_export_keeps_what_drawing_needs(trained, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
     model, s, about = checkpoint.pretrained("mine")
     again, _, _ = checkpoint.load(trained)
-    np.testing.assert_allclose(np.concatenate([p.ravel() for p in model.params().values()]), again.ema, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(
+        np.concatenate([p.ravel() for p in model.params().values()]),
+        again.ema,
+        rtol=1e-3,
+        atol=1e-6,
+    )
     assert about["steps"] == 20 and s.T == 250
 
 
@@ -256,7 +364,7 @@ def test_judge_writes_a_classifier_and_how_often_it_is_right(tmp_path, monkeypat
     (tmp_path / "digits8.npz").write_bytes((data.FOLDER / "digits8.npz").read_bytes())
     monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
     assert run("judge", "digits", "--steps", 60, "--out", tmp_path / "models") == 0
-    judge, about = checkpoint.judge("digits")
+    judge, about = classifier.load("digits")
     digits = data.load("digits")
     (right,) = classifier.accuracy(judge, digits.test, digits.test_labels)
     assert (
@@ -269,7 +377,9 @@ def test_judge_writes_a_classifier_and_how_often_it_is_right(tmp_path, monkeypat
 def test_judge_of_a_set_in_several_styles(tmp_path, capsys):
     assert run("judge", "typefaces", "--steps", 1, "--out", tmp_path) == 0
     assert (tmp_path / "typefaces_judge.npz").exists()
-    assert re.search(r"held-out images: letter \d+\.\d%, face \d+\.\d%$", capsys.readouterr().out.strip())
+    assert re.search(
+        r"held-out images: letter \d+\.\d%, face \d+\.\d%$", capsys.readouterr().out.strip()
+    )
 
 
 @pytest.fixture
@@ -277,16 +387,39 @@ def picture(tmp_path):
     """A digit of the test set, eight times as large -> its file, and a mask whose upper half is to be drawn anew."""
     digit = data.to_uint8(data.load("digits").test[0])[..., 0].repeat(8, 0).repeat(8, 1)
     Image.fromarray(digit).save(tmp_path / "digit.png")
-    Image.fromarray(np.repeat(np.uint8([255, 0]), 32)[:, None].repeat(64, 1)).save(tmp_path / "mask.png")
+    Image.fromarray(np.repeat(np.uint8([255, 0]), 32)[:, None].repeat(64, 1)).save(
+        tmp_path / "mask.png"
+    )
     return tmp_path / "digit.png", tmp_path / "mask.png"
 
 
 def test_edit_draws_a_part_anew_and_leaves_the_rest(picture, tmp_path, capsys):
     image, mask = picture
-    assert run("edit", "digits", image, "--mask", mask, "--n", 3, "--steps", 4, "--rounds", 2, "--out", tmp_path / "e.png") == 0
+    assert (
+        run(
+            "edit",
+            "digits",
+            image,
+            "--mask",
+            mask,
+            "--n",
+            3,
+            "--steps",
+            4,
+            "--rounds",
+            2,
+            "--out",
+            tmp_path / "e.png",
+        )
+        == 0
+    )
     said = f"{image}: 64 x 64 L, scaled to 8 x 8\n{mask}: 64 x 64 L, scaled to 8 x 8\n{tmp_path / 'e.png'}: the picture, then 3 times"
     assert said in capsys.readouterr().out
-    drawn = np.asarray(Image.open(tmp_path / "e.png"))[6:, 6:].reshape(9, 6, 4, 9, 6, 3)[:8, 0, :, :8, 0].swapaxes(0, 1)  # (4, 8, 8, 3)
+    drawn = (
+        np.asarray(Image.open(tmp_path / "e.png"))[6:, 6:]
+        .reshape(9, 6, 4, 9, 6, 3)[:8, 0, :, :8, 0]
+        .swapaxes(0, 1)
+    )  # (4, 8, 8, 3)
     x0 = data.to_uint8(data.load("digits").test[0])
     assert np.array_equal(drawn[0, ..., :1], x0)
     for one in drawn[1:]:
@@ -296,8 +429,27 @@ def test_edit_draws_a_part_anew_and_leaves_the_rest(picture, tmp_path, capsys):
 def test_edit_with_strength_stays_near_the_picture_or_leaves_it(picture, tmp_path):
     x0, far = data.to_uint8(data.load("digits").test[0]).astype(float), []
     for strength in (0.05, 0.9):
-        assert run("edit", "digits", picture[0], "--strength", strength, "--n", 3, "--steps", 20, "--out", tmp_path / "e.png") == 0
-        drawn = np.asarray(Image.open(tmp_path / "e.png"))[6:, 6:].reshape(9, 6, 4, 9, 6, 3)[:8, 0, :, :8, 0].swapaxes(0, 1)
+        assert (
+            run(
+                "edit",
+                "digits",
+                picture[0],
+                "--strength",
+                strength,
+                "--n",
+                3,
+                "--steps",
+                20,
+                "--out",
+                tmp_path / "e.png",
+            )
+            == 0
+        )
+        drawn = (
+            np.asarray(Image.open(tmp_path / "e.png"))[6:, 6:]
+            .reshape(9, 6, 4, 9, 6, 3)[:8, 0, :, :8, 0]
+            .swapaxes(0, 1)
+        )
         far.append(np.abs(drawn[1:, ..., :1] - x0).mean())
     assert far[0] < 12 and far[1] > 2 * far[0]
 
@@ -312,15 +464,28 @@ def test_edit_changes_one_thing_and_says_what_it_read(tmp_path, capsys):
     assert run("edit", "portraits", tmp_path / "face.png", *how) == 0
     _, before, after, last = capsys.readouterr().out.splitlines()
     rows = [dict(word.split("=") for word in line.split()[1:]) for line in (before, after)]
-    assert list(rows[0]) == names and rows[0] | {"background": rows[1]["background"]} == rows[1] and wish in after
-    assert rows[0]["mouth"] == "sad" and rows[0]["background"] == d.labels["background"][d.labels_before[i, 8]]
+    assert (
+        list(rows[0]) == names
+        and rows[0] | {"background": rows[1]["background"]} == rows[1]
+        and wish in after
+    )
+    assert (
+        rows[0]["mouth"] == "sad"
+        and rows[0]["background"] == d.labels["background"][d.labels_before[i, 8]]
+    )
     assert last == f"{tmp_path / 'e.png'}: the picture, then 1 times changed"
-    drawn = np.asarray(Image.open(tmp_path / "e.png"))[6:, 6:].reshape(1, 17, 6, 2, 17, 6, 3)[0, :16, 0, :, :16, 0].swapaxes(0, 1)
+    drawn = (
+        np.asarray(Image.open(tmp_path / "e.png"))[6:, 6:]
+        .reshape(1, 17, 6, 2, 17, 6, 3)[0, :16, 0, :, :16, 0]
+        .swapaxes(0, 1)
+    )
     same = np.all(drawn[1] == data.to_uint8(d.before[i]), axis=-1)
     assert 60 < same.sum() < 240 and same[5:10, 6:10].mean() > 0.9  # most of the face
 
 
-def test_edit_of_a_model_without_a_judge_leaves_open_what_nobody_says(tmp_path, capsys, monkeypatch):
+def test_edit_of_a_model_without_a_judge_leaves_open_what_nobody_says(
+    tmp_path, capsys, monkeypatch
+):
     d = data.load_edits()
     Image.fromarray(data.to_uint8(d.before[0])).save(tmp_path / "face.png")
 
@@ -328,7 +493,18 @@ def test_edit_of_a_model_without_a_judge_leaves_open_what_nobody_says(tmp_path, 
         raise checkpoint.CheckpointError("none")
 
     monkeypatch.setattr(checkpoint, "judge", none)
-    how = "--change", "hat=red", "--label", "hair=short", "--steps", 1, "--n", 2, "--out", tmp_path / "e.png"
+    how = (
+        "--change",
+        "hat=red",
+        "--label",
+        "hair=short",
+        "--steps",
+        1,
+        "--n",
+        2,
+        "--out",
+        tmp_path / "e.png",
+    )
     assert run("edit", "portraits", tmp_path / "face.png", *how) == 0
     out = capsys.readouterr().out
     assert "no judge comes along" in out and "then 2 times changed" in out
@@ -336,36 +512,78 @@ def test_edit_of_a_model_without_a_judge_leaves_open_what_nobody_says(tmp_path, 
     assert f"before: hat=? {rest}\nafter:  hat=red {rest}\n" in out
 
 
-@pytest.mark.parametrize("kind, A", [("shrink2", restore.shrink(8, 1, 2)), ("noise", restore.shrink(8, 1, 1))])
+@pytest.mark.parametrize(
+    "kind, A", [("shrink2", restore.shrink(8, 1, 2)), ("noise", restore.shrink(8, 1, 1))]
+)
 def test_edit_restores_what_agrees_with_the_picture(kind, A, tmp_path, capsys):
     x0 = data.load("digits").test[:1]
     small, clean = restore.degrade(A, x0), data.to_uint8(x0)[0, ..., 0].astype(float)
     Image.fromarray(data.to_uint8(small)[0, ..., 0]).save(tmp_path / "y.png")
-    run_it = ("edit", "digits", tmp_path / "y.png", "--restore", kind, "--n", 3, "--steps", 30, "--out", tmp_path / "r.png")
+    run_it = (
+        "edit",
+        "digits",
+        tmp_path / "y.png",
+        "--restore",
+        kind,
+        "--n",
+        3,
+        "--steps",
+        30,
+        "--out",
+        tmp_path / "r.png",
+    )
     assert run(*run_it, *(("--sigma", 0.05) if kind == "noise" else ())) == 0
-    assert f"{tmp_path / 'r.png'}: the picture, 3 times what it may have been, and their mean" in capsys.readouterr().out
-    drawn = np.asarray(Image.open(tmp_path / "r.png"))[6:, 6:].reshape(9, 6, 5, 9, 6, 3)[:8, 0, :, :8, 0, 0].swapaxes(0, 1).astype(float)
+    assert (
+        f"{tmp_path / 'r.png'}: the picture, 3 times what it may have been, and their mean"
+        in capsys.readouterr().out
+    )
+    drawn = (
+        np.asarray(Image.open(tmp_path / "r.png"))[6:, 6:]
+        .reshape(9, 6, 5, 9, 6, 3)[:8, 0, :, :8, 0, 0]
+        .swapaxes(0, 1)
+        .astype(float)
+    )
     k = 8 // small.shape[1]
     assert np.array_equal(drawn[0], data.to_uint8(small)[0, ..., 0].repeat(k, 0).repeat(k, 1))
     assert np.abs(drawn[4] - drawn[1:4].mean(0)).max() < 2
-    agree = np.abs(restore.degrade(A, drawn[1:4, ..., None]) - restore.degrade(A, clean[None, ..., None])).mean()
-    assert agree < 10 and np.abs(drawn[1:4] - clean).mean() < 0.7 * max(np.abs(drawn[0] - clean).mean(), 20)
+    agree = np.abs(
+        restore.degrade(A, drawn[1:4, ..., None]) - restore.degrade(A, clean[None, ..., None])
+    ).mean()
+    assert agree < 10 and np.abs(drawn[1:4] - clean).mean() < 0.7 * max(
+        np.abs(drawn[0] - clean).mean(), 20
+    )
 
 
 def test_sample_keeps_to_colours(tmp_path, capsys):
     """A palette of two colours, a main colour: with them the pixels come near, without they do not."""
     far = []
-    for wish in ((), ("--palette", "#ff0000", "#00ff00", "--pull", 3), ("--main-colour", "#00ff00", "--pull", 3)):
-        assert run("sample", "portraits", "--n", 2, "--steps", 5, *wish, "--out", tmp_path / "c.png") == 0
-        drawn = np.asarray(Image.open(tmp_path / "c.png"))[4:, 4:].reshape(17, 4, 2, 17, 4, 3)[:16, 0, :, :16, 0].astype(float)
-        nearest = np.minimum(*(np.abs(drawn - colour).max(-1) for colour in ([255, 0, 0], [0, 255, 0])))
+    for wish in (
+        (),
+        ("--palette", "#ff0000", "#00ff00", "--pull", 3),
+        ("--main-colour", "#00ff00", "--pull", 3),
+    ):
+        assert (
+            run("sample", "portraits", "--n", 2, "--steps", 5, *wish, "--out", tmp_path / "c.png")
+            == 0
+        )
+        drawn = (
+            np.asarray(Image.open(tmp_path / "c.png"))[4:, 4:]
+            .reshape(17, 4, 2, 17, 4, 3)[:16, 0, :, :16, 0]
+            .astype(float)
+        )
+        nearest = np.minimum(
+            *(np.abs(drawn - colour).max(-1) for colour in ([255, 0, 0], [0, 255, 0]))
+        )
         far.append((np.median(nearest), np.abs(drawn.mean((0, 1, 2)) - [0, 255, 0]).mean()))
     assert far[1][0] < 0.3 * far[0][0] and far[2][1] < 0.8 * far[0][1], far
 
 
 def test_sample_repeats_itself_for_a_seed(trained, tmp_path):
     for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
-        assert run("sample", trained, "--n", 2, "--steps", 2, "--seed", seed, "--out", tmp_path / name) == 0
+        assert (
+            run("sample", trained, "--n", 2, "--steps", 2, "--seed", seed, "--out", tmp_path / name)
+            == 0
+        )
     a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
     assert a == b != c
 
@@ -373,7 +591,14 @@ def test_sample_repeats_itself_for_a_seed(trained, tmp_path):
 def test_doctor(capsys):
     assert run("doctor") == 0
     out = capsys.readouterr().out
-    for said in (f"tinydiff   {tinydiff.__version__}", f"numpy      {np.__version__}", "threads", "cuda       ", "GF/s", "all is well"):
+    for said in (
+        f"tinydiff   {tinydiff.__version__}",
+        f"numpy      {np.__version__}",
+        "threads",
+        "cuda       ",
+        "GF/s",
+        "all is well",
+    ):
         assert said in out
 
 
@@ -382,7 +607,9 @@ class Card:
 
 
 def fails(*_, **__):
-    raise OSError("libsomething.so: cannot open shared object file\nno such file" + 200 * " or folder")
+    raise OSError(
+        "libsomething.so: cannot open shared object file\nno such file" + 200 * " or folder"
+    )
 
 
 @pytest.mark.parametrize(
@@ -390,54 +617,110 @@ def fails(*_, **__):
     [
         (
             (),
-            ["driver     for CUDA 12.8", "card       Some GPU, compute capability 8.6", "compiler   works", "kernel     compiled and run"],
+            [
+                "driver     for CUDA 12.8",
+                "card       Some GPU, compute capability 8.6",
+                "compiler   works",
+                "kernel     compiled and run",
+            ],
         ),
-        (("driver",), ["driver     none (libsomething.so", "card       none (no driver)", "compiler   works", "kernel     none was run"]),
-        (("card",), ["driver     for CUDA 12.8", "card       none (libsomething.so", "compiler   works", "kernel     none was run"]),
+        (
+            ("driver",),
+            [
+                "driver     none (libsomething.so",
+                "card       none (no driver)",
+                "compiler   works",
+                "kernel     none was run",
+            ],
+        ),
+        (
+            ("card",),
+            [
+                "driver     for CUDA 12.8",
+                "card       none (libsomething.so",
+                "compiler   works",
+                "kernel     none was run",
+            ],
+        ),
         (
             ("compiler",),
-            ["driver     for", "card       Some GPU", "compiler   not found or not usable (libsome", "kernel     none was run"],
+            [
+                "driver     for",
+                "card       Some GPU",
+                "compiler   not found or not usable (libsome",
+                "kernel     none was run",
+            ],
         ),
-        (("kernel",), ["driver     for", "card       Some GPU", "compiler   works", "kernel     none was run: libsomething.so"]),
+        (
+            ("kernel",),
+            [
+                "driver     for",
+                "card       Some GPU",
+                "compiler   works",
+                "kernel     none was run: libsomething.so",
+            ],
+        ),
     ],
 )
 def test_doctor_says_of_each_part_of_cuda_what_is_missing(broken, lines, monkeypatch):
     """Faked: there is no card in a test."""
-    parts = {"driver": lambda: (12, 8), "card": Card, "compiler": lambda *_, **__: ("PTX", None), "kernel": lambda: None}
+    parts = {
+        "driver": lambda: (12, 8),
+        "card": Card,
+        "compiler": lambda *_, **__: ("PTX", None),
+        "kernel": lambda: None,
+    }
     parts |= {name: fails for name in broken}
-    driver = SimpleNamespace(driver=SimpleNamespace(driver=SimpleNamespace(get_version=parts["driver"])))
-    fake = SimpleNamespace(cudadrv=driver, get_current_device=parts["card"], compile_ptx=parts["compiler"])
-    monkeypatch.setattr(device, "SIMULATED", False)
-    monkeypatch.setattr(device, "cuda", fake)
-    monkeypatch.setattr(device, "require", parts["kernel"])
-    monkeypatch.setattr(device, "array", np.asarray)
+    driver = SimpleNamespace(
+        driver=SimpleNamespace(driver=SimpleNamespace(get_version=parts["driver"]))
+    )
+    fake = SimpleNamespace(
+        cudadrv=driver, get_current_device=parts["card"], compile_ptx=parts["compiler"]
+    )
+    monkeypatch.setattr(cuda_array, "SIMULATED", False)
+    monkeypatch.setattr(cuda_array, "cuda", fake)
+    monkeypatch.setattr(cuda_array, "require", parts["kernel"])
+    monkeypatch.setattr(cuda_array, "array", np.asarray)
     target, *said = commands._cuda()
-    assert target.startswith(("numba-cuda 0.", "numba 0.")) and [a[: len(b)] for a, b in zip(said, lines, strict=True)] == lines
+    assert (
+        target.startswith(("numba-cuda 0.", "numba 0."))
+        and [a[: len(b)] for a, b in zip(said, lines, strict=True)] == lines
+    )
     assert all("\n" not in line for line in said)
     assert ("pip install 'tinydiff[cuda12]'" in said[2]) == ("compiler" in broken)
 
 
 def test_a_card_that_numba_cannot_compile_for_is_refused_at_the_door(monkeypatch, capsys):
-    monkeypatch.setattr(device.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(device, "_number", fails)
+    monkeypatch.setattr(cuda_array.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(cuda_array, "_number", fails)
     assert run("--kernels", "cuda", "doctor") == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "there is a GPU, but numba cannot compile for it (libsomething.so: cannot open" in line and "pip install" in line
+    assert (
+        "there is a GPU, but numba cannot compile for it (libsomething.so: cannot open" in line
+        and "pip install" in line
+    )
 
 
 def test_kernels_are_chosen_at_the_door(monkeypatch, capsys):
     monkeypatch.setattr(kernels, "_active", None)
     assert run("--kernels", "reference", "doctor") == 0
     assert kernels.active() is reference
-    if not device.SIMULATED and not device.cuda.is_available():
+    if not cuda_array.SIMULATED and not cuda_array.cuda.is_available():
         capsys.readouterr()
         assert run("--kernels", "cuda", "doctor") == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("tinydiff: --kernels cuda: no NVIDIA GPU") and "pip install" in line and "NUMBA_ENABLE_CUDASIM=1" in line
+        assert (
+            line.startswith("tinydiff: --kernels cuda: no NVIDIA GPU")
+            and "pip install" in line
+            and "NUMBA_ENABLE_CUDASIM=1" in line
+        )
         assert kernels.active() is reference
 
 
-@pytest.mark.parametrize("command", [(), ("train",), ("sample",), ("edit",), ("evaluate",), ("judge",), ("export",), ("doctor",)])
+@pytest.mark.parametrize(
+    "command",
+    [(), ("train",), ("sample",), ("edit",), ("evaluate",), ("judge",), ("export",), ("doctor",)],
+)
 def test_help_names_each_option_with_its_default_once(command, capsys):
     with pytest.raises(SystemExit) as end:
         run(*command, "--help")
@@ -455,12 +738,18 @@ def test_the_main_job_in_small(tmp_path, monkeypatch, capsys):
     """`python -m tinydiff` as it is, but for a tiny network and few steps."""
     whole, (model, *rest) = learn.learn, learn.MODELS["digits"]
     monkeypatch.setitem(learn.MODELS, "digits", (model | {"width": 8}, *rest))
-    monkeypatch.setattr(learn, "learn", lambda *a, steps, seconds: whole(*a, steps=60, seconds=60.0))
+    monkeypatch.setattr(
+        learn, "learn", lambda *a, steps, seconds: whole(*a, steps=60, seconds=60.0)
+    )
     assert run("--out", tmp_path, "--seed", 3) == 0
     out = capsys.readouterr().out
     names = ["chain.gif", "digits.npz", "loss.png", "samples.png", "triptych.png"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == names and all(f"{tmp_path / name}: " in out for name in names)
-    agree, held_out = re.search(r"quality: ([\d.]+)% of 640 .* \(classifier: ([\d.]+)% right on held-out digits\)", out).groups()
+    assert sorted(p.name for p in tmp_path.iterdir()) == names and all(
+        f"{tmp_path / name}: " in out for name in names
+    )
+    agree, held_out = re.search(
+        r"quality: ([\d.]+)% of 640 .* \(classifier: ([\d.]+)% right on held-out digits\)", out
+    ).groups()
     assert float(agree) <= 100 and float(held_out) > 80
     for name in names:
         if not name.endswith("npz"):
@@ -587,7 +876,9 @@ def test_bad_input_gets_one_clear_line(line, trained, tmp_path, monkeypatch, ref
     Image.new("L", (5, 7)).save("OTHER", "PNG")
     checkpoint.export("FOREIGN", training.ema, about | {"dataset": "cats"})
     assert BAD[line] in refused(*(trained if word == "CKPT" else word for word in line.split()))
-    left = {"FILE", "FOLDER", "CUT", "EXPORTED", "FOREIGN", "IMAGE", "OTHER"} | ({"out"} if line.startswith("train") else set())
+    left = {"FILE", "FOLDER", "CUT", "EXPORTED", "FOREIGN", "IMAGE", "OTHER"} | (
+        {"out"} if line.startswith("train") else set()
+    )
     assert {p.name for p in tmp_path.iterdir()} <= left and not any(Path("FOLDER").iterdir())
 
 
@@ -600,16 +891,39 @@ def test_a_fresh_process_ends_with_status_2_and_one_line(start):
 def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(trained, tmp_path, refused):
     path = tmp_path / "digits.npz"
     path.write_bytes(trained.read_bytes())
-    line = refused("train", "digits", *TINY, "--steps", 50, "--lr", 1e30, "--out", tmp_path, lines=None)
-    assert re.search(rf"the loss at step \d+ is (inf|nan), .*: lower the learning rate; the last checkpoint stays in {path}", line)
+    line = refused(
+        "train", "digits", *TINY, "--steps", 50, "--lr", 1e30, "--out", tmp_path, lines=None
+    )
+    assert re.search(
+        rf"the loss at step \d+ is (inf|nan), .*: lower the learning rate; the last checkpoint stays in {path}",
+        line,
+    )
     assert path.read_bytes() == trained.read_bytes()
 
-    refused("train", "digits", *TINY, "--steps", 50, "--lr", 1e30, "--save-every", 1e-9, "--out", tmp_path / "new", lines=None)
+    refused(
+        "train",
+        "digits",
+        *TINY,
+        "--steps",
+        50,
+        "--lr",
+        1e30,
+        "--save-every",
+        1e-9,
+        "--out",
+        tmp_path / "new",
+        lines=None,
+    )
     after, _, _ = checkpoint.load(tmp_path / "new" / "digits.npz")
-    assert 1 <= after.step < 10 and all(np.isfinite(a).all() for a in (after.loss, after.theta, after.ema, after.adam.m, after.adam.v))
+    assert 1 <= after.step < 10 and all(
+        np.isfinite(a).all()
+        for a in (after.loss, after.theta, after.ema, after.adam.m, after.adam.v)
+    )
 
 
-def test_a_checkpoint_that_cannot_be_written_at_the_end_is_not_lost_silently(trained, tmp_path, monkeypatch, refused):
+def test_a_checkpoint_that_cannot_be_written_at_the_end_is_not_lost_silently(
+    trained, tmp_path, monkeypatch, refused
+):
     path = tmp_path / "digits.npz"
     path.write_bytes(trained.read_bytes())
 
@@ -618,8 +932,13 @@ def test_a_checkpoint_that_cannot_be_written_at_the_end_is_not_lost_silently(tra
 
     monkeypatch.setattr(os, "fsync", full)
     line = refused("train", "digits", *TINY, "--steps", 3, "--out", tmp_path, lines=None)
-    assert f"{path} could not be written (No space left on device); what was there before is untouched" in line
-    assert path.read_bytes() == trained.read_bytes() and [p.name for p in tmp_path.iterdir()] == ["digits.npz"]
+    assert (
+        f"{path} could not be written (No space left on device); what was there before is untouched"
+        in line
+    )
+    assert path.read_bytes() == trained.read_bytes() and [p.name for p in tmp_path.iterdir()] == [
+        "digits.npz"
+    ]
 
 
 def test_a_defect_of_our_own_is_not_hidden(monkeypatch):
@@ -644,10 +963,18 @@ def test_interrupted_and_resumed_gives_the_same_bits(start, tmp_path):
     assert status == 130 and out == "" and "Traceback" not in err
     step = checkpoint.load(path)[0].step
     assert 20 <= step < 80
-    assert f"stopped at step {step}; go on with: python -m tinydiff train digits --steps 80 --out" in err.splitlines()[-1]
+    assert (
+        f"stopped at step {step}; go on with: python -m tinydiff train digits --steps 80 --out"
+        in err.splitlines()[-1]
+    )
 
     command = err.splitlines()[-1].partition("go on with: python")[2]
-    assert subprocess.run(f"'{sys.executable}' {command}", shell=True, env=PYTHON, capture_output=True).returncode == 0
+    assert (
+        subprocess.run(
+            f"'{sys.executable}' {command}", shell=True, env=PYTHON, capture_output=True
+        ).returncode
+        == 0
+    )
     assert state(path) == state(tmp_path / "whole" / "digits.npz")
 
 
@@ -659,7 +986,20 @@ def test_resuming_what_is_done_changes_nothing(trained, tmp_path, capsys):
 
 def test_saving_and_drawing_on_the_way_changes_nothing(tmp_path):
     for name, seconds in [("once", 60), ("often", 1e-9)]:
-        assert run("train", "digits", *TINY, "--steps", 6, "--save-every", seconds, "--out", tmp_path / name) == 0
+        assert (
+            run(
+                "train",
+                "digits",
+                *TINY,
+                "--steps",
+                6,
+                "--save-every",
+                seconds,
+                "--out",
+                tmp_path / name,
+            )
+            == 0
+        )
         assert len(list((tmp_path / name).glob("digits_*.png"))) == {"once": 1, "often": 6}[name]
     assert state(tmp_path / "once" / "digits.npz") == state(tmp_path / "often" / "digits.npz")
 
@@ -682,42 +1022,63 @@ def test_ctrl_c_cuts_neither_a_step_nor_a_save_in_two(tmp_path, monkeypatch, cap
     monkeypatch.setattr(checkpoint, "save", interrupted_save)
     monkeypatch.setattr(os, "fsync", interrupted_fsync)
     before = signal.getsignal(signal.SIGINT)
-    assert run("train", "digits", *TINY, "--steps", 4, "--save-every", 1e-9, "--out", tmp_path) == 130
+    assert (
+        run("train", "digits", *TINY, "--steps", 4, "--save-every", 1e-9, "--out", tmp_path) == 130
+    )
     assert signal.getsignal(signal.SIGINT) is before
     step = 4 if moment == "last save" else 2
     assert checkpoint.load(path)[0].step == step and not list(tmp_path.glob(".*"))
-    assert f"stopped at step {step}; go on with: python -m tinydiff train digits --steps 4" in capsys.readouterr().err
+    assert (
+        f"stopped at step {step}; go on with: python -m tinydiff train digits --steps 4"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow
 def test_the_gallery_has_a_row_for_each_use(tmp_path, capsys):
     assert run("gallery", "--out", tmp_path / "g.png") == 0
-    assert f"{tmp_path / 'g.png'}: {len(gallery.ROWS)} rows, all drawn just now" in capsys.readouterr().out
+    assert (
+        f"{tmp_path / 'g.png'}: {len(gallery.ROWS)} rows, all drawn just now"
+        in capsys.readouterr().out
+    )
     rows = {title: pictures for title, _, pictures in gallery.rows(0)}
-    whole, hole = gallery.faces()[0], gallery.sheet([gallery.faces()[0][0]] * 6)  # six times the first face
+    whole, hole = (
+        gallery.faces()[0],
+        gallery.sheet([gallery.faces()[0][0]] * 6),
+    )  # six times the first face
     filled = rows["Filled in"][0][1]
-    assert np.array_equal(filled[4 * 8 + 4 :, 4:], hole[4 * 8 + 4 :, 4:]) and not np.array_equal(filled, hole)
+    assert np.array_equal(filled[4 * 8 + 4 :, 4:], hole[4 * 8 + 4 :, 4:]) and not np.array_equal(
+        filled, hole
+    )
     _, restored = rows["Restored"][0]
     truth = plot.sheet(np.repeat(whole[:2], 3, 0), 3, scale=3)
     assert np.array_equal(restored[:, -51:], truth[:, -51:]) and not np.array_equal(restored, truth)
     shown = np.asarray(Image.open(tmp_path / "g.png").convert("RGB"))
-    found = np.lib.stride_tricks.sliding_window_view(shown[:400, :60], filled[:, :40].shape).squeeze(2)
+    found = np.lib.stride_tricks.sliding_window_view(
+        shown[:400, :60], filled[:, :40].shape
+    ).squeeze(2)
     assert (found == filled[:, :40]).all((2, 3, 4)).sum() == 1
 
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(start, tmp_path):
     """kill -9 while it trains and saves all the time: what is there always loads, and in the end nothing is lost or changed."""
-    assert finish(start("train", "digits", *TINY, "--steps", 400, "--out", tmp_path / "whole"))[0] == 0
+    assert (
+        finish(start("train", "digits", *TINY, "--steps", 400, "--out", tmp_path / "whole"))[0] == 0
+    )
 
     out, path = tmp_path / "killed", tmp_path / "killed" / "digits.npz"
     rng, steps, go_on = np.random.default_rng(), [0], TINY
     for k in range(20):
-        process = start("train", "digits", *go_on, "--steps", 400, "--save-every", 0.01, "--out", out)
+        process = start(
+            "train", "digits", *go_on, "--steps", 400, "--save-every", 0.01, "--out", out
+        )
         wait_for(process, ", step " if k % 5 else "training on digits")
         time.sleep(rng.uniform(0, 0.4))
         process.kill()
-        assert finish(process)[0] == -signal.SIGKILL, "it was done before it was killed: give it more steps"
+        assert finish(process)[0] == -signal.SIGKILL, (
+            "it was done before it was killed: give it more steps"
+        )
         if path.exists():
             steps.append(checkpoint.load(path)[0].step)
             go_on = ("--resume", path)

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from test_sample import T8, rejects
 
-from tinydiff import colour, exact, guide, sample
+from tinydiff import exact, guide, sample
+from tinydiff.design import colour
 
-PALETTE = np.array([[0.9, -0.5, 0.1], [-0.8, -0.7, 0.6], [0.2, 0.8, -0.4], [0.3, 0.7, -0.5]])  # the last two are close
+PALETTE = np.array(
+    [[0.9, -0.5, 0.1], [-0.8, -0.7, 0.6], [0.2, 0.8, -0.4], [0.3, 0.7, -0.5]]
+)  # the last two are close
 X = np.random.default_rng(5).normal(0.1, 0.7, (2, 4, 4, 3))
 VAR, STD = 0.3, 0.15
 
@@ -17,7 +20,9 @@ VAR, STD = 0.3, 0.15
 def slip(function, old, new):
     """The function with one piece of its source exchanged."""
     source = inspect.getsource(function)
-    assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {function.__name__}"
+    assert source.count(old) == 1, (
+        f"{old!r} stands {source.count(old)} times in {function.__name__}"
+    )
     scope = dict(function.__globals__)
     exec(source.replace(old, new), scope)
     return scope[function.__name__]
@@ -31,7 +36,9 @@ def log_p(x, t):
     left = 1 / (1 / VAR + T8.alpha_bar[t] / (1 - T8.alpha_bar[t]))
     total = 0.0
     for pixel in x.reshape(-1, 3):
-        total += math.log(sum(math.exp(-((pixel - c) ** 2).sum() / (2 * (STD**2 + left))) for c in PALETTE))
+        total += math.log(
+            sum(math.exp(-((pixel - c) ** 2).sum() / (2 * (STD**2 + left))) for c in PALETTE)
+        )
     return total
 
 
@@ -44,7 +51,9 @@ def check_differences(palette_gradient):
             move = np.zeros(X.shape[1:])
             move[i] = 1e-5
             want = (log_p(X[1] + move, t) - log_p(X[1] - move, t)) / 2e-5
-            assert abs(got[(1, *i)] - want) < 1e-6, f"t = {t}, {i}: {got[(1, *i)]}, by differences {want}"
+            assert abs(got[(1, *i)] - want) < 1e-6, (
+                f"t = {t}, {i}: {got[(1, *i)]}, by differences {want}"
+            )
 
 
 def check_one_colour(palette_gradient):
@@ -63,7 +72,9 @@ def check_far_away(palette_gradient):
     g = palette_gradient(T8, PALETTE, 0.01, VAR)(x, 1)
     left = 1 / (1 / VAR + T8.alpha_bar[1] / (1 - T8.alpha_bar[1]))
     nearest = PALETTE[((x[0, 0, 0] - PALETTE) ** 2).sum(1).argmin()]
-    assert g.dtype == np.float32 and np.allclose(g[0, 0, 0], (nearest - 300) / (1e-4 + left), rtol=1e-5)
+    assert g.dtype == np.float32 and np.allclose(
+        g[0, 0, 0], (nearest - 300) / (1e-4 + left), rtol=1e-5
+    )
 
 
 PALETTE_GRADIENT = (check_differences, check_one_colour, check_far_away)
@@ -96,7 +107,9 @@ def test_pixels_end_up_on_the_palette():
     guided = guide.by_x0_hat(plain, T8, colour.palette_gradient(T8, palette, 0.05, VAR))
     shares = []
     for model in (exact.gaussian(T8, 0.0, VAR), guided):
-        *_, x = sample.ddim(model, T8, (4, 8, 8, 3), rng, x_T=rng.normal(size=(4, 8, 8, 3)), eta=1.0)
+        *_, x = sample.ddim(
+            model, T8, (4, 8, 8, 3), rng, x_T=rng.normal(size=(4, 8, 8, 3)), eta=1.0
+        )
         shares.append(colour.within(x, palette).mean())
     nearest = colour.snap(x, palette)
     assert shares[0] < 0.05 and shares[1] > 0.9
@@ -118,7 +131,9 @@ def check_main(main_gradient):
         def eps_model(x_t, t):
             ab = T8.alpha_bar[t]
             away = x_t.reshape(len(x_t), -1) - math.sqrt(ab) * mean
-            return (math.sqrt(1 - ab) * away @ np.linalg.inv(ab * cov + (1 - ab) * np.eye(12))).reshape(x_t.shape)
+            return (
+                math.sqrt(1 - ab) * away @ np.linalg.inv(ab * cov + (1 - ab) * np.eye(12))
+            ).reshape(x_t.shape)
 
         return eps_model
 
@@ -133,7 +148,11 @@ def test_main_gradient():
 
 
 def test_errata_main_gradient():
-    for old, new in (("std, cov)\n", "std**2, cov)\n"), ("y.size, size)", "y.size, 1)"), ("np.reshape(colour", "-np.reshape(colour")):
+    for old, new in (
+        ("std, cov)\n", "std**2, cov)\n"),
+        ("y.size, size)", "y.size, 1)"),
+        ("np.reshape(colour", "-np.reshape(colour"),
+    ):
         source = inspect.getsource(colour.main_gradient)
         place = source.rindex(old)
         scope = dict(vars(colour))
@@ -144,8 +163,12 @@ def test_errata_main_gradient():
 def check_coloured(coloured):
     """Nothing asked for, nothing changed; palette and main colour alone are the two above, std = 0.1 / pull; both, one after the other."""
     plain, cov, at = exact.gaussian(T8, 0.2, VAR), np.diag(np.linspace(0.1, 0.5, 48)), PALETTE[1]
-    by_main = lambda model: guide.by_x0_hat(guide.assume_gaussian(model, T8, cov), T8, colour.main_gradient(T8, at, 0.05, 4, cov))
-    by_palette = lambda model: guide.by_x0_hat(guide.assume_gaussian(model, T8, 0.3), T8, colour.palette_gradient(T8, PALETTE, 0.05, 0.3))
+    by_main = lambda model: guide.by_x0_hat(
+        guide.assume_gaussian(model, T8, cov), T8, colour.main_gradient(T8, at, 0.05, 4, cov)
+    )
+    by_palette = lambda model: guide.by_x0_hat(
+        guide.assume_gaussian(model, T8, 0.3), T8, colour.palette_gradient(T8, PALETTE, 0.05, 0.3)
+    )
     for how, want in (
         ({}, plain),
         ({"main": at}, by_main(plain)),
@@ -171,7 +194,9 @@ def test_coloured():
 
 
 def test_parse():
-    assert np.allclose(colour.parse("#ff8000"), [1, 128 / 127.5 - 1, -1]) and np.array_equal(colour.parse("0000FF"), [-1, -1, 1])
+    assert np.allclose(colour.parse("#ff8000"), [1, 128 / 127.5 - 1, -1]) and np.array_equal(
+        colour.parse("0000FF"), [-1, -1, 1]
+    )
     for bad in ("red", "#ff80", "#ff80001", "#gg0000", "", "#+10000", "# ff000"):
         with pytest.raises(ValueError, match="^a colour is written as"):
             colour.parse(bad)
@@ -180,7 +205,12 @@ def test_parse():
 def test_snap_and_within():
     x = np.stack([PALETTE[[0, 1, 2, 0]], PALETTE[[1, 1, 3, 2]]]).reshape(2, 2, 2, 3)
     moved = x + np.array([0.02, -0.01, 0.015])
-    assert np.array_equal(colour.snap(moved, PALETTE), x) and colour.snap(moved.astype(np.float32), PALETTE).dtype == np.float32
+    assert (
+        np.array_equal(colour.snap(moved, PALETTE), x)
+        and colour.snap(moved.astype(np.float32), PALETTE).dtype == np.float32
+    )
     moved[1, 0, 0, 2] += 0.25  # one channel of one pixel of four
-    assert np.array_equal(colour.within(moved, PALETTE), [1, 0.75]) and np.array_equal(colour.within(moved, PALETTE, 0.3), [1, 1])
+    assert np.array_equal(colour.within(moved, PALETTE), [1, 0.75]) and np.array_equal(
+        colour.within(moved, PALETTE, 0.3), [1, 1]
+    )
     assert np.array_equal(colour.within(moved, PALETTE, 0.001), [0, 0])

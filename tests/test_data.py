@@ -16,7 +16,17 @@ SIZES = {  # name -> train, test, (H, W, C), how many values each label has
         5400,
         600,
         (16, 16, 3),
-        {"hat": 8, "glasses": 3, "hair": 2, "hair-colour": 9, "beard": 2, "mouth": 2, "skin": 8, "clothes": 12, "background": 6},
+        {
+            "hat": 8,
+            "glasses": 3,
+            "hair": 2,
+            "hair-colour": 9,
+            "beard": 2,
+            "mouth": 2,
+            "skin": 8,
+            "clothes": 12,
+            "background": 6,
+        },
     ),
     "patterns": (7200, 800, (16, 16, 3), {"kind": 10, "palette": 12}),
 }
@@ -30,7 +40,10 @@ def dataset(request):
 def test_shapes_types_and_range(dataset):
     N, M, shape, classes = SIZES[dataset.name]
     assert dataset.train.shape == (N, *shape) and dataset.test.shape == (M, *shape)
-    assert dataset.train_labels.shape == (N, len(classes)) and dataset.test_labels.shape == (M, len(classes))
+    assert dataset.train_labels.shape == (N, len(classes)) and dataset.test_labels.shape == (
+        M,
+        len(classes),
+    )
     assert {label: len(set(values)) for label, values in dataset.labels.items()} == classes
     assert dataset.classes == tuple(classes.values())
     for x in (dataset.train, dataset.test):
@@ -47,7 +60,10 @@ def test_labels_are_in_range_and_every_class_is_in_both_parts(dataset):
 def test_train_and_test_are_disjoint_and_complete(dataset):
     with np.load(data.FOLDER / data.FILES[dataset.name]) as f:
         images, labels, test = f["images"], f["labels"], f["test"]
-    for held_out, x, said in [(False, dataset.train, dataset.train_labels), (True, dataset.test, dataset.test_labels)]:
+    for held_out, x, said in [
+        (False, dataset.train, dataset.train_labels),
+        (True, dataset.test, dataset.test_labels),
+    ]:
         assert np.array_equal(data.to_uint8(x), images[test == held_out])
         assert np.array_equal(said, labels[test == held_out])
 
@@ -69,17 +85,32 @@ def test_labels_of_the_portraits_are_read_off_their_attributes():
     """Spot checks of the table in data/build.py against the attributes that lie beside the labels."""
     faces = data.load("portraits")
     with np.load(data.FOLDER / data.FILES["portraits"]) as f:
-        values = dict(zip(f["attribute_names"], (v.split("|") for v in f["attribute_values"]), strict=True))
-        drawn = {name: np.array(values[name])[f["attributes"][f["test"], i]] for i, name in enumerate(f["attribute_names"])}
-    said = {label: np.array(faces.labels[label])[faces.test_labels[:, k]] for k, label in enumerate(faces.labels)}
+        values = dict(
+            zip(f["attribute_names"], (v.split("|") for v in f["attribute_values"]), strict=True)
+        )
+        drawn = {
+            name: np.array(values[name])[f["attributes"][f["test"], i]]
+            for i, name in enumerate(f["attribute_names"])
+        }
+    said = {
+        label: np.array(faces.labels[label])[faces.test_labels[:, k]]
+        for k, label in enumerate(faces.labels)
+    }
     assert np.array_equal(said["hat"] == "none", drawn["hat"] == "none")
-    assert np.array_equal(said["hat"] == "pink", (drawn["hat"] != "none") & (drawn["hatColor"] == "#cc6192"))
+    assert np.array_equal(
+        said["hat"] == "pink", (drawn["hat"] != "none") & (drawn["hatColor"] == "#cc6192")
+    )
     assert np.array_equal(said["glasses"] == "dark", np.char.startswith(drawn["glasses"], "dark"))
-    assert np.array_equal(said["hair-colour"] == "brown", np.isin(drawn["hairColor"], ["#603015", "#603a14"]))
+    assert np.array_equal(
+        said["hair-colour"] == "brown", np.isin(drawn["hairColor"], ["#603015", "#603a14"])
+    )
     assert np.array_equal(said["skin"] == "8", drawn["skinColor"] == "#ffdbac")
     assert np.array_equal(said["clothes"] == "navy", drawn["clothingColor"] == "#03396c")
     corner = faces.test[:, 0, 0]  # mostly background
-    white = [np.all(corner[said["background"] == value] == 1, axis=-1).mean() for value in ("white", "blue")]
+    white = [
+        np.all(corner[said["background"] == value] == 1, axis=-1).mean()
+        for value in ("white", "blue")
+    ]
     assert white[0] > 0.95 and white[1] < 0.01
 
 
@@ -89,10 +120,16 @@ def test_patterns_are_drawn_again_by_their_formulas():
     spec.loader.exec_module(patterns := importlib.util.module_from_spec(spec))
     images, labels = patterns.draw(240)
     with np.load(data.FOLDER / data.FILES["patterns"]) as f:
-        assert np.abs(images.astype(int) - f["images"][:240]).max() <= 1 and np.array_equal(labels, f["labels"][:240])
+        assert np.abs(images.astype(int) - f["images"][:240]).max() <= 1 and np.array_equal(
+            labels, f["labels"][:240]
+        )
     assert len({tuple(pair) for pair in labels[:120]}) == 120
-    colours = np.array([[list(bytes.fromhex(c)) for c in p.split()] for p in patterns.PALETTES.values()])[labels[:, 1]]
-    assert np.all(images >= colours.min(1)[:, None, None]) and np.all(images <= colours.max(1)[:, None, None])
+    colours = np.array(
+        [[list(bytes.fromhex(c)) for c in p.split()] for p in patterns.PALETTES.values()]
+    )[labels[:, 1]]
+    assert np.all(images >= colours.min(1)[:, None, None]) and np.all(
+        images <= colours.max(1)[:, None, None]
+    )
     assert np.all(images.std((1, 2)).max(1) > 8)
 
 
@@ -116,11 +153,18 @@ def test_a_picture_is_cut_scaled_and_made_opaque(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     x, said = data.open_image(tmp_path / "a.png", 4, 3)
     means = pixels[:, 4:12].reshape(4, 2, 4, 2, 3).mean((1, 3))
-    assert x.shape == (1, 4, 4, 3) and x.dtype == np.float32 and np.abs((x[0] + 1) * 127.5 - means).max() < 1.01  # Pillow rounds twice
+    assert (
+        x.shape == (1, 4, 4, 3)
+        and x.dtype == np.float32
+        and np.abs((x[0] + 1) * 127.5 - means).max() < 1.01
+    )  # Pillow rounds twice
     assert said == f"{tmp_path / 'a.png'}: 16 x 8 RGB, cut to its middle square, scaled to 4 x 4"
     Image.fromarray(np.dstack([pixels[:, :8], np.zeros((8, 8), np.uint8)])).save(tmp_path / "b.png")
     x, said = data.open_image(tmp_path / "b.png", 8, 1)
-    assert np.array_equal(x, np.ones((1, 8, 8, 1))) and "8 x 8 RGBA, transparent parts made white" in said
+    assert (
+        np.array_equal(x, np.ones((1, 8, 8, 1)))
+        and "8 x 8 RGBA, transparent parts made white" in said
+    )
     exact = pixels[:, :8]
     Image.fromarray(exact).save(tmp_path / "c.png")
     x, said = data.open_image(tmp_path / "c.png", 8, 3)
@@ -128,7 +172,9 @@ def test_a_picture_is_cut_scaled_and_made_opaque(tmp_path):
 
 
 def test_another_name_is_refused():
-    with pytest.raises(ValueError, match="no data set 'faces'; there are: digits, fashion, portraits, patterns"):
+    with pytest.raises(
+        ValueError, match="no data set 'faces'; there are: digits, fashion, portraits, patterns"
+    ):
         data.load("faces")
 
 
@@ -145,7 +191,9 @@ def damages():
     flipped[len(whole) // 2] ^= 1
     np.savez(plain := io.BytesIO(), **arrays)
     shifted = bytearray(plain.getvalue())
-    shifted[shifted.index(b"\x93NUMPY") + 8] -= 16  # the header's length: pixels are then read 16 bytes too early, never to the end
+    shifted[shifted.index(b"\x93NUMPY") + 8] -= (
+        16  # the header's length: pixels are then read 16 bytes too early, never to the end
+    )
     return {
         "empty": b"",
         "text": b"not pixels",
@@ -173,7 +221,9 @@ def test_a_damaged_or_wrong_file_is_named_as_such(damage, tmp_path, monkeypatch)
             np.savez(f, **content)
         else:
             np.save(f, content)
-    with pytest.raises(OSError, match="digits8.npz is damaged .*: restore it, or run data/build.py") as e:
+    with pytest.raises(
+        OSError, match="digits8.npz is damaged .*: restore it, or run data/build.py"
+    ) as e:
         data.load("digits")
     assert "\n" not in str(e.value)
 
@@ -191,26 +241,40 @@ def test_no_flipped_byte_passes_unnoticed(tmp_path, monkeypatch):
         except OSError as e:
             assert "is damaged" in str(e)
         else:  # a byte without meaning, such as a date
-            assert np.array_equal(dataset.train, as_written.train) and np.array_equal(dataset.test_labels, as_written.test_labels)
+            assert np.array_equal(dataset.train, as_written.train) and np.array_equal(
+                dataset.test_labels, as_written.test_labels
+            )
 
 
 # --- the same subjects in several styles ---
 
 
-@pytest.mark.parametrize("name, shape", [("emoji", (1363, 5, 16, 16, 3)), ("typefaces", (26, 72, 16, 16, 1))])
+@pytest.mark.parametrize(
+    "name, shape", [("emoji", (1363, 5, 16, 16, 3)), ("typefaces", (26, 72, 16, 16, 1))]
+)
 def test_styles_are_the_pixels_of_the_file(name, shape):
     d = data.load_styles(name)
     with np.load(data.FOLDER / data.STYLES[name]) as f:
         images = f["images"] if name == "emoji" else f["images"].transpose(1, 0, 2, 3, 4)
-    assert d.images.shape == shape and d.images.dtype == np.float32 and np.array_equal(data.to_uint8(d.images), images)
+    assert (
+        d.images.shape == shape
+        and d.images.dtype == np.float32
+        and np.array_equal(data.to_uint8(d.images), images)
+    )
     assert (len(set(d.names)), len(set(d.styles))) == shape[:2]
 
 
 def test_emoji_of_the_line_style_are_grey_and_the_others_are_not():
     d = data.load_styles("emoji")
     assert d.styles == ["line", "flat", "shaded", "noto", "twemoji"]
-    assert np.ptp(d.images, axis=-1).max((0, 2, 3)).tolist()[0] == 0 < np.ptp(d.images, axis=-1).max((0, 2, 3))[1:].min()
-    apple = (d.images[d.names.index("red apple")] + 1)[1:].mean((1, 2))  # red outweighs green and blue in every coloured style
+    assert (
+        np.ptp(d.images, axis=-1).max((0, 2, 3)).tolist()[0]
+        == 0
+        < np.ptp(d.images, axis=-1).max((0, 2, 3))[1:].min()
+    )
+    apple = (d.images[d.names.index("red apple")] + 1)[1:].mean(
+        (1, 2)
+    )  # red outweighs green and blue in every coloured style
     assert np.all(apple[:, 0] > 1.1 * apple[:, 1:].max(1))
 
 
@@ -240,7 +304,11 @@ def test_styles_refuse_what_is_not_theirs(name, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="16.npz is missing: install"):
         data.load_styles(name)
-    for wrong in ({"test": arrays["test"][:5]}, {"images": arrays["images"] / 255}, {"images": arrays["images"][:, :3]}):
+    for wrong in (
+        {"test": arrays["test"][:5]},
+        {"images": arrays["images"] / 255},
+        {"images": arrays["images"][:, :3]},
+    ):
         np.savez(tmp_path / data.STYLES[name], **{**arrays, **wrong})
         with pytest.raises(OSError, match="16.npz is damaged .*: restore it, or run data/build.py"):
             data.load_styles(name)
@@ -253,15 +321,27 @@ def check_picture_by_picture(dataset):
         d = dataset(styles)
         M, S = styles.images.shape[:2]
         held_out = np.broadcast_to(styles.test.reshape(M, -1), (M, S))
-        assert d.name == name and list(d.labels) == labels and d.classes == ((S,) if name == "emoji" else (M, S))
+        assert (
+            d.name == name
+            and list(d.labels) == labels
+            and d.classes == ((S,) if name == "emoji" else (M, S))
+        )
         assert (len(d.test), len(d.train)) == (held_out.sum(), (~held_out).sum())
-        pictures = [{x.tobytes() for x in images} for images in styles.images.swapaxes(0, 1)]  # of each style
+        pictures = [
+            {x.tobytes() for x in images} for images in styles.images.swapaxes(0, 1)
+        ]  # of each style
         for x, said in ((d.train, d.train_labels), (d.test, d.test_labels)):
-            assert all(image.tobytes() in pictures[s] for image, s in zip(x[::7], said[::7, -1], strict=True))
+            assert all(
+                image.tobytes() in pictures[s]
+                for image, s in zip(x[::7], said[::7, -1], strict=True)
+            )
         unseen = {x.tobytes() for x in styles.images[held_out]}
         assert {x.tobytes() for x in d.test} == unseen
     letters = styles.images[d.test_labels[:, 0], d.test_labels[:, 1]]
-    assert np.array_equal(letters, d.test) and d.labels == {"letter": styles.names, "face": styles.styles}
+    assert np.array_equal(letters, d.test) and d.labels == {
+        "letter": styles.names,
+        "face": styles.styles,
+    }
 
 
 def labels_exchanged(styles):
@@ -302,12 +382,25 @@ def test_edits_start_from_held_out_portraits_and_change_one_label():
     with np.load(data.FOLDER / data.FILES["portraits"]) as f:
         place = np.cumsum(f["test"])[portrait] - 1
         assert np.all(f["test"][portrait]) and len(set(portrait)) == len(portrait) == 300
-    assert np.array_equal(d.before, faces.test[place]) and np.array_equal(d.labels_before, faces.test_labels[place])
+    assert np.array_equal(d.before, faces.test[place]) and np.array_equal(
+        d.labels_before, faces.test_labels[place]
+    )
     differs = d.labels_before != d.labels_after
     assert np.array_equal(differs, np.arange(9) == d.changed[:, None])
-    assert d.labels == faces.labels and np.all(d.labels_after < faces.classes) and d.after.dtype == np.float32
+    assert (
+        d.labels == faces.labels
+        and np.all(d.labels_after < faces.classes)
+        and d.after.dtype == np.float32
+    )
     names, counts = np.unique(d.changed, return_counts=True)
-    assert [list(d.labels)[k] for k in names] == ["hat", "glasses", "hair-colour", "mouth", "clothes", "background"]
+    assert [list(d.labels)[k] for k in names] == [
+        "hat",
+        "glasses",
+        "hair-colour",
+        "mouth",
+        "clothes",
+        "background",
+    ]
     assert np.all(counts == 50)
 
 
@@ -319,7 +412,9 @@ def test_edits_change_what_they_should_and_where():
     assert np.all(moved.any((1, 2)))
     for i in np.flatnonzero(of["background"]):
         for x in (d.before[i], d.after[i]):  # lenses and earrings let it through, the rest is plain
-            assert np.unique(x[moved[i]], axis=0, return_counts=True)[1].max() > 0.9 * moved[i].sum()
+            assert (
+                np.unique(x[moved[i]], axis=0, return_counts=True)[1].max() > 0.9 * moved[i].sum()
+            )
     assert not moved[of["clothes"], :11].any() and moved[of["mouth"]].sum((1, 2)).max() < 10
     for k, label in enumerate(("hat", "glasses")):
         assert np.all((d.labels_before[of[label], k] == 0) != (d.labels_after[of[label], k] == 0))
@@ -330,7 +425,13 @@ def test_edits_that_do_not_fit_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="edits16.npz is missing: install"):
         data.load_edits()
-    for wrong in ({"after": arrays["after"][:5]}, {"before": arrays["before"] / 255}, {"labels_after": arrays["labels_after"][:, :3]}):
+    for wrong in (
+        {"after": arrays["after"][:5]},
+        {"before": arrays["before"] / 255},
+        {"labels_after": arrays["labels_after"][:, :3]},
+    ):
         np.savez(tmp_path / "edits16.npz", **{**arrays, **wrong})
-        with pytest.raises(OSError, match="edits16.npz is damaged .*: restore it, or run data/build.py"):
+        with pytest.raises(
+            OSError, match="edits16.npz is damaged .*: restore it, or run data/build.py"
+        ):
             data.load_edits()

@@ -32,25 +32,60 @@ def check_linear_in_both(f, expected, names, first=1):
         times = np.array(some_times(s, first))
         a, b = rng.normal(2, 0.5, (2, len(times), 4, 2, 1))  # asymmetric on purpose
         weights = [expected(s, int(t)) for t in times]
-        for dtype, tol in ((np.float64, 1e-11), (np.float32, 3e-4)):  # float32: 1 - alpha_bar[1] keeps 4 digits
+        for dtype, tol in (
+            (np.float64, 1e-11),
+            (np.float32, 3e-4),
+        ):  # float32: 1 - alpha_bar[1] keeps 4 digits
             left, right = a.astype(dtype), b.astype(dtype)
             for n, t in enumerate(times):
-                one = came_back(f(s, left[n : n + 1], int(t), right[n : n + 1]), (1, 4, 2, 1), dtype, f"t = {t}, an int")
+                one = came_back(
+                    f(s, left[n : n + 1], int(t), right[n : n + 1]),
+                    (1, 4, 2, 1),
+                    dtype,
+                    f"t = {t}, an int",
+                )
                 check_mix(one[0], a[n], b[n], weights[n], tol, f"t = {t} of T = {s.T}", names)
-            each = came_back(f(s, left, times, right), left.shape, dtype, f"t of shape ({len(times)},), one time for each image")
+            each = came_back(
+                f(s, left, times, right),
+                left.shape,
+                dtype,
+                f"t of shape ({len(times)},), one time for each image",
+            )
             for n, t in enumerate(times):
                 check_mix(
-                    each[n], a[n], b[n], weights[n], tol, f"t of shape ({len(times)},), image {n} with its t = {t} of T = {s.T}", names
+                    each[n],
+                    a[n],
+                    b[n],
+                    weights[n],
+                    tol,
+                    f"t of shape ({len(times)},), image {n} with its t = {t} of T = {s.T}",
+                    names,
                 )
-        flat = came_back(f(s, a[:, 0, 0, 0], times, b[:, 0, 0, 0]), times.shape, np.float64, "inputs of shape (N,)")
-        want = [ca * x + cb * y for (ca, cb), x, y in zip(weights, a[:, 0, 0, 0], b[:, 0, 0, 0], strict=True)]
-        assert np.allclose(flat, want, rtol=1e-9), "inputs of shape (N,), no axes after N, come out wrong"
+        flat = came_back(
+            f(s, a[:, 0, 0, 0], times, b[:, 0, 0, 0]),
+            times.shape,
+            np.float64,
+            "inputs of shape (N,)",
+        )
+        want = [
+            ca * x + cb * y
+            for (ca, cb), x, y in zip(weights, a[:, 0, 0, 0], b[:, 0, 0, 0], strict=True)
+        ]
+        assert np.allclose(flat, want, rtol=1e-9), (
+            "inputs of shape (N,), no axes after N, come out wrong"
+        )
 
 
 def came_back(result, shape, dtype, when):
-    assert isinstance(result, np.ndarray), f"{when}: expected an array, came {type(result).__name__}; is there a return?"
-    assert result.shape == shape, f"{when}: expected shape {shape}, as the inputs have, came {result.shape}"
-    assert result.dtype == dtype, f"{when}: expected {np.dtype(dtype)}, as the inputs are, came {result.dtype}"
+    assert isinstance(result, np.ndarray), (
+        f"{when}: expected an array, came {type(result).__name__}; is there a return?"
+    )
+    assert result.shape == shape, (
+        f"{when}: expected shape {shape}, as the inputs have, came {result.shape}"
+    )
+    assert result.dtype == dtype, (
+        f"{when}: expected {np.dtype(dtype)}, as the inputs are, came {result.dtype}"
+    )
     return result
 
 
@@ -87,14 +122,18 @@ def by_steps(s, t):
 
 def check_q_step(q_step):
     """One step has its two coefficients; t steps together have the mean and variance of the closed form."""
-    check_linear_in_both(q_step, lambda s, t: (math.sqrt(1 - s.beta[t]), math.sqrt(s.beta[t])), ("x_prev", "eps"))
+    check_linear_in_both(
+        q_step, lambda s, t: (math.sqrt(1 - s.beta[t]), math.sqrt(s.beta[t])), ("x_prev", "eps")
+    )
     for s in SCHEDULES:
         # row 0 starts at 1 and sees no noise: the mean; row t sees one unit of noise, at step t: together, the variance
         x = np.zeros(s.T + 1)
         x[0] = 1
         for t in range(1, s.T + 1):
             x = q_step(s, x, t, (np.arange(s.T + 1) == t).astype(float))
-            assert abs(x[0] - math.sqrt(s.alpha_bar[t])) < 1e-12, f"{t} steps together keep another mean than sqrt(alpha_bar[{t}]) x0"
+            assert abs(x[0] - math.sqrt(s.alpha_bar[t])) < 1e-12, (
+                f"{t} steps together keep another mean than sqrt(alpha_bar[{t}]) x0"
+            )
             assert abs((x[1:] ** 2).sum() - (1 - s.alpha_bar[t])) < 1e-12, (
                 f"{t} steps together add another variance than 1 - alpha_bar[{t}]"
             )
@@ -110,13 +149,23 @@ def check_q_sample(q_sample):
 def check_predict_x0(predict_x0):
     """It undoes q_sample when it is told the true noise."""
     check_undoes(
-        predict_x0, lambda signal, noise: (1 / signal, -noise / signal), lambda x0, eps, x_t: (x_t, eps, x0), ("x_t", "eps_hat"), 0
+        predict_x0,
+        lambda signal, noise: (1 / signal, -noise / signal),
+        lambda x0, eps, x_t: (x_t, eps, x0),
+        ("x_t", "eps_hat"),
+        0,
     )
 
 
 def check_predict_eps(predict_eps):
     """It finds the noise when it is told the true image."""
-    check_undoes(predict_eps, lambda signal, noise: (1 / noise, -signal / noise), lambda x0, eps, x_t: (x_t, x0, eps), ("x_t", "x0_hat"), 1)
+    check_undoes(
+        predict_eps,
+        lambda signal, noise: (1 / noise, -signal / noise),
+        lambda x0, eps, x_t: (x_t, x0, eps),
+        ("x_t", "x0_hat"),
+        1,
+    )
 
 
 def check_undoes(f, weights, roles, names, first):
@@ -127,20 +176,28 @@ def check_undoes(f, weights, roles, names, first):
             x0, eps = rng.normal(2, 0.5, (4, 3)), rng.normal(size=(4, 3))
             signal, noise = by_steps(s, t)
             a, b, want = roles(x0, eps, signal * x0 + noise * eps)
-            assert np.allclose(f(s, a, t, b), want, rtol=0, atol=1e-10), f"t = {t} of T = {s.T}: what q_sample mixed does not come back"
+            assert np.allclose(f(s, a, t, b), want, rtol=0, atol=1e-10), (
+                f"t = {t} of T = {s.T}: what q_sample mixed does not come back"
+            )
 
 
 def check_v_target(v_target):
     """(x_t, v) is (x0, eps) turned by one angle: here, the angle's cosine and sine."""
-    check_linear_in_both(v_target, lambda s, t: (-by_steps(s, t)[1], by_steps(s, t)[0]), ("x0", "eps"), 0)
+    check_linear_in_both(
+        v_target, lambda s, t: (-by_steps(s, t)[1], by_steps(s, t)[0]), ("x0", "eps"), 0
+    )
 
 
 def check_x0_from_v(x0_from_v):
-    check_linear_in_both(x0_from_v, lambda s, t: (by_steps(s, t)[0], -by_steps(s, t)[1]), ("x_t", "v"), 0)
+    check_linear_in_both(
+        x0_from_v, lambda s, t: (by_steps(s, t)[0], -by_steps(s, t)[1]), ("x_t", "v"), 0
+    )
 
 
 def check_eps_from_v(eps_from_v):
-    check_linear_in_both(eps_from_v, lambda s, t: (by_steps(s, t)[1], by_steps(s, t)[0]), ("x_t", "v"), 0)
+    check_linear_in_both(
+        eps_from_v, lambda s, t: (by_steps(s, t)[1], by_steps(s, t)[0]), ("x_t", "v"), 0
+    )
 
 
 def bayes(s, t):
@@ -166,15 +223,25 @@ def check_posterior_weights(posterior_weights):
             check_weights(posterior_weights(s, int(u)), want[u - 1], (), f"t = {u} of T = {s.T}")
         both = posterior_weights(s, t)
         check_weights(both, want.T, t.shape, f"t = 1, 2, ..., {s.T} in one array")
-        check_weights(posterior_weights(s, 1), (1, 0), (), "t = 1, the last step of sampling, returns x0")
+        check_weights(
+            posterior_weights(s, 1), (1, 0), (), "t = 1, the last step of sampling, returns x0"
+        )
 
 
 def check_weights(came, want, shape, when):
-    assert isinstance(came, tuple) and len(came) == 2, f"{when}: expected a pair (c0, ct), came {type(came).__name__}"
+    assert isinstance(came, tuple) and len(came) == 2, (
+        f"{when}: expected a pair (c0, ct), came {type(came).__name__}"
+    )
     for name, got, right in zip(("c0", "ct"), came, want, strict=True):
-        assert np.shape(got) == shape, f"{when}: expected {name} in t's shape {shape}, came {np.shape(got)}"
-        assert np.asarray(got).dtype == np.float64, f"{when}: expected {name} in float64, came {np.asarray(got).dtype}"
-        said = f"expected {name} = {right:.6g}, came {got:.6g}" if shape == () else f"{name} is wrong"
+        assert np.shape(got) == shape, (
+            f"{when}: expected {name} in t's shape {shape}, came {np.shape(got)}"
+        )
+        assert np.asarray(got).dtype == np.float64, (
+            f"{when}: expected {name} in float64, came {np.asarray(got).dtype}"
+        )
+        said = (
+            f"expected {name} = {right:.6g}, came {got:.6g}" if shape == () else f"{name} is wrong"
+        )
         assert np.allclose(got, right, rtol=1e-8, atol=1e-11), f"{when}: {said}"
 
 
@@ -182,20 +249,36 @@ def check_q_posterior(q_posterior):
     """Mean and variance are those of Bayes' rule, for every t; at t = 1 they are (x0, 0)."""
     x0, x_t = np.random.default_rng(7).normal(2, 0.5, (2, 4, 3, 2, 1))
     both = q_posterior(T8, x0, x_t, 3)
-    assert isinstance(both, tuple) and len(both) == 2, f"expected a pair (mean, var), came {type(both).__name__}"
-    check_linear_in_both(lambda s, x0, t, x_t: q_posterior(s, x0, x_t, t)[0], lambda s, t: bayes(s, t)[:2], ("x0", "x_t"))
+    assert isinstance(both, tuple) and len(both) == 2, (
+        f"expected a pair (mean, var), came {type(both).__name__}"
+    )
+    check_linear_in_both(
+        lambda s, x0, t, x_t: q_posterior(s, x0, x_t, t)[0],
+        lambda s, t: bayes(s, t)[:2],
+        ("x0", "x_t"),
+    )
     for s in SCHEDULES:
         for t in (*range(2, s.T + 1), 1):
             mean, var = q_posterior(s, x0[:1, :1, :1], x_t[:1, :1, :1], t)
             c0, ct, want = bayes(s, t)
-            assert np.allclose(mean, c0 * x0[0, 0, 0] + ct * x_t[0, 0, 0], rtol=0, atol=1e-10), f"t = {t} of T = {s.T}: the mean is wrong"
+            assert np.allclose(mean, c0 * x0[0, 0, 0] + ct * x_t[0, 0, 0], rtol=0, atol=1e-10), (
+                f"t = {t} of T = {s.T}: the mean is wrong"
+            )
             assert np.ndim(var) == 0, f"an int t has one variance, shape (); came {np.shape(var)}"
-            assert abs(var - want) <= 1e-10 * s.beta[t], f"t = {t} of T = {s.T}: expected var = {want:.6g}, came {var:.6g}"
+            assert abs(var - want) <= 1e-10 * s.beta[t], (
+                f"t = {t} of T = {s.T}: expected var = {want:.6g}, came {var:.6g}"
+            )
         mean, var = q_posterior(s, x0, x_t, 1)
-        assert np.allclose(mean, x0, rtol=0, atol=1e-11) and var == 0, "t = 1: the posterior is x0 itself, with variance 0"
+        assert np.allclose(mean, x0, rtol=0, atol=1e-11) and var == 0, (
+            "t = 1: the posterior is x0 itself, with variance 0"
+        )
         var = q_posterior(s, x0, x_t, np.array([1, 2, 3, 8]))[1]
-        assert var.shape == (4, 1, 1, 1), f"t of shape (4,), images (4, 3, 2, 1): expected var of shape (4, 1, 1, 1), came {var.shape}"
-        assert np.allclose(var.ravel(), [bayes(s, t)[2] for t in (1, 2, 3, 8)], rtol=1e-8), "t = [1, 2, 3, 8]: the variances are wrong"
+        assert var.shape == (4, 1, 1, 1), (
+            f"t of shape (4,), images (4, 3, 2, 1): expected var of shape (4, 1, 1, 1), came {var.shape}"
+        )
+        assert np.allclose(var.ravel(), [bayes(s, t)[2] for t in (1, 2, 3, 8)], rtol=1e-8), (
+            "t = [1, 2, 3, 8]: the variances are wrong"
+        )
         dtype = q_posterior(s, x0.astype(np.float32), x_t.astype(np.float32), 2)[1].dtype
         assert dtype == np.float32, f"float32 images: expected var in float32, came {dtype}"
 
@@ -216,7 +299,9 @@ CHECKS = {
 # --- the package passes them ---
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exercise(f"diffusion.{name}")) for name in CHECKS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.exercise(f"diffusion.{name}")) for name in CHECKS]
+)
 def test_the_package(name):
     CHECKS[name](getattr(diffusion, name))
 
@@ -246,7 +331,9 @@ def test_the_posterior_leads_back_along_the_forward_process(s):
 
 
 def at(values, t, x):
-    return np.asarray(values[t], dtype=x.dtype).reshape(np.shape(t) + (1,) * (x.ndim - 1) * (np.ndim(t) > 0))
+    return np.asarray(values[t], dtype=x.dtype).reshape(
+        np.shape(t) + (1,) * (x.ndim - 1) * (np.ndim(t) > 0)
+    )
 
 
 def noise_by_its_variance(s, x0, t, eps):
@@ -276,14 +363,24 @@ def in_place(s, x0, t, eps):
 
 
 @pytest.mark.parametrize(
-    "wrong", [noise_by_its_variance, signal_without_root, alpha_bar_shifted, alpha_for_alpha_bar, always_float64, in_place]
+    "wrong",
+    [
+        noise_by_its_variance,
+        signal_without_root,
+        alpha_bar_shifted,
+        alpha_for_alpha_bar,
+        always_float64,
+        in_place,
+    ],
 )
 def test_errata_q_sample(wrong):
     rejects(check_q_sample, wrong)
 
 
 def test_errata_step_noise_by_its_variance():
-    rejects(check_q_step, lambda s, x, t, eps: np.sqrt(at(s.alpha, t, x)) * x + at(s.beta, t, x) * eps)
+    rejects(
+        check_q_step, lambda s, x, t, eps: np.sqrt(at(s.alpha, t, x)) * x + at(s.beta, t, x) * eps
+    )
     rejects(check_q_step, lambda s, x, t, eps: diffusion.q_sample(s, x, t, eps))
 
 
@@ -295,15 +392,22 @@ def test_errata_noisy_minus_fresh_noise():
     x_t = diffusion.q_sample(s, np.zeros(2), t, np.array([1.0, 0.0]))
     naive = x_t - sigma * np.array([0.0, 1.0])
     assert (naive**2).sum() == pytest.approx((x_t**2).sum() + sigma**2, rel=1e-12)
-    assert np.abs(diffusion.predict_x0(s, x_t, t, np.array([1.0, 0.0]))).max() < 1e-15, "the right recipe leaves no noise at all"
+    assert np.abs(diffusion.predict_x0(s, x_t, t, np.array([1.0, 0.0]))).max() < 1e-15, (
+        "the right recipe leaves no noise at all"
+    )
 
     def subtract_fresh(s, x_t, t, eps_hat):
         fresh = np.random.default_rng(0).normal(size=x_t.shape).astype(x_t.dtype)
         return x_t - np.sqrt(1 - at(s.alpha_bar, t, x_t)) * fresh
 
     rejects(check_predict_x0, subtract_fresh)
-    rejects(check_predict_x0, lambda s, x_t, t, eps_hat: x_t - np.sqrt(1 - at(s.alpha_bar, t, x_t)) * eps_hat)  # root forgotten
-    rejects(check_predict_x0, lambda s, x_t, t, eps_hat: diffusion.predict_x0(s, x_t, t, -eps_hat))  # a plus for the minus
+    rejects(
+        check_predict_x0,
+        lambda s, x_t, t, eps_hat: x_t - np.sqrt(1 - at(s.alpha_bar, t, x_t)) * eps_hat,
+    )  # root forgotten
+    rejects(
+        check_predict_x0, lambda s, x_t, t, eps_hat: diffusion.predict_x0(s, x_t, t, -eps_hat)
+    )  # a plus for the minus
 
 
 def test_errata_v_turned_the_wrong_way():
@@ -311,17 +415,25 @@ def test_errata_v_turned_the_wrong_way():
     rejects(check_v_target, lambda s, x0, t, eps: diffusion.q_sample(s, x0, t, eps))
     rejects(check_x0_from_v, lambda s, x_t, t, v: diffusion.x0_from_v(s, x_t, t, -v))
     rejects(check_eps_from_v, lambda s, x_t, t, v: diffusion.eps_from_v(s, x_t, t, -v))
-    rejects(check_predict_eps, lambda s, x_t, t, x0_hat: x_t - np.sqrt(at(s.alpha_bar, t, x_t)) * x0_hat)
+    rejects(
+        check_predict_eps, lambda s, x_t, t, x0_hat: x_t - np.sqrt(at(s.alpha_bar, t, x_t)) * x0_hat
+    )
 
 
 def test_errata_posterior():
     """The two weights exchanged, alpha_bar[t] for alpha_bar[t-1], and DDPM's other variance taken for the posterior's."""
     rejects(check_posterior_weights, lambda s, t: diffusion.posterior_weights(s, t)[::-1])
     rejects(check_q_posterior, lambda s, x0, x_t, t: diffusion.q_posterior(s, x_t, x0, t))
-    rejects(check_q_posterior, lambda s, x0, x_t, t: (diffusion.q_posterior(s, x0, x_t, t)[0], at(s.beta, t, x_t)))
+    rejects(
+        check_q_posterior,
+        lambda s, x0, x_t, t: (diffusion.q_posterior(s, x0, x_t, t)[0], at(s.beta, t, x_t)),
+    )
 
     def now_for_before(s, t):
-        c0, ct = np.sqrt(s.alpha_bar[t]) * s.beta[t] / (1 - s.alpha_bar[t]), np.sqrt(s.alpha[t]) * np.ones_like(s.beta[t])
+        c0, ct = (
+            np.sqrt(s.alpha_bar[t]) * s.beta[t] / (1 - s.alpha_bar[t]),
+            np.sqrt(s.alpha[t]) * np.ones_like(s.beta[t]),
+        )
         return c0, ct
 
     rejects(check_posterior_weights, now_for_before)

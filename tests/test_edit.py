@@ -12,10 +12,15 @@ import numpy as np
 import pytest
 from test_sample import LONG, MEAN, SMOOTH, T8, VAR, forward, grades, quiet, rejects
 
-from tinydiff import diffusion, edit, exact, kernels, sample, schedule
+from tinydiff import diffusion, exact, kernels, sample, schedule
+from tinydiff.design import edit
 
 LOW = np.array([[1.0, 0, 0, 0], [0.7, 0.6, 0, 0], [-0.3, 0.5, 0.8, 0], [0.2, -0.4, 0.5, 0.5]])
-SHAPE, MIDDLE, COV = (2, 2, 1), np.array([0.6, -0.3, 0.2, 0.9]), 0.4 * LOW @ LOW.T  # 4 pixels: asymmetric, all correlated
+SHAPE, MIDDLE, COV = (
+    (2, 2, 1),
+    np.array([0.6, -0.3, 0.2, 0.9]),
+    0.4 * LOW @ LOW.T,
+)  # 4 pixels: asymmetric, all correlated
 PHOTO = np.array([1.1, -0.8, 0.4, 1.6])
 
 
@@ -31,7 +36,9 @@ def kernel_set(request):
 def slip(function, old, new, **names):
     """The function with one piece of its source exchanged, and with other names at hand."""
     source = inspect.getsource(function)
-    assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {function.__name__}"
+    assert source.count(old) == 1, (
+        f"{old!r} stands {source.count(old)} times in {function.__name__}"
+    )
     scope = vars(edit) | names
     exec(source.replace(old, new), scope)
     return scope[function.__name__]
@@ -55,7 +62,9 @@ class Impulses:
         self.row, self.shifts, self.across = None, iter(shifts), []
 
     def standard_normal(self, size=None, dtype=np.float64):
-        assert np.ndim(size) == 1, f"rng.standard_normal was asked for {size}: each number of each image needs noise of its own"
+        assert np.ndim(size) == 1, (
+            f"rng.standard_normal was asked for {size}: each number of each image needs noise of its own"
+        )
         z = np.zeros((size[0], math.prod(size[1:])), dtype)
         self.row = 1 + z.shape[1] if self.row is None else self.row
         rows = np.arange(self.row, min(self.row + z.shape[1], len(z)))
@@ -68,12 +77,16 @@ class Impulses:
 
     def integers(self, low, high=None, size=None):
         low, high = (0, low) if high is None else (low, high)
-        down_or_across = np.ndim(high) == 0 and size is None  # asked for one number after the other, the one down first
+        down_or_across = (
+            np.ndim(high) == 0 and size is None
+        )  # asked for one number after the other, the one down first
         if down_or_across and not self.across:
             self.across = list(zip(RING[:2], next(self.shifts), strict=True))
         places, shift = self.across.pop(0) if down_or_across else (RING[:2], next(self.shifts))
         fits = not np.any(low) and np.array_equal(np.atleast_1d(high), np.atleast_1d(places))
-        assert fits, f"a shift is drawn from all places, 0 .. H - 1 and 0 .. W - 1; here H, W = {RING[:2]}, asked: {low}, {high}"
+        assert fits, (
+            f"a shift is drawn from all places, 0 .. H - 1 and 0 .. W - 1; here H, W = {RING[:2]}, asked: {low}, {high}"
+        )
         return np.array(shift)
 
 
@@ -103,7 +116,9 @@ def close(got, want, what, tol=1e-10):
     for name, a, b in zip(("mean", "covariance"), got, want, strict=True):
         i = np.unravel_index(np.abs(a - b).argmax(), b.shape)
         where = f"of pixel {i[0]}" if name == "mean" else f"of pixels {i[0]} and {i[1]}"
-        assert np.abs(a - b).max() < tol, f"{what}: the {name} {where} of what comes is {a[i]:.5g}, expected {b[i]:.5g}"
+        assert np.abs(a - b).max() < tol, (
+            f"{what}: the {name} {where} of what comes is {a[i]:.5g}, expected {b[i]:.5g}"
+        )
 
 
 # --- inpaint ---
@@ -112,7 +127,9 @@ def close(got, want, what, tol=1e-10):
 def filled(inpaint, s, mask, x0=PHOTO, model=None, **how):
     """The law of what inpaint draws into x0, from white noise."""
     model = model or correlated(s, MIDDLE, COV)
-    return law(lambda rng, x: inpaint(model, s, images(x0, x), mask, rng, x_T=x, **how), SHAPE, white(4))
+    return law(
+        lambda rng, x: inpaint(model, s, images(x0, x), mask, rng, x_T=x, **how), SHAPE, white(4)
+    )
 
 
 def step(s, t, u, eta, mean=MIDDLE, cov=COV):
@@ -122,9 +139,16 @@ def step(s, t, u, eta, mean=MIDDLE, cov=COV):
     """
     leap, ab_t, ab_u = np.prod(1 - s.beta[u + 1 : t + 1]), s.alpha_bar[t], s.alpha_bar[u]
     sigma2 = 0 if u == 0 else eta**2 / (leap / (1 - leap) + 1 / (1 - ab_u))
-    pull = np.linalg.inv(ab_t * cov + (1 - ab_t) * np.eye(len(cov)))  # score = pull (sqrt(ab_t) mean - x)
+    pull = np.linalg.inv(
+        ab_t * cov + (1 - ab_t) * np.eye(len(cov))
+    )  # score = pull (sqrt(ab_t) mean - x)
     moved = math.sqrt(ab_u / ab_t) * (1 - ab_t) - math.sqrt(max(1 - ab_u - sigma2, 0) * (1 - ab_t))
-    return math.sqrt(ab_u / ab_t) * np.eye(len(cov)) - moved * pull, moved * math.sqrt(ab_t) * pull @ mean, sigma2, leap
+    return (
+        math.sqrt(ab_u / ab_t) * np.eye(len(cov)) - moved * pull,
+        moved * math.sqrt(ab_t) * pull @ mean,
+        sigma2,
+        leap,
+    )
 
 
 def carried(law, A, c, added):
@@ -137,7 +161,9 @@ def refilled(s, mask, times, rounds, eta, wide=False):
 
     def put_back(law, u):
         signal, noise = math.sqrt(s.alpha_bar[u]), 1 - s.alpha_bar[u]
-        return keep * signal * PHOTO + (1 - keep) * law[0], np.outer(1 - keep, 1 - keep) * law[1] + noise * np.diag(keep**2)
+        return keep * signal * PHOTO + (1 - keep) * law[0], np.outer(1 - keep, 1 - keep) * law[
+            1
+        ] + noise * np.diag(keep**2)
 
     law = put_back(white(4), times[0])
     for t, u in pairwise(times):
@@ -156,10 +182,19 @@ HARD, SOFT = np.array([[1, 0], [0, 1]]), np.array([[1, 0.3], [0, 0.8]])
 def check_inpaint_law(inpaint):
     """Every round, every path, masks hard and soft."""
     for mask in (HARD, SOFT):
-        for times, *how in ([range(8, -1, -1), 1, 1.0], [[8, 6, 3, 1, 0], 3, 0.5], [[5, 2, 0], 2, 0.0], [[8, 7, 3, 2, 0], 3, 1.0, True]):
+        for times, *how in (
+            [range(8, -1, -1), 1, 1.0],
+            [[8, 6, 3, 1, 0], 3, 0.5],
+            [[5, 2, 0], 2, 0.0],
+            [[8, 7, 3, 2, 0], 3, 1.0, True],
+        ):
             rounds, eta, wide = (*how, False)[:3]
             got = filled(inpaint, T8, mask, times=times, rounds=rounds, eta=eta, wide=wide)
-            close(got, refilled(T8, mask, times, rounds, eta, wide), f"times {times}, {rounds} rounds, eta {eta}, wide {wide}")
+            close(
+                got,
+                refilled(T8, mask, times, rounds, eta, wide),
+                f"times {times}, {rounds} rounds, eta {eta}, wide {wide}",
+            )
     close(filled(inpaint, T8, HARD), refilled(T8, HARD, range(8, -1, -1), 1, 1.0), "by default")
 
 
@@ -168,15 +203,34 @@ def check_known_pixels(inpaint):
     rng = np.random.default_rng(4)
     for dtype in (np.float64, np.float32):
         x0 = rng.normal(0.1, 0.7, (3, 4, 5, 2)).astype(dtype)
-        for mask in (rng.random((4, 5)) < 0.5, rng.random((4, 5, 1)) < 0.5, rng.random((3, 4, 5, 1)) < 0.5, rng.random(x0.shape) < 0.5):
+        for mask in (
+            rng.random((4, 5)) < 0.5,
+            rng.random((4, 5, 1)) < 0.5,
+            rng.random((3, 4, 5, 1)) < 0.5,
+            rng.random(x0.shape) < 0.5,
+        ):
             whole = np.broadcast_to(mask[..., None] if mask.ndim == 2 else mask, x0.shape)
-            every = list(inpaint(exact.gaussian(T8, 0.3, 0.5), T8, x0, mask, np.random.default_rng(5), rounds=2))
-            assert len(every) == 9, f"T = 8, 2 rounds: {len(every)} arrays came, expected 9, one a visited time"
+            every = list(
+                inpaint(
+                    exact.gaussian(T8, 0.3, 0.5), T8, x0, mask, np.random.default_rng(5), rounds=2
+                )
+            )
+            assert len(every) == 9, (
+                f"T = 8, 2 rounds: {len(every)} arrays came, expected 9, one a visited time"
+            )
             *_, before, last = every
-            assert last.dtype == dtype, f"x0 is {np.dtype(dtype)}, and so is what comes; came {last.dtype}"
-            assert np.array_equal(last[whole], x0[whole]), "known pixels come back bit for bit; some have changed"
-            assert not np.any(last[~whole] == x0[~whole]), "x0 is seen in the hole: what stands there is not to be used"
-            assert not np.any(before == x0), "one step before the end the known pixels still have the noise of that time; some have none"
+            assert last.dtype == dtype, (
+                f"x0 is {np.dtype(dtype)}, and so is what comes; came {last.dtype}"
+            )
+            assert np.array_equal(last[whole], x0[whole]), (
+                "known pixels come back bit for bit; some have changed"
+            )
+            assert not np.any(last[~whole] == x0[~whole]), (
+                "x0 is seen in the hole: what stands there is not to be used"
+            )
+            assert not np.any(before == x0), (
+                "one step before the end the known pixels still have the noise of that time; some have none"
+            )
 
 
 def check_independent(inpaint):
@@ -187,7 +241,11 @@ def check_independent(inpaint):
     hole = HARD.ravel() == 0
     for x0 in (PHOTO, -3 * PHOTO):
         mean, cov = filled(inpaint, T8, HARD, x0, model)
-        close((mean[hole], cov[hole][:, hole]), (free[0][hole], free[1][hole][:, hole]), "independent pixels")
+        close(
+            (mean[hole], cov[hole][:, hole]),
+            (free[0][hole], free[1][hole][:, hole]),
+            "independent pixels",
+        )
 
 
 def astray(inpaint, rounds, wide):
@@ -196,9 +254,15 @@ def astray(inpaint, rounds, wide):
     gain = COV[hole][:, ~hole] @ np.linalg.inv(COV[~hole][:, ~hole])
     true_mean = MIDDLE[hole] + gain @ (PHOTO - MIDDLE)[~hole]
     true_cov = COV[hole][:, hole] - gain @ COV[~hole][:, hole]
-    mean, cov = filled(inpaint, LONG, HARD, times=sample.snr_times(LONG, 12), rounds=rounds, wide=wide)
+    mean, cov = filled(
+        inpaint, LONG, HARD, times=sample.snr_times(LONG, 12), rounds=rounds, wide=wide
+    )
     cov = cov[hole][:, hole]
-    return np.abs(mean[hole] - true_mean).max(), np.abs(cov - true_cov).max(), np.diag(cov) / np.diag(true_cov)
+    return (
+        np.abs(mean[hole] - true_mean).max(),
+        np.abs(cov - true_cov).max(),
+        np.diag(cov) / np.diag(true_cov),
+    )
 
 
 def check_rounds(inpaint):
@@ -206,10 +270,14 @@ def check_rounds(inpaint):
     means, covs, _ = zip(*(astray(inpaint, rounds, True) for rounds in (1, 3, 9, 27)), strict=True)
     found = ", ".join(f"{m:.3f}" for m in means)
     assert means[0] > 0.04 and covs[0] > 0.1, "putting back alone is no conditioning"
-    assert all(a > 1.25 * b for a, b in pairwise(means)) and means[-1] < 0.01, f"with 1, 3, 9, 27 rounds the mean is off by {found}"
+    assert all(a > 1.25 * b for a, b in pairwise(means)) and means[-1] < 0.01, (
+        f"with 1, 3, 9, 27 rounds the mean is off by {found}"
+    )
     assert all(a > 2 * b for a, b in pairwise(covs)) and covs[-1] < 0.005
     mean, _, variances = astray(inpaint, 27, False)
-    assert abs(mean - means[-1]) < 1e-12 and np.all(variances < 0.6), "sigma^2 is too little to go up and down on for ever"
+    assert abs(mean - means[-1]) < 1e-12 and np.all(variances < 0.6), (
+        "sigma^2 is too little to go up and down on for ever"
+    )
 
 
 def check_clip(run, inside):
@@ -217,21 +285,43 @@ def check_clip(run, inside):
     model = correlated(T8, MIDDLE, COV)
 
     def clipped(x, t):
-        return diffusion.predict_eps(T8, x, t, np.clip(diffusion.predict_x0(T8, x, t, model(x, t)), -0.5, 0.5))
+        return diffusion.predict_eps(
+            T8, x, t, np.clip(diffusion.predict_x0(T8, x, t, model(x, t)), -0.5, 0.5)
+        )
 
-    ours, theirs = (list(run(*args)) for args in ((model, np.random.default_rng(1), 0.5), (clipped, np.random.default_rng(1), np.inf)))
-    assert np.allclose(ours, theirs, rtol=0, atol=1e-10), "clip = 0.5: not what a model gives whose x0_hat is kept within [-0.5, 0.5]"
-    assert np.abs(ours[-1][:, inside]).max() <= 0.5 < np.abs(list(run(model, np.random.default_rng(1), np.inf))[-1][:, inside]).max()
+    ours, theirs = (
+        list(run(*args))
+        for args in (
+            (model, np.random.default_rng(1), 0.5),
+            (clipped, np.random.default_rng(1), np.inf),
+        )
+    )
+    assert np.allclose(ours, theirs, rtol=0, atol=1e-10), (
+        "clip = 0.5: not what a model gives whose x0_hat is kept within [-0.5, 0.5]"
+    )
+    assert (
+        np.abs(ours[-1][:, inside]).max()
+        <= 0.5
+        < np.abs(list(run(model, np.random.default_rng(1), np.inf))[-1][:, inside]).max()
+    )
 
 
 X0 = np.tile(PHOTO.reshape(SHAPE), (5, 1, 1, 1))
 
 
 def check_inpaint_clip(inpaint):
-    check_clip(lambda model, rng, clip: inpaint(model, T8, X0, HARD, rng, rounds=2, clip=clip), HARD == 0)
+    check_clip(
+        lambda model, rng, clip: inpaint(model, T8, X0, HARD, rng, rounds=2, clip=clip), HARD == 0
+    )
 
 
-INPAINT = (check_inpaint_law, check_known_pixels, check_independent, check_rounds, check_inpaint_clip)
+INPAINT = (
+    check_inpaint_law,
+    check_known_pixels,
+    check_independent,
+    check_rounds,
+    check_inpaint_clip,
+)
 
 
 @grades("edit.inpaint")
@@ -265,15 +355,23 @@ def test_errata_inpaint():
     for check, old, new in (
         (check_inpaint_law, "clip), u)", "clip), t)"),
         (check_rounds, "clip), u)", "clip), t)"),
-        (check_inpaint_law, "q_sample(s, x0, u, _noise(", "(np.sqrt(s.alpha_bar[u]) * x0 + (1 - s.alpha_bar[u]) * _noise("),
+        (
+            check_inpaint_law,
+            "q_sample(s, x0, u, noise_like(",
+            "(np.sqrt(s.alpha_bar[u]) * x0 + (1 - s.alpha_bar[u]) * noise_like(",
+        ),
         (check_known_pixels, "clip), u)", "clip), max(u, 1))"),
-        (check_inpaint_law, "_noise(x0, 1 - s.alpha_bar[u], rng)", "_noise(x0, 0.0, rng)"),
-        (check_inpaint_law, "x = put_back(_start(x0.shape, rng, x_T), times[0])", "x = _start(x0.shape, rng, x_T)"),
+        (check_inpaint_law, "noise_like(x0, 1 - s.alpha_bar[u], rng)", "noise_like(x0, 0.0, rng)"),
+        (
+            check_inpaint_law,
+            "x = put_back(start(x0.shape, rng, x_T), times[0])",
+            "x = start(x0.shape, rng, x_T)",
+        ),
         (check_inpaint_law, "return mask * q_sample", "return (1 - mask) * q_sample"),
         (check_known_pixels, "(1 - mask) * x", "1.0 * x"),
         (check_inpaint_law, "leap = s.alpha_bar[t] / s.alpha_bar[u]", "leap = s.alpha[t]"),
         (check_inpaint_law, "np.sqrt(1 - leap)", "(1 - leap)"),
-        (check_inpaint_law, "_noise(x, 1.0, rng)", "_noise(x, 0.0, rng)"),
+        (check_inpaint_law, "noise_like(x, 1.0, rng)", "noise_like(x, 0.0, rng)"),
         (check_rounds, "            if again:", "            if False:"),
         (check_inpaint_law, "rounds if u > 0 else 1", "rounds"),
         (check_inpaint_law, "rng, eta, wide", "rng, 1.0, wide"),
@@ -297,7 +395,11 @@ def check_redrawn_law(image_to_image):
         (0.1, 0.0, [8, 5, 0], [1, 0]),
     ):
         got = law(
-            lambda rng, x: image_to_image(correlated(T8, MIDDLE, COV), T8, images(PHOTO, x), strength, rng, times, eta), SHAPE, white(4)
+            lambda rng, x: image_to_image(
+                correlated(T8, MIDDLE, COV), T8, images(PHOTO, x), strength, rng, times, eta
+            ),
+            SHAPE,
+            white(4),
         )
         ab = T8.alpha_bar[visited[0]]
         want = math.sqrt(ab) * PHOTO, (1 - ab) * np.eye(4)
@@ -310,13 +412,24 @@ def check_redrawn_flow(image_to_image):
     """In small steps: the flow keeps each sample's place in the bell of x_t."""
     model = exact.gaussian(SMOOTH, MEAN, VAR)
     for strength, x0 in ((0.5, -1.0), (0.25, 3.0)):
-        mean, cov = law(lambda rng, x: image_to_image(model, SMOOTH, np.full_like(x, x0), strength, rng), (1, 1, 1), white(1))
+        mean, cov = law(
+            lambda rng, x: image_to_image(model, SMOOTH, np.full_like(x, x0), strength, rng),
+            (1, 1, 1),
+            white(1),
+        )
         t = round(strength * SMOOTH.T)
         slope, ab = math.sqrt(VAR / forward(SMOOTH, t)[1]), SMOOTH.alpha_bar[t]
-        case, want = f"strength {strength}, data N(2, 0.5^2), x0 = {x0}", MEAN + slope * math.sqrt(ab) * (x0 - MEAN)
-        assert abs(mean[0] - want) < 2e-3, f"{case}: mean of what comes {mean[0]:.4f}, expected {want:.4f}"
+        case, want = (
+            f"strength {strength}, data N(2, 0.5^2), x0 = {x0}",
+            MEAN + slope * math.sqrt(ab) * (x0 - MEAN),
+        )
+        assert abs(mean[0] - want) < 2e-3, (
+            f"{case}: mean of what comes {mean[0]:.4f}, expected {want:.4f}"
+        )
         spread, want = math.sqrt(cov[0, 0]), slope * math.sqrt(1 - ab)
-        assert abs(spread - want) < 2e-3, f"{case}: standard deviation of what comes {spread:.4f}, expected {want:.4f}"
+        assert abs(spread - want) < 2e-3, (
+            f"{case}: standard deviation of what comes {spread:.4f}, expected {want:.4f}"
+        )
 
 
 def check_strength(image_to_image):
@@ -324,17 +437,30 @@ def check_strength(image_to_image):
     every = list(image_to_image(None, T8, X0, 0, np.random.default_rng(1)))
     assert len(every) == 1 and np.array_equal(every[0], X0), "strength 0: x0 as it is, one array"
     few = sample.snr_times(LONG, 20)
-    a, b = (list(image_to_image(correlated(LONG, MIDDLE, COV), LONG, x0, 1, np.random.default_rng(1), few)) for x0 in (X0, -X0))
-    assert len(a) == 1 + len([t for t in few if t < LONG.T]), f"strength 1, {len(few)} times: {len(a)} arrays came"
+    a, b = (
+        list(
+            image_to_image(
+                correlated(LONG, MIDDLE, COV), LONG, x0, 1, np.random.default_rng(1), few
+            )
+        )
+        for x0 in (X0, -X0)
+    )
+    assert len(a) == 1 + len([t for t in few if t < LONG.T]), (
+        f"strength 1, {len(few)} times: {len(a)} arrays came"
+    )
     apart = np.abs(a[-1] - b[-1]).max()
-    assert 0 < apart < 0.02, f"strength 1, x0 and -x0, the same noise: results differ by {apart:.3g}, expected a little, less than 0.02"
+    assert 0 < apart < 0.02, (
+        f"strength 1, x0 and -x0, the same noise: results differ by {apart:.3g}, expected a little, less than 0.02"
+    )
     for strength in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match="^strength is a share of T"):
             next(image_to_image(None, T8, X0, strength, None))
 
 
 def check_redrawn_clip(image_to_image):
-    check_clip(lambda model, rng, clip: image_to_image(model, T8, X0, 0.6, rng, clip=clip), HARD < 2)
+    check_clip(
+        lambda model, rng, clip: image_to_image(model, T8, X0, 0.6, rng, clip=clip), HARD < 2
+    )
 
 
 IMAGE_TO_IMAGE = (check_redrawn_law, check_redrawn_flow, check_strength, check_redrawn_clip)
@@ -353,7 +479,7 @@ def test_errata_image_to_image():
         (check_redrawn_law, "x = q_sample(s, x0, start,", "x = q_sample(s, x0, max(start - 1, 0),"),
         (check_redrawn_law, "*(t for t in times if t < start)", "*range(start - 1, -1, -1)"),
         (check_redrawn_law, "], eta, x, clip", "], 0.0, x, clip"),
-        (check_redrawn_flow, "_noise(x0, 1 - s.alpha_bar[start], rng)", "0 * x0"),
+        (check_redrawn_flow, "noise_like(x0, 1 - s.alpha_bar[start], rng)", "0 * x0"),
         (check_strength, "strength * s.T", "0.9 * strength * s.T"),
         (check_redrawn_clip, "eta, x, clip", "eta, x"),
     ):
@@ -372,7 +498,9 @@ def pair(dtype=np.float64):
     a, b = np.random.default_rng(7).normal(size=(2, 4, 3, 2, 2))
     b[1] += 2 * a[1]
     b[2] -= 2 * a[2]
-    return a.astype(dtype), (b * np.sqrt((a**2).sum((1, 2, 3)) / (b**2).sum((1, 2, 3)))[:, None, None, None]).astype(dtype)
+    return a.astype(dtype), (
+        b * np.sqrt((a**2).sum((1, 2, 3)) / (b**2).sum((1, 2, 3)))[:, None, None, None]
+    ).astype(dtype)
 
 
 def check_arc(slerp):
@@ -380,19 +508,33 @@ def check_arc(slerp):
     for dtype, tol in ((np.float64, 1e-10), (np.float32, 1e-5)):
         a, b = pair(dtype)
         for share, end in ((0, a), (1, b)):
-            assert np.allclose(slerp(a, b, share), end, rtol=0, atol=tol), f"share {share} gives {'ab'[share]} itself"
+            assert np.allclose(slerp(a, b, share), end, rtol=0, atol=tol), (
+                f"share {share} gives {'ab'[share]} itself"
+            )
         for share in (0.2, 0.5, 0.9, np.float64(0.3)):
             c = slerp(a, b, share)
-            assert c.dtype == dtype, f"a and b are {np.dtype(dtype)}, and so is what comes; came {c.dtype}"
-            assert c.shape == a.shape, f"a and b have shape {a.shape}, and so has what comes; came {c.shape}"
+            assert c.dtype == dtype, (
+                f"a and b are {np.dtype(dtype)}, and so is what comes; came {c.dtype}"
+            )
+            assert c.shape == a.shape, (
+                f"a and b have shape {a.shape}, and so has what comes; came {c.shape}"
+            )
             for x, y, z in zip(a, b, c, strict=True):
                 longer = math.sqrt((z * z).sum() / (x * x).sum())
-                assert abs(longer**2 - 1) < tol, f"share {share}, a and b of equal length: what comes is {longer:.6g} times as long"
+                assert abs(longer**2 - 1) < tol, (
+                    f"share {share}, a and b of equal length: what comes is {longer:.6g} times as long"
+                )
                 part = angle(x, z) / angle(x, y)
-                assert abs(angle(x, z) - share * angle(x, y)) < tol, f"share {share}: it comes {part:.6g} of the way from a to b"
-                assert abs(angle(z, y) - (1 - share) * angle(x, y)) < tol, f"share {share}: not in one plane with a and b"
+                assert abs(angle(x, z) - share * angle(x, y)) < tol, (
+                    f"share {share}: it comes {part:.6g} of the way from a to b"
+                )
+                assert abs(angle(z, y) - (1 - share) * angle(x, y)) < tol, (
+                    f"share {share}: not in one plane with a and b"
+                )
     a, b = np.eye(2, 12).reshape(2, 1, 3, 2, 2)
-    assert np.allclose(slerp(3 * a, 4 * b, 0.5), (3 * a + 4 * b) / math.sqrt(2), rtol=0, atol=1e-12), "half way between 3 e1 and 4 e2"
+    assert np.allclose(
+        slerp(3 * a, 4 * b, 0.5), (3 * a + 4 * b) / math.sqrt(2), rtol=0, atol=1e-12
+    ), "half way between 3 e1 and 4 e2"
 
 
 def check_parallel(slerp):
@@ -400,14 +542,24 @@ def check_parallel(slerp):
     a, b = pair()
     with np.errstate(all="raise"):
         for factor in (1, 1.5, -1, 0):
-            straight = np.allclose(slerp(a, factor * a, 0.3), (0.7 + 0.3 * factor) * a, rtol=0, atol=1e-12)
-            assert straight, f"b = {factor} a, share 0.3: expected the straight line, {0.7 + 0.3 * factor:g} a"
-        across = b - (a * b).sum((1, 2, 3), keepdims=True) / (a * a).sum((1, 2, 3), keepdims=True) * a
-        across *= np.sqrt((a * a).sum((1, 2, 3), keepdims=True) / (across**2).sum((1, 2, 3), keepdims=True))
+            straight = np.allclose(
+                slerp(a, factor * a, 0.3), (0.7 + 0.3 * factor) * a, rtol=0, atol=1e-12
+            )
+            assert straight, (
+                f"b = {factor} a, share 0.3: expected the straight line, {0.7 + 0.3 * factor:g} a"
+            )
+        across = (
+            b - (a * b).sum((1, 2, 3), keepdims=True) / (a * a).sum((1, 2, 3), keepdims=True) * a
+        )
+        across *= np.sqrt(
+            (a * a).sum((1, 2, 3), keepdims=True) / (across**2).sum((1, 2, 3), keepdims=True)
+        )
         for tilt in (1e-7, 1e-5, 1e-3):
             want = math.cos(0.3 * tilt) * a + math.sin(0.3 * tilt) * across
             far = np.abs(slerp(a, math.cos(tilt) * a + math.sin(tilt) * across, 0.3) - want).max()
-            assert far < 1e-12, f"an angle of {tilt:g} between a and b: off by {far:.2g}, expected rounding (below 1e-12)"
+            assert far < 1e-12, (
+                f"an angle of {tilt:g} between a and b: off by {far:.2g}, expected rounding (below 1e-12)"
+            )
 
 
 def check_interpolate(interpolate):
@@ -425,9 +577,17 @@ def check_interpolate(interpolate):
         x, y = (np.linalg.solve(A, image[n].ravel() - c) for image in (a, b))
         for share, image in zip(shares, got[:, n], strict=True):
             whole = angle(x, y)
-            want = A @ (math.sin((1 - share) * whole) * x + math.sin(share * whole) * y) / math.sin(whole) + c
+            want = (
+                A
+                @ (math.sin((1 - share) * whole) * x + math.sin(share * whole) * y)
+                / math.sin(whole)
+                + c
+            )
             assert np.abs(image.ravel() - want).max() < 1e-9
-    errors = [np.abs(interpolate(model, T8, a, b, (0, 1), times, rounds) - [a, b]).max() for rounds in (1, 4, 16, 64)]
+    errors = [
+        np.abs(interpolate(model, T8, a, b, (0, 1), times, rounds) - [a, b]).max()
+        for rounds in (1, 4, 16, 64)
+    ]
     assert errors[0] > 0.05 and all(before > 2 * after for before, after in pairwise(errors))
 
 
@@ -441,8 +601,14 @@ def check_interpolate_flow(interpolate):
     errors = []
     for steps in (60, 120, 240):
         times = sample.even_times(SMOOTH, steps)
-        errors.append(np.abs(interpolate(exact.gaussian(SMOOTH, MEAN, VAR), SMOOTH, a, b, shares, times) - want).max())
-    assert errors[-1] < 0.02 and all(abs(math.log2(p / q) - 1) < 0.1 for p, q in pairwise(errors)), errors
+        errors.append(
+            np.abs(
+                interpolate(exact.gaussian(SMOOTH, MEAN, VAR), SMOOTH, a, b, shares, times) - want
+            ).max()
+        )
+    assert errors[-1] < 0.02 and all(
+        abs(math.log2(p / q) - 1) < 0.1 for p, q in pairwise(errors)
+    ), errors
 
 
 @grades("edit.slerp")
@@ -471,15 +637,36 @@ def test_errata_slerp():
         (check_arc, ".astype(a.dtype)\n    return", "\n    return"),
     ):
         rejects(check, slip(edit.slerp, old, new))
-    rejects(check_arc, lambda a, b, share: edit.slerp(a, b, share) / np.sqrt((edit.slerp(a, b, share) ** 2).mean()))
+    rejects(
+        check_arc,
+        lambda a, b, share: (
+            edit.slerp(a, b, share) / np.sqrt((edit.slerp(a, b, share) ** 2).mean())
+        ),
+    )
 
 
 def test_errata_interpolate():
     for check, old, new in (
-        (check_interpolate, "np.concatenate([a, b]), times, rounds)", "np.concatenate([a, b]), times)"),
-        (check_interpolate, "slerp(x_T[: len(a)], x_T[len(a) :], share)", "slerp(x_T[len(a) :], x_T[: len(a)], share)"),
-        (check_interpolate, "slerp(x_T[: len(a)], x_T[len(a) :], share)", "((1 - share) * x_T[: len(a)] + share * x_T[len(a) :])"),
-        (check_interpolate_flow, "slerp(x_T[: len(a)], x_T[len(a) :], share)", "slerp(a, b, share)"),
+        (
+            check_interpolate,
+            "np.concatenate([a, b]), times, rounds)",
+            "np.concatenate([a, b]), times)",
+        ),
+        (
+            check_interpolate,
+            "slerp(x_T[: len(a)], x_T[len(a) :], share)",
+            "slerp(x_T[len(a) :], x_T[: len(a)], share)",
+        ),
+        (
+            check_interpolate,
+            "slerp(x_T[: len(a)], x_T[len(a) :], share)",
+            "((1 - share) * x_T[: len(a)] + share * x_T[len(a) :])",
+        ),
+        (
+            check_interpolate_flow,
+            "slerp(x_T[: len(a)], x_T[len(a) :], share)",
+            "slerp(a, b, share)",
+        ),
         (check_interpolate, "None, times,", "None, None,"),
     ):
         rejects(check, slip(edit.interpolate, old, new))
@@ -488,7 +675,9 @@ def test_errata_interpolate():
 # --- translate and difference ---
 
 OTHER = np.array([-0.4, 0.8, 0.5, -0.7])
-OTHER_COV = np.array([[0.6, -0.2, 0.1, 0.1], [-0.2, 0.5, 0.0, 0.2], [0.1, 0.0, 0.3, -0.1], [0.1, 0.2, -0.1, 0.8]])
+OTHER_COV = np.array(
+    [[0.6, -0.2, 0.1, 0.1], [-0.2, 0.5, 0.0, 0.2], [0.1, 0.0, 0.3, -0.1], [0.1, 0.2, -0.1, 0.8]]
+)
 FROM, TO = correlated(T8, MIDDLE, COV), correlated(T8, OTHER, OTHER_COV)
 FIVE = np.random.default_rng(12).normal(0.2, 0.7, (5, *SHAPE))
 
@@ -497,7 +686,9 @@ def risen(s, x, u, t, rounds):
     """One step of the inversion from u up to t, for rows of pixels: x_t = x sqrt(leap) + ... eps_hat at the last guess of x_t."""
     leap = np.prod(1 - s.beta[u + 1 : t + 1])
     along = math.sqrt(1 - s.alpha_bar[t]) - math.sqrt(leap * (1 - s.alpha_bar[u]))
-    pull = math.sqrt(1 - s.alpha_bar[t]) * np.linalg.inv(s.alpha_bar[t] * COV + (1 - s.alpha_bar[t]) * np.eye(4))
+    pull = math.sqrt(1 - s.alpha_bar[t]) * np.linalg.inv(
+        s.alpha_bar[t] * COV + (1 - s.alpha_bar[t]) * np.eye(4)
+    )
     guess = x
     for _ in range(rounds):
         guess = math.sqrt(leap) * x + along * (guess - math.sqrt(s.alpha_bar[t]) * MIDDLE) @ pull
@@ -515,7 +706,12 @@ def check_translated(translate):
         path = [FIVE.reshape(5, 4)]
         for u, t in pairwise(list(times)[::-1]):
             path.append(risen(T8, path[-1], u, t, rounds))
-        want, kept = path[-1], np.zeros((5, 4)) if keep is None else np.broadcast_to(np.reshape(keep, (-1, 4)), (5, 4))
+        want, kept = (
+            path[-1],
+            np.zeros((5, 4))
+            if keep is None
+            else np.broadcast_to(np.reshape(keep, (-1, 4)), (5, 4)),
+        )
         wants = [want]
         for (t, u), known in zip(pairwise(times), path[-2::-1], strict=True):
             A, c, *_ = step(T8, t, u, 0.0, OTHER, OTHER_COV)
@@ -523,10 +719,14 @@ def check_translated(translate):
             wants.append(want)
         got = list(translate(FROM, TO, T8, FIVE, times, rounds, keep))
         said = f"times {list(times)}, {rounds} round(s), {'nothing kept' if keep is None else 'a mask to keep by'}"
-        assert len(got) == len(wants), f"{said}: expected {len(wants)} arrays, the first at times[0], the last x_0; came {len(got)}"
+        assert len(got) == len(wants), (
+            f"{said}: expected {len(wants)} arrays, the first at times[0], the last x_0; came {len(got)}"
+        )
         for t, x, want in zip(times, got, wants, strict=True):
             off = np.abs(np.reshape(x, (5, 4)) - want).max()
-            assert off < 1e-10, f"{said}: at t = {t} the images should be within 1e-10 of the exact ones; they are {off:.2g} away"
+            assert off < 1e-10, (
+                f"{said}: at t = {t} the images should be within 1e-10 of the exact ones; they are {off:.2g} away"
+            )
 
 
 def root(cov):
@@ -537,7 +737,10 @@ def root(cov):
 def check_translated_flow(translate):
     """In small steps the way up is x_T = sqrt(ab) m + S_T^(1/2) S_0^(-1/2) (x0 - m), S_T = ab S_0 + 1 - ab, and the way down the same."""
     ab, x0 = SMOOTH.alpha_bar[-1], FIVE.reshape(5, 4)
-    bells = [(mean, root(cov), root(ab * cov + (1 - ab) * np.eye(4))) for mean, cov in ((MIDDLE, COV), (OTHER, OTHER_COV))]
+    bells = [
+        (mean, root(cov), root(ab * cov + (1 - ab) * np.eye(4)))
+        for mean, cov in ((MIDDLE, COV), (OTHER, OTHER_COV))
+    ]
     (m, S_0, S_T), (m2, S2_0, S2_T) = bells
     x_T = math.sqrt(ab) * m + (x0 - m) @ np.linalg.inv(S_0) @ S_T
     want = m2 + (x_T - math.sqrt(ab) * m2) @ np.linalg.inv(S2_T) @ S2_0
@@ -547,21 +750,36 @@ def check_translated_flow(translate):
         found.append(got.reshape(5, 4))
     errors = [np.abs(x - want).max() for x in found]
     said = f"two Gaussians: 120, 240, 480 steps should come ever nearer to the exact translation; they miss it by {np.round(errors, 4)}"
-    assert errors[-1] < 0.1 and all(abs(math.log2(p / q) - 1) < 0.1 for p, q in pairwise(errors)), said
-    assert np.abs(2 * found[-1] - found[-2] - want).max() < 0.01, "the error should halve when the steps double"
+    assert errors[-1] < 0.1 and all(abs(math.log2(p / q) - 1) < 0.1 for p, q in pairwise(errors)), (
+        said
+    )
+    assert np.abs(2 * found[-1] - found[-2] - want).max() < 0.01, (
+        "the error should halve when the steps double"
+    )
 
 
 def check_translated_back(translate):
     """The same model twice: the picture comes back as rounds grow; what is kept comes back bit for bit whatever the models."""
-    errors = [np.abs(list(translate(FROM, FROM, T8, FIVE, None, rounds))[-1] - FIVE).max() for rounds in (1, 4, 16, 64)]
+    errors = [
+        np.abs(list(translate(FROM, FROM, T8, FIVE, None, rounds))[-1] - FIVE).max()
+        for rounds in (1, 4, 16, 64)
+    ]
     said = f"there and back with one model: 1, 4, 16, 64 rounds should bring the image back; they miss it by {np.array(errors)}"
-    assert errors[0] > 0.05 and errors[-1] < 1e-12 and all(a > 2 * b for a, b in pairwise(errors)), said
+    assert (
+        errors[0] > 0.05 and errors[-1] < 1e-12 and all(a > 2 * b for a, b in pairwise(errors))
+    ), said
     for dtype in (np.float64, np.float32):
         x0 = FIVE.astype(dtype)
-        *_, last = translate(exact.gaussian(T8, 0.3, 0.5), exact.gaussian(T8, -0.4, 0.2), T8, x0, keep=HARD)
+        *_, last = translate(
+            exact.gaussian(T8, 0.3, 0.5), exact.gaussian(T8, -0.4, 0.2), T8, x0, keep=HARD
+        )
         assert last.dtype == dtype, f"images of {x0.dtype} should stay that; came {last.dtype}"
-        assert np.array_equal(last[:, HARD == 1], x0[:, HARD == 1]), "where keep = 1 the image should come back bit for bit"
-        assert not np.any((last == x0)[:, HARD == 0]), "where keep = 0 the image should be translated"
+        assert np.array_equal(last[:, HARD == 1], x0[:, HARD == 1]), (
+            "where keep = 1 the image should come back bit for bit"
+        )
+        assert not np.any((last == x0)[:, HARD == 0]), (
+            "where keep = 0 the image should be translated"
+        )
 
 
 def check_translated_clip(translate):
@@ -599,19 +817,28 @@ def check_difference(difference):
     for t in (2, 7):
         got = difference(FROM, TO, T8, x0, t, np.random.default_rng(14), n=3)
         rng, ab = np.random.default_rng(14), T8.alpha_bar[t]
-        pulls = [(math.sqrt(ab) * m, np.linalg.inv(ab * cov + (1 - ab) * np.eye(4))) for m, cov in ((MIDDLE, COV), (OTHER, OTHER_COV))]
+        pulls = [
+            (math.sqrt(ab) * m, np.linalg.inv(ab * cov + (1 - ab) * np.eye(4)))
+            for m, cov in ((MIDDLE, COV), (OTHER, OTHER_COV))
+        ]
         (a, A), (b, B) = pulls
         total = np.zeros((3, 2, 1, 2))
         for _ in range(3):
-            x_t = (math.sqrt(ab) * x0 + math.sqrt(1 - ab) * rng.standard_normal(shape)).reshape(3, 4)
+            x_t = (math.sqrt(ab) * x0 + math.sqrt(1 - ab) * rng.standard_normal(shape)).reshape(
+                3, 4
+            )
             total += math.sqrt(1 - ab) * np.abs((x_t - b) @ B - (x_t - a) @ A).reshape(shape)
         want = total.sum(-1, keepdims=True)
-        assert np.allclose(got, want / want.max((1, 2), keepdims=True), rtol=0, atol=1e-12) and np.all(got.max((1, 2, 3)) == 1)
+        assert np.allclose(
+            got, want / want.max((1, 2), keepdims=True), rtol=0, atol=1e-12
+        ) and np.all(got.max((1, 2, 3)) == 1)
 
 
 def test_difference():
     check_difference(edit.difference)
-    where = np.array([[0.0, 2.0], [-4.0, 0.0]])[..., None]  # models that differ in the mean of two pixels: there, and by that much
+    where = np.array([[0.0, 2.0], [-4.0, 0.0]])[
+        ..., None
+    ]  # models that differ in the mean of two pixels: there, and by that much
     one, other = (exact.gaussian(T8, mean, 0.3) for mean in (0.0, where))
     assert not edit.difference(one, one, T8, FIVE, 4, np.random.default_rng(1), n=1).any()
     found = edit.difference(one, other, T8, FIVE, 4, np.random.default_rng(1), n=1)
@@ -621,7 +848,10 @@ def test_difference():
 def test_errata_difference():
     """One noise for all draws, no absolute value, one largest value for all images, another level of noise."""
     for old, new in (
-        ("np.abs(np.asarray(eps_to(x_t, t) - eps_from(x_t, t)))", "(eps_to(x_t, t) - eps_from(x_t, t))"),
+        (
+            "np.abs(np.asarray(eps_to(x_t, t) - eps_from(x_t, t)))",
+            "(eps_to(x_t, t) - eps_from(x_t, t))",
+        ),
         ("found = found + ", "found = "),
         ("max(axis=(1, 2, 3), keepdims=True)", "max()"),
         ("x_t = q_sample(s, x0, t, rng", "x_t = q_sample(s, x0, t - 1, rng"),
@@ -636,16 +866,31 @@ def check_edge_energy(edge_energy):
     x = np.random.default_rng(15).normal(size=(2, 4, 5, 3))
     masks = np.random.default_rng(16).random((2, 4, 5, 1)) < 0.5
     for mask in (masks, masks[0], masks[0, ..., 0]):
-        whole, steps = np.broadcast_to(mask[..., None] if mask.ndim == 2 else mask, (2, 4, 5, 1)), []
+        whole, steps = (
+            np.broadcast_to(mask[..., None] if mask.ndim == 2 else mask, (2, 4, 5, 1)),
+            [],
+        )
         for n, i, j in product(range(2), range(4), range(5)):
-            steps += [(x[n, i, j] - x[n, i + 1, j]) ** 2 for _ in "h" if i < 3 and whole[n, i, j] != whole[n, i + 1, j]]
-            steps += [(x[n, i, j] - x[n, i, j + 1]) ** 2 for _ in "w" if j < 4 and whole[n, i, j] != whole[n, i, j + 1]]
+            steps += [
+                (x[n, i, j] - x[n, i + 1, j]) ** 2
+                for _ in "h"
+                if i < 3 and whole[n, i, j] != whole[n, i + 1, j]
+            ]
+            steps += [
+                (x[n, i, j] - x[n, i, j + 1]) ** 2
+                for _ in "w"
+                if j < 4 and whole[n, i, j] != whole[n, i, j + 1]
+            ]
         assert abs(edge_energy(x, mask) - np.mean(steps)) < 1e-12
 
 
 def test_edge_energy():
     check_edge_energy(edit.edge_energy)
-    for old, new in (("(1, 2)", "(1,)"), ("[np.diff(kept, axis=axis)]", "[~np.diff(kept, axis=axis)]"), ("** 2", "** 1")):
+    for old, new in (
+        ("(1, 2)", "(1,)"),
+        ("[np.diff(kept, axis=axis)]", "[~np.diff(kept, axis=axis)]"),
+        ("** 2", "** 1"),
+    ):
         rejects(check_edge_energy, slip(edit.edge_energy, old, new))
 
 
@@ -658,13 +903,19 @@ PLACES = [(i, j) for i in range(3) for j in range(4)]
 def ring_covariance():
     """One that looks the same from each place of the tile, and different along each direction: values by distance around the ring."""
     kernel = np.array([[1.0, 0.5, -0.2, 0.1], [0.6, 0.3, 0.0, 0.2], [-0.1, 0.0, 0.3, 0.0]])
-    near = 0.2 * np.array([[(kernel * np.roll(kernel, (i, j), (0, 1))).sum() for j in range(4)] for i in range(3)])
-    return np.array([[near[(i - k) % 3, (j - m) % 4] for k, m in PLACES] for i, j in PLACES]) + 0.05 * np.eye(12)
+    near = 0.2 * np.array(
+        [[(kernel * np.roll(kernel, (i, j), (0, 1))).sum() for j in range(4)] for i in range(3)]
+    )
+    return np.array(
+        [[near[(i - k) % 3, (j - m) % 4] for k, m in PLACES] for i, j in PLACES]
+    ) + 0.05 * np.eye(12)
 
 
 def sheet_covariance():
     """Smooth inside; opposite edges are far apart and know nothing of each other: what a model of untiled pictures believes."""
-    return np.array([[0.4 * 0.9 ** (abs(i - k) + abs(j - m)) for k, m in PLACES] for i, j in PLACES])
+    return np.array(
+        [[0.4 * 0.9 ** (abs(i - k) + abs(j - m)) for k, m in PLACES] for i, j in PLACES]
+    )
 
 
 SHIFTS = [(1, 3), (0, 2), (2, 1), (1, 1), (2, 0), (0, 3), (1, 2), (2, 3)]
@@ -682,8 +933,14 @@ def untiled(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf
 def check_circular(tile):
     """A model to which all places are alike draws the same with shifts as without."""
     for how in ((), ([8, 6, 3, 1, 0], 1.0), ([8, 5, 2, 0], 0.5)):
-        got, want = (tiled(draw, np.full(12, 0.3), ring_covariance(), *how) for draw in (tile, untiled))
-        close(got, want, f"a model to which all places are alike{', times and eta ' if how else ''}{', '.join(map(str, how))}")
+        got, want = (
+            tiled(draw, np.full(12, 0.3), ring_covariance(), *how) for draw in (tile, untiled)
+        )
+        close(
+            got,
+            want,
+            f"a model to which all places are alike{', times and eta ' if how else ''}{', '.join(map(str, how))}",
+        )
 
 
 def check_tile_law(tile):
@@ -691,7 +948,9 @@ def check_tile_law(tile):
     mean, cov, times = np.arange(12) / 10, sheet_covariance(), [8, 6, 3, 1, 0]
     want = white(12)
     for (t, u), shift in zip(pairwise(times), SHIFTS, strict=False):
-        seen = np.roll(np.arange(12).reshape(3, 4), shift, (0, 1)).ravel()  # seen[k]: the pixel that the model sees at k
+        seen = np.roll(
+            np.arange(12).reshape(3, 4), shift, (0, 1)
+        ).ravel()  # seen[k]: the pixel that the model sees at k
         A, c, sigma2, _ = step(T8, t, u, 0.5, mean, cov)
         B, d = np.zeros((12, 12)), np.zeros(12)
         B[np.ix_(seen, seen)], d[seen] = A, c
@@ -703,7 +962,10 @@ def expected_seams(law):
     """Mean squared difference of all wrap-around neighbours -> down (3, 4) and right (3, 4); the last of each is the edge."""
     power = (law[1] + np.outer(*[law[0]] * 2)).reshape(3, 4, 3, 4)
     at = lambda i, j, k, m: power[i, j, i, j] + power[k, m, k, m] - 2 * power[i, j, k, m]
-    return tuple(np.array([[at(i, j, (i + a) % 3, (j + b) % 4) for j in range(4)] for i in range(3)]) for a, b in ((1, 0), (0, 1)))
+    return tuple(
+        np.array([[at(i, j, (i + a) % 3, (j + b) % 4) for j in range(4)] for i in range(3)])
+        for a, b in ((1, 0), (0, 1))
+    )
 
 
 def expected_energy(law):
@@ -718,9 +980,13 @@ def check_seams(tile):
     assert expected_energy(tiled(untiled, mean, cov, [8, 3, 0])) > 4
     every = [tiled(tile, mean, cov, [8, 3, 0], shifts=shifts) for shifts in product(PLACES, PLACES)]
     energy = np.mean([expected_energy(law) for law in every])
-    assert energy < 1.5, f"steps over the edge are {energy:.2f} times as large as inside, on average over all shifts; expected below 1.5"
+    assert energy < 1.5, (
+        f"steps over the edge are {energy:.2f} times as large as inside, on average over all shifts; expected below 1.5"
+    )
     for seams in zip(*map(expected_seams, every), strict=True):
-        assert np.ptp(np.mean(seams, axis=0)) < 1e-10, "on average over all shifts the edge is a place like any other; here it is not"
+        assert np.ptp(np.mean(seams, axis=0)) < 1e-10, (
+            "on average over all shifts the edge is a place like any other; here it is not"
+        )
 
 
 def check_every_shift(tile):
@@ -734,13 +1000,20 @@ def check_every_shift(tile):
         return np.zeros_like(x_t)
 
     *_, x0 = tile(model, s, x_T.shape, np.random.default_rng(1), x_T=x_T)
-    assert len(seen) == 12, f"in 400 steps a pixel came to lie at {len(seen)} of 12 places: a shift is new at each step, from all places"
+    assert len(seen) == 12, (
+        f"in 400 steps a pixel came to lie at {len(seen)} of 12 places: a shift is new at each step, from all places"
+    )
     assert x0[0].argmax() == 6, "the picture was left shifted: only what the model sees is"
     assert np.array_equal(x0[0], x0[1]), "all images of a batch are treated alike"
 
 
 def check_tile_clip(tile):
-    check_clip(lambda model, rng, clip: tile(model, T8, X0.shape, FixedShift(rng), x_T=X0, eta=1.0, clip=clip), HARD < 2)
+    check_clip(
+        lambda model, rng, clip: tile(
+            model, T8, X0.shape, FixedShift(rng), x_T=X0, eta=1.0, clip=clip
+        ),
+        HARD < 2,
+    )
 
 
 class FixedShift:
@@ -748,7 +1021,9 @@ class FixedShift:
         self.standard_normal = rng.standard_normal
 
     def integers(self, low, high=None, size=None):
-        return 1 if np.ndim(low if high is None else high) == 0 and size is None else np.array((1, 0))
+        return (
+            1 if np.ndim(low if high is None else high) == 0 and size is None else np.array((1, 0))
+        )
 
 
 def check_seam_energy(seam_energy):
@@ -761,7 +1036,9 @@ def check_seam_energy(seam_energy):
     assert abs(seam_energy(wave) - 1) < 1e-12
     cov = sheet_covariance()
     exactly = np.sqrt(12) * np.linalg.cholesky(cov).T  # 12 images with this second moment about 0
-    assert abs(seam_energy(exactly.reshape(12, *RING)) - expected_energy((np.zeros(12), cov))) < 1e-12
+    assert (
+        abs(seam_energy(exactly.reshape(12, *RING)) - expected_energy((np.zeros(12), cov))) < 1e-12
+    )
 
 
 TILE = (check_circular, check_tile_law, check_seams, check_every_shift, check_tile_clip)
@@ -824,11 +1101,18 @@ def check_independent_windows(panorama):
         ((1, 6, 8, 1), (5, 3), 0.9),
     ):
         want = list(sample.ddim(model, T8, shape, np.random.default_rng(6), [8, 5, 2, 0], 0.7))
-        got = list(panorama(model, T8, shape, window, np.random.default_rng(6), [8, 5, 2, 0], overlap, 0.7))
+        got = list(
+            panorama(model, T8, shape, window, np.random.default_rng(6), [8, 5, 2, 0], overlap, 0.7)
+        )
         assert all(a.dtype == np.float32 for a in got) and np.allclose(got, want, rtol=0, atol=2e-5)
         x_T = np.random.default_rng(7).normal(size=shape)
         want = list(sample.ddim(model, T8, shape, None, x_T=x_T))
-        assert np.allclose(list(panorama(model, T8, shape, window, None, None, overlap, x_T=x_T)), want, rtol=0, atol=1e-12)
+        assert np.allclose(
+            list(panorama(model, T8, shape, window, None, None, overlap, x_T=x_T)),
+            want,
+            rtol=0,
+            atol=1e-12,
+        )
 
 
 def check_windows(panorama):
@@ -864,12 +1148,21 @@ def check_panorama_law(panorama):
             d[w] += c
         want = carried(want, B / counts[:, None], d / counts, sigma2)
     model = correlated(T8, MIDDLE, COV)
-    got = law(lambda rng, x: panorama(model, T8, x.shape, (2, 2), rng, [8, 6, 3, 1, 0], 0.5, 0.5, x), (2, 4, 1), white(8))
+    got = law(
+        lambda rng, x: panorama(model, T8, x.shape, (2, 2), rng, [8, 6, 3, 1, 0], 0.5, 0.5, x),
+        (2, 4, 1),
+        white(8),
+    )
     close(got, want, "three windows")
 
 
 def check_panorama_clip(panorama):
-    check_clip(lambda model, rng, clip: panorama(model, T8, X0.shape, (2, 2), rng, x_T=X0, eta=1.0, clip=clip), HARD < 2)
+    check_clip(
+        lambda model, rng, clip: panorama(
+            model, T8, X0.shape, (2, 2), rng, x_T=X0, eta=1.0, clip=clip
+        ),
+        HARD < 2,
+    )
 
 
 PANORAMA = (check_independent_windows, check_windows, check_panorama_law, check_panorama_clip)
@@ -880,7 +1173,9 @@ def test_panorama(check):
     check(edit.panorama)
 
 
-@pytest.mark.parametrize("window, overlap", [((5, 4), 0.5), ((4, 7), 0.5), ((0, 4), 0.5), ((4, 4), 1.0), ((4, 4), -0.1)])
+@pytest.mark.parametrize(
+    "window, overlap", [((5, 4), 0.5), ((4, 7), 0.5), ((0, 4), 0.5), ((4, 4), 1.0), ((4, 4), -0.1)]
+)
 def test_a_window_that_does_not_fit_is_refused(window, overlap):
     with pytest.raises(ValueError, match="^window lies within"):
         edit.panorama(None, T8, (1, 4, 6, 1), window, None, overlap=overlap)
@@ -897,7 +1192,11 @@ def test_errata_panorama():
         (check_windows, "size - overlap * w)", "size)"),
         (check_windows, ".round()", ""),
         (check_windows, "size - w, count", "size - w + 1, count"),
-        (check_windows, "product(*map(starts, shape[1:3], window))", "zip(*map(starts, shape[1:3], window))"),
+        (
+            check_windows,
+            "product(*map(starts, shape[1:3], window))",
+            "zip(*map(starts, shape[1:3], window))",
+        ),
         (check_panorama_law, "times, eta, x_T, clip)", "times, 0.0, x_T, clip)"),
         (check_panorama_clip, "x_T, clip)", "x_T)"),
     ):

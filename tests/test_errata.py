@@ -18,7 +18,8 @@ from test_sample import LONG, MEAN, NOISE, T8, VAR, forward, law, learned_law, q
 from test_solvers import EVEN
 
 from lessons import LESSONS, ROOT
-from tinydiff import diffusion, exact, flow, guide, kernels, sample, schedule
+from tinydiff import diffusion, exact, guide, kernels, sample, schedule
+from tinydiff.beyond import flow
 from tinydiff.nn import time_embedding
 
 ERRATA = (LESSONS / "ERRATA.md").read_text(encoding="utf-8")
@@ -35,7 +36,11 @@ def on_the_reference_kernels():
 
 def rows(page):
     """Read the tables of a page, less their heads -> list of lists of cells"""
-    lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")]
+    lines = [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for line in page.splitlines()
+        if line.startswith("| ")
+    ]
     return [cells for cells in lines if set(cells[0]) != {"-"} and not cells[0].startswith("*")]
 
 
@@ -122,8 +127,13 @@ def ddim(eps_model, s, times, rng, x, eta=0.0, clip=np.inf):
         x0_hat = (x - np.sqrt(1 - s.alpha_bar[t]) * eps_hat) / np.sqrt(s.alpha_bar[t])
         x0_hat = np.clip(x0_hat, -clip, clip)
         eps_hat = (x - np.sqrt(s.alpha_bar[t]) * x0_hat) / np.sqrt(1 - s.alpha_bar[t])
-        sigma = eta * np.sqrt((1 - s.alpha_bar[u]) / (1 - s.alpha_bar[t]) * (1 - s.alpha_bar[t] / s.alpha_bar[u]))
-        x = np.sqrt(s.alpha_bar[u]) * x0_hat + np.sqrt(np.maximum(1 - s.alpha_bar[u] - sigma**2, 0)) * eps_hat
+        sigma = eta * np.sqrt(
+            (1 - s.alpha_bar[u]) / (1 - s.alpha_bar[t]) * (1 - s.alpha_bar[t] / s.alpha_bar[u])
+        )
+        x = (
+            np.sqrt(s.alpha_bar[u]) * x0_hat
+            + np.sqrt(np.maximum(1 - s.alpha_bar[u] - sigma**2, 0)) * eps_hat
+        )
         x = x + (sigma * rng.standard_normal(x.shape) if eta else 0)
         yield x
 
@@ -169,7 +179,9 @@ def dpmpp_2m(eps_model, s, times, x):
 def inpaint(eps_model, s, x0, mask, rng, x):
     for t in range(s.T, 0, -1):
         *_, x = ddim(eps_model, s, (t, t - 1), rng, x, eta=1.0)
-        known = np.sqrt(s.alpha_bar[t - 1]) * x0 + np.sqrt(1 - s.alpha_bar[t - 1]) * rng.standard_normal(x.shape)
+        known = np.sqrt(s.alpha_bar[t - 1]) * x0 + np.sqrt(
+            1 - s.alpha_bar[t - 1]
+        ) * rng.standard_normal(x.shape)
         x = mask * known + (1 - mask) * x
         yield x
 
@@ -261,16 +273,28 @@ def _(right, slip):
 
 @erratum("alpha_bar shifted by one", q_sample)
 def _(right, slip):
-    return told(*((learned_law(q, s)[0], digits) for s, digits in ((LONG, 4), (T8, 2)) for q in (slip, right)))
+    return told(
+        *(
+            (learned_law(q, s)[0], digits)
+            for s, digits in ((LONG, 4), (T8, 2))
+            for q in (slip, right)
+        )
+    )
 
 
 @erratum("noisy minus fresh noise", denoise)
 def _(right, slip):
     t, numbers = 3, []
     signal, noise = math.sqrt(T8.alpha_bar[t]), math.sqrt(1 - T8.alpha_bar[t])
-    for f in (slip, right):  # of x0, eps and fresh noise one after the other: the answer is linear in each
+    for f in (
+        slip,
+        right,
+    ):  # of x0, eps and fresh noise one after the other: the answer is linear in each
         parts = [f(T8, signal * a + noise * b, t, b, c) for a, b, c in np.eye(3)]
-        numbers += [(parts[0] * MEAN, 2), (math.sqrt(parts[0] ** 2 * VAR + parts[1] ** 2 + parts[2] ** 2), 2)]
+        numbers += [
+            (parts[0] * MEAN, 2),
+            (math.sqrt(parts[0] ** 2 * VAR + parts[1] ** 2 + parts[2] ** 2), 2),
+        ]
     return told(*numbers)
 
 
@@ -288,7 +312,18 @@ def _(right, slip):
         s = quiet(schedule.from_betas, betas)
         model, var = exact.gaussian(s, MEAN, VAR), exact.gaussian_variance(s, VAR)
         numbers += [(s.snr[50], 5 if s.snr[50] < 0.1 else 2)]
-        numbers += [(law(lambda rng, shape, x, s=s, model=model, var=var: sample.ddpm(model, s, shape, rng, x, var), s, NOISE)[0], 2)]
+        numbers += [
+            (
+                law(
+                    lambda rng, shape, x, s=s, model=model, var=var: sample.ddpm(
+                        model, s, shape, rng, x, var
+                    ),
+                    s,
+                    NOISE,
+                )[0],
+                2,
+            )
+        ]
     return told(*numbers)
 
 
@@ -297,7 +332,9 @@ def _(right, slip):
     numbers = []
     for draw in (slip, right):
         seen = set(draw(T8, np.random.default_rng(0), 1000))
-        model = lambda x, t, seen=seen: MODEL[id(T8)](x, t) * float(t in seen)  # a new network answers 0
+        model = lambda x, t, seen=seen: (
+            MODEL[id(T8)](x, t) * float(t in seen)
+        )  # a new network answers 0
         numbers += [(n, 2) for n in of_ddim(ddim, T8, range(8, -1, -1), forward(T8, 8), model)]
     return told(*numbers)
 
@@ -308,7 +345,10 @@ def _(right, slip):
         eps_hat = MODEL[id(LONG)](x, t)
         return diffusion.v_target(LONG, diffusion.predict_x0(LONG, x, t, eps_hat), t, eps_hat)
 
-    of = [of_ddim(ddim, LONG, FIFTY, model=lambda x, t, f=f: f(LONG, x, t, v_model(x, t))) for f in (slip, right)]
+    of = [
+        of_ddim(ddim, LONG, FIFTY, model=lambda x, t, f=f: f(LONG, x, t, v_model(x, t)))
+        for f in (slip, right)
+    ]
     return told(*((number, 2) for mean_and_std in of for number in mean_and_std))
 
 
@@ -319,7 +359,9 @@ def _(right, slip):
     centre, var = np.sqrt(LONG.alpha_bar[t]) * MEAN, LONG.alpha_bar[t] * VAR + 1 - LONG.alpha_bar[t]
     line = np.linspace(-6, 6, 601)[:, None]
     weight = np.exp(-((line - centre) ** 2) / (2 * var)) / np.sqrt(var)
-    answer = (weight * np.sqrt(1 - LONG.alpha_bar[t]) / var * (line - centre)).sum(1) / weight.sum(1)
+    answer = (weight * np.sqrt(1 - LONG.alpha_bar[t]) / var * (line - centre)).sum(1) / weight.sum(
+        1
+    )
 
     def model(x, t=None):
         return MODEL[id(LONG)](x, t) if t else np.interp(x, line[:, 0], answer)
@@ -349,22 +391,34 @@ def _(right, slip):
 
 @erratum("noise times variance in the sampler", ddpm)
 def _(right, slip):
-    return told(*((of_ddpm(run, s, forward(s, s.T))[1], 3) for s in (T8, LONG) for run in (slip, right)))
+    return told(
+        *((of_ddpm(run, s, forward(s, s.T))[1], 3) for s in (T8, LONG) for run in (slip, right))
+    )
 
 
 @erratum("the loop ends at 2", ddpm)
 def _(right, slip):
-    return told(*((of_ddpm(run, s, forward(s, s.T))[0], digits) for s, digits in ((T8, 3), (LONG, 4)) for run in (slip, right)))
+    return told(
+        *(
+            (of_ddpm(run, s, forward(s, s.T))[0], digits)
+            for s, digits in ((T8, 3), (LONG, 4))
+            for run in (slip, right)
+        )
+    )
 
 
 @erratum("one z for all steps", ddpm)
 def _(right, slip):
-    return told(*((of_ddpm(run, s, forward(s, s.T))[1], 2) for s in (T8, LONG) for run in (slip, right)))
+    return told(
+        *((of_ddpm(run, s, forward(s, s.T))[1], 2) for s in (T8, LONG) for run in (slip, right))
+    )
 
 
 @erratum("alpha_bar[t] for alpha_bar[t - 1]", ddpm)
 def _(right, slip):
-    return told(*((of_ddpm(run, s, forward(s, s.T))[0], 2) for s in (T8, LONG) for run in (slip, right)))
+    return told(
+        *((of_ddpm(run, s, forward(s, s.T))[0], 2) for s in (T8, LONG) for run in (slip, right))
+    )
 
 
 @erratum("alpha for alpha_bar", ddpm_by_eps)
@@ -374,8 +428,16 @@ def _(right, slip):
 
 @erratum("beta or beta_tilde, as if it made no difference", ddpm_var)
 def _(right, slip):
-    beta = planted(ddpm_var, "var = s.beta_tilde", "var = np.where(np.arange(s.T + 1) > 1, s.beta, 0)")
-    return told(*((of_ddpm(run, s, forward(s, s.T))[1], 4) for s in (T8, LONG) for run in (slip, beta, right)))
+    beta = planted(
+        ddpm_var, "var = s.beta_tilde", "var = np.where(np.arange(s.T + 1) > 1, s.beta, 0)"
+    )
+    return told(
+        *(
+            (of_ddpm(run, s, forward(s, s.T))[1], 4)
+            for s in (T8, LONG)
+            for run in (slip, beta, right)
+        )
+    )
 
 
 @erratum("a minus for a plus", ddim)
@@ -395,15 +457,26 @@ def _(right, slip):
 
 @erratum("the next time computed anew", ddim)
 def _(right, slip):
-    even, spread = list(range(1000, -1, -100)), [round(i) + 1 for i in np.linspace(999, 0, 10)] + [0]
-    numbers = [(of_ddim(run, LONG, times)[k], 3) for times in (even, spread) for run in (slip, right) for k in (0, 1)]
+    even, spread = (
+        list(range(1000, -1, -100)),
+        [round(i) + 1 for i in np.linspace(999, 0, 10)] + [0],
+    )
+    numbers = [
+        (of_ddim(run, LONG, times)[k], 3)
+        for times in (even, spread)
+        for run in (slip, right)
+        for k in (0, 1)
+    ]
     return told(numbers[1], numbers[3], *numbers[4:])
 
 
 @erratum("the last step ends at 1", ddim)
 def _(right, slip):
     ends = [of_ddim(run, T8, (8, 6, 4, 2, 0), forward(T8, 8)) for run in (slip, right)]
-    return told(*((n, 3) for end in ends for n in end), *((of_ddim(run, LONG, FIFTY)[1], 4) for run in (slip, right)))
+    return told(
+        *((n, 3) for end in ends for n in end),
+        *((of_ddim(run, LONG, FIFTY)[1], 4) for run in (slip, right)),
+    )
 
 
 @erratum("steps that never visit T", visited_times)
@@ -411,7 +484,9 @@ def _(right, slip):
     s, numbers = schedule.cosine(), []
     for steps in (10, 50):
         for f in (slip, right):
-            numbers += [(of_ddim(ddim, s, f(1000, steps), model=exact.gaussian(s, MEAN, VAR))[0], 2)]
+            numbers += [
+                (of_ddim(ddim, s, f(1000, steps), model=exact.gaussian(s, MEAN, VAR))[0], 2)
+            ]
     return told((slip(1000, 10)[0], 0), *numbers)
 
 
@@ -438,7 +513,9 @@ def order(run, share):
     (mean, var), (mean_1, var_1) = forward(s, s.T), forward(s, 1)
     want, errors = mean_1 + math.sqrt(var_1 / var) * (x - mean), []
     for pair in (24, 12):
-        times = sorted({*range(1, s.T + 1, pair), *range(1 + round(pair * share), s.T, pair)}, reverse=True)
+        times = sorted(
+            {*range(1, s.T + 1, pair), *range(1 + round(pair * share), s.T, pair)}, reverse=True
+        )
         *_, x_1 = run(MODEL[id(s)], s, times, x)
         errors.append(np.abs(x_1 - want).max())
     return math.log2(errors[0] / errors[1])
@@ -446,13 +523,19 @@ def order(run, share):
 
 @erratum("c_in forgotten", edm_euler)
 def _(right, slip):
-    ends = [of_flow(lambda times, x, run=run: run(MODEL[id(LONG)], LONG, times, x), FIFTY) for run in (slip, right)]
+    ends = [
+        of_flow(lambda times, x, run=run: run(MODEL[id(LONG)], LONG, times, x), FIFTY)
+        for run in (slip, right)
+    ]
     return told((ends[0][1], 0), (ends[1][1], 2))
 
 
 @erratum("sigma_max forgotten", edm_euler)
 def _(right, slip):
-    ends = [of_flow(lambda times, x, run=run: run(MODEL[id(LONG)], LONG, times, x), FIFTY) for run in (slip, right)]
+    ends = [
+        of_flow(lambda times, x, run=run: run(MODEL[id(LONG)], LONG, times, x), FIFTY)
+        for run in (slip, right)
+    ]
     return told((sigma(LONG, 1000), 0), *((n, 2) for end in ends for n in end))
 
 
@@ -464,20 +547,34 @@ def _(right, slip):
         away = x - (1 - t) * MEAN
         return t / total * away - MEAN - (1 - t) * VAR / total * away
 
-    ends = [of_flow(lambda times, x, run=run: run(velocity, times, x), np.linspace(1, 0, 51)) for run in (slip, right)]
+    ends = [
+        of_flow(lambda times, x, run=run: run(velocity, times, x), np.linspace(1, 0, 51))
+        for run in (slip, right)
+    ]
     return told(*((n, 2) for end in ends for n in end))
 
 
-PAIR = np.full(2, MEAN), VAR * np.array([[1, 0.9], [0.9, 1]])  # two numbers N(2, 0.5^2) with correlation 0.9
+PAIR = (
+    np.full(2, MEAN),
+    VAR * np.array([[1, 0.9], [0.9, 1]]),
+)  # two numbers N(2, 0.5^2) with correlation 0.9
 
 
 @erratum("RePaint's line 5 as printed", inpaint)
 def _(right, slip):
     """The first number is known to be 2.5: the other should be N(2.45, 0.218^2)."""
-    model, mask, known = correlated(T8, *PAIR), np.array([1.0, 0]).reshape(1, 2, 1), np.array([2.5, 0.0])
+    model, mask, known = (
+        correlated(T8, *PAIR),
+        np.array([1.0, 0]).reshape(1, 2, 1),
+        np.array([2.5, 0.0]),
+    )
     numbers = []
     for run in (slip, right):
-        mean, cov = law_of_images(lambda rng, x, run=run: run(model, T8, images(known, x), mask, rng, x), (1, 2, 1), white(2))
+        mean, cov = law_of_images(
+            lambda rng, x, run=run: run(model, T8, images(known, x), mask, rng, x),
+            (1, 2, 1),
+            white(2),
+        )
         numbers += [(mean[0], 3), (math.sqrt(cov[0, 0]), 3), (mean[1], 2)]
     return told(*numbers)
 
@@ -486,7 +583,12 @@ def _(right, slip):
 def _(right, slip):
     """Told, the data is N(2, 0.5^2); untold, N(1, 1): guidance w = 2."""
     untold = exact.gaussian(LONG, 1.0, 1.0)
-    ends = [of_ddim(ddim, LONG, FIFTY, model=lambda x, t, f=f: f(MODEL[id(LONG)](x, t), untold(x, t), 2)) for f in (slip, right)]
+    ends = [
+        of_ddim(
+            ddim, LONG, FIFTY, model=lambda x, t, f=f: f(MODEL[id(LONG)](x, t), untold(x, t), 2)
+        )
+        for f in (slip, right)
+    ]
     return told(*((n, 2) for end in ends for n in end))
 
 
@@ -505,7 +607,9 @@ def features(seed, N, F=16):
 
 @erratum("Fréchet with few samples", compare)
 def _(right, slip):
-    return told(*((np.mean([f(*features(seed, 2000)) for seed in range(10)]), 2) for f in (slip, right)))
+    return told(
+        *((np.mean([f(*features(seed, 2000)) for seed in range(10)]), 2) for f in (slip, right))
+    )
 
 
 @erratum("the root of a rounding error", frechet)
@@ -518,12 +622,16 @@ def _(right, slip):
 
 @erratum("each image its own neighbour, in the kernel distance", kernel_distance)
 def _(right, slip):
-    return told(*((np.mean([f(*features(seed, 50)) for seed in range(40)]), 2) for f in (slip, right)))
+    return told(
+        *((np.mean([f(*features(seed, 50)) for seed in range(40)]), 2) for f in (slip, right))
+    )
 
 
 @erratum("each image its own neighbour, in precision", precision)
 def _(right, slip):
-    return told(*((np.mean([f(*features(seed, 200, 4)) for seed in range(10)]), 2) for f in (slip, right)))
+    return told(
+        *((np.mean([f(*features(seed, 200, 4)) for seed in range(10)]), 2) for f in (slip, right))
+    )
 
 
 # --- ERRATA.md ---
@@ -532,7 +640,9 @@ def _(right, slip):
 def planted(plain, there, other):
     """The plain code with a piece exchanged: function, str, str -> function"""
     source = inspect.getsource(plain)
-    assert source.count(there) == 1, f"{there!r} stands {source.count(there)} times in {plain.__name__}"
+    assert source.count(there) == 1, (
+        f"{there!r} stands {source.count(there)} times in {plain.__name__}"
+    )
     scope = dict(globals())
     exec(source.replace(there, other), scope)
     return scope[plain.__name__]
@@ -566,8 +676,13 @@ def test_an_erratum_is_caught_where_the_page_says(name):
     """The tests exist, and the lessons."""
     lesson, test = ROWS[name][4:]
     found = re.findall(r"`(test_\w+\.py)::(\w+)`", test)
-    assert found and all(f"\ndef {function}(" in (ROOT / "tests" / file).read_text(encoding="utf-8") for file, function in found)
-    assert all((LESSONS / target).exists() for target in re.findall(r"\]\((\w+\.ipynb)", lesson)) and re.match(r"\[?\d\d", lesson)
+    assert found and all(
+        f"\ndef {function}(" in (ROOT / "tests" / file).read_text(encoding="utf-8")
+        for file, function in found
+    )
+    assert all(
+        (LESSONS / target).exists() for target in re.findall(r"\]\((\w+\.ipynb)", lesson)
+    ) and re.match(r"\[?\d\d", lesson)
 
 
 def test_a_changed_page_is_noticed():
@@ -597,10 +712,15 @@ def letters(s):
     posterior_variance = betas * (1 - alphas_cumprod_prev) / (1 - alphas_cumprod)
     posterior_mean_coef1 = betas * np.sqrt(alphas_cumprod_prev) / (1 - alphas_cumprod)
     posterior_mean_coef2 = (1 - alphas_cumprod_prev) * np.sqrt(alphas) / (1 - alphas_cumprod)
-    sqrt_recip_alphas_cumprod, sqrt_recipm1_alphas_cumprod = np.sqrt(1 / alphas_cumprod), np.sqrt(1 / alphas_cumprod - 1)
+    sqrt_recip_alphas_cumprod, sqrt_recipm1_alphas_cumprod = (
+        np.sqrt(1 / alphas_cumprod),
+        np.sqrt(1 / alphas_cumprod - 1),
+    )
     # the DDIM paper: alpha is the product
     alpha_ddim = np.cumprod(1 - np.append(0.0, betas))
-    sigma_ddim = np.sqrt((1 - alpha_ddim[u]) / (1 - alpha_ddim[t])) * np.sqrt(1 - alpha_ddim[t] / alpha_ddim[u])
+    sigma_ddim = np.sqrt((1 - alpha_ddim[u]) / (1 - alpha_ddim[t])) * np.sqrt(
+        1 - alpha_ddim[t] / alpha_ddim[u]
+    )
     # x_t = alpha_t x0 + sigma_t eps
     alpha_t, sigma_t = np.sqrt(np.cumprod(alphas)), np.sqrt(1 - np.cumprod(alphas))
     lam, logsnr = np.log(alpha_t / sigma_t), np.log(alpha_t**2 / sigma_t**2)
@@ -640,11 +760,23 @@ def test_every_equation_of_the_letters_holds(s):
 
 
 @pytest.mark.parametrize(
-    "there, other", [("t - 1", "t"), ("sqrt", "square"), ("tau", "(1 - tau)"), ("sigma", "(2 * sigma)"), ("s", "late")]
+    "there, other",
+    [
+        ("t - 1", "t"),
+        ("sqrt", "square"),
+        ("tau", "(1 - tau)"),
+        ("sigma", "(2 * sigma)"),
+        ("s", "late"),
+    ],
 )
 def test_a_changed_equation_is_noticed(there, other):
     """A root lost, a time that flows the other way, another sigma, an alpha_bar that is one step late: most equations then fail."""
-    late = schedule.Schedule(*(np.append(a[:1], a[:-1]) for a in (T8.beta, T8.alpha, T8.alpha_bar, T8.snr, T8.beta_tilde)))
+    late = schedule.Schedule(
+        *(
+            np.append(a[:1], a[:-1])
+            for a in (T8.beta, T8.alpha, T8.alpha_bar, T8.snr, T8.beta_tilde)
+        )
+    )
     names, changed, noticed = letters(T8) | {"late": late}, 0, 0
     for equation in EQUATIONS:
         left, right = re.sub(rf"\b{there}\b", other, equation, count=1).split(" == ")
@@ -652,7 +784,9 @@ def test_a_changed_equation_is_noticed(there, other):
             changed += 1
             with np.errstate(divide="ignore", invalid="ignore"):
                 try:
-                    noticed += not np.allclose(eval(left, names), eval(right, names), rtol=1e-9, atol=1e-9)
+                    noticed += not np.allclose(
+                        eval(left, names), eval(right, names), rtol=1e-9, atol=1e-9
+                    )
                 except IndexError:
                     noticed += 1
     assert changed >= 4 and noticed >= 0.8 * changed
@@ -661,6 +795,8 @@ def test_a_changed_equation_is_noticed(there, other):
 def test_the_letters_name_what_there_is():
     """What stands in a code span without an equation, as `diffusion.q_sample` or `s.beta_tilde`, exists."""
     names = letters(T8) | {"sample": sample, "schedule": schedule, "exact": exact, "guide": guide}
-    for span in set(re.findall(r"`((?:diffusion|sample|schedule|flow|guide|s)\.[a-z_]+)`", LETTERS)):
+    for span in set(
+        re.findall(r"`((?:diffusion|sample|schedule|flow|guide|s)\.[a-z_]+)`", LETTERS)
+    ):
         owner, name = span.split(".")
         assert hasattr(names[owner], name), span

@@ -8,7 +8,9 @@ from PIL import Image
 from test_sample import rejects
 
 from tinydiff import __main__ as cli
-from tinydiff import checkpoint, classifier, data, draw, evaluate, metrics, plot, schedule
+from tinydiff import data, plot, schedule
+from tinydiff.design import pipeline
+from tinydiff.measure import classifier, evaluate, metrics
 from tinydiff.unet import UNet
 
 S = schedule.cosine(250)
@@ -21,7 +23,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def judge():
-    return checkpoint.judge("digits")[0]
+    return classifier.load("digits")[0]
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +32,39 @@ def yardstick(judge, digits):
 
 
 def test_specs_are_read():
-    assert evaluate.parse("heun:25", S) == ("heun", 25, "even") and evaluate.parse("ddim", S) == ("ddim", 50, "even")
+    assert evaluate.parse("heun:25", S) == ("heun", 25, "even") and evaluate.parse("ddim", S) == (
+        "ddim",
+        50,
+        "even",
+    )
     assert evaluate.parse("ddpm", S) == ("ddpm", 250, "even")
     assert evaluate.parse("ddim", schedule.cosine(20)) == ("ddim", 20, "even")
     assert evaluate.parse("dpmpp_2m:10:karras", S) == ("dpmpp_2m", 10, "karras")
-    for wrong in ("plms:5", "ddim:x", "ddim:251", "ddim:-1", "ddpm:250", "ddim:5:odd", "ddim:5:even:7", "ddim:²", "ddpm::snr"):
-        with pytest.raises(ValueError, match=f"{wrong}: (steps go|no times)|ddpm visits|no sampler"):
+    for wrong in (
+        "plms:5",
+        "ddim:x",
+        "ddim:251",
+        "ddim:-1",
+        "ddpm:250",
+        "ddim:5:odd",
+        "ddim:5:even:7",
+        "ddim:²",
+        "ddpm::snr",
+    ):
+        with pytest.raises(
+            ValueError, match=f"{wrong}: (steps go|no times)|ddpm visits|no sampler"
+        ):
             evaluate.parse(wrong, S)
     for spec in evaluate.SAMPLERS:
-        assert evaluate.parse(spec, S)[0] in draw.SAMPLERS
+        assert evaluate.parse(spec, S)[0] in pipeline.SAMPLERS
 
 
 def test_the_floor_is_what_a_second_set_of_real_images_scores(yardstick, judge, digits):
     """Two disjoint halves with equally many of each class, to one; the floor by hand."""
     order = np.random.default_rng(0).permutation(len(digits.train))
-    order = order[np.argsort(digits.train_labels[order, 0], kind="stable")][np.arange(400) * 1500 // 400]
+    order = order[np.argsort(digits.train_labels[order, 0], kind="stable")][
+        np.arange(400) * 1500 // 400
+    ]
     a, b = order[::2], order[1::2]
     assert len(set(a) | set(b)) == 400
     counts = [np.bincount(digits.train_labels[half, 0], minlength=10) for half in (a, b)]
@@ -64,13 +84,23 @@ def test_bad_samples_score_badly_and_each_way_shows(yardstick, digits):
     real, labels = digits.test[:200], digits.test_labels[:200]
     good = yardstick.measure(real, labels)
     noise = yardstick.measure(rng.standard_normal(real.shape, dtype=np.float32).clip(-1, 1), labels)
-    assert noise["frechet"] > 10 * good["frechet"] and noise["precision"] < 0.3 < 0.8 < good["precision"]
+    assert (
+        noise["frechet"] > 10 * good["frechet"]
+        and noise["precision"] < 0.3 < 0.8 < good["precision"]
+    )
     one_class = digits.test[digits.test_labels[:, 0] == 3]
     dull = yardstick.measure(np.resize(one_class, real.shape), labels)
-    assert dull["recall"] < 0.3 < 0.7 < good["recall"] and dull["coverage"] < 0.3 and dull["agreement"]["digit"] < 0.3
+    assert (
+        dull["recall"] < 0.3 < 0.7 < good["recall"]
+        and dull["coverage"] < 0.3
+        and dull["agreement"]["digit"] < 0.3
+    )
     copies = yardstick.measure(digits.train[:200], digits.train_labels[:200])
     assert copies["memorisation"] < 0.01 and good["memorisation"] > 0.9
-    assert good["agreement"]["digit"] > 0.95 and yardstick.measure(real, (labels + 1) % 10)["agreement"]["digit"] < 0.05
+    assert (
+        good["agreement"]["digit"] > 0.95
+        and yardstick.measure(real, (labels + 1) % 10)["agreement"]["digit"] < 0.05
+    )
 
 
 class Stub:
@@ -83,7 +113,10 @@ class Stub:
 
     def __call__(self, x, t, labels):
         self.told.append(labels)
-        signal, noise = (np.sqrt(a[t]).reshape(-1, 1, 1, 1).astype(np.float32) for a in (S.alpha_bar, 1 - S.alpha_bar))
+        signal, noise = (
+            np.sqrt(a[t]).reshape(-1, 1, 1, 1).astype(np.float32)
+            for a in (S.alpha_bar, 1 - S.alpha_bar)
+        )
         eps = (x - signal * self.image) / noise
         return signal * eps - noise * self.image
 
@@ -93,8 +126,22 @@ def test_each_sampler_is_measured_on_its_own_images(yardstick, digits, monkeypat
     image = digits.test[0].clip(-0.9, 0.9)
     work = []
     model, about = Stub(image), {"train": {"predict": "v"}}
-    rows = list(evaluate.rows(model, S, about, yardstick, [("ddim", 3, "even"), ("heun", 2, "snr")], 1.0, 0, work.append))
-    assert [(evaluate.title(r), r["evaluations"]) for r in rows] == [("ddim 3", 3), ("heun 2 snr", 3)]
+    rows = list(
+        evaluate.rows(
+            model,
+            S,
+            about,
+            yardstick,
+            [("ddim", 3, "even"), ("heun", 2, "snr")],
+            1.0,
+            0,
+            work.append,
+        )
+    )
+    assert [(evaluate.title(r), r["evaluations"]) for r in rows] == [
+        ("ddim 3", 3),
+        ("heun 2 snr", 3),
+    ]
     assert sum(work) == 200 * 6 and len(work) == 8
     told = np.concatenate(model.told[1::3][:4])  # the very first question warms up
     assert np.array_equal(told, yardstick.labels)
@@ -109,8 +156,13 @@ def test_each_sampler_is_measured_on_its_own_images(yardstick, digits, monkeypat
 def test_stability_by_hand(yardstick, digits):
     """One image whatever the seed: no spread. A model whose eps_hat is exact for one point comes back only to that point."""
     image = digits.test[0].clip(-0.9, 0.9)
-    stable = evaluate.stability(Stub(image), S, {"train": {"predict": "v"}}, yardstick, ("ddim", 2, "even"), 1.0, (1, 2))
-    assert stable["seeds"] == 2 and stable["spread"]["recall"] == (pytest.approx(stable["spread"]["recall"][0]), pytest.approx(0, abs=1e-6))
+    stable = evaluate.stability(
+        Stub(image), S, {"train": {"predict": "v"}}, yardstick, ("ddim", 2, "even"), 1.0, (1, 2)
+    )
+    assert stable["seeds"] == 2 and stable["spread"]["recall"] == (
+        pytest.approx(stable["spread"]["recall"][0]),
+        pytest.approx(0, abs=1e-6),
+    )
     assert stable["out_of_range"] == 0.0
     assert set(stable["round_trip"]) == {1, 2, 4} and min(stable["round_trip"].values()) > 0.1
 
@@ -123,11 +175,16 @@ def test_multiply_adds_of_a_network_counted_on_paper():
     by_hand = side**2 * 9 * width * 2  # enter and leave, one channel outside
     by_hand += 3 * block  # descent, two in the middle ...
     by_hand += (
-        side**2 * 9 * (2 * width) * width + side**2 * 9 * width * width + E * width + side**2 * 2 * width * width
+        side**2 * 9 * (2 * width) * width
+        + side**2 * 9 * width * width
+        + E * width
+        + side**2 * 2 * width * width
     )  # ... ascent, its short cut
     by_hand += width * E + E * E  # time
     tokens = side**2
-    by_hand += 4 * tokens * width * width + 2 * tokens * tokens * width  # attention: q, k, v and out; the weights and the mean
+    by_hand += (
+        4 * tokens * width * width + 2 * tokens * tokens * width
+    )  # attention: q, k, v and out; the weights and the mean
     assert evaluate.multiply_adds(model, None) == by_hand
     from tinydiff import kernels
 
@@ -135,11 +192,23 @@ def test_multiply_adds_of_a_network_counted_on_paper():
 
 
 def test_the_figure_has_a_line_for_each_sampler_and_the_floor():
-    points = [("ddim", "even", 10, 2.0), ("ddim", "even", 5, 4.0), ("ddim", "snr", 5, 6.0), ("heun", "even", 9, 3.0)]
-    rows = [dict(zip(("sampler", "times", "evaluations", "frechet"), point, strict=True)) for point in points]
+    points = [
+        ("ddim", "even", 10, 2.0),
+        ("ddim", "even", 5, 4.0),
+        ("ddim", "snr", 5, 6.0),
+        ("heun", "even", 9, 3.0),
+    ]
+    rows = [
+        dict(zip(("sampler", "times", "evaluations", "frechet"), point, strict=True))
+        for point in points
+    ]
     axes = plot.quality(rows, 0.5).axes[0]
     lines = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in axes.get_lines()}
-    assert lines["ddim"] == [[5, 4], [10, 2]] and lines["ddim, snr times"] == [[5, 6]] and lines["heun"] == [[9, 3]]
+    assert (
+        lines["ddim"] == [[5, 4], [10, 2]]
+        and lines["ddim, snr times"] == [[5, 6]]
+        and lines["heun"] == [[9, 3]]
+    )
     assert lines["real images"][0][1] == 0.5
 
 
@@ -162,11 +231,16 @@ def test_the_command_prints_the_table_and_draws_the_picture(json_too, tmp_path, 
     if json_too:
         found = json.loads(out)
         assert [r["evaluations"] for r in found["samplers"]] == [2, 3] and found["n"] == 64
-        assert 0 <= found["samplers"][0]["agreement"]["digit"] <= 1 and evaluate.title(found["stability"]) == "dpmpp_2m 3"
+        assert (
+            0 <= found["samplers"][0]["agreement"]["digit"] <= 1
+            and evaluate.title(found["stability"]) == "dpmpp_2m 3"
+        )
     else:
         lines = out.splitlines()
         start = [line.split()[0] for line in lines if line]
-        assert {"sampler", "real", "ddim", "dpmpp_2m", "stability"} <= set(start) and evaluate.LEGEND in out
+        assert {"sampler", "real", "ddim", "dpmpp_2m", "stability"} <= set(
+            start
+        ) and evaluate.LEGEND in out
         assert "million multiply-adds" in out and str(tmp_path / "e.png") in out
     Image.open(tmp_path / "e.png").verify()
 
@@ -187,13 +261,20 @@ def check_transfer_row(transfer_row):
     source = np.array([[-1.0, 1], [1, -1], [1, 1]]).reshape(3, 1, 2, 1)
     samples = np.stack([truth, truth])
     samples[1, 0, 0, 0], samples[1, 2, 0, 1] = 1, 1  # (1, 1) and (1, 1)
-    row = transfer_row("both", samples, truth, source, Reader(), np.array([[0, 1], [1, 1], [2, 0]]), 0.25)
+    row = transfer_row(
+        "both", samples, truth, source, Reader(), np.array([[0, 1], [1, 1], [2, 0]]), 0.25
+    )
     assert (row["name"], row["k"], row["seconds"], row["of_best"]) == ("both", 2, 0.25, 0)
-    assert np.isclose(row["rmse"], np.sqrt(2 / 12), rtol=1e-12) and np.isclose(row["of_mean"], np.sqrt(0.5 / 6), rtol=1e-12)
+    assert np.isclose(row["rmse"], np.sqrt(2 / 12), rtol=1e-12) and np.isclose(
+        row["of_mean"], np.sqrt(0.5 / 6), rtol=1e-12
+    )
     assert np.isclose(row["silhouette"], (1 + 0 + 0 + 0 + 0 + 1) / 6, rtol=1e-12)
     assert np.isclose(row["style"], (2 + 2 + 2 + 1 + 2 + 1) / 12, rtol=1e-12)
     assert transfer_row("one", samples[:1], truth, source, Reader(), 1, 0.0)["style"] == 0.5
-    assert np.isclose(transfer_row("black", samples[:1], truth, source, Reader(), 1, 0.0, -1.0)["silhouette"], (1 + 1 / 2 + 1 / 2) / 3)
+    assert np.isclose(
+        transfer_row("black", samples[:1], truth, source, Reader(), 1, 0.0, -1.0)["silhouette"],
+        (1 + 1 / 2 + 1 / 2) / 3,
+    )
 
 
 def test_transfer_row():
@@ -203,10 +284,16 @@ def test_transfer_row():
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda name, samples, truth, source, *rest: evaluate.transfer_row(name, samples, truth, truth, *rest),
-        lambda name, samples, truth, source, judge, target, *rest: evaluate.transfer_row(name, samples, truth, source, judge, 0, *rest),
+        lambda name, samples, truth, source, *rest: evaluate.transfer_row(
+            name, samples, truth, truth, *rest
+        ),
+        lambda name, samples, truth, source, judge, target, *rest: evaluate.transfer_row(
+            name, samples, truth, source, judge, 0, *rest
+        ),
         lambda name, samples, *rest: evaluate.transfer_row(name, samples[:1], *rest),
-        lambda name, samples, truth, source, *rest: evaluate.transfer_row(name, samples[:, ::-1], truth[::-1], source[::-1], *rest),
+        lambda name, samples, truth, source, *rest: evaluate.transfer_row(
+            name, samples[:, ::-1], truth[::-1], source[::-1], *rest
+        ),
     ],
 )
 def test_slips_of_transfer_row(wrong):
@@ -224,7 +311,9 @@ def test_transfer_table():
         "style": 0.5,
         "seconds": 0.0012,
     }
-    lines = evaluate.transfer_table([row, row | {"name": "gram", "k": 8, "of_best": 0.07}]).splitlines()
+    lines = evaluate.transfer_table(
+        [row, row | {"name": "gram", "k": 8, "of_best": 0.07}]
+    ).splitlines()
     assert lines[2] == "| ridge | 0.085 |  |  | 0.91 | 50.0% | 1.2 |"
     assert lines[3] == "| gram | 0.085 | 0.085 of 8 | 0.070 of 8 | 0.91 | 50.0% | 1.2 |"
     assert {line.count("|") for line in lines} == {8}

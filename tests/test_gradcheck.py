@@ -10,7 +10,9 @@ exercise = pytest.mark.exercise("gradcheck.directional_error")
 
 def assert_error(error, low, high, why):
     assert np.shape(error) == (), f"expected one number, got shape {np.shape(error)}"
-    assert low <= error <= high, f"the error came out as {error:.3g}, expected {low:.3g} to {high:.3g}: {why}"
+    assert low <= error <= high, (
+        f"the error came out as {error:.3g}, expected {low:.3g} to {high:.3g}: {why}"
+    )
 
 
 def scaled_square(factor):
@@ -35,18 +37,31 @@ def test_the_difference_is_central(rng):
     x = np.full(5, 100.0)
     error = gradcheck.directional_error(cube, [x], rng, h=1e-2)
     assert_error(
-        error, -1e-5, 1e-5, "f(x) = x^3 near 100, h = 0.01: so good is a central difference, divided by max(|exact|, |numeric|, 1)"
+        error,
+        -1e-5,
+        1e-5,
+        "f(x) = x^3 near 100, h = 0.01: so good is a central difference, divided by max(|exact|, |numeric|, 1)",
     )
     error = gradcheck.directional_error(cube, [x], rng, h=5.0)
-    assert_error(error, 1e-6, 10, "f(x) = x^3 near 100 with h = 5: so long a step must show; is h used?")
+    assert_error(
+        error, 1e-6, 10, "f(x) = x^3 near 100 with h = 5: so long a step must show; is h used?"
+    )
 
 
 @exercise
-@pytest.mark.parametrize("factor, expected", [(1.01, 0.01 / 1.01), (0.98, 0.02), (0.5, 0.5), (2.0, 0.5), (0.0, 1.0), (-1.0, 2.0)])
+@pytest.mark.parametrize(
+    "factor, expected",
+    [(1.01, 0.01 / 1.01), (0.98, 0.02), (0.5, 0.5), (2.0, 0.5), (0.0, 1.0), (-1.0, 2.0)],
+)
 def test_directional_error_measures_how_wrong(factor, expected, rng):
     """Derivatives far above 1: the error is relative, the same along every direction."""
     error = gradcheck.directional_error(scaled_square(factor), [1e4 + rng.random(50)], rng)
-    assert_error(error, 0.99 * expected, 1.01 * expected, f"every derivative was {factor} times what it should be")
+    assert_error(
+        error,
+        0.99 * expected,
+        1.01 * expected,
+        f"every derivative was {factor} times what it should be",
+    )
 
 
 @exercise
@@ -55,39 +70,64 @@ def test_errors_that_cancel_in_the_sum_are_seen(rng):
     centred = autodiff.op(lambda x: (x - x.mean(), lambda g: (g * 0,)))
     error = gradcheck.directional_error(centred, [rng.standard_normal(200)], rng)
     assert_error(
-        error, 1e-3, np.inf, "a missing derivative was not noticed, the outputs always add up to 0: are they weighed with a random u?"
+        error,
+        1e-3,
+        np.inf,
+        "a missing derivative was not noticed, the outputs always add up to 0: are they weighed with a random u?",
     )
 
 
 @exercise
 def test_exchanged_entries_are_seen(rng):
-    turned = autodiff.op(lambda x: (x * np.arange(100.0), lambda g: ((g * np.arange(100.0))[::-1],)))
+    turned = autodiff.op(
+        lambda x: (x * np.arange(100.0), lambda g: ((g * np.arange(100.0))[::-1],))
+    )
     error = gradcheck.directional_error(turned, [rng.standard_normal(100)], rng)
     assert_error(
-        error, 1e-2, np.inf, "a gradient with its entries in the wrong order was not noticed: has d a random number for each entry?"
+        error,
+        1e-2,
+        np.inf,
+        "a gradient with its entries in the wrong order was not noticed: has d a random number for each entry?",
     )
 
 
 @exercise
 @pytest.mark.parametrize("wrong", [0, 1])
 def test_every_argument_counts(wrong, rng):
-    f = autodiff.op(lambda a, b: (a * b, lambda g: tuple(gi * (i != wrong) for i, gi in enumerate((g * b, g * a)))))
+    f = autodiff.op(
+        lambda a, b: (
+            a * b,
+            lambda g: tuple(gi * (i != wrong) for i, gi in enumerate((g * b, g * a))),
+        )
+    )
     error = gradcheck.directional_error(f, [1e3 + rng.random((4, 5)), 1e3 + rng.random(5)], rng)
-    assert_error(error, 1e-2, np.inf, f"the gradient of argument {wrong} was 0 and this was not noticed")
+    assert_error(
+        error, 1e-2, np.inf, f"the gradient of argument {wrong} was 0 and this was not noticed"
+    )
 
 
 @exercise
 def test_small_derivatives_are_judged_absolutely(rng):
     f = autodiff.op(lambda x: (1e-6 * x, lambda g: (0 * g,)))
     error = gradcheck.directional_error(f, [rng.standard_normal(20)], rng)
-    assert_error(error, 1e-9, 1e-4, "derivatives near 1e-6, all missing: |exact - numeric| is divided by 1 at least")
+    assert_error(
+        error,
+        1e-9,
+        1e-4,
+        "derivatives near 1e-6, all missing: |exact - numeric| is divided by 1 at least",
+    )
 
 
 @exercise
 def test_float32_arguments_are_checked_in_float64(rng):
     x = rng.standard_normal(7).astype(np.float32)
     error = gradcheck.directional_error(lambda a: cube(a), [x], rng)
-    assert_error(error, -1e-7, 1e-7, "the argument was float32: convert it, a difference quotient needs float64")
+    assert_error(
+        error,
+        -1e-7,
+        1e-7,
+        "the argument was float32: convert it, a difference quotient needs float64",
+    )
 
 
 # --- gradcheck ---

@@ -8,11 +8,12 @@ import re
 import numpy as np
 import pytest
 
-from tinydiff import autodiff, diffusion, exercises, grade, kernels, ops
+from tinydiff import autodiff, diffusion, kernels, ops
 from tinydiff.autodiff import op, value_of
+from tinydiff.course import exercises, grade
 from tinydiff.kernels import cpu, reference
 
-EXERCISES = grade.exercises()
+EXERCISES = exercises.exercises()
 QUICK = {
     "diffusion.predict_x0",
     "exact.point",
@@ -43,7 +44,9 @@ def constant(f):
     first = []
 
     def always(result, args):
-        first[:] = first or [list(itertools.islice(result, 50)) if inspect.isgenerator(result) else result]
+        first[:] = first or [
+            list(itertools.islice(result, 50)) if inspect.isgenerator(result) else result
+        ]
         again = copy.deepcopy(first[0])
         return iter(again) if inspect.isgenerator(result) else again
 
@@ -51,14 +54,23 @@ def constant(f):
 
 
 def its_input(f):
-    return changed(f, lambda result, args: next((value_of(a) for a in args if isinstance(value_of(a), np.ndarray)), 0.0))
+    return changed(
+        f,
+        lambda result, args: next(
+            (value_of(a) for a in args if isinstance(value_of(a), np.ndarray)), 0.0
+        ),
+    )
 
 
 def wrong_shape(f):
     def deeper(result, args):
         if isinstance(result, tuple):
             return tuple(np.asarray(part)[None] for part in result)
-        return np.asarray(result)[None] if isinstance(result, np.ndarray | np.generic | float) else [result]
+        return (
+            np.asarray(result)[None]
+            if isinstance(result, np.ndarray | np.generic | float)
+            else [result]
+        )
 
     return changed(f, deeper)
 
@@ -76,7 +88,12 @@ def on_its_input(f):
     return changed(f, spoil)
 
 
-CLUMSY = {"constant": constant, "its input": its_input, "wrong shape": wrong_shape, "changes its input": on_its_input}
+CLUMSY = {
+    "constant": constant,
+    "its input": its_input,
+    "wrong shape": wrong_shape,
+    "changes its input": on_its_input,
+}
 BODIES = {  # of kernels, which return nothing: what the first thread does, x being what they read first and y what they fill
     "constant": "for i in np.ndindex(y.shape):\n            y[i] = ZERO",
     "its input": "for i, k in zip(np.ndindex(y.shape), np.ndindex(x.shape)):\n            y[i] = x[k]",
@@ -87,7 +104,7 @@ BODIES = {  # of kernels, which return nothing: what the first thread does, x be
 
 def clumsy(exercise, name):
     """Make an answer that is wrong in the way of this name; of a kernel as a source, for it travels as one."""
-    right = grade.original(exercise)
+    right = exercises.original(exercise)
     if not exercise.on_card:
         return CLUMSY[name](right)
     source = inspect.getsource(right.py_func)
@@ -95,16 +112,31 @@ def clumsy(exercise, name):
     body = re.sub(r"\bx\b", first, BODIES[name])
     end = f"    if cuda.grid(1) == 0 and cuda.threadIdx.y == 0 and cuda.blockIdx.y == 0:\n        {body}\n"
     kept = source if name == "changes its input" else source[: source.index(":\n") + 2]
-    return exercises.rewritten(exercise, f"{kept}    import numpy as np\n{end}" if last == "y" else kept)
+    return exercises.rewritten(
+        exercise, f"{kept}    import numpy as np\n{end}" if last == "y" else kept
+    )
 
 
-@pytest.fixture(scope="module", params=[pytest.param(e, id=e.name, marks=() if e.name in QUICK else pytest.mark.slow) for e in EXERCISES])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(e, id=e.name, marks=() if e.name in QUICK else pytest.mark.slow)
+        for e in EXERCISES
+    ],
+)
 def graded(request):
     """Grade, in one go, the reference, every mutant and the clumsy answers -> exercise, its verdict, mutants', clumsy ones'"""
-    exercise, right = request.param, grade.original(request.param)
-    mutants = [grade.mutant(exercise, old, new) for old, new, _ in exercise.mutants]
-    verdict, *others = grade.judge_all(exercise, [right, *mutants, *(clumsy(exercise, name) for name in CLUMSY)])
-    return exercise, verdict, others[: len(mutants)], dict(zip(CLUMSY, others[len(mutants) :], strict=True))
+    exercise, right = request.param, exercises.original(request.param)
+    mutants = [exercises.mutant(exercise, old, new) for old, new, _ in exercise.mutants]
+    verdict, *others = grade.judge_all(
+        exercise, [right, *mutants, *(clumsy(exercise, name) for name in CLUMSY)]
+    )
+    return (
+        exercise,
+        verdict,
+        others[: len(mutants)],
+        dict(zip(CLUMSY, others[len(mutants) :], strict=True)),
+    )
 
 
 def test_the_reference_passes(graded):
@@ -129,8 +161,19 @@ def test_clumsy_answers_fail(graded):
     assert passed <= ({"changes its input"} if exercise.name in WITHOUT_ARRAYS else set())
 
 
-WITHOUT_ARRAYS = {"schedule.linear", "schedule.cosine", "sample.even_times", "sample.karras_times", "optim.warmup_cosine", "optim.ema_keep"}
-WITHOUT_ARRAYS |= {"guide.classifier_free", "guide.by_gradient", "guide.threshold"}  # models in, a model out
+WITHOUT_ARRAYS = {
+    "schedule.linear",
+    "schedule.cosine",
+    "sample.even_times",
+    "sample.karras_times",
+    "optim.warmup_cosine",
+    "optim.ema_keep",
+}
+WITHOUT_ARRAYS |= {
+    "guide.classifier_free",
+    "guide.by_gradient",
+    "guide.threshold",
+}  # models in, a model out
 WITHOUT_ARRAYS |= {"kernels.ladder.conv_cost"}
 WITHOUT_ARRAYS |= {"flow.as_eps_model", "learned.as_schedule"}
 
@@ -148,17 +191,17 @@ def test_names_are_unique():
 
 
 def test_a_mutant_replaces_something_that_is_there_once():
-    exercise = grade.find("q_sample")
+    exercise = exercises.find("q_sample")
     for old in ("no such text", "x0"):
         with pytest.raises(ValueError, match="must occur once"):
-            grade.mutant(exercise, old, "")
+            exercises.mutant(exercise, old, "")
 
 
 # --- check, adopt, show ---
 
 
 def q_sample(s, x0, t, eps):
-    signal, noise = diffusion._rates(s, t, x0)
+    signal, noise = diffusion.rates(s, t, x0)
     return signal * x0 + noise * eps
 
 
@@ -173,13 +216,16 @@ def test_check_says_passed(capsys):
 
 def test_check_stops_at_a_wrong_answer_and_says_why():
     def q_sample(s, x0, t, eps):
-        signal, noise = diffusion._rates(s, t, x0)
+        signal, noise = diffusion.rates(s, t, x0)
         return signal * x0 + noise**2 * eps
 
     with pytest.raises(grade.WrongAnswer) as error:
         grade.check(q_sample)
     lines = dict(line.split(maxsplit=1) for line in str(error.value).splitlines()[1:])
-    assert lines["slip"] == "you scaled the noise by 1 - alpha_bar; its square root is the standard deviation"
+    assert (
+        lines["slip"]
+        == "you scaled the noise by 1 - alpha_bar; its square root is the standard deviation"
+    )
     assert lines["called"].startswith("q_sample(Schedule, array (")
     assert lines["came"] and lines["expected"] and lines["reread"].startswith("lesson 01_forward, ")
     assert error.value._render_traceback_() == [str(error.value)]
@@ -206,7 +252,7 @@ def leave_as_it_was():
     yield
     for exercise in EXERCISES:
         exercises.put(exercise, None)
-    assert diffusion.q_sample is grade.original(grade.find("q_sample"))
+    assert diffusion.q_sample is exercises.original(exercises.find("q_sample"))
 
 
 def test_an_adopted_answer_is_used_by_the_package(leave_as_it_was):
@@ -227,16 +273,16 @@ def test_a_wrong_answer_is_not_adopted(leave_as_it_was):
 
     with pytest.raises(grade.WrongAnswer):
         grade.check(q_sample, adopt=True)
-    assert diffusion.q_sample is grade.original(grade.find("q_sample"))
+    assert diffusion.q_sample is exercises.original(exercises.find("q_sample"))
 
 
 def test_an_adopted_kernel_serves_every_kernel_set(leave_as_it_was):
     own = cpu.conv2d
-    exercise = grade.find("conv2d")
-    with grade.in_place(exercise, right):
+    exercise = exercises.find("conv2d")
+    with exercises.in_place(exercise, right):
         assert cpu.conv2d is reference.conv2d is kernels.conv2d is right
     assert cpu.conv2d is own is not reference.conv2d
-    assert reference.conv2d is grade.original(exercise)
+    assert reference.conv2d is exercises.original(exercise)
 
 
 def test_an_operation_is_judged_by_its_derivative_too():
@@ -244,15 +290,18 @@ def test_an_operation_is_judged_by_its_derivative_too():
     def mul(a, b):
         return a * b, lambda g: (g * a, g * b)
 
-    verdict = grade.judge(grade.find("mul"), mul)
+    verdict = grade.judge(exercises.find("mul"), mul)
     assert verdict.state == "failed" and "slip" in dict(verdict.lines)
-    assert ops.mul is grade.original(grade.find("mul"))
+    assert ops.mul is exercises.original(exercises.find("mul"))
 
 
 def test_show_prints_the_package(capsys):
     grade.show(diffusion.q_sample)
     shown = capsys.readouterr().out
-    assert shown.startswith("# tinydiff/diffusion.py, line ") and inspect.getsource(diffusion.q_sample) in shown
+    assert (
+        shown.startswith("# tinydiff/diffusion.py, line ")
+        and inspect.getsource(diffusion.q_sample) in shown
+    )
     grade.show(ops.silu)
     assert "@op\ndef silu(x):" in capsys.readouterr().out
 
@@ -260,9 +309,13 @@ def test_show_prints_the_package(capsys):
 def test_exercises_and_marks_agree():
     """Every exercise has tests with its mark, every mark an exercise."""
     marked = set()
-    for path in (grade.ROOT / "tests").glob("test_*.py"):
+    for path in (exercises.ROOT / "tests").glob("test_*.py"):
         text = path.read_text(encoding="utf-8")
-        marked |= {name for name in re.findall(r"""mark\.exercise\(\s*f?["']([\w.{}]+)["']""", text) if "{" not in name}
+        marked |= {
+            name
+            for name in re.findall(r"""mark\.exercise\(\s*f?["']([\w.{}]+)["']""", text)
+            if "{" not in name
+        }
     listed = {e.name for e in EXERCISES}
     assert marked <= listed
     assert all(e.tests.exists() for e in EXERCISES)

@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from tinydiff import diagnosis, grade, submission
-from tinydiff.kernels import device, threads
+from tinydiff.course import diagnosis, elsewhere, exercises, grade, judge, submission, worker
+from tinydiff.kernels import cuda_array, cuda_ladder
 
-cuda = device.cuda
-ADD_NOISE, RAN = grade.find("add_noise"), ("ran", "in numba's simulator")
+cuda = cuda_array.cuda
+ADD_NOISE, RAN = exercises.find("add_noise"), ("ran", "in numba's simulator")
 TWO = 2
 
 
@@ -31,8 +31,11 @@ def verdict_of(f):
 def test_a_right_kernel_passes_with_what_it_uses_around_it(capsys):
     """A helper on the device, a constant, another loop than the package's."""
     grade.check(add_noise)
-    assert capsys.readouterr().out == "kernels.threads.add_noise: passed\n  ran      in numba's simulator\n"
-    assert threads.add_noise is not add_noise
+    assert (
+        capsys.readouterr().out
+        == "kernels.threads.add_noise: passed\n  ran      in numba's simulator\n"
+    )
+    assert cuda_ladder.add_noise is not add_noise
 
 
 def test_an_untouched_kernel_is_not_attempted(capsys):
@@ -53,7 +56,10 @@ def test_a_wrong_kernel_is_told_its_line_and_its_slip():
 
     lines = dict(verdict_of(add_noise).lines)
     assert lines["slip"].startswith("the guard is missing")
-    assert lines["called"].startswith("add_noise[3, 64](array (150,) float32") and "outside its shape (150,)" in lines["why"]
+    assert (
+        lines["called"].startswith("add_noise[3, 64](array (150,) float32")
+        and "outside its shape (150,)" in lines["why"]
+    )
 
     @cuda.jit
     def add_noise(x0, eps, signal, noise, y):
@@ -90,7 +96,9 @@ def test_a_kernel_that_ends_the_process_is_a_failure():
 
         os._exit(3)
 
-    assert verdict_of(add_noise).state == "failed" and "it ended the process" in str(verdict_of(add_noise))
+    assert verdict_of(add_noise).state == "failed" and "it ended the process" in str(
+        verdict_of(add_noise)
+    )
 
 
 WORK = """import numpy as np
@@ -112,11 +120,13 @@ def add_noise(x0, eps, signal, noise, y):
         ("np.dot(x0, eps)", "failed", "TypeError in line 8"),
     ],
 )
-def test_a_file_is_graded_in_the_simulator_whatever_the_environment_is(value, state, says, tmp_path, monkeypatch):
+def test_a_file_is_graded_in_the_simulator_whatever_the_environment_is(
+    value, state, says, tmp_path, monkeypatch
+):
     monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "0")
     path = tmp_path / "work.py"
     path.write_text(WORK.format(value=value))
-    verdict = submission.judge_apart(path, submission.read(path), ADD_NOISE)
+    verdict = worker.judge_apart(path, submission.read(path), ADD_NOISE)
     assert verdict.state == state and says in str(verdict) and RAN in verdict.lines
 
 
@@ -127,33 +137,45 @@ def test_a_file_is_graded_in_the_simulator_whatever_the_environment_is(value, st
 def test_without_the_simulator_it_cannot_be_graded(tmp_path, monkeypatch):
     """A numba whose part for graphics cards is gone, as it will be one day."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['numba.cuda'] = None\n")
-    near = grade.surroundings(True) | {"PYTHONPATH": f"{tmp_path}:{grade.ROOT}"}
+    near = elsewhere.surroundings(True) | {"PYTHONPATH": f"{tmp_path}:{exercises.ROOT}"}
     monkeypatch.setattr(grade, "surroundings", lambda simulate: near)
     path = tmp_path / "work.py"
     path.write_text(WORK.format(value="0"))
-    for verdict in (verdict_of(add_noise), submission.judge_apart(path, submission.read(path), ADD_NOISE)):
+    for verdict in (
+        verdict_of(add_noise),
+        worker.judge_apart(path, submission.read(path), ADD_NOISE),
+    ):
         assert verdict.state == "cannot be graded"
-        assert "simulator of a graphics card is missing" in str(verdict) and "pip install numba-cuda" in str(verdict)
+        assert "simulator of a graphics card is missing" in str(
+            verdict
+        ) and "pip install numba-cuda" in str(verdict)
 
 
 def on_a_card(state, *lines):
-    return lambda simulate: grade.Verdict("f", "passed", (RAN,)) if simulate else grade.Verdict("f", state, lines)
+    return lambda simulate: (
+        judge.Verdict("f", "passed", (RAN,)) if simulate else judge.Verdict("f", state, lines)
+    )
 
 
 def test_a_card_has_the_last_word(monkeypatch):
     monkeypatch.setattr(grade.shutil, "which", lambda name: f"/somewhere/{name}")
     ran = ("ran", "on this card: X")
-    passed, failed = grade.twice(on_a_card("passed", ran)), grade.twice(on_a_card("failed", ran, ("why", "2 is not 1")))
+    passed, failed = (
+        elsewhere.twice(on_a_card("passed", ran)),
+        elsewhere.twice(on_a_card("failed", ran, ("why", "2 is not 1"))),
+    )
     both = ("ran", "in numba's simulator, and passed; then on this card: X")
     assert (passed.state, passed.lines) == ("passed", (both,))
     assert (failed.state, failed.lines) == ("failed", (both, ("why", "2 is not 1")))
-    assert grade.twice(on_a_card("cannot be graded", ("why", "no GPU"))).lines == (RAN,)
+    assert elsewhere.twice(on_a_card("cannot be graded", ("why", "no GPU"))).lines == (RAN,)
     monkeypatch.setattr(grade.shutil, "which", lambda name: None)
-    assert grade.twice(on_a_card("failed")).lines == (RAN,)
+    assert elsewhere.twice(on_a_card("failed")).lines == (RAN,)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(device.SIMULATED or device.cuda.is_available(), reason="for machines without a card")
+@pytest.mark.skipif(
+    cuda_array.SIMULATED or cuda_array.cuda.is_available(), reason="for machines without a card"
+)
 def test_where_the_card_is_not_numba_s_the_simulator_decides(monkeypatch):
     monkeypatch.setattr(grade.shutil, "which", lambda name: f"/somewhere/{name}")
     assert verdict_of(add_noise).lines == (RAN,)
@@ -165,10 +187,14 @@ def test_what_is_known_of_a_kernel_names_a_slip_without_the_reference():
     known = grade.known(ADD_NOISE)
     assert len(known["sentences"]) == len(ADD_NOISE.mutants)
     for k in range(1, 1 + len(ADD_NOISE.mutants)):
-        assert not all(diagnosis._same_trace(traces[k], traces[0]) for traces in known["calls"].values())
+        assert not all(
+            diagnosis._same_trace(traces[k], traces[0]) for traces in known["calls"].values()
+        )
 
 
 def test_numba_is_not_needed_to_list_exercises():
-    code = "import sys; from tinydiff import grade; grade.exercises(); print('numba' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=grade.ROOT, check=True)
+    code = "import sys; from tinydiff import grade; exercises.exercises(); print('numba' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=exercises.ROOT, check=True
+    )
     assert done.stdout == "False\n"

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from test_sample import rejects
 
-from tinydiff import classifier, gram, ops
+from tinydiff import ops
 from tinydiff.autodiff import Tensor, gradient
+from tinydiff.design import gatys
+from tinydiff.measure import classifier
 
 
 def network(seed=3, dtype=np.float64):
@@ -30,7 +32,9 @@ def check_gram(gram_of):
         "each pixel three times": np.concatenate([h, h, h], axis=1),
     }.items():
         got = np.asarray(gram_of(x))
-        assert got.shape == (2, 2, 2), f"{case}, 2 features: expected shape (2, 2, 2), came {got.shape}"
+        assert got.shape == (2, 2, 2), (
+            f"{case}, 2 features: expected shape (2, 2, 2), came {got.shape}"
+        )
         assert np.array_equal(got, want), f"{case}: expected {want.tolist()}, came {got.tolist()}"
 
 
@@ -41,26 +45,32 @@ def check_gram_slope(gram_of):
     G = np.einsum("nhwi,nhwj->nij", h, h) / 12
     variable = Tensor(h)
     got = gram_of(variable)
-    assert isinstance(got, Tensor), "given a Tensor it should give a Tensor: build it from ops, so that a gradient can be taken"
-    assert np.allclose(got.value, G, rtol=1e-12), "3 x 4 pixels, 3 features: not the mean of the products"
+    assert isinstance(got, Tensor), (
+        "given a Tensor it should give a Tensor: build it from ops, so that a gradient can be taken"
+    )
+    assert np.allclose(got.value, G, rtol=1e-12), (
+        "3 x 4 pixels, 3 features: not the mean of the products"
+    )
     (g,) = gradient(ops.sum(got * A), [variable])
-    assert np.allclose(g, h @ (A + A.swapaxes(1, 2))[:, None] / 12, rtol=1e-12), "the gradient of sum(A G) should be h (A + A^T) / (H W)"
+    assert np.allclose(g, h @ (A + A.swapaxes(1, 2))[:, None] / 12, rtol=1e-12), (
+        "the gradient of sum(A G) should be h (A + A^T) / (H W)"
+    )
 
 
 @pytest.mark.exercise("gram.gram")
 @pytest.mark.parametrize("check", [check_gram, check_gram_slope])
 def test_gram(check):
-    check(gram.gram)
+    check(gatys.gram)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda h: gram.gram(h) * (h.shape[1] * h.shape[2]),  # the sum
-        lambda h: gram.gram(h) / h.shape[3],
-        lambda h: gram.gram(h - h.mean((1, 2), keepdims=True)),  # a covariance
-        lambda h: np.broadcast_to(gram.gram(h).mean(0), (len(h), h.shape[3], h.shape[3])),
-        lambda h: gram.gram(h.swapaxes(2, 3)),
+        lambda h: gatys.gram(h) * (h.shape[1] * h.shape[2]),  # the sum
+        lambda h: gatys.gram(h) / h.shape[3],
+        lambda h: gatys.gram(h - h.mean((1, 2), keepdims=True)),  # a covariance
+        lambda h: np.broadcast_to(gatys.gram(h).mean(0), (len(h), h.shape[3], h.shape[3])),
+        lambda h: gatys.gram(h.swapaxes(2, 3)),
     ],
 )
 def test_slips_of_gram(wrong):
@@ -72,24 +82,33 @@ def check_style(style_of):
     model, _, pictures = network()
     style = style_of(model, pictures)
     for (G, spread), h in zip(style, model.maps(pictures), strict=True):
-        each = np.array([np.einsum("hwi,hwj->ij", image, image) / image[..., 0].size for image in h])
+        each = np.array(
+            [np.einsum("hwi,hwj->ij", image, image) / image[..., 0].size for image in h]
+        )
         assert G.shape == (1, *each.shape[1:]) and np.allclose(G[0], each.mean(0), rtol=1e-12)
-        assert np.isclose(spread, sum(np.sum((one - each.mean(0)) ** 2) for one in each) / len(each), rtol=1e-12)
+        assert np.isclose(
+            spread, sum(np.sum((one - each.mean(0)) ** 2) for one in each) / len(each), rtol=1e-12
+        )
     one = style_of(model, pictures[1:2], [5.0, 6, 7, 8])
     assert [spread for _, spread in one] == [5, 6, 7, 8]
-    assert all(np.allclose(G, gram.gram(h), rtol=1e-12) for (G, _), h in zip(one, model.maps(pictures[1:2]), strict=True))
+    assert all(
+        np.allclose(G, gatys.gram(h), rtol=1e-12)
+        for (G, _), h in zip(one, model.maps(pictures[1:2]), strict=True)
+    )
 
 
 def test_style_of():
-    check_style(gram.style_of)
+    check_style(gatys.style_of)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda model, images, spreads=None: gram.style_of(model, images[:1], spreads or [1.0] * 4),
-        lambda model, images, spreads=None: gram.style_of(model, images),
-        lambda model, images, spreads=None: [(G, spread**0.5) for G, spread in gram.style_of(model, images, spreads)],
+        lambda model, images, spreads=None: gatys.style_of(model, images[:1], spreads or [1.0] * 4),
+        lambda model, images, spreads=None: gatys.style_of(model, images),
+        lambda model, images, spreads=None: [
+            (G, spread**0.5) for G, spread in gatys.style_of(model, images, spreads)
+        ],
     ],
 )
 def test_slips_of_style_of(wrong):
@@ -102,25 +121,38 @@ def test_slips_of_style_of(wrong):
 def check_formula(loss):
     """Term by term, each image by itself; pictures of the style are on average 1 away from it in each map."""
     model, source, pictures = network()
-    style, maps, content = gram.style_of(model, pictures), model.maps(pictures[:4]), model.maps(source)[-1]
+    style, maps, content = (
+        gatys.style_of(model, pictures),
+        model.maps(pictures[:4]),
+        model.maps(source)[-1],
+    )
     for weight in (0.0, 0.7):
         want = 0.0
         for n in range(4):
             want += weight * np.sum((maps[-1][n] - content[n]) ** 2) / np.sum(content[n] ** 2)
             for h, (G, spread) in zip(maps, style, strict=True):
-                want += np.sum((np.einsum("hwi,hwj->ij", h[n], h[n]) / h[n, ..., 0].size - G[0]) ** 2) / spread
-        assert np.isclose(loss(model, pictures[:4], content, style, weight), want, rtol=1e-12), f"weight = {weight}"
-    assert np.isclose(loss(model, pictures, model.maps(pictures)[-1], style, 1.0), 4 * len(pictures), rtol=1e-12)
+                want += (
+                    np.sum((np.einsum("hwi,hwj->ij", h[n], h[n]) / h[n, ..., 0].size - G[0]) ** 2)
+                    / spread
+                )
+        assert np.isclose(loss(model, pictures[:4], content, style, weight), want, rtol=1e-12), (
+            f"weight = {weight}"
+        )
+    assert np.isclose(
+        loss(model, pictures, model.maps(pictures)[-1], style, 1.0), 4 * len(pictures), rtol=1e-12
+    )
 
 
 def check_slope(loss):
     """The gradient along a random direction, by differences of fourth order; and that of one image does not depend on the others."""
     model, source, pictures = network()
-    style, content = gram.style_of(model, pictures), model.maps(source)[-1]
+    style, content = gatys.style_of(model, pictures), model.maps(source)[-1]
     x, along, h = pictures[1:5], np.random.default_rng(4).normal(size=(4, 8, 8, 2)), 1e-3
     variable = Tensor(x)
     (g,) = gradient(loss(model, variable, content, style, 0.7), [variable])
-    up1, down1, up2, down2 = (float(loss(model, x + step * h * along, content, style, 0.7)) for step in (1, -1, 2, -2))
+    up1, down1, up2, down2 = (
+        float(loss(model, x + step * h * along, content, style, 0.7)) for step in (1, -1, 2, -2)
+    )
     want = (8 * (up1 - down1) - (up2 - down2)) / (12 * h)
     assert abs((g * along).sum() - want) < 1e-7 * abs(want)
     alone = Tensor(x[2:3])
@@ -130,20 +162,42 @@ def check_slope(loss):
 
 @pytest.mark.parametrize("check", [check_formula, check_slope])
 def test_loss(check, kernel_set):
-    check(gram.loss)
+    check(gatys.loss)
 
 
 @pytest.mark.parametrize(
     "wrong, checks",
     [
         (
-            lambda model, x, content, style, weight: gram.loss(model, x, content, style, weight) * (1 / len(content)),
+            lambda model, x, content, style, weight: (
+                gatys.loss(model, x, content, style, weight) * (1 / len(content))
+            ),
             [check_formula, check_slope],
         ),
-        (lambda model, x, content, style, weight: gram.loss(model, x, content, style, 1 - weight), [check_formula]),
-        (lambda model, x, content, style, weight: gram.loss(model, x, content, [(G, 1.0) for G, _ in style], weight), [check_formula]),
-        (lambda model, x, content, style, weight: gram.loss(model, x, content[::-1], style, weight), [check_formula]),
-        (lambda model, x, content, style, weight: gram.loss(model, x, content / 2, style, weight), [check_formula]),
+        (
+            lambda model, x, content, style, weight: gatys.loss(
+                model, x, content, style, 1 - weight
+            ),
+            [check_formula],
+        ),
+        (
+            lambda model, x, content, style, weight: gatys.loss(
+                model, x, content, [(G, 1.0) for G, _ in style], weight
+            ),
+            [check_formula],
+        ),
+        (
+            lambda model, x, content, style, weight: gatys.loss(
+                model, x, content[::-1], style, weight
+            ),
+            [check_formula],
+        ),
+        (
+            lambda model, x, content, style, weight: gatys.loss(
+                model, x, content / 2, style, weight
+            ),
+            [check_formula],
+        ),
     ],
 )
 def test_slips_of_loss(wrong, checks):
@@ -157,9 +211,9 @@ def test_slips_of_loss(wrong, checks):
 def check_walk(transfer):
     """From the source down, within [-1, 1]; the yielded images stay as they were; a heavier content stays nearer to its source."""
     model, source, pictures = network(dtype=np.float32)
-    kept, style, content = source.copy(), gram.style_of(model, pictures), model.maps(source)[-1]
+    kept, style, content = source.copy(), gatys.style_of(model, pictures), model.maps(source)[-1]
     chain = list(transfer(model, source, style, weight=0.1, steps=20, lr=0.03))
-    losses = [float(gram.loss(model, x, content, style, 0.1)) for x in chain]
+    losses = [float(gatys.loss(model, x, content, style, 0.1)) for x in chain]
     assert len(chain) == 21 and np.array_equal(chain[0], kept) and np.array_equal(source, kept)
     assert losses[-1] < 0.5 * losses[0] and np.all(np.diff(losses[2:]) < 0)
     assert max(np.abs(x).max() for x in chain) <= 1 and np.abs(chain[-1]).max() == 1
@@ -173,32 +227,34 @@ def check_walk(transfer):
 def check_content_alone(transfer):
     """Where the source already has the style asked for there is nothing to do: it comes back as it was."""
     model, source, _ = network()
-    own = [(gram.gram(h), 1.0) for h in model.maps(source)]
+    own = [(gatys.gram(h), 1.0) for h in model.maps(source)]
     assert all(np.array_equal(x, source) for x in transfer(model, source, own, weight=1.0, steps=3))
 
 
 @pytest.mark.parametrize("check", [check_walk, check_content_alone])
 def test_transfer(check):
-    check(gram.transfer)
+    check(gatys.transfer)
 
 
 def uphill(model, source, style, weight, steps, lr):
-    return gram.transfer(model, source, style, weight, steps, -lr)
+    return gatys.transfer(model, source, style, weight, steps, -lr)
 
 
 def one_array_again_and_again(model, source, style, weight, steps, lr):
-    *_, last = gram.transfer(model, source, style, weight, steps, lr)
+    *_, last = gatys.transfer(model, source, style, weight, steps, lr)
     return [last] * (steps + 1)
 
 
 def weight_forgotten(model, source, style, weight, steps, lr):
-    return gram.transfer(model, source, style, 0.1, steps, lr)
+    return gatys.transfer(model, source, style, 0.1, steps, lr)
 
 
 def others_style(model, source, style, weight, steps, lr):
-    return gram.transfer(model, source, gram.style_of(model, source), weight, steps, lr)
+    return gatys.transfer(model, source, gatys.style_of(model, source), weight, steps, lr)
 
 
-@pytest.mark.parametrize("wrong", [uphill, one_array_again_and_again, weight_forgotten, others_style])
+@pytest.mark.parametrize(
+    "wrong", [uphill, one_array_again_and_again, weight_forgotten, others_style]
+)
 def test_slips_of_transfer(wrong):
     rejects(check_walk, wrong)

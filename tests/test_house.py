@@ -53,7 +53,17 @@ ABOVE = [
     "classroom",
     "__main__",
 ]
-OUTSIDE = {"numpy", "numba", "llvmlite", "matplotlib", "PIL", "tqdm", "IPython", "pytest", "_pytest"}  # all that is ever imported
+OUTSIDE = {
+    "numpy",
+    "numba",
+    "llvmlite",
+    "matplotlib",
+    "PIL",
+    "tqdm",
+    "IPython",
+    "pytest",
+    "_pytest",
+}  # all that is ever imported
 
 
 def beneath(module):
@@ -71,16 +81,27 @@ def imports(tree, inside_kernels=False):
         if isinstance(node, ast.Import):
             found += [(a.name.replace("tinydiff.", "."), None) for a in node.names]
         elif isinstance(node, ast.ImportFrom):
-            module = "." + (node.module or "") if node.level else (node.module or "").replace("tinydiff", ".", 1).replace("..", ".")
+            module = (
+                "." + (node.module or "")
+                if node.level
+                else (node.module or "").replace("tinydiff", ".", 1).replace("..", ".")
+            )
             if node.level == 1 and inside_kernels:
                 module = ".kernels" + module
-            found += [(module + a.name, None) if module.endswith(".") else (module, a.name) for a in node.names]
+            found += [
+                (module + a.name, None) if module.endswith(".") else (module, a.name)
+                for a in node.names
+            ]
     return found
 
 
 def own_imports(path):
     """List the modules of the package that a file imports, as "ops", "kernels" or "kernels.reference"."""
-    return {m[1:].rstrip(".") for m, _ in imports(TREES[path], path.parent.name == "kernels") if m.startswith(".")}
+    return {
+        m[1:].rstrip(".")
+        for m, _ in imports(TREES[path], path.parent.name == "kernels")
+        if m.startswith(".")
+    }
 
 
 def outside_imports(path):
@@ -90,9 +111,13 @@ def outside_imports(path):
 # --- who imports whom ---
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parent == PACKAGE and p.stem != "__init__"], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.parent == PACKAGE and p.stem != "__init__"], ids=lambda p: p.stem
+)
 def test_imports_run_downwards(path):
-    assert path.stem in DIFFUSION_TOWER + NETWORK_TOWER + ABOVE, "a new module: write here where in the house it stands"
+    assert path.stem in DIFFUSION_TOWER + NETWORK_TOWER + ABOVE, (
+        "a new module: write here where in the house it stands"
+    )
     own = {m.split(".")[0] for m in own_imports(path)} - {"__version__"}
     assert own <= beneath(path.stem)
 
@@ -121,9 +146,7 @@ def test_the_reference_needs_numpy_only():
 
 def test_the_import_reader_reads():
     """The tests above are worth what `imports` is worth."""
-    source = (
-        "import os, tinydiff.ops\nfrom . import kernels\nfrom .train import train\nfrom tinydiff import nn\nfrom tinydiff.unet import UNet"
-    )
+    source = "import os, tinydiff.ops\nfrom . import kernels\nfrom .train import train\nfrom tinydiff import nn\nfrom tinydiff.unet import UNet"
     source += "\ndef f():\n    import torch.nn\n    from .kernels.cpu import conv2d"
     found = {m for m, _ in imports(ast.parse(source))}
     assert found == {"os", ".ops", ".kernels", ".train", ".nn", ".unet", "torch.nn", ".kernels.cpu"}
@@ -136,13 +159,19 @@ def test_no_framework(path):
     assert outside_imports(path) <= sys.stdlib_module_names | OUTSIDE
 
 
-@pytest.mark.parametrize("path", [*FILES, *sorted(Path(__file__).parent.glob("*.py"))], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [*FILES, *sorted(Path(__file__).parent.glob("*.py"))], ids=lambda p: p.name
+)
 def test_no_kernel_is_imported_by_name(path):
     """`from .kernels import conv2d` would freeze the choice of the kernel set; whole modules may be imported."""
     if path.parent.name == "kernels":
         return
     found = imports(ast.parse(path.read_text(encoding="utf-8")))
-    assert [(m, name) for m, name in found if m.startswith(".kernels") and name and not (m == ".kernels" and name in KERNELS)] == []
+    assert [
+        (m, name)
+        for m, name in found
+        if m.startswith(".kernels") and name and not (m == ".kernels" and name in KERNELS)
+    ] == []
 
 
 def test_numba_cuda_is_imported_on_one_line_at_most():
@@ -155,10 +184,14 @@ def test_numba_cuda_is_imported_on_one_line_at_most():
     assert len([line for line in lines if not line.lstrip().startswith("#")]) <= 1
 
 
-@pytest.mark.parametrize("module", ["tinydiff", "tinydiff.sample", "tinydiff.unet", "tinydiff.train", "tinydiff.plot"])
+@pytest.mark.parametrize(
+    "module", ["tinydiff", "tinydiff.sample", "tinydiff.unet", "tinydiff.train", "tinydiff.plot"]
+)
 def test_importing_loads_neither_numba_nor_matplotlib(module):
     code = f"import sys, {module}; print(sorted({{'numba', 'llvmlite', 'matplotlib'}} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -166,7 +199,11 @@ def test_importing_loads_neither_numba_nor_matplotlib(module):
 
 
 def dotted(node):
-    return f"{dotted(node.value)}.{node.attr}" if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+    return (
+        f"{dotted(node.value)}.{node.attr}"
+        if isinstance(node, ast.Attribute)
+        else getattr(node, "id", "")
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -189,8 +226,18 @@ PUBLIC = {
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
 }
 TEACHING = ("classroom", "exercises", "calls", "diagnosis", "grade", "submission", "handout")
-NO_ARRAYS = ("__main__", "commands", "studio", *TEACHING, "microkernel")  # or, the last, flat memory
-FUNCTIONS = {name: node for name, node in PUBLIC.items() if isinstance(node, ast.FunctionDef) and name.split(".")[0] not in NO_ARRAYS}
+NO_ARRAYS = (
+    "__main__",
+    "commands",
+    "studio",
+    *TEACHING,
+    "microkernel",
+)  # or, the last, flat memory
+FUNCTIONS = {
+    name: node
+    for name, node in PUBLIC.items()
+    if isinstance(node, ast.FunctionDef) and name.split(".")[0] not in NO_ARRAYS
+}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -206,7 +253,9 @@ def test_every_public_function_and_class_has_a_docstring(node):
 
 
 SIZE = r"(?:\.\.\.|[0-9A-Z]\w?(?:[ */+-]+[0-9A-Z])*|height|width|steps)"
-SHAPE = re.compile(rf"\((?:{SIZE}(?:, {SIZE})*,?)?\)")  # (), (...), (N,), (N, H/2, W/2, C), (T + 1,), (height, width, 3)
+SHAPE = re.compile(
+    rf"\((?:{SIZE}(?:, {SIZE})*,?)?\)"
+)  # (), (...), (N,), (N, H/2, W/2, C), (T + 1,), (height, width, 3)
 SHAPELESS = {  # these handle no arrays, or arrays of any shape
     "autodiff.op",
     "autodiff.gradient",

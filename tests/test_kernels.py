@@ -13,19 +13,33 @@ import pytest
 
 import tinydiff
 from tinydiff import kernels
-from tinydiff.kernels import cpu, device, direct, reference
+from tinydiff.kernels import cpu, cpu_direct, cuda_array, reference
 
-IN_PLACE = {"clip_norm": (0,), "adam_step": (0, 2, 3), "ema_step": (0,), "update": (0, 1, 2, 3, 4)}  # which arguments change
+IN_PLACE = {
+    "clip_norm": (0,),
+    "adam_step": (0, 2, 3),
+    "ema_step": (0,),
+    "update": (0, 1, 2, 3, 4),
+}  # which arguments change
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-11}  # relative to the largest number of the result
 both_precisions = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 def public(module):
-    return {name: f for name, f in vars(module).items() if inspect.isfunction(f) and not name.startswith("_")}
+    return {
+        name: f
+        for name, f in vars(module).items()
+        if inspect.isfunction(f) and not name.startswith("_")
+    }
 
 
 KERNELS = {name for name, f in public(reference).items() if f.__module__ == reference.__name__}
-IMAGES = [(1, 5, 3, 1), (2, 6, 10, 3), (3, 4, 7, 13), (1, 8, 2, 40)]  # H != W, N = 1, channels that fill no block
+IMAGES = [
+    (1, 5, 3, 1),
+    (2, 6, 10, 3),
+    (3, 4, 7, 13),
+    (1, 8, 2, 40),
+]  # H != W, N = 1, channels that fill no block
 GROUPED = [((1, 5, 3, 1), 1), ((2, 7, 3, 12), 3), ((3, 4, 6, 40), 8), ((2, 9, 24), 8)]  # and G
 
 
@@ -69,7 +83,12 @@ def cases(dtype, rng):
             yield "conv2d", (x, w, padding)
             yield "conv2d_grad_w", (x, g, 3, padding)
     for shape, G in GROUPED:
-        x, scale, shift, g = 1 + normal(*shape), normal(shape[-1]), normal(shape[-1]), normal(*shape)
+        x, scale, shift, g = (
+            1 + normal(*shape),
+            normal(shape[-1]),
+            normal(shape[-1]),
+            normal(*shape),
+        )
         mean, rstd = reference.group_norm(x, scale, shift, G, 1e-5)[1:]
         yield "group_norm", (x, scale, shift, G, 1e-5)
         yield "group_norm_grad", (g, x, scale, mean, rstd)
@@ -92,7 +111,10 @@ def cases(dtype, rng):
     yield "take_grad", (normal(5, 3), i, 6)
     for P in (1, 37):
         for k in (1, 9):
-            yield "adam_step", (normal(P), normal(P), normal(P), normal(P) ** 2, k, 1e-2, 0.9, 0.999, 1e-8, 0.1)
+            yield (
+                "adam_step",
+                (normal(P), normal(P), normal(P), normal(P) ** 2, k, 1e-2, 0.9, 0.999, 1e-8, 0.1),
+            )
             rates = (k, 1e-2, 0.9, 0.999, 1e-8, 0.1, 1.0, 0.9)
             yield "update", (normal(P), 2 + normal(P), normal(P), normal(P) ** 2, normal(P), *rates)
         for largest in (0.1, 100.0):
@@ -115,7 +137,9 @@ def assert_close(got, expected, dtype, label):
     assert len(got) == len(expected), label
     for a, b in zip(got, expected, strict=True):
         assert a.shape == b.shape and a.dtype == b.dtype == dtype, label
-        np.testing.assert_allclose(a, b, rtol=0, atol=TOLERANCE[dtype] * max(np.abs(b).max(), 1e-3), err_msg=label)
+        np.testing.assert_allclose(
+            a, b, rtol=0, atol=TOLERANCE[dtype] * max(np.abs(b).max(), 1e-3), err_msg=label
+        )
 
 
 def label(name, args):
@@ -156,7 +180,10 @@ def strided(a):
 
 def test_non_contiguous_inputs_work(kernel_set, rng):
     for name, args in cases(np.float32, rng):
-        big = [isinstance(a, np.ndarray) and a.ndim > 1 and a.dtype == np.float32 and k < 3 for k, a in enumerate(args)]
+        big = [
+            isinstance(a, np.ndarray) and a.ndim > 1 and a.dtype == np.float32 and k < 3
+            for k, a in enumerate(args)
+        ]
         for change in (strided, np.asfortranarray):
             odd = [change(a) if b else a for a, b in zip(args, big, strict=True)]
             expected = results(reference, name, copied(args))
@@ -185,12 +212,22 @@ def test_the_same_bits_each_time_whatever_the_number_of_threads(dtype, rng):
 def test_mixed_precision_is_never_garbage(kernel_set, rng):
     """A float64 image in a float32 network is an easy slip: compiled loops must not read one as the other."""
     x, w, g = (rng.standard_normal(shape) for shape in ((2, 4, 5, 3), (3, 3, 3, 5), (2, 4, 5, 5)))
-    for name, pair, rest in [("conv2d", (x, w), ("zeros",)), ("conv2d_grad_w", (x, g), (3, "zeros")), ("matmul", (x, w[0, 0]), ())]:
+    for name, pair, rest in [
+        ("conv2d", (x, w), ("zeros",)),
+        ("conv2d_grad_w", (x, g), (3, "zeros")),
+        ("matmul", (x, w[0, 0]), ()),
+    ]:
         expected = getattr(reference, name)(*pair, *rest)
         for k in (0, 1):
             mixed = [a.astype(np.float32) if i == k else a for i, a in enumerate(pair)]
             got = getattr(kernel_set, name)(*mixed, *rest)
-            np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=label(name, mixed))
+            np.testing.assert_allclose(
+                got,
+                expected,
+                rtol=0,
+                atol=1e-5 * np.abs(expected).max(),
+                err_msg=label(name, mixed),
+            )
 
 
 def test_shapes_that_do_not_fit_are_an_error(kernel_set):
@@ -213,7 +250,9 @@ def test_shapes_that_do_not_fit_are_an_error(kernel_set):
 
 def test_variants_of_a_kernel_have_cache_files_of_their_own():
     """Numba names a cache file after a function's name and line: two compilations of one body would overwrite each other."""
-    names = [k._cache._impl.filename_base for k in (direct._conv_together, direct._conv_alone)]
+    names = [
+        k._cache._impl.filename_base for k in (cpu_direct._conv_together, cpu_direct._conv_alone)
+    ]
     assert names[0] != names[1]
 
 
@@ -230,7 +269,9 @@ def test_not_a_number_is_not_hidden(kernel_set):
         "down": kernels.down(x)[..., 3],
         "norm_silu": kernels.norm_silu(x, one, one, 1, 1e-5)[0],
         "denoise_step": kernels.denoise_step(y, x, y, 0.5, 0.5, 0.5, 0.0, 1.0)[0, 0, 1, 3],
-        "posterior_mean": kernels.posterior_mean(x.reshape(1, -1), np.ones((2, x.size), np.float32), 0.5),
+        "posterior_mean": kernels.posterior_mean(
+            x.reshape(1, -1), np.ones((2, x.size), np.float32), 0.5
+        ),
     }
     assert {name for name, out in outputs.items() if not np.isnan(out).all()} == set()
 
@@ -241,13 +282,19 @@ def test_not_a_number_is_not_hidden(kernel_set):
 def test_pad_by_hand(kernel_set):
     x = np.array([[1.0, 2, 3], [4, 5, 6]]).reshape(1, 2, 3, 1)
     zeros, circular = (kernels.pad(x, 1, padding)[0, :, :, 0] for padding in ("zeros", "circular"))
-    np.testing.assert_array_equal(zeros, [[0, 0, 0, 0, 0], [0, 1, 2, 3, 0], [0, 4, 5, 6, 0], [0, 0, 0, 0, 0]])
-    np.testing.assert_array_equal(circular, [[6, 4, 5, 6, 4], [3, 1, 2, 3, 1], [6, 4, 5, 6, 4], [3, 1, 2, 3, 1]])
+    np.testing.assert_array_equal(
+        zeros, [[0, 0, 0, 0, 0], [0, 1, 2, 3, 0], [0, 4, 5, 6, 0], [0, 0, 0, 0, 0]]
+    )
+    np.testing.assert_array_equal(
+        circular, [[6, 4, 5, 6, 4], [3, 1, 2, 3, 1], [6, 4, 5, 6, 4], [3, 1, 2, 3, 1]]
+    )
 
 
 def test_float32_silu_is_accurate_everywhere(kernel_set):
     """The hand-made exponential is as good as the C library's, at large numbers too."""
-    x = np.concatenate([np.linspace(-80, 80, 100_001), np.linspace(-1e-3, 1e-3, 1001), [-200, 200, 0]]).astype(np.float32)
+    x = np.concatenate(
+        [np.linspace(-80, 80, 100_001), np.linspace(-1e-3, 1e-3, 1001), [-200, 200, 0]]
+    ).astype(np.float32)
     with np.errstate(over="ignore"):
         got = kernels.silu(x)
     exact = reference.silu(x.astype(np.float64))
@@ -278,7 +325,9 @@ def test_kernel_sets_export_the_same_names_and_signatures():
         own = {n for n, f in exported.items() if f.__module__.startswith(kernels.__name__)}
         assert own == KERNELS, f"{name} exports more than the reference"
         for n in KERNELS:
-            assert inspect.signature(exported[n]) == inspect.signature(getattr(reference, n)), f"{name}.{n}"
+            assert inspect.signature(exported[n]) == inspect.signature(getattr(reference, n)), (
+                f"{name}.{n}"
+            )
 
 
 def test_use_decides_who_answers(monkeypatch):
@@ -289,7 +338,10 @@ def test_use_decides_who_answers(monkeypatch):
         assert kernels.conv2d is module.conv2d
 
 
-@pytest.mark.skipif(device.SIMULATED or device.cuda.is_available(), reason="there is a GPU here, or its simulator")
+@pytest.mark.skipif(
+    cuda_array.SIMULATED or cuda_array.cuda.is_available(),
+    reason="there is a GPU here, or its simulator",
+)
 def test_without_a_gpu_cuda_is_one_clear_line_not_another_set(monkeypatch):
     before = kernels.active()
     with pytest.raises(RuntimeError, match="no NVIDIA GPU.*pip install.*NUMBA_ENABLE_CUDASIM=1"):
@@ -329,6 +381,10 @@ def test_an_unknown_kernel_is_an_attribute_error(kernel_set):
 def test_a_module_of_kernels_is_imported_though_no_kernel_set_could_be_chosen():
     """Python asks the package for an attribute of that name first, which must not choose a kernel set."""
     code = "from tinydiff.kernels import device, errors; from tinydiff import kernels; print(kernels._active)"
-    env = {**os.environ, "TINYDIFF_KERNELS": "abacus", "PYTHONPATH": str(Path(tinydiff.__file__).parents[1])}
+    env = {
+        **os.environ,
+        "TINYDIFF_KERNELS": "abacus",
+        "PYTHONPATH": str(Path(tinydiff.__file__).parents[1]),
+    }
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("None\n", "")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
 
-from tinydiff.kernels import ladder, reference
+from tinydiff.kernels import cpu_ladder, reference
 
-P, V = ladder.P, ladder.V
+P, V = cpu_ladder.P, cpu_ladder.V
 
 
 @pytest.fixture
@@ -23,7 +23,9 @@ def compiled(f):
     """Find the compiled function behind what stands in its place."""
     while not isinstance(f, Dispatcher) and hasattr(f, "__wrapped__"):
         f = f.__wrapped__
-    assert isinstance(f, Dispatcher), "it is not compiled: the line @compiled above its def is missing"
+    assert isinstance(f, Dispatcher), (
+        "it is not compiled: the line @compiled above its def is missing"
+    )
     return f
 
 
@@ -52,9 +54,11 @@ def check_stays_float32(f, args):
     ],
 )
 def test_cost_by_hand(layer, flop, moved):
-    got = ladder.conv_cost(*layer)
+    got = cpu_ladder.conv_cost(*layer)
     called = "conv_cost({}, {}, {}, {}, {}, {})".format(*layer)
-    assert isinstance(got, tuple) and len(got) == 2 and all(type(part) is int for part in got), f"{called}: expected two ints, came {got!r}"
+    assert isinstance(got, tuple) and len(got) == 2 and all(type(part) is int for part in got), (
+        f"{called}: expected two ints, came {got!r}"
+    )
     assert got[0] == flop, f"{called}: expected {flop} FLOP, came {got[0]}"
     assert got[1] == moved, f"{called}: expected {moved} bytes, came {got[1]}"
 
@@ -70,7 +74,11 @@ def definition(x, w):
 
 def images(rng, N, H, W, C, O, K):
     x = rng.standard_normal((N, H + K - 1, W + K - 1, C), dtype=np.float32)
-    return x, rng.standard_normal((K, K, C, O), dtype=np.float32), np.full((N, H, W, O), np.nan, np.float32)
+    return (
+        x,
+        rng.standard_normal((K, K, C, O), dtype=np.float32),
+        np.full((N, H, W, O), np.nan, np.float32),
+    )
 
 
 SHAPES = [(2, 3, 2 * P, 3, 2 * V, 3), (1, 4, P, 1, V, 1), (1, 1, 3 * P, 2, V, 5)]
@@ -80,16 +88,22 @@ SHAPES = [(2, 3, 2 * P, 3, 2 * V, 3), (1, 4, P, 1, V, 1), (1, 1, 3 * P, 2, V, 5)
 def test_blocked_equals_the_definition(rng, bounds_checked):
     for shape in SHAPES:
         x, w, y = images(rng, *shape)
-        expected, got = definition(x, w), ladder.conv_blocked(x, w, y)
+        expected, got = definition(x, w), cpu_ladder.conv_blocked(x, w, y)
         message = "N, H, W, C, O, K = {}, {}, {}, {}, {}, {}".format(*shape)
-        assert getattr(got, "shape", None) == y.shape, f"{message}: expected y back, {y.shape}, came {getattr(got, 'shape', got)}"
-        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4, err_msg=f"{message}: what came back")
-        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-4, err_msg=f"{message}: y, which is to be filled")
+        assert getattr(got, "shape", None) == y.shape, (
+            f"{message}: expected y back, {y.shape}, came {getattr(got, 'shape', got)}"
+        )
+        np.testing.assert_allclose(
+            got, expected, rtol=0, atol=1e-4, err_msg=f"{message}: what came back"
+        )
+        np.testing.assert_allclose(
+            y, expected, rtol=0, atol=1e-4, err_msg=f"{message}: y, which is to be filled"
+        )
 
 
 @pytest.mark.exercise("kernels.ladder.conv_blocked", changes=("y",))
 def test_blocked_stays_float32(rng, bounds_checked):
-    check_stays_float32(ladder.conv_blocked, images(rng, *SHAPES[0]))
+    check_stays_float32(cpu_ladder.conv_blocked, images(rng, *SHAPES[0]))
 
 
 class Counted(np.ndarray):
@@ -106,18 +120,27 @@ def test_blocked_stores_each_sum_once(rng):
     x, w, y = images(rng, 1, 2, P, 2, V, 3)
     y = y.view(Counted)
     y.writes = np.zeros(y.shape, int)
-    inspect.unwrap(ladder.conv_blocked)(x, w, y)
+    inspect.unwrap(cpu_ladder.conv_blocked)(x, w, y)
     most = y.writes.max()
-    assert most <= 1, f"a number of y is written {most} times: sum up in the block, and store it once, when all i, j, c are done"
+    assert most <= 1, (
+        f"a number of y is written {most} times: sum up in the block, and store it once, when all i, j, c are done"
+    )
 
 
 def test_the_loops_equal_the_reference(rng):
     for shape in SHAPES[:2]:
         x, w, y = images(rng, *shape)
-        np.testing.assert_allclose(numba.njit(ladder.conv_loops)(x, w, y), definition(x, w), rtol=0, atol=1e-4)
+        np.testing.assert_allclose(
+            numba.njit(cpu_ladder.conv_loops)(x, w, y), definition(x, w), rtol=0, atol=1e-4
+        )
         inner = x[:, 1:-1, 1:-1] if w.shape[0] == 3 else x
         padded = reference.pad(inner, w.shape[0] // 2, "zeros")
-        np.testing.assert_allclose(ladder.conv_loops(padded, w, y), reference.conv2d(inner, w, "zeros"), rtol=0, atol=1e-4)
+        np.testing.assert_allclose(
+            cpu_ladder.conv_loops(padded, w, y),
+            reference.conv2d(inner, w, "zeros"),
+            rtol=0,
+            atol=1e-4,
+        )
 
 
 # --- fewer multiplications ---
@@ -126,17 +149,31 @@ def test_the_loops_equal_the_reference(rng):
 @pytest.mark.exercise("kernels.ladder.winograd_row", changes=("y",))
 def test_a_row_equals_the_definition(rng, bounds_checked):
     for L in (2, 4, 10):
-        d, w = rng.standard_normal(L + 2, dtype=np.float32), rng.standard_normal(3, dtype=np.float32)
+        d, w = (
+            rng.standard_normal(L + 2, dtype=np.float32),
+            rng.standard_normal(3, dtype=np.float32),
+        )
         y = np.full(L, np.nan, np.float32)
-        expected, got = np.correlate(d.astype(float), w.astype(float)), ladder.winograd_row(d, w, y)
-        assert getattr(got, "shape", None) == y.shape, f"L = {L}: expected y back, ({L},), came {getattr(got, 'shape', got)}"
-        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5, err_msg=f"L = {L}: what came back")
-        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5, err_msg=f"L = {L}: y, which is to be filled")
+        expected, got = (
+            np.correlate(d.astype(float), w.astype(float)),
+            cpu_ladder.winograd_row(d, w, y),
+        )
+        assert getattr(got, "shape", None) == y.shape, (
+            f"L = {L}: expected y back, ({L},), came {getattr(got, 'shape', got)}"
+        )
+        np.testing.assert_allclose(
+            got, expected, rtol=0, atol=1e-5, err_msg=f"L = {L}: what came back"
+        )
+        np.testing.assert_allclose(
+            y, expected, rtol=0, atol=1e-5, err_msg=f"L = {L}: y, which is to be filled"
+        )
 
 
 @pytest.mark.exercise("kernels.ladder.winograd_row", changes=("y",))
 def test_a_row_stays_float32(rng, bounds_checked):
-    check_stays_float32(ladder.winograd_row, [rng.standard_normal(n, dtype=np.float32) for n in (6, 3, 4)])
+    check_stays_float32(
+        cpu_ladder.winograd_row, [rng.standard_normal(n, dtype=np.float32) for n in (6, 3, 4)]
+    )
 
 
 class Number:
@@ -179,7 +216,7 @@ def test_a_row_takes_four_multiplications_a_pair(rng):
     """Run as plain Python, on numbers that count."""
     d, w, y = (np.array([Number(a) for a in rng.standard_normal(n)], object) for n in (34, 3, 32))
     Number.count = 0
-    inspect.unwrap(ladder.winograd_row)(d, w, y)
+    inspect.unwrap(cpu_ladder.winograd_row)(d, w, y)
     allowed = 4 * 16 + 6  # and a few for the weights
     assert Number.count <= allowed, (
         f"16 pairs: expected 4 multiplications a pair, came {Number.count} in all. "

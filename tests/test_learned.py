@@ -10,12 +10,15 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 
-from tinydiff import exact, learned, sample, schedule
+from tinydiff import exact, sample, schedule
+from tinydiff.beyond import learned_schedule
 from tinydiff.gradcheck import gradcheck
 
 VAR = np.array([4.0, 0.25, 0.01])
 START, END = -8.0, 3.0
-T = ((np.arange(20000) + 0.5) / 20000)[:, None]  # the middles of 20,000 equal parts of [0, 1]: a mean over them is an integral
+T = ((np.arange(20000) + 0.5) / 20000)[
+    :, None
+]  # the middles of 20,000 equal parts of [0, 1]: a mean over them is an integral
 
 
 def information(gamma):
@@ -27,7 +30,7 @@ BOUND = (information(START) - information(END)).item()
 
 
 def random_gamma(rng, spread, start=START, end=END):
-    gamma = learned.Gamma(start, end, K=5)
+    gamma = learned_schedule.Gamma(start, end, K=5)
     theta = gamma.flatten(np.float64)
     theta += spread * rng.standard_normal(theta.shape)
     return gamma
@@ -45,11 +48,19 @@ def best_gamma(t):
 
 def test_gamma_by_hand():
     """Two hidden units, number by number."""
-    gamma = learned.Gamma(-3.0, 5.0, K=2)
-    gamma.w1, gamma.centre, gamma.w2 = np.array([[0.5, 1.5]]), np.array([[0.2, 0.9]]), np.array([[-0.3], [0.7]])
+    gamma = learned_schedule.Gamma(-3.0, 5.0, K=2)
+    gamma.w1, gamma.centre, gamma.w2 = (
+        np.array([[0.5, 1.5]]),
+        np.array([[0.2, 0.9]]),
+        np.array([[-0.3], [0.7]]),
+    )
 
     def rise(t):
-        return t + math.exp(-0.3) / (1 + math.exp(-math.exp(0.5) * (t - 0.2))) + math.exp(0.7) / (1 + math.exp(-math.exp(1.5) * (t - 0.9)))
+        return (
+            t
+            + math.exp(-0.3) / (1 + math.exp(-math.exp(0.5) * (t - 0.2)))
+            + math.exp(0.7) / (1 + math.exp(-math.exp(1.5) * (t - 0.9)))
+        )
 
     got, _ = gamma(np.array([[0.0], [0.3], [1.0]]))
     want = [-3 + 8 * (rise(t) - rise(0)) / (rise(1) - rise(0)) for t in (0.0, 0.3, 1.0)]
@@ -75,13 +86,13 @@ def test_slope_is_the_derivative(rng):
 def test_gradients(rng):
     """Of the two new operations, and of the loss with respect to every parameter, through gamma, its slope and the error."""
     x = rng.normal(0.3, 1, (4, 3))
-    gradcheck(learned.sigmoid, [x], rng)
-    gradcheck(learned.exp, [x], rng)
+    gradcheck(learned_schedule.sigmoid, [x], rng)
+    gradcheck(learned_schedule.exp, [x], rng)
     gamma, t = random_gamma(rng, 0.5), rng.random((7, 1))
 
     def loss(w1, centre, w2):
         gamma.w1, gamma.centre, gamma.w2 = w1, centre, w2
-        return learned.bound(gamma, learned.gaussian_error(VAR), t)
+        return learned_schedule.bound(gamma, learned_schedule.gaussian_error(VAR), t)
 
     gradcheck(loss, [gamma.w1, gamma.centre, gamma.w2], rng)
 
@@ -89,7 +100,7 @@ def test_gradients(rng):
 def test_sigmoid_by_hand():
     """Far out too, without overflow."""
     with np.errstate(all="raise"):
-        y = learned.sigmoid(np.array([-1e4, -1.3, 0.0, 2.0, 1e4]))
+        y = learned_schedule.sigmoid(np.array([-1e4, -1.3, 0.0, 2.0, 1e4]))
     assert np.abs(y - [0, 1 / (1 + math.exp(1.3)), 0.5, 1 / (1 + math.exp(-2)), 1]).max() < 1e-15
 
 
@@ -104,17 +115,26 @@ def test_gaussian_error_is_that_of_the_exact_denoiser():
         for var in VAR:
             x0, eps = np.array([[2.0], [3.0], [2.0]]), np.array([[0.0], [0.0], [1.0]])
             x_t = np.sqrt(s.alpha_bar[t]) * x0 + np.sqrt(1 - s.alpha_bar[t]) * eps
-            away = eps - exact.gaussian(s, 2.0, var)(x_t, t)  # at the mean; one off in x0; one off in eps
+            away = eps - exact.gaussian(s, 2.0, var)(
+                x_t, t
+            )  # at the mean; one off in x0; one off in eps
             assert abs(away[0, 0]) < 1e-10
             want += away[1, 0] ** 2 * var + away[2, 0] ** 2
-        got = learned.gaussian_error(VAR)(np.array([[-np.log(s.snr[t])]])).item()
+        got = learned_schedule.gaussian_error(VAR)(np.array([[-np.log(s.snr[t])]])).item()
         assert abs(got / want - 1) < 1e-9
 
 
 def test_the_mean_of_the_loss_depends_on_the_ends_only(rng):
     for _ in range(5):
         gamma = random_gamma(rng, 0.5)
-        assert abs(learned.bound(gamma, learned.gaussian_error(VAR), T).mean() / BOUND - 1) < 1e-6
+        assert (
+            abs(
+                learned_schedule.bound(gamma, learned_schedule.gaussian_error(VAR), T).mean()
+                / BOUND
+                - 1
+            )
+            < 1e-6
+        )
 
 
 # --- training ---
@@ -122,19 +142,31 @@ def test_the_mean_of_the_loss_depends_on_the_ends_only(rng):
 
 def test_the_first_loss_by_hand():
     """One time in each of five equal parts, all shifted alike; the mean of the squares."""
-    gamma, error = learned.Gamma(START, END), learned.gaussian_error(VAR)
+    gamma, error = learned_schedule.Gamma(START, END), learned_schedule.gaussian_error(VAR)
     t = (np.random.default_rng(6).random() + np.arange(5)) / 5
-    want = np.mean(learned.bound(gamma, error, t[:, None]) ** 2)
-    assert abs(next(learned.train(gamma, error, np.random.default_rng(6), batch=5)) - want) < 1e-10
+    want = np.mean(learned_schedule.bound(gamma, error, t[:, None]) ** 2)
+    assert (
+        abs(next(learned_schedule.train(gamma, error, np.random.default_rng(6), batch=5)) - want)
+        < 1e-10
+    )
 
 
 def test_training_keeps_the_mean_takes_the_variance_and_finds_the_best_schedule():
     """Against the exact optimum. Measured: variance 24.9 at first and 0.003 at the end; distance 2.63 and 0.02."""
-    gamma, error, steps = learned.Gamma(START, END), learned.gaussian_error(VAR), 500
-    before, (at, _) = learned.bound(gamma, error, T), gamma(T)
-    for _ in islice(learned.train(gamma, error, np.random.default_rng(0), lr=lambda step: 0.05 * (1 - step / steps)), steps):
+    gamma, error, steps = (
+        learned_schedule.Gamma(START, END),
+        learned_schedule.gaussian_error(VAR),
+        500,
+    )
+    before, (at, _) = learned_schedule.bound(gamma, error, T), gamma(T)
+    for _ in islice(
+        learned_schedule.train(
+            gamma, error, np.random.default_rng(0), lr=lambda step: 0.05 * (1 - step / steps)
+        ),
+        steps,
+    ):
         pass
-    after, (now, _) = learned.bound(gamma, error, T), gamma(T)
+    after, (now, _) = learned_schedule.bound(gamma, error, T), gamma(T)
     assert abs(before.mean() / BOUND - 1) < 1e-6 and abs(after.mean() / BOUND - 1) < 1e-6
     assert before.var() / after.var() > 2000
     best = best_gamma(T[:, 0])
@@ -144,12 +176,19 @@ def test_training_keeps_the_mean_takes_the_variance_and_finds_the_best_schedule(
 def test_training_on_single_draws_lowers_the_variance_too():
     """64 Gaussian directions of variance 4: each eps - eps_hat is N(0, error), so a draw of their sum of squares is error chi^2."""
     rng, steps = np.random.default_rng(1), 500
-    draw = lambda gamma: learned.sigmoid(math.log(4.0) - gamma) * rng.chisquare(64, gamma.shape)  # noqa: E731
-    gamma, error = learned.Gamma(START, END), learned.gaussian_error(np.full(64, 4.0))
-    before = learned.bound(gamma, error, T).var()
-    for _ in islice(learned.train(gamma, draw, rng, lr=lambda step: 0.05 * (1 - step / steps)), steps):
+    draw = lambda gamma: (
+        learned_schedule.sigmoid(math.log(4.0) - gamma) * rng.chisquare(64, gamma.shape)
+    )  # noqa: E731
+    gamma, error = (
+        learned_schedule.Gamma(START, END),
+        learned_schedule.gaussian_error(np.full(64, 4.0)),
+    )
+    before = learned_schedule.bound(gamma, error, T).var()
+    for _ in islice(
+        learned_schedule.train(gamma, draw, rng, lr=lambda step: 0.05 * (1 - step / steps)), steps
+    ):
         pass
-    assert before / learned.bound(gamma, error, T).var() > 50
+    assert before / learned_schedule.bound(gamma, error, T).var() > 50
 
 
 # --- as a schedule ---
@@ -159,13 +198,17 @@ def test_training_on_single_draws_lowers_the_variance_too():
 def test_as_schedule_has_the_snr_that_gamma_says(rng):
     for steps in (50, 8, 2, 1):
         gamma = random_gamma(rng, 0.5, end=6.0)
-        s = learned.as_schedule(gamma, steps)
-        assert isinstance(s, schedule.Schedule), f"a Schedule is wanted, as schedule.from_betas gives; came {type(s).__name__}"
+        s = learned_schedule.as_schedule(gamma, steps)
+        assert isinstance(s, schedule.Schedule), (
+            f"a Schedule is wanted, as schedule.from_betas gives; came {type(s).__name__}"
+        )
         assert s.T == steps, f"T = {steps}: the schedule has {s.T} steps"
         want = -gamma(np.arange(1, steps + 1)[:, None] / steps)[0][:, 0]
         got = np.log(s.snr[1:])
         t = int(np.argmax(np.abs(got - want)))
-        assert abs(got[t] - want[t]) < 1e-9, f"t = {t + 1} of T = {steps}: log snr is {got[t]:.6g}, expected -gamma(t / T) = {want[t]:.6g}"
+        assert abs(got[t] - want[t]) < 1e-9, (
+            f"t = {t + 1} of T = {steps}: log snr is {got[t]:.6g}, expected -gamma(t / T) = {want[t]:.6g}"
+        )
 
 
 def test_a_sampler_draws_with_it(rng):
@@ -178,6 +221,6 @@ def test_a_sampler_draws_with_it(rng):
     for (a_t, b_t), (a_u, b_u) in pairwise(zip(a, b, strict=True)):
         slope = (a_t * a_u * 0.25 + b_t * b_u) / (a_t**2 * 0.25 + b_t**2)
         mean, std = a_u * 2 + slope * (mean - a_t * 2), slope * std
-    s, x_T = learned.as_schedule(gamma, 8), np.array([[0.0], [1.0], [-0.7]])
+    s, x_T = learned_schedule.as_schedule(gamma, 8), np.array([[0.0], [1.0], [-0.7]])
     *_, x0 = sample.ddim(exact.gaussian(s, 2.0, 0.25), s, x_T.shape, None, x_T=x_T)
     assert np.abs(x0 - (mean + std * x_T)).max() < 1e-9

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from lessons import LARGEST, ROOT, fingerprint, lessons, read, run
-from tinydiff import diagnosis, grade, submission
+from tinydiff.course import diagnosis, exercises, submission, worker
 
 LESSONS = lessons()
 SECONDS = 120  # for a lesson in fast mode, on two cores
@@ -23,7 +23,7 @@ each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 
 
 def exercises_of(path):
-    return [e for e in grade.exercises() if e.lesson == path.stem]
+    return [e for e in exercises.exercises() if e.lesson == path.stem]
 
 
 def code(notebook):
@@ -31,35 +31,55 @@ def code(notebook):
 
 
 def exercise_cell(notebook, exercise):
-    (cell,) = [cell for cell in code(notebook) if re.search(rf"^def {exercise.function}\(", cell.source, re.M)]
+    (cell,) = [
+        cell
+        for cell in code(notebook)
+        if re.search(rf"^def {exercise.function}\(", cell.source, re.M)
+    ]
     return cell
 
 
 def own_words(source):
     """Take a function apart -> decorators, signature, docstring"""
     node = ast.parse(textwrap.dedent(source)).body[-1]
-    return [ast.unparse(d) for d in node.decorator_list], ast.unparse(node.args), ast.get_docstring(node)
+    return (
+        [ast.unparse(d) for d in node.decorator_list],
+        ast.unparse(node.args),
+        ast.get_docstring(node),
+    )
 
 
 def fill(notebook, exercise, function_source):
     """Write an answer into an exercise's cell, with an import of what it uses of its module."""
-    names = {node.id for node in ast.walk(ast.parse(textwrap.dedent(function_source))) if isinstance(node, ast.Name)}
-    used = sorted(name for name in names & vars(exercise.module).keys() if name != exercise.function)
+    names = {
+        node.id
+        for node in ast.walk(ast.parse(textwrap.dedent(function_source)))
+        if isinstance(node, ast.Name)
+    }
+    used = sorted(
+        name for name in names & vars(exercise.module).keys() if name != exercise.function
+    )
     cell = exercise_cell(notebook, exercise)
-    start = cell.source[: re.search(rf"^(?:@[^\n]+\n)?def {exercise.function}\(", cell.source, re.M).start()]
+    start = cell.source[
+        : re.search(rf"^(?:@[^\n]+\n)?def {exercise.function}\(", cell.source, re.M).start()
+    ]
     imports = f"from {exercise.module.__name__} import {', '.join(used)}\n" if used else ""
     cell.source = start + imports + textwrap.dedent(function_source)
 
 
 def reference_source(exercise):
-    return inspect.getsource(inspect.unwrap(grade.original(exercise)))
+    return inspect.getsource(inspect.unwrap(exercises.original(exercise)))
 
 
 def said(cell):
     """Collect all that a cell showed, as plain text."""
     found = []
     for output in cell.get("outputs", ()):
-        found += [output.get("text", ""), output.get("data", {}).get("text/plain", ""), "\n".join(output.get("traceback", ()))]
+        found += [
+            output.get("text", ""),
+            output.get("data", {}).get("text/plain", ""),
+            "\n".join(output.get("traceback", ())),
+        ]
     return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(found))
 
 
@@ -77,7 +97,7 @@ def check_cells(notebook):
 
 def test_the_first_nine_lessons_are_there():
     assert [p.stem[:2] for p in LESSONS][:9] == [f"{k:02d}" for k in range(9)]
-    assert {e.lesson for e in grade.exercises()} <= {p.stem for p in LESSONS}
+    assert {e.lesson for e in exercises.exercises()} <= {p.stem for p in LESSONS}
 
 
 @each_lesson
@@ -85,8 +105,15 @@ def test_outputs_are_fresh(path):
     """Run `python tests/lessons.py` after a change in a lesson, or in code that a lesson shows."""
     notebook = read(path)
     assert notebook.metadata["tinydiff"]["fingerprint"] == fingerprint(notebook)
-    assert [cell.execution_count for cell in code(notebook)] == list(range(1, len(code(notebook)) + 1))
-    assert not [output for cell in code(notebook) for output in cell.outputs if output.output_type == "error"]
+    assert [cell.execution_count for cell in code(notebook)] == list(
+        range(1, len(code(notebook)) + 1)
+    )
+    assert not [
+        output
+        for cell in code(notebook)
+        for output in cell.outputs
+        if output.output_type == "error"
+    ]
 
 
 @each_lesson
@@ -104,10 +131,14 @@ def test_exercises_are_asked_as_the_package_states_them(path):
     assert set(checks) == {e.function for e in exercises_of(path)}
     for exercise in exercises_of(path):
         cell = exercise_cell(notebook, exercise)
-        node = next(n for n in ast.parse(cell.source).body if isinstance(n, ast.FunctionDef) and n.name == exercise.function)
+        node = next(
+            n
+            for n in ast.parse(cell.source).body
+            if isinstance(n, ast.FunctionDef) and n.name == exercise.function
+        )
         asked = ast.unparse(node)
         assert own_words(asked) == own_words(reference_source(exercise)), exercise.name
-        assert grade.untouched(asked)
+        assert exercises.untouched(asked)
         assert "not attempted" in said(checks[exercise.function])
         assert diagnosis.section(exercise), "an exercise stands under a heading"
 
@@ -118,13 +149,25 @@ def test_a_lesson_does_not_give_its_answers_away(path):
     notebook = read(path)
     text = "\n".join(cell.source for cell in notebook.cells)
     shown = set(re.findall(r"^show\(([\w.]+)\)", text, re.M))
-    for exercise in (e for e in grade.exercises() if e.lesson >= path.stem):
+    for exercise in (e for e in exercises.exercises() if e.lesson >= path.stem):
         module = exercise.name.split(".")[-2]
-        assert not shown & {module, f"{module}.{exercise.function}", exercise.name, f"kernels.{module}"}
+        assert not shown & {
+            module,
+            f"{module}.{exercise.function}",
+            exercise.name,
+            f"kernels.{module}",
+        }
     for exercise in exercises_of(path):
         body = ast.parse(textwrap.dedent(reference_source(exercise))).body[0].body[1:]
-        results = [ast.unparse(n) for part in body for n in ast.walk(part) if isinstance(n, ast.Return | ast.Yield) and n.value]
-        assert not [line for line in results if len(line) > 30 and line in text.replace('"', "'")], exercise.name
+        results = [
+            ast.unparse(n)
+            for part in body
+            for n in ast.walk(part)
+            if isinstance(n, ast.Return | ast.Yield) and n.value
+        ]
+        assert not [
+            line for line in results if len(line) > 30 and line in text.replace('"', "'")
+        ], exercise.name
 
 
 # --- run ---
@@ -164,32 +207,51 @@ def test_filled_in_each_check_says_what_it_should(path, monkeypatch):
     """Only the imports, the exercises and their checks are run: with a mutant in each, then with the reference."""
     notebook, cells = read(path), []
     monkeypatch.setenv("TINYDIFF_FAST", "1")
-    cells += [cell for cell in code(notebook) if re.search(r"^(from|import) ", cell.source) and "def " not in cell.source]
+    cells += [
+        cell
+        for cell in code(notebook)
+        if re.search(r"^(from|import) ", cell.source) and "def " not in cell.source
+    ]
     expected = []
     for exercise in exercises_of(path):
         old, new, sentence = exercise.mutants[0]
         source = reference_source(exercise)
-        for answer, words in ((source.replace(old, new), sentence), (source, f"{exercise.name}: passed")):
+        for answer, words in (
+            (source.replace(old, new), sentence),
+            (source, f"{exercise.name}: passed"),
+        ):
             copied = nbformat.from_dict(notebook)
             fill(copied, exercise, answer)
-            check = nbformat.v4.new_code_cell(f"check({exercise.function})", metadata={"tags": ["raises-exception"]})
+            check = nbformat.v4.new_code_cell(
+                f"check({exercise.function})", metadata={"tags": ["raises-exception"]}
+            )
             cells += [nbformat.v4.new_code_cell(exercise_cell(copied, exercise).source), check]
             expected.append((check, words))
     short = nbformat.v4.new_notebook(cells=[nbformat.from_dict(cell) for cell in cells])
-    ran = [cell for cell in run(short, SECONDS).cells if "raises-exception" in cell.metadata.get("tags", ())]
+    ran = [
+        cell
+        for cell in run(short, SECONDS).cells
+        if "raises-exception" in cell.metadata.get("tags", ())
+    ]
     for cell, (check, words) in zip(ran, expected, strict=True):
         assert cell.source == check.source
-        assert words in said(cell) or (": passed" not in words and ": failed" in said(cell) and "slip" not in said(cell))
-        assert ("WrongAnswer" not in said(cell)) and ("Traceback" not in said(cell)), "a verdict, not a traceback"
+        assert words in said(cell) or (
+            ": passed" not in words and ": failed" in said(cell) and "slip" not in said(cell)
+        )
+        assert ("WrongAnswer" not in said(cell)) and ("Traceback" not in said(cell)), (
+            "a verdict, not a traceback"
+        )
 
 
 def test_the_hash_notices_changes():
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("show(diffusion.q_sample)")])
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("show(diffusion.q_sample)")]
+    )
     before = fingerprint(notebook)
     assert fingerprint(notebook) == before
     notebook.cells[0].source = "show(diffusion.q_step)"
     assert fingerprint(notebook) != before
-    assert ROOT == grade.ROOT
+    assert ROOT == exercises.ROOT
 
 
 # --- handed in ---
@@ -198,7 +260,7 @@ def test_the_hash_notices_changes():
 @each_lesson
 def test_an_untouched_lesson_scores_nothing(path):
     found = submission.read(path)
-    assert {result.verdict.state for result in submission.grade_all([found])} == {"not attempted"}
+    assert {result.verdict.state for result in worker.grade_all([found])} == {"not attempted"}
     assert {e.function for e in exercises_of(path)} <= found.places.keys() and not found.broken
 
 
@@ -210,5 +272,7 @@ def test_the_reference_handed_in_scores_everything(path, tmp_path):
     for exercise in exercises_of(path):
         fill(notebook, exercise, reference_source(exercise))
     nbformat.write(notebook, tmp_path / "work.ipynb")
-    results = submission.grade_all([submission.read(tmp_path / "work.ipynb")], exercises_of(path))
-    assert [str(result.verdict).splitlines()[0] for result in results] == [f"{e.name}: passed" for e in exercises_of(path)]
+    results = worker.grade_all([submission.read(tmp_path / "work.ipynb")], exercises_of(path))
+    assert [str(result.verdict).splitlines()[0] for result in results] == [
+        f"{e.name}: passed" for e in exercises_of(path)
+    ]

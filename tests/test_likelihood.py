@@ -10,7 +10,8 @@ import warnings
 import numpy as np
 import pytest
 
-from tinydiff import exact, likelihood, sample, schedule
+from tinydiff import exact, sample, schedule
+from tinydiff.beyond import likelihood
 
 MEAN, VAR = 2.0, 0.25  # asymmetric
 with warnings.catch_warnings():
@@ -46,7 +47,9 @@ def conditioned(s, var):
 def end(s, mean, var):
     """KL(q(x_T) || N(0, 1)) of the data as a whole, and its mean for single images, KL(q(x_T | x0) || N(0, 1))."""
     ab, total = s.alpha_bar[-1], conditioned(s, var)[1]
-    return 0.5 * (ab * mean**2 + total - 1 - np.log(total)), 0.5 * (ab * mean**2 + total - 1 - np.log(1 - ab))
+    return 0.5 * (ab * mean**2 + total - 1 - np.log(total)), 0.5 * (
+        ab * mean**2 + total - 1 - np.log(1 - ab)
+    )
 
 
 # --- units ---
@@ -55,7 +58,9 @@ def end(s, mean, var):
 def test_bits_of_uniform_8_bit_images():
     """256 cells of width 2/255, all alike: the density is 255/512, and it takes 8 bits to name one."""
     assert abs(likelihood.bits_per_dim(math.log(512 / 255)) - 8) < 1e-12
-    np.testing.assert_allclose(likelihood.bits_per_dim(np.array([0.0, math.log(2)]), step=1), [0, 1], atol=1e-15)
+    np.testing.assert_allclose(
+        likelihood.bits_per_dim(np.array([0.0, math.log(2)]), step=1), [0, 1], atol=1e-15
+    )
     assert abs(likelihood.bits_per_dim(0.0) - math.log2(127.5)) < 1e-12
 
 
@@ -64,7 +69,9 @@ def test_bits_of_uniform_8_bit_images():
 
 def test_positive_beta_tilde():
     got = likelihood.positive_beta_tilde(T8)
-    assert got[1] == T8.beta_tilde[2] > 0 and T8.beta_tilde[1] == 0  # the schedule itself is left alone
+    assert (
+        got[1] == T8.beta_tilde[2] > 0 and T8.beta_tilde[1] == 0
+    )  # the schedule itself is left alone
     np.testing.assert_array_equal(got[2:], T8.beta_tilde[2:])
     assert likelihood.positive_beta_tilde(ONE)[1] == ONE.beta[1]
 
@@ -77,7 +84,11 @@ def test_learned_variance_goes_from_beta_tilde_to_beta(dtype, tol):
     assert got.dtype == dtype
     np.testing.assert_allclose(got, np.stack([low, np.sqrt(low * high), high], 1), rtol=tol)
     np.testing.assert_allclose(likelihood.learned_variance(T8, 5, mix[2:3]), got[2:3], rtol=tol)
-    np.testing.assert_allclose(likelihood.learned_variance(T8, 5, np.full(2, 0.5)), low[2] ** 0.25 * high[2] ** 0.75, rtol=1e-12)
+    np.testing.assert_allclose(
+        likelihood.learned_variance(T8, 5, np.full(2, 0.5)),
+        low[2] ** 0.25 * high[2] ** 0.75,
+        rtol=1e-12,
+    )
 
 
 # --- the bound ---
@@ -86,8 +97,12 @@ def test_learned_variance_goes_from_beta_tilde_to_beta(dtype, tol):
 def one_term(s, t, square, var, want, what):
     """Ask for one term with all arguments as a student meets them."""
     got = likelihood.bound_term(s, t, np.array([square]), var)
-    assert np.shape(got) == (1,), f"square (1,): one term for each number of it; came shape {np.shape(got)}"
-    assert abs(got[0] - want) < 1e-9, f"t = {t}, square = {square:.4g}, var = {var:.4g}: {got[0]:.6g}, expected {want:.6g}, {what}"
+    assert np.shape(got) == (1,), (
+        f"square (1,): one term for each number of it; came shape {np.shape(got)}"
+    )
+    assert abs(got[0] - want) < 1e-9, (
+        f"t = {t}, square = {square:.4g}, var = {var:.4g}: {got[0]:.6g}, expected {want:.6g}, {what}"
+    )
 
 
 @pytest.mark.exercise("likelihood.bound_term")
@@ -101,15 +116,21 @@ def test_bound_term_against_the_integral():
         want = np.sum(np.exp(log_q) * (log_q - log_p)) * (x[1] - x[0])
         one_term(T8, t, miss**2, var, want, "the integral of q log(q / p)")
     one_term(T8, 2, 0.0, T8.beta_tilde[2], 0.0, "two equal Gaussians")
-    one_term(T8, 1, 0.09, 0.04, 0.5 * math.log(2 * math.pi * 0.04) + 0.09 / 0.08, "-log of a density")
+    one_term(
+        T8, 1, 0.09, 0.04, 0.5 * math.log(2 * math.pi * 0.04) + 0.09 / 0.08, "-log of a density"
+    )
     squares = np.array([[0.09, 0.01], [0.09, 0.04]], np.float32)
     got = likelihood.bound_term(T8, np.array([1, 2]), squares, np.array([[0.04], [0.05]]))
     want = [
         [likelihood.bound_term(T8, t, squares[i, j : j + 1].astype(float), var)[0] for j in (0, 1)]
         for i, t, var in ((0, 1, 0.04), (1, 2, 0.05))
     ]
-    assert np.shape(got) == (2, 2), f"t (2,), square (2, 2), var (2, 1): one term for each number; came shape {np.shape(got)}"
-    assert np.allclose(got, want, rtol=1e-5), f"t = [1, 2], each row with its own t and var: {got.tolist()}, expected {want}"
+    assert np.shape(got) == (2, 2), (
+        f"t (2,), square (2, 2), var (2, 1): one term for each number; came shape {np.shape(got)}"
+    )
+    assert np.allclose(got, want, rtol=1e-5), (
+        f"t = [1, 2], each row with its own t and var: {got.tolist()}, expected {want}"
+    )
     assert got.dtype == np.float32, f"square is float32, and so is the result; came {got.dtype}"
 
 
@@ -153,11 +174,16 @@ def test_a_variance_for_each_number():
         return model(x_t, t)
 
     def each(x_t, t):
-        assert asked[-1][0] is x_t and asked[-1][1] == t, "the variance is asked after the noise, about the same array"
+        assert asked[-1][0] is x_t and asked[-1][1] == t, (
+            "the variance is asked after the noise, about the same array"
+        )
         return np.broadcast_to(best[t], x_t.shape)
 
     got = likelihood.bound(eps_model, T8, four(mean, var), Signs(), each).sum()
-    assert abs(got - np.mean([entropy(v) + end(T8, m, v)[0] for m, v in zip(mean, var, strict=True)])) < 1e-10
+    assert (
+        abs(got - np.mean([entropy(v) + end(T8, m, v)[0] for m, v in zip(mean, var, strict=True)]))
+        < 1e-10
+    )
 
 
 def test_noise_is_drawn_anew_for_each_t_in_the_precision_of_the_images(rng):
@@ -197,7 +223,9 @@ def test_the_flow_gives_the_bits_of_a_gaussian(s):
 def test_the_flow_gives_the_density_of_a_wide_and_a_narrow_number():
     mean, var = np.array([2.0, -0.5]), np.array([1.5, 0.04])
     x0 = np.array([[2.3, -0.6], [0.9, -0.2]])
-    got = likelihood.ode_nats(exact.gaussian(COSINE, mean, var), COSINE, x0, np.random.default_rng(0))
+    got = likelihood.ode_nats(
+        exact.gaussian(COSINE, mean, var), COSINE, x0, np.random.default_rng(0)
+    )
     want = (0.5 * np.log(2 * np.pi * var) + (x0 - mean) ** 2 / (2 * var)).mean(1)
     np.testing.assert_allclose(got, want, rtol=0, atol=2e-4)
 
@@ -224,7 +252,9 @@ class Axes:
         return np.broadcast_to(z, size)
 
 
-@pytest.mark.parametrize("s", [schedule.linear(1000, beta_T=0.04), COSINE], ids=["linear", "cosine"])
+@pytest.mark.parametrize(
+    "s", [schedule.linear(1000, beta_T=0.04), COSINE], ids=["linear", "cosine"]
+)
 def test_the_flow_gives_the_density_of_a_mixture(s):
     """At points in both humps, between them and outside; first one number an image, then two that depend on each other.
 
@@ -232,10 +262,14 @@ def test_the_flow_gives_the_density_of_a_mixture(s):
     """
     weight, mean, var = MIX
     x0 = np.array([[2.4], [1.2], [0.4], [-0.7], [-1.3]])
-    got = likelihood.ode_nats(exact.mixture(s, weight, mean[:, :1], var), s, x0, np.random.default_rng(0))
+    got = likelihood.ode_nats(
+        exact.mixture(s, weight, mean[:, :1], var), s, x0, np.random.default_rng(0)
+    )
     np.testing.assert_allclose(got, mixture_nats(x0, weight, mean[:, :1], var), rtol=0, atol=1e-3)
     x0 = np.array([[2.4, 0.1], [0.5, 0.3], [-0.7, -0.6]])
-    got = likelihood.ode_nats(exact.mixture(s, *MIX), s, x0, Axes(), sample.even_times(s, 500), probes=2)
+    got = likelihood.ode_nats(
+        exact.mixture(s, *MIX), s, x0, Axes(), sample.even_times(s, 500), probes=2
+    )
     np.testing.assert_allclose(got, mixture_nats(x0, *MIX), rtol=0, atol=1e-3)
 
 
@@ -255,12 +289,20 @@ def test_second_order_on_even_and_uneven_times():
     s = schedule.from_betas(1 - bar[1:] / bar[:-1])
     x0 = np.array([[1.2]])
     want = flow_nats(s, x0[:, 0], MEAN, VAR)
-    for points in (range(960, -1, -48), [960, 896, 880, 800, 720, 688, 560, 480, 464, 336, 304, 192, 128, 96, 32, 16, 0]):
+    for points in (
+        range(960, -1, -48),
+        [960, 896, 880, 800, 720, 688, 560, 480, 464, 336, 304, 192, 128, 96, 32, 16, 0],
+    ):
         errors, times = [], list(points)
         for _ in range(4):
-            got = likelihood.ode_nats(exact.gaussian(s, MEAN, VAR), s, x0, np.random.default_rng(0), times)
+            got = likelihood.ode_nats(
+                exact.gaussian(s, MEAN, VAR), s, x0, np.random.default_rng(0), times
+            )
             errors.append(abs((got - want).item()))
-            times = sorted({*times, *((a + b) // 2 for a, b in zip(times, times[1:], strict=False))}, reverse=True)
+            times = sorted(
+                {*times, *((a + b) // 2 for a, b in zip(times, times[1:], strict=False))},
+                reverse=True,
+            )
         orders = np.log2(np.array(errors[:-1]) / errors[1:])
         assert np.all(np.abs(orders - 2) < 0.05), f"orders {orders}, errors {errors}"
 
@@ -276,7 +318,12 @@ def test_float32_stays_float32():
 
     times = sample.even_times(COSINE, 250)
     got = likelihood.ode_nats(asked, COSINE, x0.astype(np.float32), np.random.default_rng(0), times)
-    np.testing.assert_allclose(got, likelihood.ode_nats(model, COSINE, x0, np.random.default_rng(0), times), rtol=0, atol=2e-3)
+    np.testing.assert_allclose(
+        got,
+        likelihood.ode_nats(model, COSINE, x0, np.random.default_rng(0), times),
+        rtol=0,
+        atol=2e-3,
+    )
 
 
 def test_no_model_is_asked_at_t_0_and_all_visited_times_are():
@@ -286,7 +333,9 @@ def test_no_model_is_asked_at_t_0_and_all_visited_times_are():
         asked.append(t)
         return x_t * 0.5
 
-    likelihood.ode_nats(eps_model, T8, np.ones((1, 2)), np.random.default_rng(0), [8, 5, 2, 0], probes=3)
+    likelihood.ode_nats(
+        eps_model, T8, np.ones((1, 2)), np.random.default_rng(0), [8, 5, 2, 0], probes=3
+    )
     assert asked == [2] * 12 + [5] * 12 + [8] * 6  # at the last time the flow only arrives
 
 

@@ -10,8 +10,16 @@ import numpy as np
 import pytest
 from test_sample import rejects
 
-from tinydiff import metrics
-from tinydiff.metrics import nearest, out_of_range, palette, rmse, rmse_of_best, rmse_of_mean, silhouette_overlap
+from tinydiff.measure import metrics
+from tinydiff.measure.metrics import (
+    nearest,
+    out_of_range,
+    palette,
+    rmse,
+    rmse_of_best,
+    rmse_of_mean,
+    silhouette_overlap,
+)
 
 
 @pytest.fixture(autouse=True, params=[256, 2], ids=["one block", "many blocks"])
@@ -37,8 +45,12 @@ def column(*values):
 
 
 def said(came, want, what, rel_tol):
-    assert np.ndim(came) == 0, f"{what}: expected one number, came an array of shape {np.shape(came)}"
-    assert math.isclose(came, want, rel_tol=rel_tol, abs_tol=rel_tol), f"{what}: expected {want:.9g}, came {came:.9g}"
+    assert np.ndim(came) == 0, (
+        f"{what}: expected one number, came an array of shape {np.shape(came)}"
+    )
+    assert math.isclose(came, want, rel_tol=rel_tol, abs_tol=rel_tol), (
+        f"{what}: expected {want:.9g}, came {came:.9g}"
+    )
 
 
 # --- the Frechet distance ---
@@ -52,14 +64,20 @@ def two_features(rng):
     S_r, S_f = A @ A.T, B @ B.T
     root = math.sqrt(np.trace(S_r @ S_f) + 2 * math.sqrt(np.linalg.det(S_r) * np.linalg.det(S_f)))
     want = 0.5**2 + 1.5**2 + np.trace(S_r) + np.trace(S_f) - 2 * root
-    return features(rng, 9, np.array([1.0, 2.0]), A), features(rng, 6, np.array([1.5, 0.5]), B), want
+    return (
+        features(rng, 9, np.array([1.0, 2.0]), A),
+        features(rng, 6, np.array([1.5, 0.5]), B),
+        want,
+    )
 
 
 @asks_frechet
 def test_frechet_of_one_feature():
     """The squared distance of the means, plus that of the standard deviations: 3^2 + (2 - 5)^2, and nothing to add up yet."""
     real, fake = column(-2, 0, 2), column(-2, 3, 8)
-    said(metrics.frechet(real, fake), 3**2 + (2 - 5) ** 2, "features -2, 0, 2 against -2, 3, 8", 1e-9)
+    said(
+        metrics.frechet(real, fake), 3**2 + (2 - 5) ** 2, "features -2, 0, 2 against -2, 3, 8", 1e-9
+    )
 
 
 @asks_frechet
@@ -67,7 +85,12 @@ def test_frechet_of_two_features(rng):
     """Covariances that do not commute, and sets of 9 and 6."""
     real, fake, want = two_features(rng)
     said(metrics.frechet(real, fake), want, "two features, 9 against 6 images", 1e-9)
-    said(metrics.frechet(fake, real), want, "the same, real and fake exchanged: it must not matter", 1e-9)
+    said(
+        metrics.frechet(fake, real),
+        want,
+        "the same, real and fake exchanged: it must not matter",
+        1e-9,
+    )
 
 
 def test_frechet_to_rounding(rng):
@@ -83,7 +106,9 @@ def test_frechet_of_many_features(rng):
     a, b, gap = rng.uniform(0.1, 3, F), rng.uniform(0.1, 3, F), rng.standard_normal(F)
     real, fake = features(rng, 90, gap, axes * a), features(rng, 70, np.zeros(F), axes * b)
     want = (gap**2).sum() + ((a - b) ** 2).sum()
-    said(metrics.frechet(real, fake), want, "40 features whose covariances have the same axes", 1e-9)
+    said(
+        metrics.frechet(real, fake), want, "40 features whose covariances have the same axes", 1e-9
+    )
 
 
 def test_frechet_by_its_definition(rng):
@@ -93,14 +118,20 @@ def test_frechet_by_its_definition(rng):
         values, vectors = np.linalg.eigh(S)
         return vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
 
-    real, fake = rng.standard_normal((30, 8)) @ rng.standard_normal((8, 8)), 1 + rng.standard_normal((25, 8)) @ rng.standard_normal((8, 8))
+    real, fake = (
+        rng.standard_normal((30, 8)) @ rng.standard_normal((8, 8)),
+        1 + rng.standard_normal((25, 8)) @ rng.standard_normal((8, 8)),
+    )
     S_r, S_f = np.cov(real.T), np.cov(fake.T)
     third = root(root(S_r) @ S_f @ root(S_r))
     want = ((real.mean(0) - fake.mean(0)) ** 2).sum() + np.trace(S_r + S_f - 2 * third)
     assert math.isclose(metrics.frechet(real, fake), want, rel_tol=1e-10)
 
 
-TWO_EACH = np.array([[1.0, 2, 0, -1, 3], [0, 4, 1, 1, 1]]), np.array([[2.0, 0, 0, 1, 5], [1, 1, 3, 0, 0]])
+TWO_EACH = (
+    np.array([[1.0, 2, 0, -1, 3], [0, 4, 1, 1, 1]]),
+    np.array([[2.0, 0, 0, 1, 5], [1, 1, 3, 0, 0]]),
+)
 
 
 def of_two_each():
@@ -143,19 +174,33 @@ def by_loops(real, fake):
         pairs = [kappa(x[i], x[j]) for i in range(len(x)) for j in range(len(x)) if i != j]
         return sum(pairs) / len(pairs)
 
-    return within(real) + within(fake) - 2 * sum(kappa(a, b) for a in real for b in fake) / (len(real) * len(fake))
+    return (
+        within(real)
+        + within(fake)
+        - 2 * sum(kappa(a, b) for a in real for b in fake) / (len(real) * len(fake))
+    )
 
 
 @asks_kernel
 def test_kernel_distance_of_two_images_each():
     """One feature: kappa(1, 2) = 27, kappa(0, -1) = 1, and across 1, 1, 0 and -1."""
-    said(metrics.kernel_distance(column(1, 2), column(0, -1)), 27 + 1 - 2 * (1 + 0 + 1 - 1) / 4, "features 1, 2 against 0, -1", 1e-9)
+    said(
+        metrics.kernel_distance(column(1, 2), column(0, -1)),
+        27 + 1 - 2 * (1 + 0 + 1 - 1) / 4,
+        "features 1, 2 against 0, -1",
+        1e-9,
+    )
 
 
 @asks_kernel
 def test_kernel_distance_by_its_definition(rng):
     real, fake = rng.standard_normal((5, 3)), 0.5 + 2 * rng.standard_normal((4, 3))
-    said(metrics.kernel_distance(real, fake), by_loops(real, fake), "three features, 5 against 4 images, pair by pair", 1e-9)
+    said(
+        metrics.kernel_distance(real, fake),
+        by_loops(real, fake),
+        "three features, 5 against 4 images, pair by pair",
+        1e-9,
+    )
 
 
 @asks_kernel
@@ -163,16 +208,22 @@ def test_kernel_distance_is_unbiased(rng):
     """Over all ways to draw a few of each kind, the mean is the distance of the two whole kinds; over all splits of one kind, 0."""
     real, fake = rng.standard_normal((6, 2)), 0.5 + 2 * rng.standard_normal((5, 2))
     few = [metrics.kernel_distance(a, b) for a, _ in splits(real, 3) for b, _ in splits(fake, 2)]
-    said(np.mean(few), by_loops(real, fake), "the mean over all ways to draw 3 of 6 and 2 of 5", 1e-9)
+    said(
+        np.mean(few), by_loops(real, fake), "the mean over all ways to draw 3 of 6 and 2 of 5", 1e-9
+    )
     pool = np.concatenate([real, fake])[:8]
     halves = [metrics.kernel_distance(a, b) for a, b in splits(pool, 5)]
-    assert abs(np.mean(halves)) <= 1e-10 * np.abs(halves).max(), f"the mean over all splits of one set: expected 0, came {np.mean(halves)}"
+    assert abs(np.mean(halves)) <= 1e-10 * np.abs(halves).max(), (
+        f"the mean over all splits of one set: expected 0, came {np.mean(halves)}"
+    )
     assert min(halves) < 0, "equal distributions: some splits must come out below 0"
 
 
 # --- precision, recall, density, coverage ---
 
-asks = {name: pytest.mark.exercise(f"metrics.{name}") for name in ("precision", "recall", "coverage")}
+asks = {
+    name: pytest.mark.exercise(f"metrics.{name}") for name in ("precision", "recall", "coverage")
+}
 REAL = column(0, 1, 3, 7, 25)
 FAKE = column(-2.5, 0.4, 2.4, 11.5, 40, 50)
 # around the real points,  k = 1: [-1, 1] [0, 2] [1, 5] [3, 11] [7, 43]                        k = 2: [-3, 3] [-1, 3] [0, 6] [1, 13] [3, 47]
@@ -183,7 +234,9 @@ ON_A_LINE = {
     "density": {1: 5 / 6, 2: 11 / 12},  # 0 + 2 + 1 + 1 + 1 + 0 balls, then 1 + 3 + 4 + 2 + 1 + 0
     "coverage": {1: 4 / 5, 2: 1},  # nothing in [3, 11]
 }
-each_score = pytest.mark.parametrize("name", [pytest.param(n, marks=[asks[n]] if n in asks else []) for n in ON_A_LINE])
+each_score = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[asks[n]] if n in asks else []) for n in ON_A_LINE]
+)
 
 
 def by_their_definitions(real, fake, k):
@@ -209,12 +262,26 @@ def by_their_definitions(real, fake, k):
 @each_score
 def test_scores_by_their_definitions(rng, name):
     """In three dimensions, one pair at a time, for every k; and with the k that each takes by itself."""
-    real, fake, score = rng.standard_normal((9, 3)), 0.4 + 1.3 * rng.standard_normal((7, 3)), getattr(metrics, name)
+    real, fake, score = (
+        rng.standard_normal((9, 3)),
+        0.4 + 1.3 * rng.standard_normal((7, 3)),
+        getattr(metrics, name),
+    )
     came = {k: score(real, fake, k) for k in (6, 5, 4, 3, 2, 1)}
     for k in range(1, 7):
-        said(came[k], by_their_definitions(real, fake, k)[name], f"9 real, 7 fake, three features, k = {k}", 1e-12)
+        said(
+            came[k],
+            by_their_definitions(real, fake, k)[name],
+            f"9 real, 7 fake, three features, k = {k}",
+            1e-12,
+        )
     own = 3 if name in ("precision", "recall") else 5
-    said(score(real, fake), by_their_definitions(real, fake, own)[name], f"k not given: it is {own}", 1e-12)
+    said(
+        score(real, fake),
+        by_their_definitions(real, fake, own)[name],
+        f"k not given: it is {own}",
+        1e-12,
+    )
 
 
 @each_score
@@ -228,7 +295,10 @@ def test_scores_on_a_line(name):
 @each_score
 def test_scores_far_from_zero(name):
     """In float32 the squares of such features would differ by less than rounding."""
-    real, fake, score = *(np.float32(1000) + x.astype(np.float32) / 8 for x in (REAL, FAKE)), getattr(metrics, name)
+    real, fake, score = (
+        *(np.float32(1000) + x.astype(np.float32) / 8 for x in (REAL, FAKE)),
+        getattr(metrics, name),
+    )
     for k, want in ON_A_LINE[name].items():
         said(score(real, fake, k), want, f"float32 features near 1000, k = {k}", 1e-12)
 
@@ -237,14 +307,26 @@ EDGE = column(0, 2, 7), column(-2, 3, 20, 30)  # the ball of 0 ends at -2 and 2
 ON_THE_EDGE = {"precision": 2 / 4, "density": 3 / 4, "coverage": 1}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[asks[n]] if n in asks else []) for n in ON_THE_EDGE])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[asks[n]] if n in asks else []) for n in ON_THE_EDGE]
+)
 def test_a_ball_includes_its_edge(name):
-    said(getattr(metrics, name)(*EDGE, 1), ON_THE_EDGE[name], "real 0, 2, 7, fake -2, 3, 20, 30, k = 1: the ball of 0 ends at -2", 1e-12)
+    said(
+        getattr(metrics, name)(*EDGE, 1),
+        ON_THE_EDGE[name],
+        "real 0, 2, 7, fake -2, 3, 20, 30, k = 1: the ball of 0 ends at -2",
+        1e-12,
+    )
 
 
 @asks["recall"]
 def test_a_ball_of_recall_includes_its_edge():
-    said(metrics.recall(EDGE[1], EDGE[0], 1), 2 / 4, "real -2, 3, 20, 30, fake 0, 2, 7, k = 1: the ball of 0 reaches up to -2", 1e-12)
+    said(
+        metrics.recall(EDGE[1], EDGE[0], 1),
+        2 / 4,
+        "real -2, 3, 20, 30, fake 0, 2, 7, k = 1: the ball of 0 reaches up to -2",
+        1e-12,
+    )
 
 
 @pytest.mark.parametrize("N, M", [(5, 3), (4, 4), (3, 5)])
@@ -253,8 +335,12 @@ def test_equal_distributions_have_density_1_and_the_coverage_that_the_docstring_
     pool = rng.standard_normal((N + M, 2))
     for k in range(1, N):
         p = math.prod((N - j) / (N + M - j) for j in range(1, k + 1))
-        assert math.isclose(np.mean([metrics.density(a, b, k) for a, b in splits(pool, N)]), 1, rel_tol=1e-13)
-        assert math.isclose(np.mean([metrics.coverage(a, b, k) for a, b in splits(pool, N)]), 1 - p, rel_tol=1e-13)
+        assert math.isclose(
+            np.mean([metrics.density(a, b, k) for a, b in splits(pool, N)]), 1, rel_tol=1e-13
+        )
+        assert math.isclose(
+            np.mean([metrics.coverage(a, b, k) for a, b in splits(pool, N)]), 1 - p, rel_tol=1e-13
+        )
 
 
 @pytest.mark.parametrize("score", [metrics.precision, metrics.density, metrics.coverage])
@@ -271,7 +357,9 @@ def test_k_must_leave_a_neighbour(score):
 
 def test_nearest_by_its_definition(rng):
     images, among = rng.uniform(-1, 1, (5, 2, 3, 1)), rng.uniform(-1, 1, (7, 2, 3, 1))
-    table = np.array([[math.dist(a.ravel(), b.ravel()) / math.sqrt(6) for b in among] for a in images])
+    table = np.array(
+        [[math.dist(a.ravel(), b.ravel()) / math.sqrt(6) for b in among] for a in images]
+    )
     distance, index = nearest(images, among)
     assert np.array_equal(index, table.argmin(1))
     assert np.allclose(distance, table.min(1), rtol=1e-13, atol=0)
@@ -288,8 +376,18 @@ def test_nearest_finds_a_copy_at_exactly_zero(rng):
 def test_memorisation():
     train, held_out = column(0, 1), column(1.5, -0.5, -0.25)
     fake = column(0.125, 0.5, 0.875)  # 1/8, 1/2 and 1/8 away; the held-out images 1/2, 1/2 and 1/4
-    said(metrics.memorisation(fake, train, held_out), 0.25, "fake 1/8, 1/2 and 1/8 from training images, unseen ones 1/2, 1/2, 1/4", 1e-12)
-    said(metrics.memorisation(held_out, train, held_out), 1, "the unseen images themselves in the samples' place", 1e-12)
+    said(
+        metrics.memorisation(fake, train, held_out),
+        0.25,
+        "fake 1/8, 1/2 and 1/8 from training images, unseen ones 1/2, 1/2, 1/4",
+        1e-12,
+    )
+    said(
+        metrics.memorisation(held_out, train, held_out),
+        1,
+        "the unseen images themselves in the samples' place",
+        1e-12,
+    )
     said(metrics.memorisation(train, train, held_out), 0, "copies of the training images", 1e-12)
 
 
@@ -297,14 +395,24 @@ def test_memorisation():
 def test_memorisation_of_images(rng):
     """Distances are taken over all pixels and channels, and the sets differ in size."""
     train, held_out, fake = (rng.uniform(-1, 1, (n, 2, 3, 2)).astype(np.float32) for n in (7, 4, 6))
-    close = [sorted(min(math.dist(a.ravel(), b.ravel()) for b in train) for a in x) for x in (fake, held_out)]
+    close = [
+        sorted(min(math.dist(a.ravel(), b.ravel()) for b in train) for a in x)
+        for x in (fake, held_out)
+    ]
     want = (close[0][2] + close[0][3]) / (close[1][1] + close[1][2])
-    said(metrics.memorisation(fake, train, held_out), want, "6 samples, 7 training and 4 unseen images of 2 x 3 x 2", 1e-5)
+    said(
+        metrics.memorisation(fake, train, held_out),
+        want,
+        "6 samples, 7 training and 4 unseen images of 2 x 3 x 2",
+        1e-5,
+    )
 
 
 # --- images by themselves ---
 
-COLOURS = np.array([[-0.5, 0.2, 0.2], [-0.5, 0.2, 0.5], [0.9, 0.2, 0.2], [-0.5, -0.1, 0.2]])  # some differ in one channel only
+COLOURS = np.array(
+    [[-0.5, 0.2, 0.2], [-0.5, 0.2, 0.5], [0.9, 0.2, 0.2], [-0.5, -0.1, 0.2]]
+)  # some differ in one channel only
 
 
 def test_palette_counts_colours_under_noise(rng):
@@ -356,12 +464,16 @@ def check_of_mean(rmse_of_mean):
     samples = np.stack([truth + off, truth - 0.5 * off, truth + 4 * off]).astype(np.float32)
     want = 1.5 * math.sqrt((0.2**2 + 0.6**2) / 2) / 2
     got = rmse_of_mean(samples, truth)
-    assert math.isclose(got, want, rel_tol=1e-6), f"samples off by 1, -1/2 and 4 times something: expected {want:.6f}, came {got:.6f}"
+    assert math.isclose(got, want, rel_tol=1e-6), (
+        f"samples off by 1, -1/2 and 4 times something: expected {want:.6f}, came {got:.6f}"
+    )
     got = rmse_of_mean(np.stack([truth + off, truth - off]), truth)
     assert got < 1e-15, f"two samples that miss by + and - the same: expected 0, came {got:.4g}"
     want = math.sqrt((0.1**2 + 0.3**2) / 2) / 2
     got = rmse_of_mean(np.stack([truth + off] * 3 + [truth - off]), truth)
-    assert math.isclose(got, want, rel_tol=1e-12), f"three samples on one side, one on the other: expected {want:.6f}, came {got:.6f}"
+    assert math.isclose(got, want, rel_tol=1e-12), (
+        f"three samples on one side, one on the other: expected {want:.6f}, came {got:.6f}"
+    )
 
 
 def check_of_best(rmse_of_best):
@@ -369,7 +481,9 @@ def check_of_best(rmse_of_best):
     truth, samples = np.zeros((2, 1, 2, 1)), np.zeros((3, 2, 1, 2, 1))
     samples[:, 0, 0, :, 0] = [0, 0.8], [0.4, -0.4], [0.6, 0.6]
     samples[:, 1, 0, :, 0] = [0.2, 0], [0.8, 0], [0, 0.6]
-    assert math.isclose(rmse_of_best(samples, truth), math.sqrt((0.16 + 0.02) / 2) / 2, rel_tol=1e-12)
+    assert math.isclose(
+        rmse_of_best(samples, truth), math.sqrt((0.16 + 0.02) / 2) / 2, rel_tol=1e-12
+    )
     assert math.isclose(rmse_of_best(samples[:1], truth), rmse(samples[0], truth), rel_tol=1e-12)
 
 
@@ -380,13 +494,18 @@ def check_overlap(silhouette_overlap):
     b[0, 0, 1, 0], b[0, 1, 1, 1], b[0, 0, 0] = 0, -0.5, 0.9
     a[1, 0, 0] = 0
     for flip in (1, -1):
-        got, paper = silhouette_overlap(flip * a, flip * b, paper=flip), "white" if flip == 1 else "black"
+        got, paper = (
+            silhouette_overlap(flip * a, flip * b, paper=flip),
+            "white" if flip == 1 else "black",
+        )
         assert math.isclose(got, (2 / 3 + 0 + 1) / 3, rel_tol=1e-15), (
             f"three images on {paper} paper: expected (2/3 + 0 + 1) / 3, came {got:.4f}"
         )
     for threshold, want in ((0.4, 1 / 3), (0.05, 1)):
         got = silhouette_overlap(a[:1], b[:1], threshold=threshold)
-        assert got == want, f"the first image with threshold {threshold}: expected {want:.4f}, came {got:.4f}"
+        assert got == want, (
+            f"the first image with threshold {threshold}: expected {want:.4f}, came {got:.4f}"
+        )
 
 
 @pytest.mark.exercise("metrics.rmse_of_mean")
@@ -407,7 +526,11 @@ def test_silhouette_overlap():
             rmse,
             [
                 lambda a, b: 2 * rmse(a, b),  # on the images' own scale
-                lambda a, b: float(np.mean([rmse(x, y) for x, y in zip(a, np.broadcast_to(b, a.shape), strict=True)])),  # mean of roots
+                lambda a, b: float(
+                    np.mean(
+                        [rmse(x, y) for x, y in zip(a, np.broadcast_to(b, a.shape), strict=True)]
+                    )
+                ),  # mean of roots
                 lambda a, b: float(np.abs(a - b).mean() / 2),
                 lambda a, b: rmse(a, b) ** 2,
             ],
@@ -425,8 +548,12 @@ def test_silhouette_overlap():
             check_of_best,
             rmse_of_best,
             [
-                lambda samples, truth: min(rmse(x, truth) for x in samples),  # one sample for the whole set
-                lambda samples, truth: float(np.sqrt(((samples - truth) ** 2).min(0).mean()) / 2),  # another one for each pixel
+                lambda samples, truth: min(
+                    rmse(x, truth) for x in samples
+                ),  # one sample for the whole set
+                lambda samples, truth: float(
+                    np.sqrt(((samples - truth) ** 2).min(0).mean()) / 2
+                ),  # another one for each pixel
                 lambda samples, truth: rmse(samples, truth),
             ],
         ),
@@ -435,10 +562,16 @@ def test_silhouette_overlap():
             silhouette_overlap,
             [
                 lambda a, b, paper=1.0, threshold=0.2: silhouette_overlap(a, b, 1.0, threshold),
-                lambda a, b, paper=1.0, threshold=0.2: silhouette_overlap(a.mean(-1, keepdims=True), b, paper, threshold),
+                lambda a, b, paper=1.0, threshold=0.2: silhouette_overlap(
+                    a.mean(-1, keepdims=True), b, paper, threshold
+                ),
                 lambda a, b, paper=1.0, threshold=0.2: silhouette_overlap(a, b, paper),
-                lambda a, b, paper=1.0, threshold=0.2: silhouette_overlap(a, b, paper, threshold / 2),
-                lambda a, b, paper=1.0, threshold=0.2: float(np.mean(np.any(abs(a - paper) > 0.2, -1) == np.any(abs(b - paper) > 0.2, -1))),
+                lambda a, b, paper=1.0, threshold=0.2: silhouette_overlap(
+                    a, b, paper, threshold / 2
+                ),
+                lambda a, b, paper=1.0, threshold=0.2: float(
+                    np.mean(np.any(abs(a - paper) > 0.2, -1) == np.any(abs(b - paper) > 0.2, -1))
+                ),
             ],
         ),
     ],

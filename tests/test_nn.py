@@ -34,7 +34,15 @@ def net(rng):
 
 
 def test_params_names_every_array(net):
-    assert list(net.params()) == ["bias", "first.w", "first.b", "layers.0.w", "layers.0.b", "layers.1.scale", "layers.1.shift"]
+    assert list(net.params()) == [
+        "bias",
+        "first.w",
+        "first.b",
+        "layers.0.w",
+        "layers.0.b",
+        "layers.1.scale",
+        "layers.1.shift",
+    ]
     assert net.params()["layers.0.w"] is net.layers[0].w
 
 
@@ -85,7 +93,10 @@ def test_gradient_of_a_whole_model(net, rng):
     start, d, x = theta.copy(), rng.standard_normal(theta.size), rng.standard_normal((5, 4))
     target = rng.standard_normal((5, 3))
     with net.variables() as params:
-        exact = np.concatenate([g.ravel() for g in autodiff.gradient(ops.mse(net(x), target), params)]) @ d
+        exact = (
+            np.concatenate([g.ravel() for g in autodiff.gradient(ops.mse(net(x), target), params)])
+            @ d
+        )
     values = []
     for h in (1e-5, -1e-5):
         theta[:] = start + h * d
@@ -129,7 +140,10 @@ def test_embedding_layer(rng):
 
 
 def test_layers_keep_the_variance_at_initialisation(rng):
-    x, image = rng.standard_normal((500, 64), dtype=np.float32), rng.standard_normal((2, 9, 7, 64), dtype=np.float32)
+    x, image = (
+        rng.standard_normal((500, 64), dtype=np.float32),
+        rng.standard_normal((2, 9, 7, 64), dtype=np.float32),
+    )
     variances = {
         "linear, wider": nn.Linear(64, 128, rng=rng)(x).var(),
         "linear, narrower": nn.Linear(64, 16, rng=rng)(x).var(),
@@ -173,8 +187,13 @@ def test_attention_equals_pixel_by_pixel(kernel_set, rng):
         normed = layer.norm(x[n : n + 1])[0]
         for p in pixels:
             q = normed[p] @ layer.q.w[0, 0]
-            scores = np.array([math.exp(q @ (normed[r] @ layer.k.w[0, 0]) / math.sqrt(16)) for r in pixels])
-            mixed = sum(s * (normed[r] @ layer.v.w[0, 0]) for s, r in zip(scores / scores.sum(), pixels, strict=True))
+            scores = np.array(
+                [math.exp(q @ (normed[r] @ layer.k.w[0, 0]) / math.sqrt(16)) for r in pixels]
+            )
+            mixed = sum(
+                s * (normed[r] @ layer.v.w[0, 0])
+                for s, r in zip(scores / scores.sum(), pixels, strict=True)
+            )
             np.testing.assert_allclose(y[n][p], x[n][p] + mixed @ layer.out.w[0, 0], rtol=1e-10)
 
 
@@ -205,7 +224,9 @@ def test_time_embedding_by_hand(E, longest):
             angle = t * math.exp(-2 * i / E * math.log(longest))
             for column, f in [(i, math.sin), (E // 2 + i, math.cos)]:
                 what = f"t = {t}, E = {E}, longest = {longest:g}, column {column}"
-                assert abs(got[n, column] - f(angle)) < 1e-5, f"{what}: got {got[n, column]:.6f}, expected {f.__name__}({angle:.6g})"
+                assert abs(got[n, column] - f(angle)) < 1e-5, (
+                    f"{what}: got {got[n, column]:.6f}, expected {f.__name__}({angle:.6g})"
+                )
     assert got.dtype == np.float32, f"expected float32, like the network, got {got.dtype}"
 
 
@@ -213,9 +234,13 @@ def test_time_embedding_by_hand(E, longest):
 def test_time_embedding_takes_whole_numbers_and_lists():
     for t in (np.array([3, 800]), [3, 800]):
         got = nn.time_embedding(t, 8)
-        expected = [[f(s / 10**i) for f in (math.sin, math.cos) for i in range(4)] for s in (3, 800)]
+        expected = [
+            [f(s / 10**i) for f in (math.sin, math.cos) for i in range(4)] for s in (3, 800)
+        ]
         assert got.shape == (2, 8), f"2 times, E = 8: expected the shape (2, 8), got {got.shape}"
-        assert np.allclose(got, expected, atol=2e-4), f"t = [3, 800] as {type(t).__name__}: got {got}, expected {np.round(expected, 4)}"
+        assert np.allclose(got, expected, atol=2e-4), (
+            f"t = [3, 800] as {type(t).__name__}: got {got}, expected {np.round(expected, 4)}"
+        )
 
 
 def test_time_embedding_tells_all_times_apart():

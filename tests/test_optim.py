@@ -23,8 +23,13 @@ def adamw(theta, gradients, lr, beta1, beta2, eps, decay):
 
 @pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 1e-5)])
 def test_adam_equals_the_paper(dtype, tolerance, kernel_set, rng):
-    theta, gradients = rng.standard_normal(7).astype(dtype), rng.standard_normal((6, 7)).astype(dtype)
-    expected = adamw(theta.tolist(), gradients.tolist(), lr=0.05, beta1=0.8, beta2=0.95, eps=1e-3, decay=0.3)
+    theta, gradients = (
+        rng.standard_normal(7).astype(dtype),
+        rng.standard_normal((6, 7)).astype(dtype),
+    )
+    expected = adamw(
+        theta.tolist(), gradients.tolist(), lr=0.05, beta1=0.8, beta2=0.95, eps=1e-3, decay=0.3
+    )
     adam = optim.Adam(theta, beta1=0.8, beta2=0.95, eps=1e-3, decay=0.3)
     for g in gradients:
         before = g.copy()
@@ -93,7 +98,9 @@ exercise = pytest.mark.exercise("optim.warmup_cosine")
 def test_warmup_cosine_by_hand(done, warmup, last, expected):
     got = optim.warmup_cosine(done, warmup, last)
     assert np.shape(got) == (), f"expected one number, got {got!r}"
-    assert abs(got - expected) < 1e-12, f"done = {done}, warmup = {warmup}, last = {last}: got {got:.6g}, expected {expected:.6g}"
+    assert abs(got - expected) < 1e-12, (
+        f"done = {done}, warmup = {warmup}, last = {last}: got {got:.6g}, expected {expected:.6g}"
+    )
 
 
 def test_warmup_cosine_stays_at_the_end():
@@ -133,8 +140,17 @@ def test_ema_with_ema_keep_forgets_where_it_began():
 
 def test_a_step_that_is_not_finite_does_not_count_unless_nobody_waits_for_it():
     adam = optim.Adam(np.ones(2))
-    for g, wait, k in [([1.0, 2.0], True, 1), ([np.nan, 0.0], True, 1), ([3.0, 4.0], True, 2), ([np.inf, 0.0], False, 3)]:
+    for g, wait, k in [
+        ([1.0, 2.0], True, 1),
+        ([np.nan, 0.0], True, 1),
+        ([3.0, 4.0], True, 2),
+        ([np.inf, 0.0], False, 3),
+    ]:
         before = adam.theta.copy()
         norm = adam.step(np.array(g), 0.1, wait)
-        assert adam.k == k and (not wait or isinstance(norm, float)) and np.isclose(norm, np.linalg.norm(g), equal_nan=True)
+        assert (
+            adam.k == k
+            and (not wait or isinstance(norm, float))
+            and np.isclose(norm, np.linalg.norm(g), equal_nan=True)
+        )
         assert np.array_equal(adam.theta, before) != np.isfinite(norm)

@@ -21,8 +21,12 @@ COMPUTE_CAPABILITIES = ["7.0", "8.0", "9.0"]
 @pytest.mark.parametrize("compute_capability", COMPUTE_CAPABILITIES)
 def test_every_kernel_compiles(compute_capability):
     if not find_spec("numba_cuda") and compute_capability != "8.0":
-        pytest.skip("numba's own target, on its way out, is tried for one: pip install -e .[cuda12], or cuda13, brings numba-cuda")
-    done = subprocess.run([sys.executable, __file__, compute_capability], capture_output=True, text=True, timeout=900)
+        pytest.skip(
+            "numba's own target, on its way out, is tried for one: pip install -e .[cuda12], or cuda13, brings numba-cuda"
+        )
+    done = subprocess.run(
+        [sys.executable, __file__, compute_capability], capture_output=True, text=True, timeout=900
+    )
     if done.returncode == 77:
         pytest.skip(done.stdout.strip())
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -43,7 +47,7 @@ def compile_all(capability):
 
     from tinydiff import kernels
     from tinydiff.kernels import cuda as seam
-    from tinydiff.kernels import device
+    from tinydiff.kernels import cuda_array
 
     def types_of(args):
         return tuple(numba.typeof(np.asarray(a) if isinstance(a, np.ndarray) else a) for a in args)
@@ -52,28 +56,48 @@ def compile_all(capability):
         def launched(*args):
             key = kernel, types_of(args)
             if key not in found:
-                found[key] = device.cuda.compile_ptx(kernel.py_func, numba.void(*key[1]), cc=capability)[0]
+                found[key] = cuda_array.cuda.compile_ptx(
+                    kernel.py_func, numba.void(*key[1]), cc=capability
+                )[0]
 
         return launched
 
-    found, dispatcher = {}, type(device._sum)
-    assert sys.modules[dispatcher.__module__].config.CUDA_LOW_OCCUPANCY_WARNINGS == 0  # or each small launch would print one
+    found, dispatcher = {}, type(cuda_array._sum)
+    assert (
+        sys.modules[dispatcher.__module__].config.CUDA_LOW_OCCUPANCY_WARNINGS == 0
+    )  # or each small launch would print one
     dispatcher.__getitem__ = compiled_instead
-    sys.modules[dispatcher.__module__].get_current_device = lambda: SimpleNamespace(compute_capability=capability)
-    device.cuda.device_array = lambda size, dtype: np.zeros(size, dtype).view(Pretended)
+    sys.modules[dispatcher.__module__].get_current_device = lambda: SimpleNamespace(
+        compute_capability=capability
+    )
+    cuda_array.cuda.device_array = lambda size, dtype: np.zeros(size, dtype).view(Pretended)
     kernels._active = seam
     for dtype in (np.float32, np.float64):
         seen = set()
         for name, args in cases(dtype, np.random.default_rng(0)):
             if name not in seen:
-                results(seam, name, [device.array(a) if isinstance(a, np.ndarray) else a for a in args])
+                results(
+                    seam,
+                    name,
+                    [cuda_array.array(a) if isinstance(a, np.ndarray) else a for a in args],
+                )
                 seen.add(name)
-        x, c = (device.array(np.ones(shape, dtype)) for shape in ((2, 3, 4, 5), (2, 1, 1, 5)))
+        x, c = (cuda_array.array(np.ones(shape, dtype)) for shape in ((2, 3, 4, 5), (2, 1, 1, 5)))
         for y in (x + x, x + c, x - c, x * c, x / c, -x, x + 1, x.clip(-1, 1)):
             assert y.shape == x.shape
         z = kernels.normal(np.random.default_rng(0), x.shape, dtype)
-        assert kernels.denoise_step(x, x, z, 0.3, 0.5, 0.4, 0.2, 1.0).shape == z.reshape(x.shape).shape  # drawn in the step, and written
-        x.swapaxes(1, 2), x[:, ::-1, ::-1], x[..., 1:3], x.sum(1), x.mean(), x.copy(), x.astype(np.float64)
+        assert (
+            kernels.denoise_step(x, x, z, 0.3, 0.5, 0.4, 0.2, 1.0).shape == z.reshape(x.shape).shape
+        )  # drawn in the step, and written
+        (
+            x.swapaxes(1, 2),
+            x[:, ::-1, ::-1],
+            x[..., 1:3],
+            x.sum(1),
+            x.mean(),
+            x.copy(),
+            x.astype(np.float64),
+        )
     return found
 
 
@@ -83,7 +107,10 @@ def complaints(found):
         name = kernel.py_func.__qualname__
         if ".visible .entry" not in ptx:
             yield f"{name} {types}: no kernel in its PTX"
-        huge = name in ("_normal", "_denoise_step_noise")  # cos of a huge angle, never met here, goes through float64
+        huge = name in (
+            "_normal",
+            "_denoise_step_noise",
+        )  # cos of a huge angle, never met here, goes through float64
         if "float64" not in str(types) and ".f64" in ptx and not huge:
             yield f"{name} {types}: a float32 kernel that works in float64"
         if kernel.py_func.__module__.endswith("tiles") and ".local" in ptx:
@@ -100,5 +127,9 @@ if __name__ == "__main__":
         print(e)  # CUDA 13 has left the oldest cards behind; or there is no compiler
         sys.exit(77)
     wrong = list(complaints(found))
-    print(f"{len({kernel for kernel, _ in found})} kernels compiled, {len(found)} for different types", *wrong, sep="\n")
+    print(
+        f"{len({kernel for kernel, _ in found})} kernels compiled, {len(found)} for different types",
+        *wrong,
+        sep="\n",
+    )
     sys.exit(1 if wrong or len(found) < 50 else 0)

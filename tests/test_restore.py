@@ -9,7 +9,8 @@ import pytest
 from test_edit import COV, MIDDLE, PHOTO, SHAPE, carried, close, correlated, law, step, white
 from test_sample import SMOOTH, T8, rejects
 
-from tinydiff import diffusion, exact, guide, restore, sample
+from tinydiff import diffusion, exact, guide, sample
+from tinydiff.design import restore
 
 pytestmark = pytest.mark.usefixtures("kernel_set")
 
@@ -17,7 +18,9 @@ pytestmark = pytest.mark.usefixtures("kernel_set")
 def slip(function, old, new):
     """The function with one piece of its source exchanged."""
     source = inspect.getsource(function)
-    assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {function.__name__}"
+    assert source.count(old) == 1, (
+        f"{old!r} stands {source.count(old)} times in {function.__name__}"
+    )
     scope = dict(function.__globals__)
     exec(source.replace(old, new), scope)
     return scope[function.__name__]
@@ -25,7 +28,9 @@ def slip(function, old, new):
 
 # --- project ---
 
-SEEN = np.array([[0.5, 0.5, 0.2, 0.0], [0.0, -0.3, 0.6, 1.0]])  # two numbers of four are known, neither of them a pixel
+SEEN = np.array(
+    [[0.5, 0.5, 0.2, 0.0], [0.0, -0.3, 0.6, 1.0]]
+)  # two numbers of four are known, neither of them a pixel
 UNSEEN = np.eye(4) - np.linalg.pinv(SEEN) @ SEEN
 KNOWN = SEEN @ PHOTO
 
@@ -40,7 +45,9 @@ def see_pinv(y):
 
 def restored(project, model, times, eta):
     agreeing = project(model, T8, KNOWN, see, see_pinv)
-    return law(lambda rng, x: sample.ddim(agreeing, T8, x.shape, rng, times, eta, x), SHAPE, white(4))
+    return law(
+        lambda rng, x: sample.ddim(agreeing, T8, x.shape, rng, times, eta, x), SHAPE, white(4)
+    )
 
 
 def check_project_law(project):
@@ -51,7 +58,10 @@ def check_project_law(project):
             _, _, sigma2, _ = step(T8, t, u, eta)
             ab_t, ab_u = T8.alpha_bar[t], T8.alpha_bar[u]
             gain = math.sqrt(ab_t) * COV @ np.linalg.inv(ab_t * COV + (1 - ab_t) * np.eye(4))
-            G, g = UNSEEN @ gain, UNSEEN @ (MIDDLE - math.sqrt(ab_t) * gain @ MIDDLE) + np.linalg.pinv(SEEN) @ KNOWN
+            G, g = (
+                UNSEEN @ gain,
+                UNSEEN @ (MIDDLE - math.sqrt(ab_t) * gain @ MIDDLE) + np.linalg.pinv(SEEN) @ KNOWN,
+            )
             along = math.sqrt(max(1 - ab_u - sigma2, 0) / (1 - ab_t))
             to_x0 = math.sqrt(ab_u) - along * math.sqrt(ab_t)
             want = carried(want, to_x0 * G + along * np.eye(4), to_x0 * g, sigma2)
@@ -65,7 +75,9 @@ def check_agreement(project):
         for any_model in (model, correlated(T8, MIDDLE, COV)):
             mean, cov = restored(project, any_model, times, eta)
             assert np.abs(SEEN @ mean - KNOWN).max() < 1e-12 and np.abs(SEEN @ cov).max() < 1e-12
-        (mean, cov), free = (restored(how, model, times, eta) for how in (project, lambda eps_model, *_: eps_model))
+        (mean, cov), free = (
+            restored(how, model, times, eta) for how in (project, lambda eps_model, *_: eps_model)
+        )
         close((UNSEEN @ mean, cov), (UNSEEN @ free[0], UNSEEN @ free[1] @ UNSEEN), "round Gaussian")
 
 
@@ -84,7 +96,9 @@ def test_project_in_pictures():
     for A, A_pinv in ((down, up), (grey, spread)):
         model = restore.project(exact.gaussian(T8, 0.4, 0.3), T8, A(photo), A, A_pinv)
         for sampler in (sample.ddim, sample.heun, sample.dpmpp_2m):
-            *_, x0 = sampler(model, T8, photo.shape, None, x_T=np.random.default_rng(4).normal(size=photo.shape))
+            *_, x0 = sampler(
+                model, T8, photo.shape, None, x_T=np.random.default_rng(4).normal(size=photo.shape)
+            )
             assert np.abs(A(x0) - A(photo)).max() < 1e-10 and np.abs(x0 - photo).max() > 0.1
 
 
@@ -96,10 +110,18 @@ def test_errata_project():
         (check_agreement, "return predict_eps(s, x_t, t, x0_hat)"),
         (check_agreement, "return predict_eps(s, x_t, t, A_pinv(y))"),
         (check_project_law, "return predict_eps(s, x_t, t, x0_hat + A_pinv(y - A(x_t)))"),
-        (check_project_law, "return predict_eps(s, x_t, max(t - 1, 1), x0_hat + A_pinv(y - A(x0_hat)))"),
+        (
+            check_project_law,
+            "return predict_eps(s, x_t, max(t - 1, 1), x0_hat + A_pinv(y - A(x0_hat)))",
+        ),
     ):
         rejects(check, slip(restore.project, line, new))
-    rejects(check_agreement, lambda eps_model, s, y, A, _: restore.project(eps_model, s, y, A, lambda y: (y @ SEEN).reshape(-1, *SHAPE)))
+    rejects(
+        check_agreement,
+        lambda eps_model, s, y, A, _: restore.project(
+            eps_model, s, y, A, lambda y: (y @ SEEN).reshape(-1, *SHAPE)
+        ),
+    )
 
 
 # --- degradations ---
@@ -119,7 +141,9 @@ KINDS = {
 def test_adjoint_and_pseudo_inverse(A, shape):
     """<A x, g> = <x, A^T g>, and A A_pinv A = A; all that is one colour stays that colour."""
     y = restore.degrade(A, PIXELS)
-    assert y.shape == (2, *shape) and restore.degrade(A, PIXELS.astype(np.float32)).dtype == np.float32
+    assert (
+        y.shape == (2, *shape) and restore.degrade(A, PIXELS.astype(np.float32)).dtype == np.float32
+    )
     g = np.random.default_rng(9).normal(size=y.shape)
     assert abs((y * g).sum() - (PIXELS * restore.degrade([M.T for M in A], g)).sum()) < 1e-10
     back = restore.degrade([np.linalg.pinv(M) for M in A], y)
@@ -143,12 +167,18 @@ def check_blur(blur):
             at = (i + j) % (2 * size)
             want[i, min(at, 2 * size - 1 - at)] += w[j] / sum(w.values())
         rows, columns, channels = blur(size, 2, std)
-        assert np.abs(rows - want).max() < 1e-12 and np.abs(columns - want).max() < 1e-12 and np.array_equal(channels, np.eye(2))
+        assert (
+            np.abs(rows - want).max() < 1e-12
+            and np.abs(columns - want).max() < 1e-12
+            and np.array_equal(channels, np.eye(2))
+        )
         assert np.abs(rows - rows.T).max() < 1e-12
 
 
 def check_grey(grey):
-    assert np.abs(restore.degrade(grey(8, 3), PIXELS) - PIXELS.mean(-1, keepdims=True)).max() < 1e-12
+    assert (
+        np.abs(restore.degrade(grey(8, 3), PIXELS) - PIXELS.mean(-1, keepdims=True)).max() < 1e-12
+    )
 
 
 def test_degradations():
@@ -161,7 +191,12 @@ def test_errata_degradations():
     """A sum for a mean, every k-th pixel, a window that does not add up to 1, is twice as wide, or has black beyond the edge."""
     for check, function, old, new in (
         (check_shrink, restore.shrink, "axis=1) / k", "axis=1)"),
-        (check_shrink, restore.shrink, "np.repeat(np.eye(size // k), k, axis=1)", "np.tile(np.eye(size // k), k)"),
+        (
+            check_shrink,
+            restore.shrink,
+            "np.repeat(np.eye(size // k), k, axis=1)",
+            "np.tile(np.eye(size // k), k)",
+        ),
         (check_blur, restore.blur, " / w.sum()", ""),
         (check_blur, restore.blur, "(2 * std**2)", "(std**2)"),
         (check_blur, restore.blur, '"symmetric"', '"reflect"'),
@@ -173,8 +208,15 @@ def test_errata_degradations():
 
 # --- log_p_gradient, and guide.by_x0_hat with it: the exact posterior of Gaussian data ---
 
-DOWN = np.array([[0.3, 0.7]]), np.eye(2), np.eye(1)  # 2 x 2 pixels become 1 x 2, the lower row counting more
-SEES, NOISE = np.array([[0.3, 0, 0.7, 0], [0, 0.3, 0, 0.7]]), 0.4  # the same, of the flattened picture
+DOWN = (
+    np.array([[0.3, 0.7]]),
+    np.eye(2),
+    np.eye(1),
+)  # 2 x 2 pixels become 1 x 2, the lower row counting more
+SEES, NOISE = (
+    np.array([[0.3, 0, 0.7, 0], [0, 0.3, 0, 0.7]]),
+    0.4,
+)  # the same, of the flattened picture
 GIVEN = np.array([0.9, -0.5])
 
 
@@ -190,14 +232,20 @@ def through(eps_model, s, cov):
 
     def eps_model_vjp(x_t, t):
         zero = eps_model(np.zeros((1, *SHAPE)), t)
-        J = (eps_model(np.eye(D).reshape(D, *SHAPE), t) - zero).reshape(D, D).T  # it is affine: column by column
+        J = (
+            (eps_model(np.eye(D).reshape(D, *SHAPE), t) - zero).reshape(D, D).T
+        )  # it is affine: column by column
         return eps_model(x_t, t), lambda g: (g.reshape(-1, D) @ J).reshape(g.shape)
 
     return eps_model_vjp
 
 
 ROUND = 0.3
-DATA = {"correlated": (COV, COV), "round": (ROUND * np.eye(4), ROUND), "round, as a matrix": (ROUND * np.eye(4), ROUND * np.eye(4))}
+DATA = {
+    "correlated": (COV, COV),
+    "round": (ROUND * np.eye(4), ROUND),
+    "round, as a matrix": (ROUND * np.eye(4), ROUND * np.eye(4)),
+}
 
 
 def restored_by(log_p_gradient, by_x0_hat, vjp_of, matrix, cov):
@@ -211,7 +259,9 @@ def test_covariance():
     assert np.allclose(restore.covariance(x), [[1.0, 0.25], [0.25, 4.75]], atol=1e-12)
 
 
-def check_posterior(log_p_gradient, by_x0_hat=guide.by_x0_hat, providers=(through, guide.assume_gaussian)):
+def check_posterior(
+    log_p_gradient, by_x0_hat=guide.by_x0_hat, providers=(through, guide.assume_gaussian)
+):
     """At every t, guided eps_hat is that of the perfect model for the exact posterior, whichever way the derivative came."""
     x = np.random.default_rng(5).normal(0.2, 1.3, (3, *SHAPE))
     for (name, (matrix, cov)), vjp_of in product(DATA.items(), providers):
@@ -230,7 +280,9 @@ def check_drawn(log_p_gradient):
     ab, off = s.alpha_bar[-1], []
     for leap in (32, 16):
         x_T = math.sqrt(ab) * mean, ab * cov + (1 - ab) * np.eye(4)
-        run = lambda rng, x, leap=leap: sample.ddim(model, s, x.shape, rng, range(960, -1, -leap), x_T=x)
+        run = lambda rng, x, leap=leap: sample.ddim(
+            model, s, x.shape, rng, range(960, -1, -leap), x_T=x
+        )
         got = law(run, SHAPE, x_T)
         assert np.abs(got[0] - mean).max() < 1e-10, f"the mean is {got[0]}, expected {mean}"
         off.append(np.abs(got[1] - cov).max())
@@ -257,7 +309,9 @@ def check_float32(log_p_gradient):
         x = np.random.default_rng(5).normal(0.2, 1.3, (2, *SHAPE)).astype(np.float32)
         got = restored_by(log_p_gradient, guide.by_x0_hat, guide.assume_gaussian, COV, cov)
         want = got(x.astype(np.float64), 3)
-        model = guide.assume_gaussian(lambda x_t, t: correlated(T8, MIDDLE, COV)(x_t, t).astype(x_t.dtype), T8, cov)
+        model = guide.assume_gaussian(
+            lambda x_t, t: correlated(T8, MIDDLE, COV)(x_t, t).astype(x_t.dtype), T8, cov
+        )
         y = GIVEN.reshape(1, 1, 2, 1).astype(np.float32)
         guided = guide.by_x0_hat(model, T8, log_p_gradient(T8, y, DOWN, NOISE, cov))(x, 3)
         assert guided.dtype == np.float32 and np.abs(guided - want).max() < 1e-5
@@ -272,8 +326,13 @@ def test_strength_zero_changes_nothing_and_it_is_a_straight_line():
     x = np.random.default_rng(5).normal(0.2, 1.3, (3, *SHAPE))
     plain = correlated(T8, MIDDLE, COV)
     up = restore.log_p_gradient(T8, np.ones((3, 1, 2, 1)), DOWN, NOISE, COV)
-    zero, one, three = (guide.by_x0_hat(guide.assume_gaussian(plain, T8, COV), T8, up, strength)(x, 4) for strength in (0, 1, 3))
-    assert np.array_equal(zero, plain(x, 4)) and np.abs(three - zero - 3 * (one - zero)).max() < 1e-12
+    zero, one, three = (
+        guide.by_x0_hat(guide.assume_gaussian(plain, T8, COV), T8, up, strength)(x, 4)
+        for strength in (0, 1, 3)
+    )
+    assert (
+        np.array_equal(zero, plain(x, 4)) and np.abs(three - zero - 3 * (one - zero)).max() < 1e-12
+    )
 
 
 def test_projection_is_its_limit():
@@ -283,9 +342,20 @@ def test_projection_is_its_limit():
     for A, _ in KINDS.values():
         y = restore.degrade(A, PIXELS)
         wide, narrow = ([f(M) for M in A] for f in (lambda M: M, np.linalg.pinv))
-        want = restore.project(model, T8, y, lambda x, A=wide: restore.degrade(A, x), lambda y, A=narrow: restore.degrade(A, y))(x, 4)
+        want = restore.project(
+            model,
+            T8,
+            y,
+            lambda x, A=wide: restore.degrade(A, x),
+            lambda y, A=narrow: restore.degrade(A, y),
+        )(x, 4)
         up = restore.log_p_gradient(T8, y, A, 1e-7, ROUND)
-        assert np.abs(guide.by_x0_hat(guide.assume_gaussian(model, T8, ROUND), T8, up)(x, 4) - want).max() < 1e-6
+        assert (
+            np.abs(
+                guide.by_x0_hat(guide.assume_gaussian(model, T8, ROUND), T8, up)(x, 4) - want
+            ).max()
+            < 1e-6
+        )
 
 
 def test_errata_log_p_gradient():

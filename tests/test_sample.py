@@ -23,11 +23,15 @@ def quiet(build, *args):
         return build(*args)
 
 
-T8 = quiet(schedule.from_betas, np.linspace(0.02, 0.6, 8))  # short and loud: an index off by one shows in the first digit
+T8 = quiet(
+    schedule.from_betas, np.linspace(0.02, 0.6, 8)
+)  # short and loud: an index off by one shows in the first digit
 LONG = schedule.from_betas(np.linspace(1e-4, 0.02, 1000))
 SCHEDULES = (T8, LONG)
 SMOOTH_BAR = np.cos(np.linspace(0, 1.4, 961)) ** 2
-SMOOTH = quiet(schedule.from_betas, 1 - SMOOTH_BAR[1:] / SMOOTH_BAR[:-1])  # 960 steps that can be halved often
+SMOOTH = quiet(
+    schedule.from_betas, 1 - SMOOTH_BAR[1:] / SMOOTH_BAR[:-1]
+)  # 960 steps that can be halved often
 NOISE = (0.0, 1.0)  # mean and variance of x_T as a sampler draws it
 
 
@@ -42,7 +46,10 @@ def kernel_set(request):
 
 def grades(name):
     """Mark a test of an exercise: graded on the reference kernels; the ordinary suite runs it on every set."""
-    sets = [pytest.param(k, marks=pytest.mark.exercise(name)) if k == "reference" else k for k in ("reference", "cpu")]
+    sets = [
+        pytest.param(k, marks=pytest.mark.exercise(name)) if k == "reference" else k
+        for k in ("reference", "cpu")
+    ]
     return pytest.mark.parametrize("kernel_set", sets, indirect=True)
 
 
@@ -62,7 +69,9 @@ class Impulses:
         self.draws = 0
 
     def standard_normal(self, size=None, dtype=np.float64, out=None):
-        assert size is not None, "rng.standard_normal was called without a shape: each number needs noise of its own"
+        assert size is not None, (
+            "rng.standard_normal was called without a shape: each number needs noise of its own"
+        )
         size = (size,) if np.ndim(size) == 0 else size
         assert self.draws + 2 < size[0], "the sampler draws noise more often than it takes steps"
         z = np.zeros(size, dtype)
@@ -82,7 +91,9 @@ def law(run, s, x_T):
     rows = np.zeros((s.T + 4, 1))
     rows[1] = 1
     *_, x0 = run(Impulses(), rows.shape, rows)
-    assert np.shape(x0) == rows.shape, f"the last array has shape {np.shape(x0)}, expected {rows.shape}"
+    assert np.shape(x0) == rows.shape, (
+        f"the last array has shape {np.shape(x0)}, expected {rows.shape}"
+    )
     offset, slope, noises = x0[0, 0], x0[1, 0] - x0[0, 0], x0[2:, 0] - x0[0, 0]
     mean, var = x_T
     return slope * mean + offset, math.sqrt(slope**2 * var + (noises**2).sum())
@@ -140,24 +151,43 @@ def everyday_variances(s):
     """DDPM's two choices, and the best one for this data."""
     no_noise_at_1 = s.beta.copy()
     no_noise_at_1[1] = 0
-    return {"beta_tilde": s.beta_tilde, "beta": no_noise_at_1, "best": exact.gaussian_variance(s, VAR)}
+    return {
+        "beta_tilde": s.beta_tilde,
+        "beta": no_noise_at_1,
+        "best": exact.gaussian_variance(s, VAR),
+    }
 
 
 def paths(s):
     """Visited times: all, even, uneven, from below T, one single leap."""
     all_of_them = list(range(s.T, -1, -1))
-    return [all_of_them, [8, 6, 4, 2, 0], [8, 7, 3, 1, 0], [5, 2, 0], [8, 0], [s.T, s.T // 2, 3, 2, 0]]
+    return [
+        all_of_them,
+        [8, 6, 4, 2, 0],
+        [8, 7, 3, 1, 0],
+        [5, 2, 0],
+        [8, 0],
+        [s.T, s.T // 2, 3, 2, 0],
+    ]
 
 
 def close(got, want, what, tol=1e-10):
     for name, a, b in zip(("mean", "standard deviation"), got, want, strict=True):
-        numbers = f"{a:.6g}, expected {b:.6g}" if f"{a:.6g}" != f"{b:.6g}" else f"off by {a - b:.2g} from the expected {b:.6g}"
+        numbers = (
+            f"{a:.6g}, expected {b:.6g}"
+            if f"{a:.6g}" != f"{b:.6g}"
+            else f"off by {a - b:.2g} from the expected {b:.6g}"
+        )
         assert abs(a - b) < tol, f"{what}: the {name} of x_0 is {numbers}"
 
 
 def started(x_T):
     """Say where a run starts, and why the right mean need not be 2."""
-    return "from N(0, 1) (not the true x_T yet, so not even a right sampler ends exactly at 2)" if x_T == NOISE else "from the true x_T"
+    return (
+        "from N(0, 1) (not the true x_T yet, so not even a right sampler ends exactly at 2)"
+        if x_T == NOISE
+        else "from the true x_T"
+    )
 
 
 # --- the checks: each takes the sampler under test ---
@@ -167,9 +197,15 @@ def check_ddpm(ddpm):
     """Mean and variance of x_0 for each variance, at T = 8 and 1000, from noise and from the true x_T."""
     model, times = exact.gaussian(T8, MEAN, VAR), list(range(8, -1, -1))
     got = law(lambda rng, shape, x_T: ddpm(model, T8, shape, rng, x_T), T8, forward(T8, 8))
-    close(got, carried(T8, times, forward(T8, 8), ddpm_step(T8, T8.beta_tilde)), "T = 8, from the true x_T")
+    close(
+        got,
+        carried(T8, times, forward(T8, 8), ddpm_step(T8, T8.beta_tilde)),
+        "T = 8, from the true x_T",
+    )
     check_manners(
-        lambda model, s, rng, x_T, clip=np.inf: ddpm(model, s, (3, 2, 2, 1), rng, x_T=x_T, clip=clip),
+        lambda model, s, rng, x_T, clip=np.inf: ddpm(
+            model, s, (3, 2, 2, 1), rng, x_T=x_T, clip=clip
+        ),
         times,
         "clip = 1.5: x0_hat is kept within [-1.5, 1.5] before it is multiplied by c0",
     )
@@ -183,22 +219,40 @@ def check_ddpm(ddpm):
 
             for x_T in (NOISE, forward(s, s.T)):
                 got = law(run, s, x_T)
-                close(got, carried(s, times, x_T, ddpm_step(s, var)), f"T = {s.T}, var = {name}, {started(x_T)}")
+                close(
+                    got,
+                    carried(s, times, x_T, ddpm_step(s, var)),
+                    f"T = {s.T}, var = {name}, {started(x_T)}",
+                )
             if name == "best":
-                close(got, (MEAN, math.sqrt(VAR)), "the best variance makes ancestral sampling exact")
+                close(
+                    got, (MEAN, math.sqrt(VAR)), "the best variance makes ancestral sampling exact"
+                )
         default = law(lambda rng, shape, x_T: ddpm(model, s, shape, rng, x_T), s, NOISE)
-        close(default, carried(s, times, NOISE, ddpm_step(s, s.beta_tilde)), f"the default variance is beta_tilde; {started(NOISE)}")
+        close(
+            default,
+            carried(s, times, NOISE, ddpm_step(s, s.beta_tilde)),
+            f"the default variance is beta_tilde; {started(NOISE)}",
+        )
 
 
 def check_ddim(ddim):
     """Mean and variance of x_0 for eta = 0, 0.5 and 1 along full, even and uneven paths, at T = 8 and 1000."""
     model = exact.gaussian(T8, MEAN, VAR)
     for times in ([8, 7, 6, 5, 4, 3, 2, 1, 0], [8, 6, 4, 2, 0]):
-        got = law(lambda rng, shape, x: ddim(model, T8, shape, rng, times, 0.0, x), T8, forward(T8, 8))
-        close(got, carried(T8, times, forward(T8, 8), ddim_step(T8, 0.0)), f"T = 8, times = {times}, eta = 0, from the true x_T")
+        got = law(
+            lambda rng, shape, x: ddim(model, T8, shape, rng, times, 0.0, x), T8, forward(T8, 8)
+        )
+        close(
+            got,
+            carried(T8, times, forward(T8, 8), ddim_step(T8, 0.0)),
+            f"T = 8, times = {times}, eta = 0, from the true x_T",
+        )
     for times in ([8, 7, 3, 1, 0], [5, 0]):
         check_manners(
-            lambda model, s, rng, x_T, clip=np.inf: ddim(model, s, (3, 2, 2, 1), rng, times=times, eta=0.5, x_T=x_T, clip=clip),
+            lambda model, s, rng, x_T, clip=np.inf: ddim(
+                model, s, (3, 2, 2, 1), rng, times=times, eta=0.5, x_T=x_T, clip=clip
+            ),
             times,
             "clip = 1.5: x0_hat is kept within [-1.5, 1.5], and eps_hat is then found anew from x_t and the clipped x0_hat",
         )
@@ -207,12 +261,18 @@ def check_ddim(ddim):
         for times in paths(s):
             for eta in (0.0, 0.5, 1.0):
                 for x_T in (NOISE, forward(s, times[0])):
-                    got = law(lambda rng, shape, x: ddim(model, s, shape, rng, times, eta, x), s, x_T)
+                    got = law(
+                        lambda rng, shape, x: ddim(model, s, shape, rng, times, eta, x), s, x_T
+                    )
                     path = f"{times}" if len(times) < 10 else f"{times[0]}, {times[1]}, ..., 0"
                     what = f"T = {s.T}, times = {path}, eta = {eta}, {started(x_T)}"
                     close(got, carried(s, times, x_T, ddim_step(s, eta)), what)
         default = law(lambda rng, shape, x: ddim(model, s, shape, rng, x_T=x), s, NOISE)
-        close(default, carried(s, range(s.T, -1, -1), NOISE, ddim_step(s, 0.0)), f"by default: all times, eta = 0; {started(NOISE)}")
+        close(
+            default,
+            carried(s, range(s.T, -1, -1), NOISE, ddim_step(s, 0.0)),
+            f"by default: all times, eta = 0; {started(NOISE)}",
+        )
 
 
 def check_even_times(even_times):
@@ -223,15 +283,25 @@ def check_even_times(even_times):
     for s in SCHEDULES:
         for steps in range(1, s.T + 1) if s.T == 8 else (1, 2, 3, 7, 50, 333, 600, 999, 1000):
             times, case = even_times(s, steps), f"T = {s.T}, steps = {steps}"
-            assert len(times) == steps + 1, f"{case}: came {len(times)} times, expected {steps + 1}: a step lies between two times"
-            assert all(type(t) is int for t in times), f"{case}: the times are whole numbers, Python's int; came {type(times[0]).__name__}"
+            assert len(times) == steps + 1, (
+                f"{case}: came {len(times)} times, expected {steps + 1}: a step lies between two times"
+            )
+            assert all(type(t) is int for t in times), (
+                f"{case}: the times are whole numbers, Python's int; came {type(times[0]).__name__}"
+            )
             assert times[0] == s.T, f"{case}: the first time is {times[0]}, expected T = {s.T}"
             assert times[-1] == 0, f"{case}: the last time is {times[-1]}, expected 0"
             gaps = -np.diff(times)
-            assert gaps.min() >= 1, f"{case}: the times decrease, no time twice; came {times[:5]} ..."
-            assert gaps.max() - gaps.min() <= 1, f"{case}: gaps from {gaps.min()} to {gaps.max()}, expected even ones, at most one apart"
+            assert gaps.min() >= 1, (
+                f"{case}: the times decrease, no time twice; came {times[:5]} ..."
+            )
+            assert gaps.max() - gaps.min() <= 1, (
+                f"{case}: gaps from {gaps.min()} to {gaps.max()}, expected even ones, at most one apart"
+            )
             worst = max(abs(t - s.T * (steps - i) / steps) for i, t in enumerate(times))
-            assert worst <= 0.5, f"{case}: one time is {worst:.4g} from T (steps - i) / steps, expected the nearest whole number"
+            assert worst <= 0.5, (
+                f"{case}: one time is {worst:.4g} from T (steps - i) / steps, expected the nearest whole number"
+            )
 
 
 def check_ddim_converges(ddim):
@@ -247,7 +317,9 @@ def check_ddim_converges(ddim):
         errors = []
         for steps in (80, 160, 320):
             gap = T // steps
-            times = sorted([*range(0, T + 1, 2 * gap), *range(round(gap * late), T, 2 * gap)], reverse=True)
+            times = sorted(
+                [*range(0, T + 1, 2 * gap), *range(round(gap * late), T, 2 * gap)], reverse=True
+            )
             assert len(times) == steps + 1
             *_, x0 = ddim(exact.gaussian(s, MEAN, VAR), s, x_T.shape, None, times=times, x_T=x_T)
             errors.append(np.abs(x0 - flow).max())
@@ -273,33 +345,57 @@ def check_manners(run, times, clipping):
             seen.append(x)
             at_that_time.append(x.copy())
         asked = [t for t, _ in called]
-        assert asked == times[:-1], f"the model is asked once at each time but the last: at t = {asked}, expected {times[:-1]}"
+        assert asked == times[:-1], (
+            f"the model is asked once at each time but the last: at t = {asked}, expected {times[:-1]}"
+        )
         assert all(isinstance(t, (int, np.integer)) for t in asked), "the model expects an int t"
-        assert len(seen) == len(times), f"it yields {len(seen)} arrays, expected {len(times)}: x_T, then one a step"
+        assert len(seen) == len(times), (
+            f"it yields {len(seen)} arrays, expected {len(times)}: x_T, then one a step"
+        )
         shapes, kinds = {x.shape for x in seen}, {str(x.dtype) for x in seen}
-        assert shapes == {x_T.shape}, f"it yields arrays of shapes {shapes}, expected {x_T.shape} each time"
-        assert kinds == {str(x_T.dtype)}, f"x_T is {x_T.dtype}, and so is all that follows; came: {sorted(kinds)}"
+        assert shapes == {x_T.shape}, (
+            f"it yields arrays of shapes {shapes}, expected {x_T.shape} each time"
+        )
+        assert kinds == {str(x_T.dtype)}, (
+            f"x_T is {x_T.dtype}, and so is all that follows; came: {sorted(kinds)}"
+        )
         assert np.array_equal(x_T, start.astype(dtype)), "x_T is not to be changed"
         assert all(np.array_equal(a, b) for a, b in zip(seen, at_that_time, strict=True)), (
             "an array was changed after it had been yielded: make a new one at each step"
         )
-        assert all(np.array_equal(a, x) for a, (_, x) in zip(seen, called, strict=False)), "the model sees what was yielded"
+        assert all(np.array_equal(a, x) for a, (_, x) in zip(seen, called, strict=False)), (
+            "the model sees what was yielded"
+        )
     drawn = list(run(model, T8, np.random.default_rng(2), None))
-    assert drawn[0].shape == (3, 2, 2, 1), f"without x_T noise of the shape given is drawn; came: {drawn[0].shape}, expected (3, 2, 2, 1)"
-    assert all(x.dtype == np.float32 for x in drawn), f"x_T is drawn as float32, and so is all that follows; came: {drawn[-1].dtype}"
+    assert drawn[0].shape == (3, 2, 2, 1), (
+        f"without x_T noise of the shape given is drawn; came: {drawn[0].shape}, expected (3, 2, 2, 1)"
+    )
+    assert all(x.dtype == np.float32 for x in drawn), (
+        f"x_T is drawn as float32, and so is all that follows; came: {drawn[-1].dtype}"
+    )
     again, other = (list(run(model, T8, np.random.default_rng(seed), None)) for seed in (2, 3))
-    assert np.array_equal(drawn[-1], again[-1]), "the same seed gave two different results: all noise comes from rng"
-    assert not np.allclose(drawn[-1], other[-1]), "two seeds gave the same result: x_T is to be drawn from rng"
+    assert np.array_equal(drawn[-1], again[-1]), (
+        "the same seed gave two different results: all noise comes from rng"
+    )
+    assert not np.allclose(drawn[-1], other[-1]), (
+        "two seeds gave the same result: x_T is to be drawn from rng"
+    )
 
     def clipped(x, t):
         x0_hat = np.clip(diffusion.predict_x0(T8, x, t, model(x, t)), -1.5, 1.5)
         return diffusion.predict_eps(T8, x, t, x0_hat)
 
-    ours, theirs = (list(run(*args)) for args in ((model, T8, Flat(), start, 1.5), (clipped, T8, Flat(), start)))
+    ours, theirs = (
+        list(run(*args)) for args in ((model, T8, Flat(), start, 1.5), (clipped, T8, Flat(), start))
+    )
     assert np.allclose(ours, theirs, rtol=0, atol=1e-10), clipping
-    assert np.abs(ours[-1]).max() <= 1.5, "with clip = 1.5 the last image, which is x0_hat, lies within [-1.5, 1.5]"
+    assert np.abs(ours[-1]).max() <= 1.5, (
+        "with clip = 1.5 the last image, which is x0_hat, lies within [-1.5, 1.5]"
+    )
     free = np.abs(list(run(model, T8, Flat(), start))[-1]).max()
-    assert free > 1.5, f"without clip nothing is cut off: the largest number here is above 1.5; came {free:.4g}"
+    assert free > 1.5, (
+        f"without clip nothing is cut off: the largest number here is above 1.5; came {free:.4g}"
+    )
 
 
 class Flat:
@@ -345,7 +441,11 @@ def test_three_variances_three_widths():
     model = exact.gaussian(T8, MEAN, VAR)
     for name, std in (("beta_tilde", 0.3681), ("beta", 0.5444), ("best", 0.5)):
         var = everyday_variances(T8)[name]
-        got = law(lambda rng, shape, x_T: sample.ddpm(model, T8, shape, rng, x_T=x_T, var=var), T8, forward(T8, 8))
+        got = law(
+            lambda rng, shape, x_T: sample.ddpm(model, T8, shape, rng, x_T=x_T, var=var),
+            T8,
+            forward(T8, 8),
+        )
         assert (round(got[0], 4), round(got[1], 4)) == (2, std)
 
 
@@ -379,20 +479,36 @@ def test_single_precision_is_enough(s):
         assert np.allclose(single, double, rtol=0, atol=1e-4)
 
 
-BAD_TIMES = [[8, 4], [9, 0], [0], [], [3, 5, 0], [8, 8, 0], [8, 4, 4, 0], [8, 4, -1], [8, -1, 0], [0, 4, 8]]
+BAD_TIMES = [
+    [8, 4],
+    [9, 0],
+    [0],
+    [],
+    [3, 5, 0],
+    [8, 8, 0],
+    [8, 4, 4, 0],
+    [8, 4, -1],
+    [8, -1, 0],
+    [0, 4, 8],
+]
 
 
 @pytest.mark.parametrize("times", BAD_TIMES, ids=str)
 def test_bad_times(times):
     with pytest.raises(ValueError, match="times must decrease from at most T = 8 to 0") as error:
-        list(sample.ddim(exact.gaussian(T8, MEAN, VAR), T8, (1, 1), np.random.default_rng(0), times=times))
+        list(
+            sample.ddim(
+                exact.gaussian(T8, MEAN, VAR), T8, (1, 1), np.random.default_rng(0), times=times
+            )
+        )
     assert "\n" not in str(error.value) and str(times) in str(error.value)
 
 
 def test_times_may_be_any_sequence():
     x_T, model = np.ones((1, 1)), exact.gaussian(T8, MEAN, VAR)
     results = [
-        list(sample.ddim(model, T8, (1, 1), None, times=times, x_T=x_T)) for times in ((8, 4, 0), np.array([8, 4, 0]), range(8, -1, -4))
+        list(sample.ddim(model, T8, (1, 1), None, times=times, x_T=x_T))
+        for times in ((8, 4, 0), np.array([8, 4, 0]), range(8, -1, -4))
     ]
     assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
 
@@ -431,11 +547,15 @@ def ddim_with(update, visited=lambda times: times):
 
 
 def right(x0_hat, eps_hat, z, sigma, ab_t, ab_u):
-    return np.sqrt(ab_u) * x0_hat + np.sqrt(np.maximum(1 - ab_u - sigma**2, 0)) * eps_hat + sigma * z
+    return (
+        np.sqrt(ab_u) * x0_hat + np.sqrt(np.maximum(1 - ab_u - sigma**2, 0)) * eps_hat + sigma * z
+    )
 
 
 def minus_for_plus(x0_hat, eps_hat, z, sigma, ab_t, ab_u):
-    return np.sqrt(ab_u) * x0_hat - np.sqrt(np.maximum(1 - ab_u - sigma**2, 0)) * eps_hat + sigma * z
+    return (
+        np.sqrt(ab_u) * x0_hat - np.sqrt(np.maximum(1 - ab_u - sigma**2, 0)) * eps_hat + sigma * z
+    )
 
 
 def noise_on_top(x0_hat, eps_hat, z, sigma, ab_t, ab_u):
@@ -514,7 +634,11 @@ def ddpm_with(mean, silent_up_to=1):
         x = rng.standard_normal(shape, dtype=np.float32) if x_T is None else x_T
         yield x
         for t in range(s.T, 0, -1):
-            z = rng.standard_normal(x.shape, dtype=x.dtype) if t > silent_up_to else np.zeros_like(x)
+            z = (
+                rng.standard_normal(x.shape, dtype=x.dtype)
+                if t > silent_up_to
+                else np.zeros_like(x)
+            )
             x0_hat = np.clip(diffusion.predict_x0(s, x, t, eps_model(x, t)), -clip, clip)
             x = mean(s, x, t, x0_hat) + x.dtype.type(np.sqrt(var[t])) * z
             yield x
@@ -534,13 +658,17 @@ def test_errata_no_noise_at_two_steps():
     """The paper's "no noise for t <= 1" in code that counts from 0 is the paper's t <= 2: one noise is missing."""
     wrong = ddpm_with(posterior_mean, silent_up_to=2)
     model = exact.gaussian(T8, MEAN, VAR)
-    mean, std = law(lambda rng, shape, x_T: wrong(model, T8, shape, rng, x_T=x_T), T8, forward(T8, 8))
+    mean, std = law(
+        lambda rng, shape, x_T: wrong(model, T8, shape, rng, x_T=x_T), T8, forward(T8, 8)
+    )
     assert (round(mean, 4), round(std, 4)) == (2, 0.3473)  # 0.3681 with the noise
     rejects(check_ddpm, wrong)
 
 
 def variance_for_deviation(eps_model, s, shape, rng, x_T=None, var=None, clip=np.inf):
-    return sample.ddpm(eps_model, s, shape, rng, x_T, (s.beta_tilde if var is None else var) ** 2, clip)
+    return sample.ddpm(
+        eps_model, s, shape, rng, x_T, (s.beta_tilde if var is None else var) ** 2, clip
+    )
 
 
 def always_beta(eps_model, s, shape, rng, x_T=None, var=None, clip=np.inf):
@@ -563,7 +691,11 @@ def x0_and_noise_again(s, x, t, x0_hat):
 
 @pytest.mark.parametrize(
     "wrong",
-    [variance_for_deviation, always_beta, *map(ddpm_with, (swapped_weights, alpha_bar_of_the_step_after, x0_and_noise_again))],
+    [
+        variance_for_deviation,
+        always_beta,
+        *map(ddpm_with, (swapped_weights, alpha_bar_of_the_step_after, x0_and_noise_again)),
+    ],
 )
 def test_errata_ddpm(wrong):
     rejects(check_ddpm, wrong)
@@ -573,8 +705,12 @@ def test_errata_ddpm(wrong):
     "wrong",
     [
         lambda s, steps: list(range(steps, -1, -1)),  # the first steps only
-        lambda s, steps: list(range(s.T, -1, -(s.T // steps)))[: steps + 1],  # misses 0 where steps does not divide T
-        lambda s, steps: [s.T * (steps - i) // steps for i in range(steps + 1)],  # cut off, not rounded
+        lambda s, steps: list(range(s.T, -1, -(s.T // steps)))[
+            : steps + 1
+        ],  # misses 0 where steps does not divide T
+        lambda s, steps: [
+            s.T * (steps - i) // steps for i in range(steps + 1)
+        ],  # cut off, not rounded
         lambda s, steps: np.linspace(s.T, 0, steps + 1).round(),
     ],
 )
@@ -595,13 +731,19 @@ def learned_from(q_sample, s):
 
 def learned_law(q_sample, s, var=None):
     model = learned_from(q_sample, s)
-    return law(lambda rng, shape, x_T: sample.ddpm(model, s, shape, rng, x_T=x_T, var=var), s, NOISE)
+    return law(
+        lambda rng, shape, x_T: sample.ddpm(model, s, shape, rng, x_T=x_T, var=var), s, NOISE
+    )
 
 
 def test_what_the_right_forward_process_teaches():
     """So the two tests below blame q_sample and not the way the network is imitated."""
     for s in SCHEDULES:
-        close(learned_law(diffusion.q_sample, s), carried(s, range(s.T, -1, -1), NOISE, ddpm_step(s, s.beta_tilde)), f"T = {s.T}")
+        close(
+            learned_law(diffusion.q_sample, s),
+            carried(s, range(s.T, -1, -1), NOISE, ddpm_step(s, s.beta_tilde)),
+            f"T = {s.T}",
+        )
 
 
 def test_errata_noise_by_its_variance():
@@ -613,7 +755,10 @@ def test_errata_noise_by_its_variance():
     cosine = schedule.cosine()
     mean, std = learned_law(slipped, cosine, everyday_variances(cosine)["beta"])
     assert abs(mean - 2) < 1e-6 and round(std, 3) == 0.678
-    assert round(learned_law(diffusion.q_sample, cosine, everyday_variances(cosine)["beta"])[1], 2) == 0.50
+    assert (
+        round(learned_law(diffusion.q_sample, cosine, everyday_variances(cosine)["beta"])[1], 2)
+        == 0.50
+    )
 
 
 def test_errata_alpha_bar_shifted_by_one():

@@ -8,7 +8,9 @@ import pytest
 
 from tinydiff import schedule
 
-BETAS = np.linspace(0.02, 0.6, 8)  # short and loud: at T = 8 an index off by one shows in the first digit
+BETAS = np.linspace(
+    0.02, 0.6, 8
+)  # short and loud: at T = 8 an index off by one shows in the first digit
 TOO_SHORT = "ignore:terminal SNR"  # 8 such steps leave some data in x_T, and the package says so
 
 
@@ -37,14 +39,22 @@ def check_from_betas(from_betas):
         assert s.T == T
         for values in (s.beta, s.alpha, s.alpha_bar, s.snr, s.beta_tilde):
             assert values.shape == (T + 1,) and values.dtype == np.float64
-        assert s.beta[0] == 0 and s.alpha[0] == 1 and s.alpha_bar[0] == 1 and s.snr[0] == np.inf and s.beta_tilde[0] == 0
+        assert (
+            s.beta[0] == 0
+            and s.alpha[0] == 1
+            and s.alpha_bar[0] == 1
+            and s.snr[0] == np.inf
+            and s.beta_tilde[0] == 0
+        )
         assert np.array_equal(s.beta[1:], betas), "beta[t] is the t-th variance given"
         signal = 1.0
         for t in range(1, T + 1):
             before, signal = signal, signal * (1 - betas[t - 1])
             close = dict(rel=1e-9, abs=1e-13)
             assert s.alpha[t] == pytest.approx(1 - betas[t - 1], **close)
-            assert s.alpha_bar[t] == pytest.approx(signal, **close), f"alpha_bar[{t}] is alpha[1] ... alpha[{t}]"
+            assert s.alpha_bar[t] == pytest.approx(signal, **close), (
+                f"alpha_bar[{t}] is alpha[1] ... alpha[{t}]"
+            )
             assert s.snr[t] == pytest.approx(signal / (1 - signal), **close)
             # beta_tilde by Bayes: precisions add, that of x_{t-1} given x0 and that of x_{t-1} given x_t
             precision = (1 - betas[t - 1]) / betas[t - 1] + (1 / (1 - before) if t > 1 else np.inf)
@@ -58,7 +68,9 @@ def is_schedule(s, T):
         f"expected a Schedule, came {type(s).__name__}: hand the betas to from_betas and return the result"
     )
     assert s.T == T, f"T = {T}: expected betas for t = 1, ..., {T}, came {s.T} of them"
-    assert s.beta[0] == 0 and s.alpha_bar[0] == 1, "entry 0 is clean data: beta[0] = 0, alpha_bar[0] = 1; from_betas puts it there"
+    assert s.beta[0] == 0 and s.alpha_bar[0] == 1, (
+        "entry 0 is clean data: beta[0] = 0, alpha_bar[0] = 1; from_betas puts it there"
+    )
 
 
 def check_linear(linear):
@@ -70,7 +82,9 @@ def check_linear(linear):
             want = first + (last - first) * (t - 1) / max(T - 1, 1)
             said = f"linear({T}, {first}, {last}): expected beta[{t}] = {want:.6g}, came {s.beta[t]:.6g}"
             assert s.beta[t] == pytest.approx(want, rel=1e-12), said
-    assert np.array_equal(linear().beta, linear(1000, 1e-4, 0.02).beta), "the defaults are the paper's: T = 1000, 1e-4 to 0.02"
+    assert np.array_equal(linear().beta, linear(1000, 1e-4, 0.02).beta), (
+        "the defaults are the paper's: T = 1000, 1e-4 to 0.02"
+    )
 
 
 def check_cosine(cosine):
@@ -91,16 +105,29 @@ def check_cosine(cosine):
             said = f"cosine({T}): expected alpha_bar[{t}] = f({t}) / f(0) = {f[t] / f[0]:.6g}, came {s.alpha_bar[t]:.6g}"
             assert s.alpha_bar[t] == pytest.approx(f[t] / f[0], rel=1e-9), said
         said = f"cosine({T}): expected beta[{T}] = beta_max = 0.999, came {s.beta[T]:.6g}"
-        assert s.beta[T] == 0.999, said + "; without the clip it is 1, and x0 cannot be read off x_T"
-    assert cosine().alpha_bar[500] == pytest.approx(0.494, abs=5e-4), "half way, alpha_bar[500] of 1000 is 0.494"
+        assert s.beta[T] == 0.999, (
+            said + "; without the clip it is 1, and x0 cannot be read off x_T"
+        )
+    assert cosine().alpha_bar[500] == pytest.approx(0.494, abs=5e-4), (
+        "half way, alpha_bar[500] of 1000 is 0.494"
+    )
     want = (math.cos(0.6 / 1.1 * math.pi / 2) / math.cos(0.1 / 1.1 * math.pi / 2)) ** 2
-    assert quiet(cosine, 8, 0.1).alpha_bar[4] == pytest.approx(want), "cosine(8, offset=0.1): the offset given is not the one used"
-    assert quiet(cosine, 8, 0.008, 0.3).beta.max() == 0.3, "cosine(8, beta_max=0.3): the largest beta is 0.3"
+    assert quiet(cosine, 8, 0.1).alpha_bar[4] == pytest.approx(want), (
+        "cosine(8, offset=0.1): the offset given is not the one used"
+    )
+    assert quiet(cosine, 8, 0.008, 0.3).beta.max() == 0.3, (
+        "cosine(8, beta_max=0.3): the largest beta is 0.3"
+    )
 
 
 def check_sigmoid(sigmoid):
     """alpha_bar is the piece of the logistic curve, stretched to run from 1 to 0; the clip acts on the last step only."""
-    for T, start, end, tau in ((1000, -3.0, 3.0, 1.0), (50, -3.0, 3.0, 0.5), (1000, 0.0, 3.0, 0.7), (8, -1.0, 4.0, 2.0)):
+    for T, start, end, tau in (
+        (1000, -3.0, 3.0, 1.0),
+        (50, -3.0, 3.0, 0.5),
+        (1000, 0.0, 3.0, 0.7),
+        (8, -1.0, 4.0, 2.0),
+    ):
         s, case = quiet(sigmoid, T, start, end, tau), f"sigmoid({T}, {start}, {end}, {tau})"
         is_schedule(s, T)
         a, b = start / (2 * tau), end / (2 * tau)
@@ -111,12 +138,22 @@ def check_sigmoid(sigmoid):
             assert s.alpha_bar[t] == pytest.approx(want, rel=1e-9), (
                 f"{case}: expected alpha_bar[{t}] = {want:.6g}, came {s.alpha_bar[t]:.6g}"
             )
-        assert s.beta[T] == 0.999, f"{case}: expected beta[{T}] = beta_max = 0.999, came {s.beta[T]:.6g}; without the clip it is 1"
+        assert s.beta[T] == 0.999, (
+            f"{case}: expected beta[{T}] = beta_max = 0.999, came {s.beta[T]:.6g}; without the clip it is 1"
+        )
         assert np.all(np.diff(s.alpha_bar) < 0), f"{case}: alpha_bar falls at every step"
-    assert np.array_equal(sigmoid().beta, sigmoid(1000, -3.0, 3.0, 1.0).beta), "the defaults are T = 1000, start = -3, end = 3, tau = 1"
-    assert sigmoid().alpha_bar[500] == pytest.approx(0.5), "with the defaults the curve is symmetric: alpha_bar[500] of 1000 is 1/2"
-    assert sigmoid().alpha_bar[1000] < 1e-6, f"almost nothing of x0 is left in x_T; came alpha_bar[1000] = {sigmoid().alpha_bar[1000]:.3g}"
-    assert quiet(sigmoid, 8, -3.0, 3.0, 1.0, 0.3).beta.max() == 0.3, "sigmoid(8, beta_max=0.3): the largest beta is 0.3"
+    assert np.array_equal(sigmoid().beta, sigmoid(1000, -3.0, 3.0, 1.0).beta), (
+        "the defaults are T = 1000, start = -3, end = 3, tau = 1"
+    )
+    assert sigmoid().alpha_bar[500] == pytest.approx(0.5), (
+        "with the defaults the curve is symmetric: alpha_bar[500] of 1000 is 1/2"
+    )
+    assert sigmoid().alpha_bar[1000] < 1e-6, (
+        f"almost nothing of x0 is left in x_T; came alpha_bar[1000] = {sigmoid().alpha_bar[1000]:.3g}"
+    )
+    assert quiet(sigmoid, 8, -3.0, 3.0, 1.0, 0.3).beta.max() == 0.3, (
+        "sigmoid(8, beta_max=0.3): the largest beta is 0.3"
+    )
 
 
 # --- the package passes them ---
@@ -141,7 +178,12 @@ def test_sigmoid():
 
 
 def test_more_noise_at_every_step():
-    for s in (schedule.linear(), schedule.cosine(), schedule.sigmoid(), quiet(schedule.from_betas, BETAS)):
+    for s in (
+        schedule.linear(),
+        schedule.cosine(),
+        schedule.sigmoid(),
+        quiet(schedule.from_betas, BETAS),
+    ):
         assert np.all(np.diff(s.alpha_bar) < 0) and np.all(np.diff(s.snr) < 0)
         assert np.all(s.beta_tilde <= s.beta), "beta_tilde is beta times a factor below 1"
 
@@ -162,7 +204,13 @@ def test_a_schedule_that_ends_too_early_says_so():
 
 
 @pytest.mark.parametrize(
-    "build", [lambda: schedule.linear(1000), lambda: schedule.cosine(), lambda: schedule.cosine(8), lambda: schedule.sigmoid(8)]
+    "build",
+    [
+        lambda: schedule.linear(1000),
+        lambda: schedule.cosine(),
+        lambda: schedule.cosine(8),
+        lambda: schedule.sigmoid(8),
+    ],
 )
 def test_a_schedule_that_ends_in_noise_is_silent(build):
     with warnings.catch_warnings():
@@ -209,9 +257,13 @@ def test_linear_passes_bad_betas_on(args):
         schedule.linear(*args)
 
 
-@pytest.mark.parametrize("start, end, tau", [(3, -3, 1), (1, 1, 1), (-3, 3, 0), (-3, 3, -1), (np.nan, 3, 1)])
+@pytest.mark.parametrize(
+    "start, end, tau", [(3, -3, 1), (1, 1, 1), (-3, 3, 0), (-3, 3, -1), (np.nan, 3, 1)]
+)
 def test_sigmoid_needs_a_falling_piece(start, end, tau):
-    with pytest.raises(ValueError, match=f"start < end and tau > 0; got start = {start}, end = {end}, tau = {tau}") as error:
+    with pytest.raises(
+        ValueError, match=f"start < end and tau > 0; got start = {start}, end = {end}, tau = {tau}"
+    ) as error:
         schedule.sigmoid(10, start, end, tau)
     assert "\n" not in str(error.value)
 
@@ -240,7 +292,12 @@ def test_errata_off_by_one():
         return schedule.Schedule(s.beta, s.alpha, alpha_bar, s.snr, s.beta_tilde)
 
     rejects(check_from_betas, late)
-    rejects(check_linear, lambda T=1000, first=1e-4, last=0.02: schedule.from_betas(first + (last - first) * np.arange(1, T + 1) / T))
+    rejects(
+        check_linear,
+        lambda T=1000, first=1e-4, last=0.02: schedule.from_betas(
+            first + (last - first) * np.arange(1, T + 1) / T
+        ),
+    )
     rejects(check_cosine, lambda T=1000, offset=0.008, beta_max=0.999: quiet(schedule.linear, T))
 
 
@@ -249,7 +306,9 @@ def sigmoid_with(curve, clip=True):
 
     def sigmoid(T=1000, start=-3.0, end=3.0, tau=1.0, beta_max=0.999):
         f = curve(np.linspace(start, end, T + 1), tau)
-        return quiet(schedule.from_betas, np.clip(1 - f[1:] / f[:-1], 1e-12, beta_max if clip else 0.9999))
+        return quiet(
+            schedule.from_betas, np.clip(1 - f[1:] / f[:-1], 1e-12, beta_max if clip else 0.9999)
+        )
 
     return sigmoid
 
@@ -267,7 +326,11 @@ def test_errata_sigmoid():
     check_sigmoid(sigmoid_with(stretched(logistic)))
     rejects(check_sigmoid, sigmoid_with(logistic))
     rejects(check_sigmoid, sigmoid_with(stretched(logistic), clip=False))
-    for curve in (lambda x, tau: logistic(x, 1), lambda x, tau: logistic(x, 1 / tau), lambda x, tau: logistic(x[-1] + x[0] - x, tau)):
+    for curve in (
+        lambda x, tau: logistic(x, 1),
+        lambda x, tau: logistic(x, 1 / tau),
+        lambda x, tau: logistic(x[-1] + x[0] - x, tau),
+    ):
         rejects(check_sigmoid, sigmoid_with(stretched(curve)))
     for line in (lambda x, tau: x[-1] - x, lambda x, tau: logistic(x, tau) * (x[-1] - x)):
         rejects(check_sigmoid, sigmoid_with(line))

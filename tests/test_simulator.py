@@ -6,10 +6,15 @@ from test_cuda import few, results, there
 
 from tinydiff import kernels
 from tinydiff.kernels import cuda as package
-from tinydiff.kernels import device, simulator
+from tinydiff.kernels import cuda_array, cuda_simulator
 
-cuda = device.cuda
-pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not device.SIMULATED, reason="set NUMBA_ENABLE_CUDASIM=1: a card cannot be watched")]
+cuda = cuda_array.cuda
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(
+        not cuda_array.SIMULATED, reason="set NUMBA_ENABLE_CUDASIM=1: a card cannot be watched"
+    ),
+]
 
 
 @cuda.jit
@@ -32,7 +37,7 @@ def turned(x, y, barriers):
 
 
 def watched(kernel, size, *args):
-    with simulator.watch() as seen:
+    with cuda_simulator.watch() as seen:
         kernel[size](*args)
     return seen
 
@@ -56,7 +61,10 @@ def test_a_place_outside_is_told_and_kept_from_harm():
     assert problem.startswith("x[6] is read, outside its shape (6,)") and np.isnan(y[3])
 
 
-@pytest.mark.parametrize("barriers, word", [("none", "a race: thread"), ("some", "not all threads of a block reach"), ("all", None)])
+@pytest.mark.parametrize(
+    "barriers, word",
+    [("none", "a race: thread"), ("some", "not all threads of a block reach"), ("all", None)],
+)
 def test_barriers(barriers, word):
     x, y = np.arange(8, dtype=np.float32), np.zeros(8, np.float32)
     problems = watched(turned, (1, 8), x, y, barriers).problems()
@@ -73,7 +81,10 @@ def test_a_race_between_blocks_is_told():
     def same(y):
         y[cuda.threadIdx.x] = 1
 
-    assert "thread 0 of another block writes it too" in watched(same, (2, 4), np.zeros(4, np.float32)).problems()[0]
+    assert (
+        "thread 0 of another block writes it too"
+        in watched(same, (2, 4), np.zeros(4, np.float32)).problems()[0]
+    )
 
 
 def test_a_race_after_a_barrier_is_told_too():
@@ -105,13 +116,20 @@ def test_additions_in_one_step_are_no_race():
     y = np.zeros(2, np.float32)
     assert watched(total, (2, 4), np.ones(8, np.float32), y, False).problems() == [] and y[0] == 8
     problem = watched(total, (2, 4), np.ones(8, np.float32), y, True).problems()[0]
-    assert "reads it" in problem and "`cuda.atomic.add(y, 0, x[cuda.grid(1)])` and `y[1] = y[0]`" in problem
+    assert (
+        "reads it" in problem
+        and "`cuda.atomic.add(y, 0, x[cuda.grid(1)])` and `y[1] = y[0]`" in problem
+    )
 
 
 def test_shared_arrays_have_their_names_also_two_in_a_line():
     @cuda.jit
     def two(y):
-        t, a, b = cuda.threadIdx.x, cuda.shared.array(4, y.dtype), cuda.shared.array((4,), np.float64)
+        t, a, b = (
+            cuda.threadIdx.x,
+            cuda.shared.array(4, y.dtype),
+            cuda.shared.array((4,), np.float64),
+        )
         a[t], b[t] = 1, 2
         y[t] = a[t] + b[t]
 
@@ -136,7 +154,7 @@ def test_no_kernel_of_the_package_has_a_race(rng):
     kernels.use("cuda")
     try:
         for name, args in few(np.float32, rng):
-            with simulator.watch() as seen:
+            with cuda_simulator.watch() as seen:
                 results(package, name, there(args))
             assert seen.problems() == [], name
     finally:

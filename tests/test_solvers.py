@@ -34,7 +34,10 @@ from tinydiff import diffusion, exact, sample, schedule
 
 on_every_kernel_set = pytest.mark.usefixtures("kernel_set")
 SOLVERS = ("euler", "heun", "dpmpp_2m")
-START = (1.0, 1.2)  # mean and variance of x_T: as the chain is affine, what holds from here holds from everywhere
+START = (
+    1.0,
+    1.2,
+)  # mean and variance of x_T: as the chain is affine, what holds from here holds from everywhere
 
 
 def log_snr(lam):
@@ -88,7 +91,9 @@ def lam_law(s, times, x_T):
     y, before = np.array([1.0, 0.0]) / math.sqrt(1 - s.alpha_bar[times[0]]), None
     for t, u in pairwise(times):
         lam = math.log(s.snr[t]) / 2
-        x0_hat = (math.exp(lam) * y + [0, MEAN / VAR]) / (math.exp(2 * lam) + 1 / VAR)  # precisions add
+        x0_hat = (math.exp(lam) * y + [0, MEAN / VAR]) / (
+            math.exp(2 * lam) + 1 / VAR
+        )  # precisions add
         if u == 0:
             return x0_hat[0] * x_T[0] + x0_hat[1], abs(x0_hat[0]) * math.sqrt(x_T[1])
         after = math.log(s.snr[u]) / 2
@@ -100,7 +105,11 @@ def lam_law(s, times, x_T):
 # --- the flow that the solvers follow ---
 
 ONE = ([1.0], [MEAN], [VAR])
-TWO = ([0.4, 0.6], [-1.0, 1.5], [0.3, 0.2])  # weights, means, variances: here the flow is not affine
+TWO = (
+    [0.4, 0.6],
+    [-1.0, 1.5],
+    [0.3, 0.2],
+)  # weights, means, variances: here the flow is not affine
 
 
 def below(s, t, x, data):
@@ -146,10 +155,24 @@ def check_law(sampler, expected, churns=()):
         model = exact.gaussian(s, MEAN, VAR)
         for times in paths(s):
             for churn in [{"churn": churn} for churn in churns] or [{}]:
-                got = law(lambda rng, shape, x: sampler(model, s, shape, rng, times=times, x_T=x, **churn), s, START)
+                got = law(
+                    lambda rng, shape, x: sampler(
+                        model, s, shape, rng, times=times, x_T=x, **churn
+                    ),
+                    s,
+                    START,
+                )
                 said = f", churn = {churn['churn']}" if churn else ""
-                close(got, expected(s, times, START, **churn), f"T = {s.T}, times = {brief(times)}{said}, from N(1, 1.2)")
-    default = law(lambda rng, shape, x: sampler(exact.gaussian(T8, MEAN, VAR), T8, shape, rng, x_T=x), T8, START)
+                close(
+                    got,
+                    expected(s, times, START, **churn),
+                    f"T = {s.T}, times = {brief(times)}{said}, from N(1, 1.2)",
+                )
+    default = law(
+        lambda rng, shape, x: sampler(exact.gaussian(T8, MEAN, VAR), T8, shape, rng, x_T=x),
+        T8,
+        START,
+    )
     close(default, expected(T8, range(8, -1, -1), START), "by default: all times, no churn")
 
 
@@ -158,7 +181,9 @@ def check_euler(euler):
 
 
 def check_heun(heun):
-    check_law(heun, lambda *args, churn=0.0: edm_law(*args, churn, corrected=True), (0.0, 0.04, 0.6))
+    check_law(
+        heun, lambda *args, churn=0.0: edm_law(*args, churn, corrected=True), (0.0, 0.04, 0.6)
+    )
 
 
 def check_dpmpp(dpmpp_2m):
@@ -182,7 +207,9 @@ def check_order(sampler, order, schedules=(EVEN, BENT), late=LATE):
                     times = [1 + place for place in grid(steps, share)] + [0]
                     *_, x_1, _ = sampler(model, s, x_T.shape, None, times=times, x_T=x_T)
                     errors.append(np.abs(x_1 - want).max())
-                expect_order(errors, order, 0.1, f"{len(mean)} Gaussian(s), {name}, gaps {gaps}, at t = 1")
+                expect_order(
+                    errors, order, 0.1, f"{len(mean)} Gaussian(s), {name}, gaps {gaps}, at t = 1"
+                )
 
 
 def check_order_to_0(sampler, order):
@@ -192,7 +219,9 @@ def check_order_to_0(sampler, order):
     for gaps, late in LATE.items():
         errors = []
         for steps in (80, 160):
-            *_, x0 = sampler(exact.gaussian(s, MEAN, VAR), s, x_T.shape, None, times=grid(steps, late), x_T=x_T)
+            *_, x0 = sampler(
+                exact.gaussian(s, MEAN, VAR), s, x_T.shape, None, times=grid(steps, late), x_T=x_T
+            )
             errors.append(np.abs(x0 - want).max())
         expect_order(errors, order, 0.1, f"gaps {gaps}, at t = 0")
 
@@ -211,7 +240,9 @@ def check_one_question(sampler):
     """The manners of a sampler that asks the model once a step, on an uneven path and on a single leap."""
     for times in ([8, 7, 3, 1, 0], [5, 0]):
         check_manners(
-            lambda model, s, rng, x_T, clip=np.inf: sampler(model, s, (3, 2, 2, 1), rng, times=times, x_T=x_T, clip=clip),
+            lambda model, s, rng, x_T, clip=np.inf: sampler(
+                model, s, (3, 2, 2, 1), rng, times=times, x_T=x_T, clip=clip
+            ),
             times,
             "clip = 1.5: x0_hat is kept within [-1.5, 1.5], and eps_hat, or the change of x0_hat, follows from that",
         )
@@ -225,12 +256,22 @@ def check_heun_asks(heun):
             x_T, called = np.array([[-1.0], [0.3], [2.0]], dtype), []
             seen = list(heun(listen(model, called), T8, x_T.shape, None, times=times, x_T=x_T))
             want = [t for pair in pairwise(times) for t in pair if t > 0]
-            assert [t for t, _ in called] == want, f"times = {times}: asked at {[t for t, _ in called]}, expected {want}"
-            assert len(seen) == len(times), f"times = {times}: it yields {len(seen)} arrays, expected {len(times)}"
-            assert all(x.dtype == dtype and x.shape == x_T.shape for x in seen), f"x_T is (3, 1) {x_T.dtype}, and so is all that follows"
-            assert all(np.array_equal(x, y) for x, (_, y) in zip(seen, called[::2], strict=False)), "each step starts at what was yielded"
+            assert [t for t, _ in called] == want, (
+                f"times = {times}: asked at {[t for t, _ in called]}, expected {want}"
+            )
+            assert len(seen) == len(times), (
+                f"times = {times}: it yields {len(seen)} arrays, expected {len(times)}"
+            )
+            assert all(x.dtype == dtype and x.shape == x_T.shape for x in seen), (
+                f"x_T is (3, 1) {x_T.dtype}, and so is all that follows"
+            )
+            assert all(
+                np.array_equal(x, y) for x, (_, y) in zip(seen, called[::2], strict=False)
+            ), "each step starts at what was yielded"
             for i, u in enumerate(times[1:-1]):
-                there = list(sample.ddim(model, T8, x_T.shape, None, times=[times[i], u, 0], x_T=seen[i]))[1]
+                there = list(
+                    sample.ddim(model, T8, x_T.shape, None, times=[times[i], u, 0], x_T=seen[i])
+                )[1]
                 assert np.allclose(called[2 * i + 1][1], there, rtol=0, atol=1e-6), (
                     f"the second question at t = {u} is about the Euler step's end"
                 )
@@ -238,7 +279,11 @@ def check_heun_asks(heun):
 
 def check_heun_clip(heun):
     """clip keeps the x0_hat of each slope, and of their mean, within [-1.5, 1.5]; eps_hat is then found anew."""
-    model, times, x_T = exact.gaussian(T8, MEAN, VAR), [8, 6, 3, 1, 0], np.linspace(-2, 4, 7)[:, None]
+    model, times, x_T = (
+        exact.gaussian(T8, MEAN, VAR),
+        [8, 6, 3, 1, 0],
+        np.linspace(-2, 4, 7)[:, None],
+    )
 
     def step(x, slope, t, u):
         x0_hat = np.clip(diffusion.predict_x0(T8, x, t, slope), -1.5, 1.5)
@@ -249,8 +294,12 @@ def check_heun_clip(heun):
         first = model(x, t)
         x = step(x, (first + model(step(x, first, t, u), u)) / 2 if u else first, t, u)
         want.append(x)
-    for i, (a, b) in enumerate(zip(heun(model, T8, x_T.shape, None, times=times, x_T=x_T, clip=1.5), want, strict=True)):
-        assert np.allclose(a, b, rtol=0, atol=1e-12), f"clip = 1.5, t = {times[i]}: off by {np.abs(a - b).max():.3g}"
+    for i, (a, b) in enumerate(
+        zip(heun(model, T8, x_T.shape, None, times=times, x_T=x_T, clip=1.5), want, strict=True)
+    ):
+        assert np.allclose(a, b, rtol=0, atol=1e-12), (
+            f"clip = 1.5, t = {times[i]}: off by {np.abs(a - b).max():.3g}"
+        )
 
 
 def check_churn(sampler, asks):
@@ -258,7 +307,15 @@ def check_churn(sampler, asks):
     by_hand = {0.0: [8, 6, 4, 2], 0.35: [8, 6, 4, 2], 0.6: [8, 7, 5, 2], 1.5: [8, 8, 6, 3]}
     for churn, want in by_hand.items():
         called, draws, x_T = [], np.random.default_rng(5), np.array([[-1.0], [0.3], [2.0]])
-        run = sampler(listen(exact.gaussian(T8, MEAN, VAR), called), T8, x_T.shape, np.random.default_rng(5), [8, 6, 4, 2, 0], x_T, churn)
+        run = sampler(
+            listen(exact.gaussian(T8, MEAN, VAR), called),
+            T8,
+            x_T.shape,
+            np.random.default_rng(5),
+            [8, 6, 4, 2, 0],
+            x_T,
+            churn,
+        )
         seen, starts = list(run), called[::asks]
         assert [t for t, _ in starts] == want, (
             f"times = [8, 6, 4, 2, 0], churn = {churn}: starts at {[t for t, _ in starts]}, expected {want}"
@@ -269,7 +326,9 @@ def check_churn(sampler, asks):
                 keep, spread = keep * (1 - T8.beta[k]), (1 - T8.beta[k]) * spread + T8.beta[k]
             z = draws.standard_normal(x.shape) if up > t else 0
             far = np.abs(x_up - math.sqrt(keep) * x - math.sqrt(spread) * z).max()
-            assert far < 1e-12, f"churn = {churn}: x_{up} is not drawn from q(x_{up} | x_{t}): off by {far:.3g}"
+            assert far < 1e-12, (
+                f"churn = {churn}: x_{up} is not drawn from q(x_{up} | x_{t}): off by {far:.3g}"
+            )
 
 
 def check_dpmpp_by_hand(dpmpp_2m):
@@ -280,13 +339,30 @@ def check_dpmpp_by_hand(dpmpp_2m):
     r = log 3 / log 4;  D = 5 + (5 - 2) / (2 r) = 5 + 3 log_3(2);  y_1 = y_2 + (12 - 3) D = 50.5 + log_2(3) + 27 log_3(2);  x_0 = 7
     """
     bar = [1, 144 / 145, 0.9, 0.5, 0.2]
-    s, guess = quiet(schedule.from_betas, [1 - u / t for t, u in pairwise(bar)]), {4: 1.0, 3: 2.0, 2: 5.0, 1: 7.0}
+    s, guess = (
+        quiet(schedule.from_betas, [1 - u / t for t, u in pairwise(bar)]),
+        {4: 1.0, 3: 2.0, 2: 5.0, 1: 7.0},
+    )
     x_T = np.full((1, 1), math.sqrt(0.8))
-    run = dpmpp_2m(lambda x, t: diffusion.predict_eps(s, x, t, np.full_like(x, guess[t])), s, (1, 1), None, None, x_T)
-    y = {4: 1, 3: 1.5, 2: 5.5 + 1.5849625007211562, 1: 50.5 + 1.5849625007211562 + 27 * 0.6309297535714575}
+    run = dpmpp_2m(
+        lambda x, t: diffusion.predict_eps(s, x, t, np.full_like(x, guess[t])),
+        s,
+        (1, 1),
+        None,
+        None,
+        x_T,
+    )
+    y = {
+        4: 1,
+        3: 1.5,
+        2: 5.5 + 1.5849625007211562,
+        1: 50.5 + 1.5849625007211562 + 27 * 0.6309297535714575,
+    }
     want = {0: 7.0} | {t: y[t] * math.sqrt(1 - bar[t]) for t in y}
     for t, x in zip((4, 3, 2, 1, 0), run, strict=True):
-        assert abs(x[0, 0] - want[t]) < 1e-12, f"alpha_bar = 1, 144/145, 0.9, 0.5, 0.2: x_{t} is {x[0, 0]:.12g}, expected {want[t]:.12g}"
+        assert abs(x[0, 0] - want[t]) < 1e-12, (
+            f"alpha_bar = 1, 144/145, 0.9, 0.5, 0.2: x_{t} is {x[0, 0]:.12g}, expected {want[t]:.12g}"
+        )
 
 
 # --- inversion ---
@@ -300,7 +376,9 @@ def inverted_by_hand(s, x0, times, rounds):
         x = math.sqrt(s.alpha_bar[u]) * x_bar
         for _ in range(rounds):
             eps_hat = math.sqrt(1 - s.alpha_bar[t]) * (x - mean) / var
-            x = math.sqrt(s.alpha_bar[t]) * (x_bar + (math.sqrt(sigma2(s, t)) - math.sqrt(sigma2(s, u))) * eps_hat)
+            x = math.sqrt(s.alpha_bar[t]) * (
+                x_bar + (math.sqrt(sigma2(s, t)) - math.sqrt(sigma2(s, u))) * eps_hat
+            )
         x_bar = x / math.sqrt(s.alpha_bar[t])
     return x
 
@@ -311,9 +389,13 @@ def check_invert(ddim_invert):
         for times in paths(s):
             for rounds in (1, 2, 3):
                 called, x0 = [], np.array([[-1.0], [0.3], [2.6]])
-                run = ddim_invert(listen(exact.gaussian(s, MEAN, VAR), called), s, x0, times, rounds)
+                run = ddim_invert(
+                    listen(exact.gaussian(s, MEAN, VAR), called), s, x0, times, rounds
+                )
                 seen, case = list(run), f"T = {s.T}, times = {brief(times)}, rounds = {rounds}"
-                assert len(seen) == len(times), f"{case}: it yields {len(seen)} arrays, expected {len(times)}"
+                assert len(seen) == len(times), (
+                    f"{case}: it yields {len(seen)} arrays, expected {len(times)}"
+                )
                 assert np.array_equal(seen[0], x0), f"{case}: the first array it yields is not x0"
                 want = [t for t in times[-2::-1] for _ in range(rounds)]
                 asked = [t for t, _ in called]
@@ -322,7 +404,10 @@ def check_invert(ddim_invert):
                 i = np.abs(seen[-1] - want).argmax()
                 far = f"from x0 = {x0[i, 0]} it comes to {seen[-1][i, 0]:.6g} at t = {times[0]}, expected {want[i, 0]:.6g}"
                 assert np.abs(seen[-1] - want).max() < 1e-10, f"{case}: {far}"
-    kinds = {str(x.dtype) for x in ddim_invert(exact.gaussian(T8, MEAN, VAR), T8, x0.astype(np.float32), [8, 3, 0], 2)}
+    kinds = {
+        str(x.dtype)
+        for x in ddim_invert(exact.gaussian(T8, MEAN, VAR), T8, x0.astype(np.float32), [8, 3, 0], 2)
+    }
     assert kinds == {"float32"}, f"x0 is float32, and so is all that follows; came: {sorted(kinds)}"
     assert np.array_equal(x0, [[-1.0], [0.3], [2.6]]), "x0 is not to be changed"
 
@@ -340,7 +425,12 @@ def check_round_trip(ddim_invert):
 
     for gaps, late in LATE.items():
         for rounds in (1, 2, 4):
-            expect_order([missed(steps, late, rounds) for steps in (80, 160)], rounds, 0.06 * rounds, f"rounds = {rounds}, gaps {gaps}")
+            expect_order(
+                [missed(steps, late, rounds) for steps in (80, 160)],
+                rounds,
+                0.06 * rounds,
+                f"rounds = {rounds}, gaps {gaps}",
+            )
         far = missed(80, late, 20)
         assert far < 1e-11, f"20 rounds, gaps {gaps}: x0 is missed by {far:.3g}, expected rounding"
 
@@ -368,7 +458,12 @@ def at_sigmas(s, levels):
 def real_snr(s, steps):
     """log snr rises by equal amounts from one time to the next, the first at sigma = 80 or, where T has less, at T."""
     first = max(s.snr[s.T], 80.0**-2)
-    return at_sigmas(s, np.exp(-0.5 * (np.log(first) + np.log(s.snr[1] / first) * np.arange(steps) / max(steps - 1, 1))))
+    return at_sigmas(
+        s,
+        np.exp(
+            -0.5 * (np.log(first) + np.log(s.snr[1] / first) * np.arange(steps) / max(steps - 1, 1))
+        ),
+    )
 
 
 def real_karras(s, steps, rho=7.0, sigma_max=80.0):
@@ -386,12 +481,22 @@ def check_grid(times_for, real, counts=lambda s: range(1, s.T + 1), schedules=GR
     for s in schedules:
         for steps in counts(s):
             times, case = times_for(s, steps), f"T = {s.T}, steps = {steps}"
-            assert type(times) is list and all(type(t) is int for t in times), f"{case}: expected a list of Python's int"
-            assert len(times) == steps + 1, f"{case}: came {len(times)} times, expected {steps + 1}: a step lies between two times"
-            assert all(t > u for t, u in pairwise(times)), f"{case}: the times decrease, no time twice; came {brief(times)}"
+            assert type(times) is list and all(type(t) is int for t in times), (
+                f"{case}: expected a list of Python's int"
+            )
+            assert len(times) == steps + 1, (
+                f"{case}: came {len(times)} times, expected {steps + 1}: a step lies between two times"
+            )
+            assert all(t > u for t, u in pairwise(times)), (
+                f"{case}: the times decrease, no time twice; came {brief(times)}"
+            )
             want, i = np.array(real(s, steps)), np.arange(steps + 1)
-            first = max(round(want[0]), steps)  # no time twice: the first one moves up where the others need the room
-            assert times[0] == first and times[-1] == 0, f"{case}: from {times[0]} to {times[-1]}, expected from {first} to 0"
+            first = max(
+                round(want[0]), steps
+            )  # no time twice: the first one moves up where the others need the room
+            assert times[0] == first and times[-1] == 0, (
+                f"{case}: from {times[0]} to {times[-1]}, expected from {first} to 0"
+            )
             room = first - i  # a later time leaves at least so much to those before it
             low = np.minimum(want - 0.5, room)
             high = np.minimum(np.maximum.accumulate((want + i)[::-1])[::-1] - i + 0.5, room)
@@ -411,8 +516,19 @@ def check_ddpm_var(ddpm):
     for s in SCHEDULES:
         model, var = exact.gaussian(s, MEAN, VAR), exact.gaussian_variance(s, VAR)
         a = list(ddpm(model, s, x_T.shape, np.random.default_rng(4), x_T=x_T, var=var))
-        b = list(ddpm(model, s, x_T.shape, np.random.default_rng(4), x_T=x_T, var=lambda x, t: np.full_like(x, var[t])))
-        assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True)), f"T = {s.T}: var as a function differs from var as an array"
+        b = list(
+            ddpm(
+                model,
+                s,
+                x_T.shape,
+                np.random.default_rng(4),
+                x_T=x_T,
+                var=lambda x, t: np.full_like(x, var[t]),
+            )
+        )
+        assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True)), (
+            f"T = {s.T}: var as a function differs from var as an array"
+        )
     model, called, asked = exact.gaussian(T8, MEAN, VAR), [], []
 
     def note(x, t):
@@ -421,13 +537,19 @@ def check_ddpm_var(ddpm):
         return np.full_like(x, T8.beta_tilde[t])
 
     list(ddpm(listen(model, called), T8, x_T.shape, np.random.default_rng(4), x_T=x_T, var=note))
-    assert [t for t, _ in asked] == [8, 7, 6, 5, 4, 3, 2, 1], f"var is asked at {[t for t, _ in asked]}, expected 8, 7, ..., 1"
-    assert all(np.array_equal(x, y) for (_, x), (_, y) in zip(asked, called, strict=True)), "var and eps_model see the same x_t"
+    assert [t for t, _ in asked] == [8, 7, 6, 5, 4, 3, 2, 1], (
+        f"var is asked at {[t for t, _ in asked]}, expected 8, 7, ..., 1"
+    )
+    assert all(np.array_equal(x, y) for (_, x), (_, y) in zip(asked, called, strict=True)), (
+        "var and eps_model see the same x_t"
+    )
     share = np.linspace(0, 1, 12).reshape(x_T.shape)  # of the pixels the first has no noise at all
     *_, x0 = ddpm(model, T8, x_T.shape, Flat(), x_T=x_T, var=lambda x, t: share * T8.beta[t])
     for where in np.ndindex(x_T.shape):
         *_, alone = ddpm(model, T8, x_T.shape, Flat(), x_T=x_T, var=share[where] * T8.beta)
-        assert abs(x0[where] - alone[where]) < 1e-14, f"the pixel {where} does not get the variance that was given for it"
+        assert abs(x0[where] - alone[where]) < 1e-14, (
+            f"the pixel {where} does not get the variance that was given for it"
+        )
 
 
 # --- the package passes them ---
@@ -483,27 +605,43 @@ def test_euler_without_churn_is_ddim_without_noise():
         for times in paths(s):
             for clip in (np.inf, 1.5):
                 runs = [
-                    run(exact.gaussian(s, MEAN, VAR), s, x_T.shape, None, times=times, x_T=x_T, clip=clip)
+                    run(
+                        exact.gaussian(s, MEAN, VAR),
+                        s,
+                        x_T.shape,
+                        None,
+                        times=times,
+                        x_T=x_T,
+                        clip=clip,
+                    )
                     for run in (sample.euler, sample.ddim)
                 ]
                 assert all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
 
 
 @on_every_kernel_set
-@pytest.mark.parametrize("name, churn", [("euler", {"churn": 0.6}), ("heun", {"churn": 0.6}), ("dpmpp_2m", {})])
+@pytest.mark.parametrize(
+    "name, churn", [("euler", {"churn": 0.6}), ("heun", {"churn": 0.6}), ("dpmpp_2m", {})]
+)
 def test_single_precision_is_enough(name, churn):
     x_T = np.linspace(-2, 2, 7)[:, None]
     for s, times in ((T8, None), (LONG, sample.even_times(LONG, 100))):
         run, model = getattr(sample, name), exact.gaussian(s, MEAN, VAR)
         *_, double = run(model, s, x_T.shape, Flat(), times=times, x_T=x_T, **churn)
-        *_, single = run(model, s, x_T.shape, Flat(), times=times, x_T=x_T.astype(np.float32), **churn)
+        *_, single = run(
+            model, s, x_T.shape, Flat(), times=times, x_T=x_T.astype(np.float32), **churn
+        )
         assert single.dtype == np.float32 and np.allclose(single, double, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("times", BAD_TIMES, ids=str)
 @pytest.mark.parametrize("name", [*SOLVERS, "ddim_invert"])
 def test_bad_times(name, times):
-    args = (np.ones((1, 1)), times) if name == "ddim_invert" else ((1, 1), np.random.default_rng(0), times)
+    args = (
+        (np.ones((1, 1)), times)
+        if name == "ddim_invert"
+        else ((1, 1), np.random.default_rng(0), times)
+    )
     with pytest.raises(ValueError, match="times must decrease from at most T = 8 to 0") as error:
         list(getattr(sample, name)(exact.gaussian(T8, MEAN, VAR), T8, *args))
     assert "\n" not in str(error.value) and str(times) in str(error.value)
@@ -536,8 +674,17 @@ def test_karras_follows_rho_and_sigma_max():
 
 def test_grids_by_hand():
     assert sample.quadratic_times(LONG, 5) == [1000, 640, 360, 160, 40, 0]
-    assert sample.quadratic_times(T8, 5) == [8, 5, 3, 2, 1, 0]  # 8, 5.12, 2.88, 1.28, 0.32, 0: 0.32 and then 1.28 move up
-    assert sample.snr_times(EVEN, 7, np.inf) == sample.even_times(EVEN, 961)[::160] + [0]  # lam is even in t, and so are the times
+    assert sample.quadratic_times(T8, 5) == [
+        8,
+        5,
+        3,
+        2,
+        1,
+        0,
+    ]  # 8, 5.12, 2.88, 1.28, 0.32, 0: 0.32 and then 1.28 move up
+    assert sample.snr_times(EVEN, 7, np.inf) == sample.even_times(EVEN, 961)[::160] + [
+        0
+    ]  # lam is even in t, and so are the times
     for name in ("quadratic_times", "snr_times", "karras_times"):
         assert getattr(sample, name)(T8, 8) == [8, 7, 6, 5, 4, 3, 2, 1, 0]
 
@@ -545,7 +692,9 @@ def test_grids_by_hand():
 @pytest.mark.parametrize("steps", [-2, 0, 9])
 @pytest.mark.parametrize("name", ["quadratic_times", "snr_times", "karras_times"])
 def test_bad_steps(name, steps):
-    with pytest.raises(ValueError, match=f"steps is a whole number from 1 to T = 8; got {steps}") as error:
+    with pytest.raises(
+        ValueError, match=f"steps is a whole number from 1 to T = 8; got {steps}"
+    ) as error:
         getattr(sample, name)(T8, steps)
     assert "\n" not in str(error.value)
 
@@ -573,9 +722,15 @@ HEUN = {
     "at the old sigma": OLD_SIGMA,
     "only the far slope": (SLOPES, "eps_model(there, u)"),
     "the far slope at the mean of both x": (SLOPES, "(slope + eps_model((x + there) / 2, u)) / 2"),
-    "the mean of both x, not of the slopes": (f"_ddim_step(s, x, {SLOPES}, t, u, clip)", "(there + x) / 2"),
+    "the mean of both x, not of the slopes": (
+        f"ddim_step(s, x, {SLOPES}, t, u, clip)",
+        "(there + x) / 2",
+    ),
     "slopes added": (SLOPES, "slope + eps_model(there, u)"),
-    "the second step from the first one's end": (f"_ddim_step(s, x, {SLOPES}", f"_ddim_step(s, there, {SLOPES}"),
+    "the second step from the first one's end": (
+        f"ddim_step(s, x, {SLOPES}",
+        f"ddim_step(s, there, {SLOPES}",
+    ),
     "not corrected at all": ("there if u == 0 else", "there if True else"),
 }
 
@@ -615,7 +770,9 @@ def test_errata_dpmpp(name):
     wrong = slip(*DPMPP[name]).dpmpp_2m
     rejects(check_dpmpp, wrong)
     rejects(check_dpmpp_by_hand, wrong)
-    if name == "step ratio upside down":  # on grids like these the errors of an uneven pair of steps cancel: the order stays 2
+    if (
+        name == "step ratio upside down"
+    ):  # on grids like these the errors of an uneven pair of steps cancel: the order stays 2
         check_order(wrong, 2)
     else:
         rejects(lambda dpmpp_2m: check_order(dpmpp_2m, 2), wrong)
@@ -633,11 +790,14 @@ CHURN = {
     "noise scaled by its variance": ("np.sqrt(1 - keep)", "1 - keep"),
     "the image scaled by alpha_bar": ("np.sqrt(keep)", "keep"),
     "the image not scaled": ("x.dtype.type(np.sqrt(keep)) * x", "x"),
-    "the time not moved": ("* _noise(x, 1.0, rng), up", "* _noise(x, 1.0, rng), t"),
+    "the time not moved": ("* noise_like(x, 1.0, rng), up", "* noise_like(x, 1.0, rng), t"),
     "one time too few": ("    if up == t:", "    up = max(up - 1, t)\n    if up == t:"),
     "one time too many": ("    if up == t:", "    up = min(up + 1, s.T)\n    if up == t:"),
     "a factor of the variance": ("<= (1 + churn) *", "<= np.sqrt(1 + churn) *"),
-    "alpha_bar[up] for the ratio": ("keep = s.alpha_bar[up] / s.alpha_bar[t]", "keep = s.alpha_bar[up]"),
+    "alpha_bar[up] for the ratio": (
+        "keep = s.alpha_bar[up] / s.alpha_bar[t]",
+        "keep = s.alpha_bar[up]",
+    ),
 }
 
 
@@ -651,12 +811,21 @@ def test_errata_churn(name):
 
 
 INVERT = {
-    "evaluated at the time it leaves": ("x.dtype.type(along) * eps_model(x_t, t)", "x.dtype.type(along) * eps_model(x_t, max(u, 1))"),
-    "each round from the last one's end": ("x.dtype.type(shrink) * x +", "x.dtype.type(shrink) * x_t +"),
+    "evaluated at the time it leaves": (
+        "x.dtype.type(along) * eps_model(x_t, t)",
+        "x.dtype.type(along) * eps_model(x_t, max(u, 1))",
+    ),
+    "each round from the last one's end": (
+        "x.dtype.type(shrink) * x +",
+        "x.dtype.type(shrink) * x_t +",
+    ),
     "the other way round": ("* eps_model(x_t, t)", "* -eps_model(x_t, t)"),
     "rounds that ask the same again": ("* eps_model(x_t, t)", "* eps_model(x, t)"),
     "all in float64": ("x.dtype.type(along)", "np.asarray([along])"),
-    "the noise not scaled down": ("np.sqrt(1 - s.alpha_bar[t]) - shrink * np", "np.sqrt(1 - s.alpha_bar[t]) - np"),
+    "the noise not scaled down": (
+        "np.sqrt(1 - s.alpha_bar[t]) - shrink * np",
+        "np.sqrt(1 - s.alpha_bar[t]) - np",
+    ),
 }
 
 
@@ -676,20 +845,27 @@ def test_errata_manners():
     rejects(check_heun_clip, lambda *args, clip, **kw: sample.heun(*args, **kw))
 
 
-SPREAD, MEET = "np.exp(np.linspace(np.log(high), np.log(_sigma(s, 1)), steps))", "min(max(times[i], times[i + 1] + 1), times[0] - i)"
+SPREAD, MEET = (
+    "np.exp(np.linspace(np.log(high), np.log(sigma(s, 1)), steps))",
+    "min(max(times[i], times[i + 1] + 1), times[0] - i)",
+)
 GRIDS = {
-    "dense towards the noise": ("quadratic", "np.linspace(1, 0, steps + 1) ** 2", "(1 - np.linspace(0, 1, steps + 1) ** 2)"),
+    "dense towards the noise": (
+        "quadratic",
+        "np.linspace(1, 0, steps + 1) ** 2",
+        "(1 - np.linspace(0, 1, steps + 1) ** 2)",
+    ),
     "cut off, not rounded": ("quadratic", "np.round(times)", "np.floor(times)"),
     "times that meet stay": ("quadratic", MEET, "times[i]"),
     "no room left above": ("karras", MEET, "max(times[i], times[i + 1] + 1)"),
-    "even in sigma, not in its logarithm": ("snr", SPREAD, "np.linspace(high, _sigma(s, 1), steps)"),
-    "one step off": ("snr", "np.log(_sigma(s, t)), t)", "np.log(_sigma(s, t)), t - 1)"),
+    "even in sigma, not in its logarithm": ("snr", SPREAD, "np.linspace(high, sigma(s, 1), steps)"),
+    "one step off": ("snr", "np.log(sigma(s, t)), t)", "np.log(sigma(s, t)), t - 1)"),
     "1 / rho for rho": (
         "karras",
-        "** (1 / rho), _sigma(s, 1) ** (1 / rho), steps) ** rho",
-        "**rho, _sigma(s, 1) ** rho, steps) ** (1 / rho)",
+        "** (1 / rho), sigma(s, 1) ** (1 / rho), steps) ** rho",
+        "**rho, sigma(s, 1) ** rho, steps) ** (1 / rho)",
     ),
-    "sigma_max forgotten": ("karras", "high ** (1 / rho)", "_sigma(s, s.T) ** (1 / rho)"),
+    "sigma_max forgotten": ("karras", "high ** (1 / rho)", "sigma(s, s.T) ** (1 / rho)"),
     "no room for the first": ("snr", "times[0] = max(times[0], len(times) - 1)", "pass"),
     "numpy's numbers": ("snr", "times.tolist()", "list(times)"),
 }
@@ -703,14 +879,20 @@ def test_errata_grids(case):
 
 
 VARIANCE = {
-    "not its root": ("np.sqrt(var(x, t) if callable(var) else var[t])", "var(x, t) if callable(var) else np.sqrt(var[t])"),
+    "not its root": (
+        "np.sqrt(var(x, t) if callable(var) else var[t])",
+        "var(x, t) if callable(var) else np.sqrt(var[t])",
+    ),
     "asked before the noise": (
         "        eps_hat = eps_model(x, t)\n        std = np.sqrt(var(x, t) if callable(var) else var[t])",
         "        std = np.sqrt(var(x, t) if callable(var) else var[t])\n        eps_hat = eps_model(x, t)",
     ),
     "asked at the next time": ("var(x, t) if", "var(x, t - 1) if"),
     "one number for all pixels": ("np.sqrt(var(x, t) if", "np.sqrt(np.max(var(x, t)) if"),
-    "the first image's for all": ("np.sqrt(var(x, t) if", "np.sqrt(np.full_like(x, var(x, t)[:1]) if"),
+    "the first image's for all": (
+        "np.sqrt(var(x, t) if",
+        "np.sqrt(np.full_like(x, var(x, t)[:1]) if",
+    ),
     "asked about the next x": ("var(x, t) if", "var(x - eps_hat, t) if"),
 }
 

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from tinydiff import diffusion, schedule
-from tinydiff.kernels import device, simulator, threads, tiles
+from tinydiff.kernels import cuda_array, cuda_ladder, cuda_matmul, cuda_simulator
 
-ready = device.SIMULATED or device.cuda.is_available()
-pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not ready, reason="no GPU: set NUMBA_ENABLE_CUDASIM=1")]
-BLOCK, TILE = threads.BLOCK, threads.TILE
+ready = cuda_array.SIMULATED or cuda_array.cuda.is_available()
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not ready, reason="no GPU: set NUMBA_ENABLE_CUDASIM=1"),
+]
+BLOCK, TILE = cuda_ladder.BLOCK, cuda_ladder.TILE
 
 
 def normal(rng, *shape):
@@ -25,10 +28,10 @@ def blank(*shape):
 
 def run(kernel, size, *args):
     """Launch a kernel -> what was seen, nothing being wrong with it; None on a card"""
-    if not device.SIMULATED:
+    if not cuda_array.SIMULATED:
         kernel[size](*args)
         return None
-    with simulator.watch() as seen:
+    with cuda_simulator.watch() as seen:
         kernel[size](*args)
     return seen
 
@@ -37,7 +40,9 @@ def assert_clean(seen):
     """Nothing outside an array, no race, every barrier reached by all."""
     if seen:
         problems = seen.problems()
-        assert not problems, problems[0] + (f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else "")
+        assert not problems, problems[0] + (
+            f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
+        )
 
 
 def assert_counts(seen, write=False, **most):
@@ -59,10 +64,14 @@ def assert_coalesced(seen, write=False, **most):
 
 def assert_near(got, expected, what, tolerance=1e-5):
     missing = int(np.isnan(got).sum())
-    assert not missing, f"{what}: {missing} of {got.size} numbers were never written, or are not a number"
+    assert not missing, (
+        f"{what}: {missing} of {got.size} numbers were never written, or are not a number"
+    )
     away = np.abs(got - expected)
     at = tuple(int(i) for i in np.unravel_index(away.argmax(), away.shape))
-    assert away.max() <= tolerance, f"{what}: at {list(at)} expected {expected[at]:.6f}, came {got[at]:.6f}"
+    assert away.max() <= tolerance, (
+        f"{what}: at {list(at)} expected {expected[at]:.6f}, came {got[at]:.6f}"
+    )
 
 
 # --- a number for each thread ---
@@ -74,9 +83,9 @@ def test_add_noise_is_q_sample(n, rng):
     s, x0, eps, y = schedule.cosine(8), normal(rng, n), normal(rng, n), blank(n)
     signal, noise = np.float32(np.sqrt(s.alpha_bar[3])), np.float32(np.sqrt(1 - s.alpha_bar[3]))
     blocks = -(-n // 64)
-    seen = run(threads.add_noise, (blocks, 64), x0, eps, signal, noise, y)
+    seen = run(cuda_ladder.add_noise, (blocks, 64), x0, eps, signal, noise, y)
     where = f"{n} numbers, {blocks} blocks of 64 threads"
-    if not device.SIMULATED or not seen.problems():
+    if not cuda_array.SIMULATED or not seen.problems():
         assert_near(y, diffusion.q_sample(s, x0[None], 3, eps[None])[0], where)
     assert_clean(seen)
     assert_counts(seen, x0=1, eps=1)
@@ -89,7 +98,7 @@ def test_add_noise_is_q_sample(n, rng):
 @pytest.mark.exercise("kernels.threads.add_noise", changes=("y",))
 def test_add_noise_takes_any_block(rng):
     x0, eps, y = normal(rng, 70), normal(rng, 70), blank(70)
-    assert_clean(run(threads.add_noise, (4, 24), x0, eps, np.float32(0.6), np.float32(0.8), y))
+    assert_clean(run(cuda_ladder.add_noise, (4, 24), x0, eps, np.float32(0.6), np.float32(0.8), y))
     assert_near(y, 0.6 * x0 + 0.8 * eps, "70 numbers, 4 blocks of 24 threads")
 
 
@@ -111,11 +120,13 @@ def halves(x):
 def test_block_sums(n, rng):
     x = normal(rng, n) + 1
     y = blank(-(-n // BLOCK))
-    seen = run(threads.block_sums, (len(y), BLOCK), x, y)
+    seen = run(cuda_ladder.block_sums, (len(y), BLOCK), x, y)
     assert_clean(seen)
     where = f"{n} numbers, {len(y)} block(s) of {BLOCK} threads"
     assert_near(y, halves(x), where, 1e-3)
-    assert np.array_equal(y, halves(x)), f"{where}: right but for the last bits: it doesn't add in the order that is asked for"
+    assert np.array_equal(y, halves(x)), (
+        f"{where}: right but for the last bits: it doesn't add in the order that is asked for"
+    )
     assert_counts(seen, x=1)
     assert_counts(seen, write=True, y=1)
     assert_coalesced(seen, x=-(-n // 8))
@@ -131,9 +142,9 @@ def test_block_sums(n, rng):
 def test_block_sums_of_block_sums_are_the_device_s_sum(rng):
     x = normal(rng, 150)
     y, total = blank(3), blank(1)
-    run(threads.block_sums, (3, BLOCK), x, y)
-    run(threads.block_sums, (1, BLOCK), y, total)
-    np.testing.assert_allclose(total[0], float(device.array(x).sum()), rtol=1e-5)
+    run(cuda_ladder.block_sums, (3, BLOCK), x, y)
+    run(cuda_ladder.block_sums, (1, BLOCK), y, total)
+    np.testing.assert_allclose(total[0], float(cuda_array.array(x).sum()), rtol=1e-5)
 
 
 # --- a tile for each block ---
@@ -149,7 +160,7 @@ def tiled(kernel, L, C, O, rng):
 @pytest.mark.exercise("kernels.threads.matmul_tiled", changes=("y",))
 @pytest.mark.parametrize("L, C, O", [(9, 11, 5), (3, 16, 10)])
 def test_matmul_tiled(L, C, O, rng):
-    y, expected, seen = tiled(threads.matmul_tiled, L, C, O, rng)
+    y, expected, seen = tiled(cuda_ladder.matmul_tiled, L, C, O, rng)
     assert_clean(seen)
     assert_near(y, expected, f"({L}, {C}) times ({C}, {O}), tiles of {TILE}", 1e-4)
     stretches = -(-C // TILE)
@@ -162,7 +173,7 @@ def test_matmul_tiled(L, C, O, rng):
 @pytest.mark.exercise("kernels.threads.matmul_tiled", changes=("y",))
 def test_matmul_tiled_reads_rows(rng):
     """Sizes that tiles divide: each row of a tile is one sector."""
-    _, _, seen = tiled(threads.matmul_tiled, 8, 8, 16, rng)
+    _, _, seen = tiled(cuda_ladder.matmul_tiled, 8, 8, 16, rng)
     assert_coalesced(seen, a=2 * 8, b=2 * 8)
     assert_coalesced(seen, write=True, y=2 * 8)
 
@@ -170,10 +181,10 @@ def test_matmul_tiled_reads_rows(rng):
 def test_the_naive_product_reads_so_much_more(rng):
     """The counts of lesson 15: a tile of side TILE saves a factor TILE."""
     L, C, O = 9, 11, 10
-    y, expected, naive = tiled(threads.matmul_naive, L, C, O, rng)
+    y, expected, naive = tiled(cuda_ladder.matmul_naive, L, C, O, rng)
     assert_clean(naive)
     assert_near(y, expected, "naive", 1e-4)
-    _, _, seen = tiled(threads.matmul_tiled, L, C, O, rng)
+    _, _, seen = tiled(cuda_ladder.matmul_tiled, L, C, O, rng)
     if seen:
         assert naive.count("a") == naive.count("b") == L * O * C
         assert seen.count("a") == -(-O // TILE) * L * C
@@ -182,5 +193,5 @@ def test_the_naive_product_reads_so_much_more(rng):
 
 def test_the_package_s_product_is_the_same(rng):
     a, b, y = normal(rng, 9, 11), normal(rng, 11, 10), blank(9, 10)
-    run(threads.matmul_tiled, ((2, 2), (TILE, TILE)), a, b, y)
-    np.testing.assert_allclose(np.asarray(tiles.matmul(a, b)), y, rtol=1e-5, atol=1e-5)
+    run(cuda_ladder.matmul_tiled, ((2, 2), (TILE, TILE)), a, b, y)
+    np.testing.assert_allclose(np.asarray(cuda_matmul.matmul(a, b)), y, rtol=1e-5, atol=1e-5)

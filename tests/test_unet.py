@@ -11,7 +11,9 @@ from tinydiff.autodiff import Tensor
 
 def make(rng, size=8, channels=1, dtype=np.float32, noise=0.1, **options):
     """Build a small U-Net whose zero-initialised weights are moved away from zero -> model, theta."""
-    model = unet.UNet(size, channels, width=8, rng=rng, **{"multipliers": (1, 2), "depth": 1} | options)
+    model = unet.UNet(
+        size, channels, width=8, rng=rng, **{"multipliers": (1, 2), "depth": 1} | options
+    )
     theta = model.flatten(dtype)
     theta += noise * rng.standard_normal(theta.size).astype(dtype)
     return model, theta
@@ -26,7 +28,12 @@ def test_gradient_of_the_whole_network(classes, depth, padding, kernel_set, rng)
     model, theta = make(rng, dtype=np.float64, classes=classes, depth=depth, padding=padding)
     x, t = rng.standard_normal((2, 8, 8, 1)), np.array([3, 700])
     labels = np.array([[2, 2], [0, 1]]) if classes else None
-    u, dx, dtheta, start = rng.standard_normal(x.shape), rng.standard_normal(x.shape), rng.standard_normal(theta.size), theta.copy()
+    u, dx, dtheta, start = (
+        rng.standard_normal(x.shape),
+        rng.standard_normal(x.shape),
+        rng.standard_normal(theta.size),
+        theta.copy(),
+    )
     with model.variables() as params:
         image = Tensor(x)
         gx, *gs = autodiff.gradient(ops.sum(model(image, t, labels) * u), [image, *params])
@@ -46,14 +53,19 @@ def test_every_parameter_matters(rng):
     model, _ = make(rng, dtype=np.float64, classes=(3,))
     x = rng.standard_normal((2, 8, 8, 1))
     with model.variables() as params:
-        grads = autodiff.gradient(ops.sum(model(x, np.array([1, 900]), np.array([[0], [1]])) * x), params)
+        grads = autodiff.gradient(
+            ops.sum(model(x, np.array([1, 900]), np.array([[0], [1]])) * x), params
+        )
     assert [name for name, g in zip(model.params(), grads, strict=True) if not g.any()] == []
 
 
 # --- shape and size ---
 
 
-@pytest.mark.parametrize("size, channels, multipliers", [(8, 1, (1, 2)), (16, 3, (1, 2, 2)), (28, 1, (1, 2, 2)), (32, 3, (1, 1, 2, 2))])
+@pytest.mark.parametrize(
+    "size, channels, multipliers",
+    [(8, 1, (1, 2)), (16, 3, (1, 2, 2)), (28, 1, (1, 2, 2)), (32, 3, (1, 1, 2, 2))],
+)
 def test_an_image_comes_out_as_it_went_in(size, channels, multipliers, rng):
     model, _ = make(rng, size, channels, multipliers=multipliers)
     x = rng.standard_normal((2, size, size, channels), dtype=np.float32)
@@ -96,7 +108,11 @@ def test_depth_and_multipliers_count_the_blocks(rng):
 def test_cpu_equals_reference_in_float32(rng, monkeypatch):
     monkeypatch.setattr(kernels, "_active", None)
     model, _ = make(rng, 16, 3, multipliers=(1, 2, 2), classes=(5,))
-    x, t, labels = rng.standard_normal((3, 16, 16, 3), dtype=np.float32), np.array([1, 50, 999]), np.array([[0], [5], [3]])
+    x, t, labels = (
+        rng.standard_normal((3, 16, 16, 3), dtype=np.float32),
+        np.array([1, 50, 999]),
+        np.array([[0], [5], [3]]),
+    )
     results = []
     for name in ("reference", "cpu"):
         kernels.use(name)
@@ -137,9 +153,15 @@ def check_seen_as_a_tile(circular, kernel_set):
             y = model(x, t)
             assert inside is model
             np.testing.assert_array_equal(y, twin(x, t))
-            np.testing.assert_allclose(model(roll(x), t), roll(y), rtol=0, atol=rtol * np.abs(y).max())
+            np.testing.assert_allclose(
+                model(roll(x), t), roll(y), rtol=0, atol=rtol * np.abs(y).max()
+            )
         np.testing.assert_array_equal(model(x, t), outside)
-        assert np.abs(y - outside)[:, 6:-6, 8:-8].max() < np.abs(y - outside).max() > 0.05 * np.abs(y).max()
+        assert (
+            np.abs(y - outside)[:, 6:-6, 8:-8].max()
+            < np.abs(y - outside).max()
+            > 0.05 * np.abs(y).max()
+        )
 
 
 def check_padding_comes_back(circular, kernel_set):
@@ -151,7 +173,9 @@ def check_padding_comes_back(circular, kernel_set):
     with pytest.raises(ZeroDivisionError), circular(model):
         with circular(model):
             pass
-        assert {conv.padding for _, conv, _ in model._slots() if hasattr(conv, "padding")} == {"circular"}
+        assert {conv.padding for _, conv, _ in model._slots() if hasattr(conv, "padding")} == {
+            "circular"
+        }
         1 / 0  # noqa: B018
     assert [conv.padding for _, conv, _ in model._slots() if hasattr(conv, "padding")] == before
 
@@ -173,7 +197,9 @@ def test_a_network_shown_tiles(check, kernel_set):
 def test_errata_circular(check, old, new, kernel_set):
     source = inspect.getsource(unet.circular)
     assert source.count(old) == 1
-    source = source.replace(old, new).replace("    try:\n", "    if True:\n" if "finally" in old else "    try:\n")
+    source = source.replace(old, new).replace(
+        "    try:\n", "    if True:\n" if "finally" in old else "    try:\n"
+    )
     exec(source, scope := dict(vars(unet)))
     with pytest.raises(AssertionError):
         check(scope["circular"], kernel_set)
@@ -181,10 +207,19 @@ def test_errata_circular(check, old, new, kernel_set):
 
 def test_images_of_a_batch_do_not_see_each_other(rng):
     model, _ = make(rng, dtype=np.float64, classes=(3,))
-    x, t, labels = rng.standard_normal((3, 8, 8, 1)), np.array([1, 10, 100]), np.array([[2], [0], [3]])
+    x, t, labels = (
+        rng.standard_normal((3, 8, 8, 1)),
+        np.array([1, 10, 100]),
+        np.array([[2], [0], [3]]),
+    )
     together = model(x, t, labels)
     for n in range(3):
-        np.testing.assert_allclose(model(x[n : n + 1], t[n : n + 1], labels[n : n + 1]), together[n : n + 1], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            model(x[n : n + 1], t[n : n + 1], labels[n : n + 1]),
+            together[n : n + 1],
+            rtol=1e-9,
+            atol=1e-9,
+        )
 
 
 # --- time and labels ---
@@ -194,7 +229,8 @@ def test_time_and_each_label_change_the_output(rng):
     model, _ = make(rng, classes=(3, 2))
     x = rng.standard_normal((1, 8, 8, 1), dtype=np.float32)
     outputs = [
-        model(x, np.array([t]), np.array([labels])) for t, labels in [(5, (0, 0)), (6, (0, 0)), (5, (1, 0)), (5, (0, 1)), (5, (3, 2))]
+        model(x, np.array([t]), np.array([labels]))
+        for t, labels in [(5, (0, 0)), (6, (0, 0)), (5, (1, 0)), (5, (0, 1)), (5, (3, 2))]
     ]
     for i, a in enumerate(outputs):
         assert all(np.abs(a - b).max() > 1e-4 for b in outputs[:i])
@@ -211,7 +247,10 @@ def test_no_labels_means_none_is_said(rng):
 
 @pytest.mark.parametrize(
     "options, message",
-    [({"size": 18, "multipliers": (1, 2, 2)}, "18 cannot be halved 2 times"), ({"size": 8, "width": 12}, "12 channels.*divisible by 8")],
+    [
+        ({"size": 18, "multipliers": (1, 2, 2)}, "18 cannot be halved 2 times"),
+        ({"size": 8, "width": 12}, "12 channels.*divisible by 8"),
+    ],
 )
 def test_sizes_that_do_not_fit_are_refused(options, message, rng):
     with pytest.raises(ValueError, match=message) as e:

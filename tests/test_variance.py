@@ -8,8 +8,9 @@ import pytest
 from test_likelihood import MEAN, T8, VAR, Signs, entropy, four
 from test_sample import forward, law
 
-from tinydiff import diffusion, exact, likelihood, ops, sample, train, variance
+from tinydiff import diffusion, exact, ops, sample, train
 from tinydiff.autodiff import Tensor, gradient, op
+from tinydiff.beyond import learned_variance, likelihood
 from tinydiff.gradcheck import gradcheck
 from tinydiff.nn import Embedding, Module
 from tinydiff.optim import Adam
@@ -36,9 +37,11 @@ class Table(Module):
 
 def test_halves_and_their_gradients(rng):
     x = rng.standard_normal((2, 3, 6))
-    np.testing.assert_array_equal(np.concatenate([variance.half(x), variance.half(x, i=1)], -1), x)
+    np.testing.assert_array_equal(
+        np.concatenate([learned_variance.half(x), learned_variance.half(x, i=1)], -1), x
+    )
     for i in (0, 1):
-        gradcheck(lambda a, i=i: variance.half(a, i=i), [x], rng)
+        gradcheck(lambda a, i=i: learned_variance.half(a, i=i), [x], rng)
 
 
 def test_bound_of_mix(rng):
@@ -47,12 +50,14 @@ def test_bound_of_mix(rng):
     options = {"s": T8, "t": T_ALL, "square": square}
     var = likelihood.learned_variance(T8, T_ALL, mix)
     want = np.mean([likelihood.bound_term(T8, t, square[n], var[n]) for n, t in enumerate(T_ALL)])
-    assert abs(variance.bound_of_mix(mix, **options) - want) < 1e-12
-    gradcheck(lambda a: variance.bound_of_mix(a, **options), [mix], rng, tolerance=1e-8)
+    assert abs(learned_variance.bound_of_mix(mix, **options) - want) < 1e-12
+    gradcheck(lambda a: learned_variance.bound_of_mix(a, **options), [mix], rng, tolerance=1e-8)
     var = likelihood.learned_variance(T8, T_ALL, mix)
-    best = var - T8.beta_tilde[T_ALL][:, None]  # the square for which var would be the best variance
+    best = (
+        var - T8.beta_tilde[T_ALL][:, None]
+    )  # the square for which var would be the best variance
     leaf = Tensor(mix)
-    (g,) = gradient(variance.bound_of_mix(leaf, s=T8, t=T_ALL, square=best), [leaf])
+    (g,) = gradient(learned_variance.bound_of_mix(leaf, s=T8, t=T_ALL, square=best), [leaf])
     assert np.abs(g).max() < 1e-15
 
 
@@ -71,14 +76,22 @@ def test_hybrid_loss_by_hand(predict, rng):
     for n, t in enumerate(T_ALL):
         signal, noise = np.sqrt(T8.alpha_bar[t]), np.sqrt(1 - T8.alpha_bar[t])
         x_t, said, mix = signal * x0[n] + noise * eps[n], out[n, :, :2], out[n, :, 2:]
-        simple.append((said - (eps[n] if predict == "eps" else signal * eps[n] - noise * x0[n])) ** 2)
+        simple.append(
+            (said - (eps[n] if predict == "eps" else signal * eps[n] - noise * x0[n])) ** 2
+        )
         x0_hat = (x_t - noise * said) / signal if predict == "eps" else signal * x_t - noise * said
         square = (diffusion.posterior_weights(T8, t)[0] * (x0[n] - x0_hat)) ** 2
         bound.append(likelihood.bound_term(T8, t, square, likelihood.learned_variance(T8, t, mix)))
-    got = variance.hybrid_loss(Tensor(out), T8, x0, T_ALL, eps, predict, weight=0.01).value
+    got = learned_variance.hybrid_loss(Tensor(out), T8, x0, T_ALL, eps, predict, weight=0.01).value
     np.testing.assert_allclose(got, np.mean(simple) + 0.01 * 8 * np.mean(bound), rtol=1e-12)
-    default = variance.hybrid_loss(Tensor(out), T8, x0, T_ALL, eps).value  # v, and the paper's lambda
-    np.testing.assert_allclose(default, variance.hybrid_loss(Tensor(out), T8, x0, T_ALL, eps, "v", 0.001).value, rtol=0)
+    default = learned_variance.hybrid_loss(
+        Tensor(out), T8, x0, T_ALL, eps
+    ).value  # v, and the paper's lambda
+    np.testing.assert_allclose(
+        default,
+        learned_variance.hybrid_loss(Tensor(out), T8, x0, T_ALL, eps, "v", 0.001).value,
+        rtol=0,
+    )
 
 
 @pytest.mark.parametrize("predict", ["eps", "v"])
@@ -86,11 +99,19 @@ def test_the_bound_teaches_the_variance_only(predict, rng):
     """Stop-gradient: the first half feels the simple loss alone, the second the bound alone."""
     out, x0, eps = example(rng)
     leaf = Tensor(out)
-    (g,) = gradient(variance.hybrid_loss(leaf, T8, x0, T_ALL, eps, predict, weight=10.0), [leaf])
+    (g,) = gradient(
+        learned_variance.hybrid_loss(leaf, T8, x0, T_ALL, eps, predict, weight=10.0), [leaf]
+    )
     target = eps if predict == "eps" else diffusion.v_target(T8, x0, T_ALL, eps)
     np.testing.assert_allclose(g[..., :2], 2 * (out[..., :2] - target) / target.size, rtol=1e-12)
     said = out[..., :2].copy()
-    gradcheck(lambda mix: variance.hybrid_loss(ops.concat(said, mix), T8, x0, T_ALL, eps, predict, weight=10.0), [out[..., 2:].copy()], rng)
+    gradcheck(
+        lambda mix: learned_variance.hybrid_loss(
+            ops.concat(said, mix), T8, x0, T_ALL, eps, predict, weight=10.0
+        ),
+        [out[..., 2:].copy()],
+        rng,
+    )
     assert np.abs(g[..., 2:]).min() > 1e-4
 
 
@@ -107,7 +128,7 @@ def learned(rng, steps=400):
     x_t = diffusion.q_sample(T8, x0, t, eps)
     for step in range(steps):
         with model.variables() as params:
-            g = gradient(variance.hybrid_loss(model(x_t, t), T8, x0, t, eps, "eps"), params)
+            g = gradient(learned_variance.hybrid_loss(model(x_t, t), T8, x0, t, eps, "eps"), params)
         adam.step(np.concatenate([a.ravel() for a in g]), 0.1 * (1 - step / steps))
     model.runs = 0
     return model
@@ -116,13 +137,17 @@ def learned(rng, steps=400):
 def test_it_finds_the_best_variance_and_samples_are_then_exact(rng):
     """Eight steps: beta gives std 0.5444, beta_tilde 0.3681, the learned variance that of the data; and the bound is the entropy."""
     model = learned(rng)
-    eps_model, var = variance.denoiser(model, T8, predict="eps")
+    eps_model, var = learned_variance.denoiser(model, T8, predict="eps")
     best = exact.gaussian_variance(T8, VAR)
     got = np.array([var(np.zeros((1, 1)), t).item() for t in range(1, 9)])
     np.testing.assert_allclose(np.log(got), np.log(best[1:]), rtol=0, atol=1e-3)
 
     def chain(var):
-        return law(lambda rng, shape, x: sample.ddpm(eps_model, T8, shape, rng, x_T=x, var=var), T8, forward(T8, 8))[1]
+        return law(
+            lambda rng, shape, x: sample.ddpm(eps_model, T8, shape, rng, x_T=x, var=var),
+            T8,
+            forward(T8, 8),
+        )[1]
 
     model.runs = 0
     assert abs(chain(var) - 0.5) < 1e-3
@@ -136,12 +161,14 @@ def test_it_finds_the_best_variance_and_samples_are_then_exact(rng):
 
 def test_the_pair_remembers_the_last_answer_only(rng):
     model = Table(T8, rng)
-    eps_model, var = variance.denoiser(model, T8, predict="v")
+    eps_model, var = learned_variance.denoiser(model, T8, predict="v")
     a, b = rng.standard_normal((2, 3, 1))
     for x_t, t in [(a, 5), (b, 5), (b, 4), (a, 5)]:
         out = model(x_t, np.full(3, t))
         runs = model.runs
-        np.testing.assert_array_equal(eps_model(x_t, t), diffusion.eps_from_v(T8, x_t, t, out[:, :1]))
+        np.testing.assert_array_equal(
+            eps_model(x_t, t), diffusion.eps_from_v(T8, x_t, t, out[:, :1])
+        )
         np.testing.assert_array_equal(var(x_t, t), likelihood.learned_variance(T8, t, out[:, 1:]))
         assert model.runs == runs + 1
 
@@ -150,14 +177,21 @@ def test_the_pair_remembers_the_last_answer_only(rng):
 
 
 def images(M=20):
-    return np.repeat(np.linspace(-0.2, 0.9, M, dtype=np.float32), 16).reshape(M, 4, 4, 1)  # flat, from dark to light
+    return np.repeat(np.linspace(-0.2, 0.9, M, dtype=np.float32), 16).reshape(
+        M, 4, 4, 1
+    )  # flat, from dark to light
 
 
 def start(lr, **settings):
     run = train.Training(
-        UNet(4, width=8, multipliers=(1,), depth=1, classes=(3,), out=2, rng=np.random.default_rng(1)), np.random.default_rng(2)
+        UNet(
+            4, width=8, multipliers=(1,), depth=1, classes=(3,), out=2, rng=np.random.default_rng(1)
+        ),
+        np.random.default_rng(2),
     )
-    return run, variance.train_hybrid(run, T8, images(), np.arange(20)[:, None] % 3, batch=8, lr=lambda step: lr, **settings)
+    return run, learned_variance.train_hybrid(
+        run, T8, images(), np.arange(20)[:, None] % 3, batch=8, lr=lambda step: lr, **settings
+    )
 
 
 def test_a_network_learns_noise_and_variance():
@@ -168,21 +202,29 @@ def test_a_network_learns_noise_and_variance():
     x0, t = images()[rng.integers(20, size=8)], rng.integers(1, 9, size=8)
     eps = rng.standard_normal(x0.shape, dtype=np.float32)
     zeros = Tensor(np.zeros((8, 4, 4, 2), np.float32))
-    np.testing.assert_allclose(first, variance.hybrid_loss(zeros, T8, x0, t, eps).value, rtol=1e-6)
+    np.testing.assert_allclose(
+        first, learned_variance.hybrid_loss(zeros, T8, x0, t, eps).value, rtol=1e-6
+    )
     for _ in range(60):
         next(training)
     assert run.step == 61
     t, eps = np.arange(160) % 8 + 1, rng.standard_normal((160, 4, 4, 1), dtype=np.float32)
     x0 = np.tile(images(), (8, 1, 1, 1))
     out = run.model(diffusion.q_sample(T8, x0, t, eps), t)
-    kept = np.concatenate([out[..., :1], out[..., 1:] * 0], -1)  # the noise as learned, the variance as at first
+    kept = np.concatenate(
+        [out[..., :1], out[..., 1:] * 0], -1
+    )  # the noise as learned, the variance as at first
     answers = (np.zeros_like(out), kept, out)
-    before, noise_only, both = (variance.hybrid_loss(Tensor(a), T8, x0, t, eps, weight=1.0).value for a in answers)
+    before, noise_only, both = (
+        learned_variance.hybrid_loss(Tensor(a), T8, x0, t, eps, weight=1.0).value for a in answers
+    )
     assert noise_only < 0.8 * before and both < noise_only - 0.01
 
 
 @pytest.mark.parametrize("value, slope", [(np.inf, 0), (0, np.nan)], ids=["loss", "gradient"])
-def test_a_loss_or_gradient_that_is_not_finite_stops_before_the_parameters_change(value, slope, monkeypatch):
+def test_a_loss_or_gradient_that_is_not_finite_stops_before_the_parameters_change(
+    value, slope, monkeypatch
+):
     @op
     def broken(mix, s=None, t=None, square=None):
         return np.float32(value), lambda g: (np.full_like(mix, slope),)

@@ -81,7 +81,10 @@ def unbroadcast(g, shape):
     if g.shape == shape:
         return g
     new = g.ndim - len(shape)
-    repeated = [*range(new), *(i + new for i, n in enumerate(shape) if n == 1 and g.shape[i + new] != 1)]
+    repeated = [
+        *range(new),
+        *(i + new for i, n in enumerate(shape) if n == 1 and g.shape[i + new] != 1),
+    ]
     for axis in repeated:  # one by one, which NumPy does several times faster than all at once
         g = g.sum(axis, keepdims=True)
     return g.reshape(shape)
@@ -96,7 +99,9 @@ def gradient(loss, params, free=False):
     Raises TypeError when loss is a plain array (nothing was recorded), ValueError when it has several elements.
     """
     if not isinstance(loss, Tensor):
-        raise TypeError("loss is a plain array: no Tensor went into it, so there is nothing to differentiate")
+        raise TypeError(
+            "loss is a plain array: no Tensor went into it, so there is nothing to differentiate"
+        )
     if loss.value.size != 1:
         raise ValueError(f"loss must be one number; it has shape {loss.shape}")
     grads = {id(loss.node): loss.value * 0 + 1}

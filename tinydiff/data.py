@@ -9,7 +9,12 @@ from pathlib import Path
 import numpy as np
 
 FOLDER = Path(__file__).resolve().parent.parent / "data"
-FILES = {"digits": "digits8.npz", "fashion": "fashion16.npz", "portraits": "portraits16.npz", "patterns": "patterns16.npz"}
+FILES = {
+    "digits": "digits8.npz",
+    "fashion": "fashion16.npz",
+    "portraits": "portraits16.npz",
+    "patterns": "patterns16.npz",
+}
 STYLES = {"emoji": "emoji16.npz", "typefaces": "typefaces16.npz"}
 
 
@@ -52,9 +57,15 @@ class Styles:
 
         Where whole subjects are held out there is one label, "style"; where single pictures are, there are two, "letter" and "face".
         """
-        indices = np.indices(self.images.shape[:2]).reshape(2, -1).T  # (M S, 2): which subject, which style
+        indices = (
+            np.indices(self.images.shape[:2]).reshape(2, -1).T
+        )  # (M S, 2): which subject, which style
         if self.test.ndim == 1:
-            indices, values, test = indices[:, 1:], {"style": self.styles}, self.test.repeat(len(self.styles))
+            indices, values, test = (
+                indices[:, 1:],
+                {"style": self.styles},
+                self.test.repeat(len(self.styles)),
+            )
         else:
             values, test = {"letter": self.names, "face": self.styles}, self.test.ravel()
         x = self.images.reshape(-1, *self.images.shape[2:])
@@ -112,49 +123,82 @@ def _read(name, files, arrange):
         raise ValueError(f"no data set {name!r}; there are: {', '.join(files)}")
     path = FOLDER / files[name]
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: install tinydiff from its folder with `pip install -e .`, or run data/build.py")
+        raise FileNotFoundError(
+            f"{path} is missing: install tinydiff from its folder with `pip install -e .`, or run data/build.py"
+        )
     try:
         with np.load(path, allow_pickle=False) as f:
             if damaged := f.zip.testzip():
                 raise ValueError(f"{damaged} has changed since it was written")
             return arrange(name, f)
-    except Exception as e:  # bytes that are not theirs make NumPy and zipfile raise a dozen different errors
+    except (
+        Exception
+    ) as e:  # bytes that are not theirs make NumPy and zipfile raise a dozen different errors
         raise OSError(f"{path} is damaged ({e}): restore it, or run data/build.py") from None
 
 
 def _dataset(name, f):
     images, labels, test, values = f["images"], f["labels"].astype(np.int64), f["test"], _values(f)
-    fits = images.ndim == 4 and labels.shape == (len(images), len(values)) and test.shape == (len(images),)
+    fits = (
+        images.ndim == 4
+        and labels.shape == (len(images), len(values))
+        and test.shape == (len(images),)
+    )
     if not (fits and images.dtype == np.uint8 and test.dtype == bool):
-        raise ValueError(f"images {images.shape}, labels {labels.shape} and test {test.shape} do not fit")
+        raise ValueError(
+            f"images {images.shape}, labels {labels.shape} and test {test.shape} do not fit"
+        )
     x = to_float(images)
     return Dataset(name, x[~test], x[test], labels[~test], labels[test], values)
 
 
 def _values(f):
     """Read the labels' names and values: -> {"hat": ["none", "blue", ...], ...}"""
-    return {str(label): str(v).split("|") for label, v in zip(f["label_names"], f["label_values"], strict=True)}
+    return {
+        str(label): str(v).split("|")
+        for label, v in zip(f["label_names"], f["label_values"], strict=True)
+    }
 
 
 def _edits(name, f):
     (before, after), values = (f["before"], f["after"]), _values(f)
     told = [f[k].astype(np.int64) for k in ("labels_before", "labels_after")]
     changed = f["changed"].astype(np.int64)
-    fits = before.shape == after.shape and all(labels.shape == (len(before), len(values)) for labels in told)
-    if not (fits and before.ndim == 4 and before.dtype == after.dtype == np.uint8 and changed.shape == before.shape[:1]):
-        raise ValueError(f"before {before.shape}, after {after.shape}, labels {told[0].shape} and changed {changed.shape} do not fit")
+    fits = before.shape == after.shape and all(
+        labels.shape == (len(before), len(values)) for labels in told
+    )
+    if not (
+        fits
+        and before.ndim == 4
+        and before.dtype == after.dtype == np.uint8
+        and changed.shape == before.shape[:1]
+    ):
+        raise ValueError(
+            f"before {before.shape}, after {after.shape}, labels {told[0].shape} and changed {changed.shape} do not fit"
+        )
     return Edits(to_float(before), to_float(after), *told, changed, values)
 
 
 def _styles(name, f):
     images, test = f["images"], f["test"]
     if name == "typefaces":  # the file has the faces first
-        images, test, names, styles = images.swapaxes(0, 1), test.T, f["letters"].tolist(), f["font_names"].tolist()
+        images, test, names, styles = (
+            images.swapaxes(0, 1),
+            test.T,
+            f["letters"].tolist(),
+            f["font_names"].tolist(),
+        )
     else:
         names, styles = f["names"].tolist(), f["style_names"].tolist()
-    fits = images.ndim == 5 and images.shape[:2] == (len(names), len(styles)) and test.shape in (images.shape[:1], images.shape[:2])
+    fits = (
+        images.ndim == 5
+        and images.shape[:2] == (len(names), len(styles))
+        and test.shape in (images.shape[:1], images.shape[:2])
+    )
     if not (fits and images.dtype == np.uint8 and test.dtype == bool):
-        raise ValueError(f"images {images.shape}, {len(names)} names, {len(styles)} styles and test {test.shape} do not fit")
+        raise ValueError(
+            f"images {images.shape}, {len(names)} names, {len(styles)} styles and test {test.shape} do not fit"
+        )
     return Styles(name, to_float(images), names, styles, test)
 
 
@@ -173,19 +217,27 @@ def open_image(path, size, channels):
     except UnidentifiedImageError:
         raise OSError(f"{path} is not a picture that can be read: give a PNG or JPEG") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-        raise OSError(f"{path} cannot be read ({getattr(e, 'strerror', None) or e}): give a PNG or JPEG") from None
+        raise OSError(
+            f"{path} cannot be read ({getattr(e, 'strerror', None) or e}): give a PNG or JPEG"
+        ) from None
     done = [f"{picture.width} x {picture.height} {picture.mode}"]
     if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+        picture = Image.alpha_composite(
+            Image.new("RGBA", picture.size, "white"), picture.convert("RGBA")
+        )
         done.append("transparent parts made white")
     picture, side = picture.convert("RGB" if channels == 3 else "L"), min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     if picture.size != (side, side):
         done.append("cut to its middle square")
     if picture.size != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.BOX, (left, top, left + side, top + side))
+        picture = picture.resize(
+            (size, size), Image.Resampling.BOX, (left, top, left + side, top + side)
+        )
         done.append(f"scaled to {size} x {size}")
-    return to_float(np.asarray(picture).reshape(1, size, size, channels)), f"{path}: {', '.join(done)}"
+    return to_float(
+        np.asarray(picture).reshape(1, size, size, channels)
+    ), f"{path}: {', '.join(done)}"
 
 
 def to_float(images):

@@ -7,15 +7,29 @@ Shapes: an image batch is (N, ...), any number of axes after N. t is one int for
 import numpy as np
 
 
-def _at(values, t, x):
-    """Pick values[t] in x's precision (integers: float64), shaped to multiply x: () for an int t, (N, 1, ...) for t of shape (N,)."""
-    picked = np.asarray(values[t], dtype=np.result_type(x.dtype, np.float32))
+def at(values, t, x):
+    """Pick values[t], in x's precision (integers: float64) and shaped to multiply x.
+
+    values: (T + 1,); t: int or (N,) ints; x: (N, ...) -> () for an int t, (N, 1, ...) for (N,)
+    """
+    return shaped(values[t], x)
+
+
+def shaped(picked, x):
+    """Give a number for all, or one per image, x's precision and the shape to multiply x.
+
+    picked: () or (N,); x: (N, ...) -> () or (N, 1, ...)
+    """
+    picked = np.asarray(picked, dtype=np.result_type(x.dtype, np.float32))
     return picked.reshape(picked.shape + (1,) * (x.ndim - 1)) if picked.ndim else picked
 
 
-def _rates(s, t, x):
-    """Give sqrt(alpha_bar[t]) and sqrt(1 - alpha_bar[t]), how much signal and how much noise, shaped to multiply x."""
-    return _at(np.sqrt(s.alpha_bar), t, x), _at(np.sqrt(1 - s.alpha_bar), t, x)
+def rates(s, t, x):
+    """Give sqrt(alpha_bar[t]) and sqrt(1 - alpha_bar[t]), how much signal and how much noise.
+
+    t: int or (N,) ints; x: (N, ...) -> two arrays () or (N, 1, ...), shaped to multiply x
+    """
+    return at(np.sqrt(s.alpha_bar), t, x), at(np.sqrt(1 - s.alpha_bar), t, x)
 
 
 def q_step(s, x_prev, t, eps):
@@ -25,7 +39,7 @@ def q_step(s, x_prev, t, eps):
     x_prev, eps: (N, ...), eps standard normal; t: int or (N,) int, 1 .. T -> x_t (N, ...)
     Source: Ho et al. 2020, equation 2.
     """
-    return _at(np.sqrt(s.alpha), t, x_prev) * x_prev + _at(np.sqrt(s.beta), t, x_prev) * eps
+    return at(np.sqrt(s.alpha), t, x_prev) * x_prev + at(np.sqrt(s.beta), t, x_prev) * eps
 
 
 def q_sample(s, x0, t, eps):
@@ -35,7 +49,7 @@ def q_sample(s, x0, t, eps):
     x0, eps: (N, ...), eps standard normal; t: int or (N,) int, 0 .. T -> x_t (N, ...)
     Source: Ho et al. 2020, equation 4.
     """
-    signal, noise = _rates(s, t, x0)
+    signal, noise = rates(s, t, x0)
     return signal * x0 + noise * eps
 
 
@@ -46,7 +60,7 @@ def predict_x0(s, x_t, t, eps_hat):
     x_t, eps_hat: (N, ...); t: int or (N,) int, 0 .. T -> x0_hat (N, ...)
     Source: Ho et al. 2020, equation 15.
     """
-    signal, noise = _rates(s, t, x_t)
+    signal, noise = rates(s, t, x_t)
     return (x_t - noise * eps_hat) / signal
 
 
@@ -56,7 +70,7 @@ def predict_eps(s, x_t, t, x0_hat):
     eps_hat = (x_t - sqrt(alpha_bar[t]) x0_hat) / sqrt(1 - alpha_bar[t])
     x_t, x0_hat: (N, ...); t: int or (N,) int, 1 .. T -> eps_hat (N, ...)
     """
-    signal, noise = _rates(s, t, x_t)
+    signal, noise = rates(s, t, x_t)
     return (x_t - signal * x0_hat) / noise
 
 
@@ -67,7 +81,7 @@ def v_target(s, x0, t, eps):
     x0, eps: (N, ...); t: int or (N,) int, 0 .. T -> v (N, ...)
     Source: Salimans & Ho 2022 (progressive distillation), section 4.
     """
-    signal, noise = _rates(s, t, x0)
+    signal, noise = rates(s, t, x0)
     return signal * eps - noise * x0
 
 
@@ -77,7 +91,7 @@ def x0_from_v(s, x_t, t, v):
     x0_hat = sqrt(alpha_bar[t]) x_t - sqrt(1 - alpha_bar[t]) v
     x_t, v: (N, ...); t: int or (N,) int, 0 .. T -> x0_hat (N, ...)
     """
-    signal, noise = _rates(s, t, x_t)
+    signal, noise = rates(s, t, x_t)
     return signal * x_t - noise * v
 
 
@@ -87,7 +101,7 @@ def eps_from_v(s, x_t, t, v):
     eps_hat = sqrt(alpha_bar[t]) v + sqrt(1 - alpha_bar[t]) x_t
     x_t, v: (N, ...); t: int or (N,) int, 0 .. T -> eps_hat (N, ...)
     """
-    signal, noise = _rates(s, t, x_t)
+    signal, noise = rates(s, t, x_t)
     return signal * v + noise * x_t
 
 
@@ -110,5 +124,20 @@ def q_posterior(s, x0, x_t, t):
     x0, x_t: (N, ...); t: int or (N,) int, 1 .. T -> mean (N, ...), var: () or (N, 1, ...). At t = 1: (x0, 0).
     Source: Ho et al. 2020, equations 6 and 7.
     """
-    c0, ct = (_at(c, ..., x_t) for c in posterior_weights(s, t))
-    return c0 * x0 + ct * x_t, _at(s.beta_tilde, t, x_t)
+    c0, ct = (shaped(c, x_t) for c in posterior_weights(s, t))
+    return c0 * x0 + ct * x_t, at(s.beta_tilde, t, x_t)
+
+
+def ddim_weights(s, t, u, eta=0.0):
+    """Weigh x0_hat, x_t and fresh noise in a step of DDIM from t to an earlier u.
+
+    sigma = eta sqrt((1 - alpha_bar[u]) / (1 - alpha_bar[t]) (1 - alpha_bar[t] / alpha_bar[u]))
+    x_u = sqrt(alpha_bar[u]) x0_hat + sqrt(1 - alpha_bar[u] - sigma^2) eps_hat + sigma z, with
+    eps_hat = (x_t - sqrt(alpha_bar[t]) x0_hat) / sqrt(1 - alpha_bar[t]), is c0 x0_hat + ct x_t + sigma z
+    t, u: ints, T >= t > u >= 0; eta: 0 no noise .. 1 as much as ddpm -> c0, ct, sigma: float64, ()
+    Source: Song et al. 2021 (DDIM), equations 12 and 16.
+    """
+    ab_t, ab_u = s.alpha_bar[t], s.alpha_bar[u]
+    sigma = eta * np.sqrt((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))
+    ct = np.sqrt(max(1 - ab_u - sigma**2, 0.0) / (1 - ab_t))
+    return np.sqrt(ab_u) - ct * np.sqrt(ab_t), ct, sigma

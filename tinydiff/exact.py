@@ -67,7 +67,9 @@ def mixture(s, weight, mean, var):
         root, total = np.sqrt(s.alpha_bar[t]), s.alpha_bar[t] * var + 1 - s.alpha_bar[t]
         x = x_t.reshape(len(x_t), -1)  # (N, D)
         away = x[:, None] - root * flat  # (N, M, D)
-        logits = np.log(weight) - 0.5 * flat.shape[1] * np.log(total) - 0.5 * (away**2).sum(-1) / total
+        logits = (
+            np.log(weight) - 0.5 * flat.shape[1] * np.log(total) - 0.5 * (away**2).sum(-1) / total
+        )
         r = np.exp(logits - logits.max(1, keepdims=True))
         r /= r.sum(1, keepdims=True)  # (N, M)
         x0_hat = (r[:, :, None] * (flat + (root * var / total)[:, None] * away)).sum(1)

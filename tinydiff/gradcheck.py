@@ -26,7 +26,9 @@ def directional_error(f, args, rng, h=1e-5):
     exact = sum(float((g * di).sum()) for g, di in zip(gradient(loss, variables), d, strict=True))
 
     def phi(a):
-        return float((u * f(*(kernels.array(x + a * di) for x, di in zip(args, d, strict=True)))).sum())
+        return float(
+            (u * f(*(kernels.array(x + a * di) for x, di in zip(args, d, strict=True)))).sum()
+        )
 
     numeric = (phi(h) - phi(-h)) / (2 * h)
     return abs(exact - numeric) / max(abs(exact), abs(numeric), 1.0)
@@ -40,5 +42,7 @@ def gradcheck(f, args, rng, tolerance=1e-6):
     """
     error = directional_error(f, args, rng)
     if not error < tolerance:
-        raise AssertionError(f"gradient is off by {error:.2e} (relative) along a random direction; tolerance {tolerance:.0e}")
+        raise AssertionError(
+            f"gradient is off by {error:.2e} (relative) along a random direction; tolerance {tolerance:.0e}"
+        )
     return error

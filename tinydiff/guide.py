@@ -74,7 +74,9 @@ def by_x0_hat(eps_model_vjp, s, log_p_gradient, strength=1.0):
 
     def guided(x_t, t):
         eps_hat, vjp = eps_model_vjp(x_t, t)
-        signal, noise = (x_t.dtype.type(np.sqrt(part)) for part in (s.alpha_bar[t], 1 - s.alpha_bar[t]))
+        signal, noise = (
+            x_t.dtype.type(np.sqrt(part)) for part in (s.alpha_bar[t], 1 - s.alpha_bar[t])
+        )
         g = log_p_gradient(predict_x0(s, x_t, t, eps_hat), t)
         return eps_hat - x_t.dtype.type(strength) * noise / signal * (g - noise * vjp(g))
 
@@ -94,7 +96,9 @@ def assume_gaussian(eps_model, s, cov):
 
     def eps_model_vjp(x_t, t):
         J = np.sqrt(1 - s.alpha_bar[t]) * (Q / (s.alpha_bar[t] * lam + 1 - s.alpha_bar[t])) @ Q.T
-        return eps_model(x_t, t), lambda g: (g.reshape(-1, len(J)) @ J).reshape(g.shape).astype(g.dtype)
+        return eps_model(
+            x_t, t
+        ), lambda g: (g.reshape(-1, len(J)) @ J).reshape(g.shape).astype(g.dtype)
 
     return eps_model_vjp
 

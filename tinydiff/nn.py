@@ -13,18 +13,18 @@ from .autodiff import Tensor
 
 
 class Module:
-    """Something with parameters: every attribute that is an array, or a Tensor, is one; Modules and lists of Modules are searched."""
+    """Something with parameters: every attribute that is an array, or a Tensor, is one.
 
-    def _slots(self, prefix=""):
+    Modules, lists of Modules and lists of lists of them are searched too.
+    """
+
+    def _slots(self):
+        """List where the parameters are, in a fixed order: -> (path, owner, name of attribute)"""
         for name, item in vars(self).items():
             if hasattr(item, "ndim"):
-                yield prefix + name, self, name
-            elif isinstance(item, Module):
-                yield from item._slots(f"{prefix}{name}.")
-            elif isinstance(item, list | tuple):
-                for i, module in enumerate(item):
-                    if isinstance(module, Module):
-                        yield from module._slots(f"{prefix}{name}.{i}.")
+                yield name, self, name
+            else:
+                yield from _inside(item, name)
 
     def params(self):
         """Name the parameters, in a fixed order: () -> dict of name ("mid.0.conv1.w") to array (...)."""
@@ -36,7 +36,11 @@ class Module:
         dtype: float32 or float64 -> theta (P,); changing theta changes the model
         """
         slots = list(self._slots())
-        theta = kernels.array(np.concatenate([np.asarray(getattr(owner, name)).ravel() for _, owner, name in slots]).astype(dtype))
+        theta = kernels.array(
+            np.concatenate(
+                [np.asarray(getattr(owner, name)).ravel() for _, owner, name in slots]
+            ).astype(dtype)
+        )
         end = 0
         for _, owner, name in slots:
             shape = getattr(owner, name).shape
@@ -55,6 +59,16 @@ class Module:
         finally:
             for owner, name, array in slots:
                 setattr(owner, name, array)
+
+
+def _inside(item, path):
+    """List the slots of a Module, or of those in a list, or in lists of lists."""
+    if isinstance(item, Module):
+        for inner, owner, name in item._slots():
+            yield f"{path}.{inner}", owner, name
+    elif isinstance(item, list | tuple):
+        for i, part in enumerate(item):
+            yield from _inside(part, f"{path}.{i}")
 
 
 def _init(rng, shape, fan_in):
@@ -93,7 +107,9 @@ class GroupNorm(Module):
 
     def __init__(self, C, groups=8, silu=False):
         if C % groups:
-            raise ValueError(f"{C} channels cannot be split into {groups} groups: take a width divisible by {groups}")
+            raise ValueError(
+                f"{C} channels cannot be split into {groups} groups: take a width divisible by {groups}"
+            )
         self.scale, self.shift = np.ones(C, np.float32), np.zeros(C, np.float32)
         self.groups, self.silu = groups, silu
 

@@ -45,7 +45,9 @@ def matmul(a, b):
 
     def vjp(g):
         if b.ndim == 2:  # one matrix for all rows: its gradient sums over them
-            gb = kernels.matmul(a.reshape(-1, a.shape[-1]).swapaxes(0, 1), g.reshape(-1, g.shape[-1]))
+            gb = kernels.matmul(
+                a.reshape(-1, a.shape[-1]).swapaxes(0, 1), g.reshape(-1, g.shape[-1])
+            )
         else:
             gb = kernels.matmul(a.swapaxes(-1, -2), g)
         return kernels.matmul(g, b.swapaxes(-1, -2)), gb
@@ -85,7 +87,9 @@ def swapaxes(x, i=-1, j=-2):
 def concat(*xs):
     """Join along the last axis; the gradient is cut at the same places. (..., C1), (..., C2), ... -> (..., C1 + C2 + ...)"""
     ends = np.cumsum([x.shape[-1] for x in xs])
-    return kernels.concat(*xs), lambda g: tuple(g[..., e - x.shape[-1] : e] for x, e in zip(xs, ends, strict=True))
+    return kernels.concat(*xs), lambda g: tuple(
+        g[..., e - x.shape[-1] : e] for x, e in zip(xs, ends, strict=True)
+    )
 
 
 @op
@@ -133,7 +137,9 @@ def cross_entropy(scores, labels=None):
     scores: (N, M); labels: ints (N,) in 0 .. M - 1 -> (), in nats
     """
     N, one_hot = scores.shape[0], kernels.array(np.eye(scores.shape[1], dtype=scores.dtype)[labels])
-    return -(one_hot * kernels.log_softmax(scores)).sum() / N, lambda g: (g * (kernels.softmax(scores) - one_hot) / N,)
+    return -(one_hot * kernels.log_softmax(scores)).sum() / N, lambda g: (
+        g * (kernels.softmax(scores) - one_hot) / N,
+    )
 
 
 @op

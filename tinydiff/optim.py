@@ -11,11 +11,12 @@ from . import kernels
 
 
 class Adam:
-    """AdamW on one flat parameter array, with gradient clipping and a running average of the parameters.
+    """AdamW on one flat parameter array, with gradient clipping and an average of the parameters.
 
-    step(g, lr) changes theta in place and returns |g|; if that is not finite it changes nothing. The equations stand at
-    kernels.reference.clip_norm, adam_step and ema_step. wait=False: on a graphics card |g| stays there, and k counts either way.
-    theta: (P,); g: (P,), may be changed; lr: learning rate; decay: weight decay; clip: longest gradient
+    step(g, lr) changes theta in place and returns |g|; if that is not finite it changes nothing.
+    The equations stand at kernels.reference.clip_norm, adam_step and ema_step.
+    theta: (P,); g: (P,), may be changed; lr: learning rate; decay: weight decay; clip: maximum |g|;
+    wait=False: on a GPU |g| stays there, and k counts either way
     .m .v: (P,) running means of g and g^2; .ema: (P,) running average of theta; .k: steps done
     """
 
@@ -25,11 +26,55 @@ class Adam:
         self.rates, self.clip = (beta1, beta2, eps, decay), clip
 
     def step(self, g, lr, wait=True):
-        keep = ema_keep(self.k)
-        norm = kernels.update(self.theta, g, self.m, self.v, self.ema, self.k + 1, lr, *self.rates, self.clip, keep)
+        decay = ema_decay(self.k)
+        norm = kernels.update(
+            self.theta, g, self.m, self.v, self.ema, self.k + 1, lr, *self.rates, self.clip, decay
+        )
         norm = float(norm) if wait else norm
         self.k += int(np.isfinite(norm)) if wait else 1
         return norm
+
+
+class Readback:
+    """The losses and gradient norms of the latest steps, left with the kernels until they are due.
+
+    A CPU reads them at once. A GPU works behind Python's back: asking it for a number would make
+    Python wait for everything before, so they are fetched every kernels.STEPS_AHEAD steps.
+    """
+
+    def __init__(self):
+        self.rows = []
+
+    def nan_unless_finite(self, loss):
+        """Give 0, or NaN if this loss or a row not fetched yet is not finite. loss: () -> ()
+
+        Added to a gradient it stops Adam, which changes nothing where |g| is not finite: so a bad
+        step is undone before anybody has looked at it, and with it the steps after it.
+        """
+        return (loss + (self.rows[-1][1] if self.rows else 0)) * 0
+
+    def push(self, loss, length):
+        """Add the loss () and the gradient norm () of a step -> None"""
+        self.rows.append((loss, length))
+
+    def fetch(self):
+        """Take the rows out, in one copy -> list of [loss, gradient norm], floats ()"""
+        if not self.rows:
+            return []
+        flat = kernels.concat(*[kernels.array(a).reshape(1) for row in self.rows for a in row])
+        self.rows = []
+        return np.asarray(flat).reshape(-1, 2).tolist()
+
+
+def require_finite(step, loss, length):
+    """Stop a training that has gone wrong, with the step and what was found there.
+
+    step: its number, from 1; loss, length: its loss and gradient norm, numbers () -> None
+    Raises FloatingPointError where one of them is not finite.
+    """
+    if not (math.isfinite(loss) and math.isfinite(length)):
+        found = f"the loss at step {step} is {loss}, its gradient norm {length}"
+        raise FloatingPointError(f"{found}: lower the learning rate, or look for NaN in the data")
 
 
 def warmup_cosine(done, warmup=0.05, last=0.02):
@@ -41,13 +86,15 @@ def warmup_cosine(done, warmup=0.05, last=0.02):
     """
     if done < warmup:
         return done / warmup
-    return last + (1 - last) * (1 + math.cos(math.pi * (min(done, 1.0) - warmup) / (1 - warmup))) / 2
+    return (
+        last + (1 - last) * (1 + math.cos(math.pi * (min(done, 1.0) - warmup) / (1 - warmup))) / 2
+    )
 
 
-def ema_keep(step, longest=0.999):
+def ema_decay(step, longest=0.999):
     """Say how much of a running average to keep at a step, so that early steps, still poor, are soon forgotten.
 
-    keep = min(longest, (1 + step) / (10 + step))
+    decay = min(longest, (1 + step) / (10 + step))
     step: int >= 0 -> number in (0, 1), shape ()
     """
     return min(longest, (1 + step) / (10 + step))

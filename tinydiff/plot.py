@@ -25,7 +25,11 @@ def sheet(images, columns, gap=1, scale=1, paper=255):
     cells = out.reshape(-1, H + gap, W + gap, 3)
     cells[:N, :H, :W] = to_uint8(images)
     out = out.transpose(0, 2, 1, 3, 4).reshape(rows * (H + gap), columns * (W + gap), 3)
-    return np.pad(out, ((gap, 0), (gap, 0), (0, 0)), constant_values=paper).repeat(scale, 0).repeat(scale, 1)
+    return (
+        np.pad(out, ((gap, 0), (gap, 0), (0, 0)), constant_values=paper)
+        .repeat(scale, 0)
+        .repeat(scale, 1)
+    )
 
 
 def labelled(images, columns, labels, title=None, scale=5):
@@ -37,7 +41,12 @@ def labelled(images, columns, labels, title=None, scale=5):
     words = max(map(len, labels))
     margin, head = 30 + 7 * words, 30 if title else 8
     figure = Figure(figsize=((width + margin + 8) / 100, (height + head + 8) / 100), dpi=100)
-    box = (margin / (width + margin + 8), 8 / (height + head + 8), width / (width + margin + 8), height / (height + head + 8))
+    box = (
+        margin / (width + margin + 8),
+        8 / (height + head + 8),
+        width / (width + margin + 8),
+        height / (height + head + 8),
+    )
     axes = figure.add_axes(box)
     axes.imshow(picture, interpolation="nearest", aspect="auto")
     row = height / len(labels)
@@ -51,33 +60,6 @@ def labelled(images, columns, labels, title=None, scale=5):
     return figure
 
 
-def page(rows, width=1000):
-    """Lay out a page: for each row a title, a line that explains it, and captioned pictures from left to right, pixel for pixel.
-
-    rows: list of (title, words, [(caption, picture (height, width, 3) uint8), ...]); width: pixels -> matplotlib Figure
-    Raises ValueError when the pictures of a row are wider than the page.
-    """
-    from matplotlib.figure import Figure
-
-    margin, head, foot, between = 20, 44, 22, 16
-    tall = [head + max(picture.shape[0] for _, picture in pictures) + foot for _, _, pictures in rows]
-    height = sum(tall) + margin
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
-    y = height - margin / 2  # the top of the row, counted from below, as matplotlib does
-    for (title, words, pictures), high in zip(rows, tall, strict=True):
-        figure.text(margin / width, (y - 17) / height, title, fontsize=11, fontweight="bold")
-        figure.text(margin / width, (y - 35) / height, words, fontsize=8.5, color="0.35")
-        x = margin
-        for caption, picture in pictures:
-            if x + picture.shape[1] > width:
-                raise ValueError(f"the row {title!r} is wider than the page of {width} pixels: take fewer or smaller pictures")
-            figure.figimage(picture, x, y - head - picture.shape[0])
-            figure.text((x + 2) / width, (y - head - picture.shape[0] - 13) / height, caption, fontsize=8, color="0.35")
-            x += max(picture.shape[1], 6 * len(caption)) + between
-        y -= high
-    return figure
-
-
 def losses(values, window=50):
     """Draw a loss curve: each step's loss, and its running mean. values: (steps,) -> matplotlib Figure"""
     from matplotlib.figure import Figure
@@ -87,45 +69,11 @@ def losses(values, window=50):
     axes.plot(np.arange(1, len(values) + 1), values, color="0.8", linewidth=0.7, label="each step")
     if len(values) >= window:
         means = np.convolve(values, np.full(window, 1 / window), mode="valid")
-        axes.plot(np.arange(window, len(values) + 1), means, color="C0", label=f"mean of {window} steps")
+        axes.plot(
+            np.arange(window, len(values) + 1), means, color="C0", label=f"mean of {window} steps"
+        )
     axes.set(xlabel="training step", ylabel="loss (mean squared error)", yscale="log")
     axes.legend(frameon=False)
-    return figure
-
-
-def quality(rows, floor):
-    """Draw Fréchet distance against network evaluations, a line a sampler, and the floor that real images set.
-
-    rows: dicts with sampler, times, evaluations and frechet, as evaluate.rows yields them from images (N, H, W, C) -> matplotlib Figure
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 4), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    for i, (name, times) in enumerate(dict.fromkeys((row["sampler"], row["times"]) for row in rows)):
-        points = sorted((row["evaluations"], row["frechet"]) for row in rows if (row["sampler"], row["times"]) == (name, times))
-        axes.plot(*zip(*points, strict=True), "o-", color=f"C{i}", label=name if times == "even" else f"{name}, {times} times")
-    axes.axhline(floor, color="0.5", linestyle="--", label="real images")
-    axes.set(xscale="log", yscale="log", xlabel="network evaluations an image", ylabel="Fréchet distance (lower is better)")
-    axes.legend(frameon=False)
-    return figure
-
-
-def bound(nats):
-    """Draw how much each term of the variational bound contributes. nats: (T + 1,) as likelihood.bound gives -> matplotlib Figure
-
-    Left the terms L_0 .. L_T themselves, right what has added up from t = 0 to there.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.4), dpi=120, layout="constrained")
-    terms, total = figure.subplots(1, 2)
-    t = np.arange(len(nats))
-    terms.plot(t, nats, ".-", markersize=4, linewidth=0.8)
-    terms.set(xlabel="t", ylabel="$L_t$, nats a number", title="Each step's share of the bound")
-    terms.set_yscale("symlog", linthresh=max(float(np.median(np.abs(nats))), 1e-9))
-    total.plot(t, np.cumsum(nats))
-    total.set(xlabel="t", ylabel="$L_0 + ... + L_t$", title=f"Sum: {nats.sum():.4g} nats a number")
     return figure
 
 
@@ -152,7 +100,17 @@ def save_png(picture, path):
 def save_gif(pictures, path, seconds=0.06):
     """Write a list of (height, width, 3) uint8 as an endless GIF, whole or not at all; seconds: of each frame -> the path"""
     first, *rest = (Image.fromarray(p).quantize(32, dither=Image.Dither.NONE) for p in pictures)
-    return _whole(path, lambda f: first.save(f, format="GIF", save_all=True, append_images=rest, duration=round(1000 * seconds), loop=0))
+    return _whole(
+        path,
+        lambda f: first.save(
+            f,
+            format="GIF",
+            save_all=True,
+            append_images=rest,
+            duration=round(1000 * seconds),
+            loop=0,
+        ),
+    )
 
 
 def player(pictures, seconds=0.06):
@@ -164,7 +122,9 @@ def player(pictures, seconds=0.06):
 
     def encode(p):
         f = io.BytesIO()
-        Image.fromarray(p).quantize(64, kmeans=1, dither=Image.Dither.NONE).save(f, format="PNG", optimize=True)
+        Image.fromarray(p).quantize(64, kmeans=1, dither=Image.Dither.NONE).save(
+            f, format="PNG", optimize=True
+        )
         return base64.b64encode(f.getvalue()).decode()
 
     encoded = [encode(p) for p in pictures]

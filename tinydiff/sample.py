@@ -16,35 +16,39 @@ from itertools import pairwise
 import numpy as np
 
 from . import kernels
-from .diffusion import posterior_weights, predict_x0
+from .diffusion import ddim_weights, posterior_weights, predict_x0
 
 
-def _start(shape, rng, x_T):
+def start(shape, rng, x_T):
     """Take x_T if it is given, else draw it; samplers work in x_T's precision (float32 when drawn)."""
     return kernels.normal(rng, shape, np.float32) if x_T is None else x_T
 
 
-def _noise(x, std, rng):
+def noise_like(x, std, rng):
     """Draw z like x, standard normal (not yet multiplied by std); where std is 0 draw nothing and give 0."""
     return kernels.normal(rng, x.shape, x.dtype) if np.any(std > 0) else x.dtype.type(0)
 
 
-def _visited(s, times):
+def visited(s, times):
     """List the times that a sampler visits, None = every time from T to 0, and refuse a list that does not decrease to 0."""
     times = range(s.T, -1, -1) if times is None else [int(t) for t in times]
-    if len(times) < 2 or times[-1] != 0 or times[0] > s.T or any(t <= u for t, u in pairwise(times)):
+    if (
+        len(times) < 2
+        or times[-1] != 0
+        or times[0] > s.T
+        or any(t <= u for t, u in pairwise(times))
+    ):
         raise ValueError(f"times must decrease from at most T = {s.T} to 0; got {list(times)}")
     return times
 
 
-def _ddim_step(s, x, eps_hat, t, u, clip):
+def ddim_step(s, x, eps_hat, t, u, clip):
     """Go from t to u along the straight line that eps_hat points out: x0_hat and eps_hat stay, their shares change."""
-    ct = np.sqrt((1 - s.alpha_bar[u]) / (1 - s.alpha_bar[t]))  # eps_hat = (x_t - sqrt(ab_t) x0_hat) / sqrt(1 - ab_t)
-    c0 = np.sqrt(s.alpha_bar[u]) - ct * np.sqrt(s.alpha_bar[t])
+    c0, ct, _ = ddim_weights(s, t, u)
     return kernels.denoise_step(x, eps_hat, x.dtype.type(0), s.alpha_bar[t], c0, ct, 0.0, clip)
 
 
-def _sigma(s, t):
+def sigma(s, t):
     """How much noise to a unit of signal at t: sqrt((1 - alpha_bar[t]) / alpha_bar[t]), 0 at t = 0."""
     return np.sqrt((1 - s.alpha_bar[t]) / s.alpha_bar[t])
 
@@ -60,13 +64,14 @@ def ddpm(eps_model, s, shape, rng, x_T=None, var=None, clip=np.inf):
     Source: Ho et al. 2020, algorithm 2 with the mean written as in equation 7.
     """
     var = s.beta_tilde if var is None else var
-    x = _start(shape, rng, x_T)
+    x = start(shape, rng, x_T)
     yield x
     for t in range(s.T, 0, -1):
         c0, ct = posterior_weights(s, t)
         eps_hat = eps_model(x, t)
         std = np.sqrt(var(x, t) if callable(var) else var[t])
-        x = kernels.denoise_step(x, eps_hat, std * _noise(x, std, rng), s.alpha_bar[t], c0, ct, 1.0, clip)
+        z = np.asarray(std, x.dtype) * noise_like(x, std, rng)  # a learned std differs by pixel
+        x = kernels.denoise_step(x, eps_hat, z, s.alpha_bar[t], c0, ct, 1.0, clip)
         yield x
 
 
@@ -80,15 +85,13 @@ def ddim(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
     x_T given) -> yields len(times) arrays (N, ...), last x_0
     Raises ValueError when times do not decrease to 0. Source: Song et al. 2021 (DDIM), equations 12 and 16.
     """
-    times = _visited(s, times)
-    x = _start(shape, rng, x_T)
+    times = visited(s, times)
+    x = start(shape, rng, x_T)
     yield x
     for t, u in pairwise(times):
-        ab_t, ab_u = s.alpha_bar[t], s.alpha_bar[u]
-        sigma = eta * np.sqrt((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))
-        ct = np.sqrt(max(1 - ab_u - sigma**2, 0.0) / (1 - ab_t))  # eps_hat = (x_t - sqrt(ab_t) x0_hat) / sqrt(1 - ab_t)
-        c0 = np.sqrt(ab_u) - ct * np.sqrt(ab_t)
-        x = kernels.denoise_step(x, eps_model(x, t), _noise(x, sigma, rng), ab_t, c0, ct, sigma, clip)
+        c0, ct, std = ddim_weights(s, t, u, eta)
+        eps_hat, z = eps_model(x, t), noise_like(x, std, rng)
+        x = kernels.denoise_step(x, eps_hat, z, s.alpha_bar[t], c0, ct, std, clip)
         yield x
 
 
@@ -102,7 +105,7 @@ def ddim_invert(eps_model, s, x0, times, rounds=1):
     -> yields len(times) arrays (N, ...), x_0 first, last the one that lives at times[0]
     Raises ValueError when times do not decrease to 0. Source: Song et al. 2021 (DDIM), section 4.3, where rounds = 1.
     """
-    times = _visited(s, times)
+    times = visited(s, times)
     x = x0
     yield x
     for u, t in pairwise(times[::-1]):
@@ -115,15 +118,17 @@ def ddim_invert(eps_model, s, x0, times, rounds=1):
         yield x
 
 
-def _churn(s, x, t, churn, rng):
+def add_churn(s, x, t, churn, rng):
     """Take a few steps of the forward process, so that noise grows by at most the factor 1 + churn -> x at the new time, that time."""
     up = t
-    while churn > 0 and up < s.T and _sigma(s, up + 1) <= (1 + churn) * _sigma(s, t):
+    while churn > 0 and up < s.T and sigma(s, up + 1) <= (1 + churn) * sigma(s, t):
         up += 1
     if up == t:
         return x, t
     keep = s.alpha_bar[up] / s.alpha_bar[t]
-    return x.dtype.type(np.sqrt(keep)) * x + x.dtype.type(np.sqrt(1 - keep)) * _noise(x, 1.0, rng), up
+    return x.dtype.type(np.sqrt(keep)) * x + x.dtype.type(np.sqrt(1 - keep)) * noise_like(
+        x, 1.0, rng
+    ), up
 
 
 def euler(eps_model, s, shape, rng, times=None, x_T=None, churn=0.0, clip=np.inf):
@@ -136,12 +141,12 @@ def euler(eps_model, s, shape, rng, times=None, x_T=None, churn=0.0, clip=np.inf
     -> yields len(times) arrays (N, ...), last x_0. Raises ValueError when times do not decrease to 0.
     Source: Karras et al. 2022 (EDM), algorithm 2 without its correction; churn is their gamma, limited here to times that exist.
     """
-    times = _visited(s, times)
-    x = _start(shape, rng, x_T)
+    times = visited(s, times)
+    x = start(shape, rng, x_T)
     yield x
     for t, u in pairwise(times):
-        x, t = _churn(s, x, t, churn, rng)
-        x = _ddim_step(s, x, eps_model(x, t), t, u, clip)
+        x, t = add_churn(s, x, t, churn, rng)
+        x = ddim_step(s, x, eps_model(x, t), t, u, clip)
         yield x
 
 
@@ -155,14 +160,14 @@ def heun(eps_model, s, shape, rng, times=None, x_T=None, churn=0.0, clip=np.inf)
     -> yields len(times) arrays (N, ...), last x_0. Raises ValueError when times do not decrease to 0.
     Source: Karras et al. 2022 (EDM), algorithms 1 and 2.
     """
-    times = _visited(s, times)
-    x = _start(shape, rng, x_T)
+    times = visited(s, times)
+    x = start(shape, rng, x_T)
     yield x
     for t, u in pairwise(times):
-        x, t = _churn(s, x, t, churn, rng)
+        x, t = add_churn(s, x, t, churn, rng)
         slope = eps_model(x, t)
-        there = _ddim_step(s, x, slope, t, u, clip)
-        x = there if u == 0 else _ddim_step(s, x, (slope + eps_model(there, u)) / 2, t, u, clip)
+        there = ddim_step(s, x, slope, t, u, clip)
+        x = there if u == 0 else ddim_step(s, x, (slope + eps_model(there, u)) / 2, t, u, clip)
         yield x
 
 
@@ -176,17 +181,19 @@ def dpmpp_2m(eps_model, s, shape, rng, times=None, x_T=None, clip=np.inf):
     -> yields len(times) arrays (N, ...), last x_0. Raises ValueError when times do not decrease to 0.
     Source: Lu et al. 2022 (DPM-Solver++), algorithm 2.
     """
-    times = _visited(s, times)
-    x = _start(shape, rng, x_T)
+    times = visited(s, times)
+    x = start(shape, rng, x_T)
     yield x
     before = None  # the last x0_hat, and its lam
     for t, u in pairwise(times):
         x0_hat = predict_x0(s, x, t, eps_model(x, t)).clip(-clip, clip)
         ct = np.sqrt((1 - s.alpha_bar[u]) / (1 - s.alpha_bar[t]))
-        c0 = np.sqrt(s.alpha_bar[u]) - ct * np.sqrt(s.alpha_bar[t])  # = sqrt(alpha_bar[u]) (1 - exp(-h)), also where h is infinite
-        D, lam = x0_hat, -np.log(_sigma(s, t))
+        c0 = np.sqrt(s.alpha_bar[u]) - ct * np.sqrt(
+            s.alpha_bar[t]
+        )  # = sqrt(alpha_bar[u]) (1 - exp(-h)), also where h is infinite
+        D, lam = x0_hat, -np.log(sigma(s, t))
         if before and u > 0:
-            r = (lam - before[1]) / (-np.log(_sigma(s, u)) - lam)
+            r = (lam - before[1]) / (-np.log(sigma(s, u)) - lam)
             D = x0_hat + (x0_hat - before[0]) * x.dtype.type(1 / (2 * r))
         before = x0_hat, lam
         x = x.dtype.type(ct) * x + x.dtype.type(c0) * D
@@ -200,7 +207,7 @@ def even_times(s, steps):
     steps: int, 1 .. T -> list of steps + 1 decreasing ints from T to 0
     Raises ValueError for another number of steps.
     """
-    _require_steps(s, steps)
+    require_steps(s, steps)
     return [round(s.T * (steps - i) / steps) for i in range(steps + 1)]
 
 
@@ -211,7 +218,7 @@ def quadratic_times(s, steps):
     steps: int, 1 .. T -> list of steps + 1 decreasing ints from T to 0. Raises ValueError for another number of steps.
     Source: Song et al. 2021 (DDIM), appendix.
     """
-    _require_steps(s, steps)
+    require_steps(s, steps)
     return _whole(s.T * np.linspace(1, 0, steps + 1) ** 2)
 
 
@@ -223,9 +230,9 @@ def snr_times(s, steps, sigma_max=80.0):
     steps: int, 1 .. T -> list of steps + 1 decreasing ints to 0. Raises ValueError for another number of steps.
     Source: Lu et al. 2022 (DPM-Solver).
     """
-    _require_steps(s, steps)
-    high = min(_sigma(s, s.T), sigma_max)
-    return _at_sigma(s, np.exp(np.linspace(np.log(high), np.log(_sigma(s, 1)), steps)))
+    require_steps(s, steps)
+    high = min(sigma(s, s.T), sigma_max)
+    return times_at_sigma(s, np.exp(np.linspace(np.log(high), np.log(sigma(s, 1)), steps)))
 
 
 def karras_times(s, steps, rho=7.0, sigma_max=80.0):
@@ -236,26 +243,28 @@ def karras_times(s, steps, rho=7.0, sigma_max=80.0):
     steps: int, 1 .. T -> list of steps + 1 decreasing ints to 0. Raises ValueError for another number of steps.
     Source: Karras et al. 2022 (EDM), equation 5.
     """
-    _require_steps(s, steps)
-    high = min(_sigma(s, s.T), sigma_max)
-    return _at_sigma(s, np.linspace(high ** (1 / rho), _sigma(s, 1) ** (1 / rho), steps) ** rho)
+    require_steps(s, steps)
+    high = min(sigma(s, s.T), sigma_max)
+    return times_at_sigma(s, np.linspace(high ** (1 / rho), sigma(s, 1) ** (1 / rho), steps) ** rho)
 
 
-def _at_sigma(s, levels):
+def times_at_sigma(s, levels):
     """Find the times at which sigma has falling levels, rounded to different whole numbers, and put 0 behind them."""
     t = np.arange(1, s.T + 1)
-    return _whole([*np.interp(np.log(levels), np.log(_sigma(s, t)), t), 0])
+    return _whole([*np.interp(np.log(levels), np.log(sigma(s, t)), t), 0])
 
 
 def _whole(times):
     """Round falling real times to whole ones, none twice: where two meet, the earlier one moves up, or makes room if it is the first."""
     times = np.round(times).astype(int)
     times[0] = max(times[0], len(times) - 1)
-    for i in range(len(times) - 2, 0, -1):  # from the clean end: at least one above the next, and leave room for those before
+    for i in range(
+        len(times) - 2, 0, -1
+    ):  # from the clean end: at least one above the next, and leave room for those before
         times[i] = min(max(times[i], times[i + 1] + 1), times[0] - i)
     return times.tolist()
 
 
-def _require_steps(s, steps):
+def require_steps(s, steps):
     if not 1 <= steps <= s.T:
         raise ValueError(f"steps is a whole number from 1 to T = {s.T}; got {steps}")

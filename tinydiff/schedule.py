@@ -11,7 +11,7 @@ import numpy as np
 TERMINAL_SNR = 0.01  # above this, x_T still shows the data, and a sampler that starts from N(0, 1) starts wrong
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # as arrays have no single truth value: s == s is identity
 class Schedule:
     """Hold one noise schedule; everything else follows from beta.
 
@@ -43,8 +43,12 @@ def from_betas(beta):
     """
     beta = np.asarray(beta, dtype=np.float64)
     if beta.ndim != 1 or beta.size == 0 or not np.all((beta > 0) & (beta < 1)):
-        got = f"shape {beta.shape}" + (f", values {beta.min():.3g} to {beta.max():.3g}" if beta.size else "")
-        raise ValueError(f"beta is a list of variances between 0 and 1, one for each step; got {got}")
+        got = f"shape {beta.shape}" + (
+            f", values {beta.min():.3g} to {beta.max():.3g}" if beta.size else ""
+        )
+        raise ValueError(
+            f"beta is a list of variances between 0 and 1, one for each step; got {got}"
+        )
     beta = np.concatenate([[0.0], beta])
     alpha = 1 - beta
     alpha_bar = np.cumprod(alpha)
@@ -94,7 +98,9 @@ def sigmoid(T=1000, start=-3.0, end=3.0, tau=1.0, beta_max=0.999):
     """
     _require_steps(T)
     if not (start < end and tau > 0):
-        raise ValueError(f"a sigmoid schedule needs start < end and tau > 0; got start = {start}, end = {end}, tau = {tau}")
+        raise ValueError(
+            f"a sigmoid schedule needs start < end and tau > 0; got start = {start}, end = {end}, tau = {tau}"
+        )
     g = 1 / (1 + np.exp((start + (end - start) * np.arange(T + 1) / T) / tau))
     f = (g - g[-1]) / (g[0] - g[-1])
     return from_betas(np.minimum(1 - f[1:] / f[:-1], beta_max))
@@ -102,4 +108,6 @@ def sigmoid(T=1000, start=-3.0, end=3.0, tau=1.0, beta_max=0.999):
 
 def _require_steps(T):
     if not (isinstance(T, (int, np.integer)) and T >= 1):
-        raise ValueError(f"T is the number of noising steps, a whole number of at least 1; got {T!r}")
+        raise ValueError(
+            f"T is the number of noising steps, a whole number of at least 1; got {T!r}"
+        )

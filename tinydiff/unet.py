@@ -30,9 +30,9 @@ from .nn import Attention, Conv2d, Embedding, GroupNorm, Linear, Module, time_em
 
 
 class Block(Module):
-    """Two convolutions beside a short cut, with e added in between.
+    """Two convolutions beside a shortcut, with e added in between.
 
-    h = conv1(silu(norm1(x))) + linear(e);  y = short_cut(x) + conv2(silu(norm2(h)))
+    h = conv1(silu(norm1(x))) + linear(e);  y = shortcut(x) + conv2(silu(norm2(h)))
     x: (N, H, W, C); e: (N, E) -> (N, H, W, O). conv2 starts at 0: at first a block passes x on.
     Source: He et al. 2016 (residual blocks), in the order of Ho et al. 2020.
     """
@@ -43,100 +43,137 @@ class Block(Module):
         self.embed = Linear(E, O, rng=rng)
         self.norm2 = GroupNorm(O, silu=True)
         self.conv2 = Conv2d(O, O, padding=padding, gain=0.0, rng=rng)
-        self.short_cut = Conv2d(C, O, K=1, rng=rng) if C != O else None
+        self.shortcut = Conv2d(C, O, K=1, rng=rng) if C != O else None
 
     def __call__(self, x, e):
-        h = self.conv1(self.norm1(x)) + ops.reshape(self.embed(e), shape=(x.shape[0], 1, 1, -1))
-        return (self.short_cut(x) if self.short_cut else x) + self.conv2(self.norm2(h))
+        e = ops.reshape(self.embed(e), shape=(x.shape[0], 1, 1, -1))
+        h = self.conv1(self.norm1(x)) + e
+        return (self.shortcut(x) if self.shortcut else x) + self.conv2(self.norm2(h))
 
 
 class UNet(Module):
     """Map a noisy image, a number for each image and labels to an image: model(x, t, labels).
 
-    size: side of the images, divisible by 2^(levels - 1); channels: C, 1 grey or 3 RGB; width: channels at full size, divisible
-    by 8; multipliers: channels of each level in units of width; depth: blocks a level; classes: how many values each label
-    has, () for none; padding: "zeros" or "circular"; out: channels that leave, None for as many as enter.
-    x: (N, H, W, C); t: (N,) numbers; labels: (N, len(classes)) ints; label k is 0 .. classes[k] - 1, or classes[k] for "not said"
-    (labels=None says nothing of any) -> (N, H, W, out)
+    size: side of the images, divisible by 2^(levels - 1); channels: C, 1 grey or 3 RGB; width:
+    channels at full size, divisible by 8; multipliers: channels of each level in units of width;
+    depth: blocks per level; classes: how many values each label has, () for none; padding: "zeros"
+    or "circular"; out: channels of the output, None for as many as the input has.
+    x: (N, H, W, C); t: (N,) numbers; labels: (N, len(classes)) ints; label k is 0 .. classes[k] - 1,
+    or classes[k] for "any", a dropped label (labels=None drops all) -> (N, H, W, out)
     Raises ValueError where sizes do not fit or a label is out of range.
     """
 
-    def __init__(self, size, channels=1, width=32, multipliers=(1, 2, 2), depth=2, classes=(), padding="zeros", out=None, *, rng):
-        if size % 2 ** (len(multipliers) - 1):
-            raise ValueError(f"images of side {size} cannot be halved {len(multipliers) - 1} times: take fewer multipliers or another size")
-        self.size, self.channels, self.out, self.width, self.classes = size, channels, out or channels, width, tuple(classes)
+    def __init__(
+        self,
+        size,
+        channels=1,
+        width=32,
+        multipliers=(1, 2, 2),
+        depth=2,
+        classes=(),
+        padding="zeros",
+        out=None,
+        *,
+        rng,
+    ):
+        halvings = len(multipliers) - 1
+        if size % 2**halvings:
+            why = f"images of side {size} cannot be halved {halvings} times"
+            raise ValueError(f"{why}: take fewer multipliers or another size")
+        self.size, self.channels, self.out = size, channels, out or channels
+        self.width, self.classes = width, tuple(classes)
         E = 4 * width
         self.time1, self.time2 = Linear(width, E, rng=rng), Linear(E, E, rng=rng)
         self.labels = [Embedding(M + 1, E, rng=rng) for M in classes]
 
         C, skips = width, []
-        self.enter = Conv2d(channels, C, padding=padding, rng=rng)
-        self.descent = []
+        self.conv_in = Conv2d(channels, C, padding=padding, rng=rng)
+        self.downs = []  # levels, from full size down, each a list of blocks
         for m in multipliers:
+            self.downs.append([])
             for _ in range(depth):
-                self.descent.append(Block(C, m * width, E, padding, rng=rng))
+                self.downs[-1].append(Block(C, m * width, E, padding, rng=rng))
                 C = m * width
                 skips.append(C)
-        self.mid1, self.attention, self.mid2 = Block(C, C, E, padding, rng=rng), Attention(C, rng=rng), Block(C, C, E, padding, rng=rng)
-        self.ascent = []
+        self.mid1 = Block(C, C, E, padding, rng=rng)
+        self.attention = Attention(C, rng=rng)
+        self.mid2 = Block(C, C, E, padding, rng=rng)
+        self.ups = []  # levels, from the smallest up
         for m in reversed(multipliers):
+            self.ups.append([])
             for _ in range(depth):
-                self.ascent.append(Block(C + skips.pop(), m * width, E, padding, rng=rng))
+                self.ups[-1].append(Block(C + skips.pop(), m * width, E, padding, rng=rng))
                 C = m * width
         self.norm = GroupNorm(C, silu=True)
-        self.leave = Conv2d(C, self.out, padding=padding, gain=0.0, rng=rng)
-        self.depth = depth
+        self.conv_out = Conv2d(C, self.out, padding=padding, gain=0.0, rng=rng)
 
     def __call__(self, x, t, labels=None):
         labels = None if labels is None else np.asarray(labels)
         self._check(x, t, labels)
         e = self.embed(t, labels, x.dtype)
-        h, skips, last = self.enter(x), [], len(self.descent) - 1
-        for i, block in enumerate(self.descent):
-            h = block(h, e)
-            skips.append(h)
-            if (i + 1) % self.depth == 0 and i != last:
+        h, skips = self.conv_in(x), []
+        for level in self.downs:
+            for block in level:
+                h = block(h, e)
+                skips.append(h)
+            if level is not self.downs[-1]:
                 h = ops.down(h)
         h = self.mid2(self.attention(self.mid1(h, e)), e)
-        for i, block in enumerate(self.ascent):
-            h = block(ops.concat(h, skips.pop()), e)
-            if (i + 1) % self.depth == 0 and i != last:
+        for level in self.ups:
+            for block in level:
+                h = block(ops.concat(h, skips.pop()), e)
+            if level is not self.ups[-1]:
                 h = ops.up(h)
-        return self.leave(self.norm(h))
+        return self.conv_out(self.norm(h))
 
     def embed(self, t, labels, dtype):
-        """Turn a number and labels into the vector that every block is told. t: (N,); labels: (N, len(classes)) or None -> (N, E)"""
-        e = self.time2(ops.silu(self.time1(kernels.array(time_embedding(t, self.width).astype(dtype)))))
+        """Turn numbers and labels into the vectors that condition every block.
+
+        t: (N,); labels: (N, len(classes)) or None -> (N, E)
+        """
+        sines = kernels.array(time_embedding(t, self.width).astype(dtype))
+        e = self.time2(ops.silu(self.time1(sines)))
         for k, table in enumerate(self.labels):
-            e = e + table(kernels.array(np.full(len(t), self.classes[k]) if labels is None else labels[:, k]))
+            i = np.full(len(t), self.classes[k]) if labels is None else labels[:, k]
+            e = e + table(kernels.array(i))
         return ops.silu(e)
 
-    def _check(self, x, t, labels):
-        if x.ndim != 4 or x.shape[3] != self.channels or any(side % self._halvings() for side in x.shape[1:3]):
-            raise ValueError(f"images must be (N, H, W, {self.channels}) with sides divisible by {self._halvings()}; got {x.shape}")
-        if np.shape(t) != (x.shape[0],):
-            raise ValueError(f"t must be ({x.shape[0]},), one number an image; got {np.shape(t)}")
-        if labels is not None:
-            if labels.dtype.kind not in "iu":
-                raise ValueError(f"labels must be whole numbers; got {labels.dtype}")
-            if np.shape(labels) != (x.shape[0], len(self.classes)):
-                raise ValueError(f"labels must be {(x.shape[0], len(self.classes))}, one column a label; got {np.shape(labels)}")
-            if np.any(labels < 0) or np.any(labels > np.asarray(self.classes)):
-                raise ValueError(
-                    f"label out of range: column k takes 0 .. {self.classes} (the last means 'not said'); got {np.max(labels, 0)}"
-                )
+    @property
+    def divisor(self):
+        """Give what the sides of an image must be divisible by: () -> int"""
+        return 2 ** (len(self.downs) - 1)
 
-    def _halvings(self):
-        return 2 ** (len(self.descent) // self.depth - 1)
+    def _check(self, x, t, labels):
+        unit = self.divisor
+        if x.ndim != 4 or x.shape[3] != self.channels or any(side % unit for side in x.shape[1:3]):
+            wanted = f"(N, H, W, {self.channels}) with sides divisible by {unit}"
+            raise ValueError(f"images must be {wanted}; got {x.shape}")
+        N = x.shape[0]
+        if np.shape(t) != (N,):
+            raise ValueError(f"t must be ({N},), one number per image; got {np.shape(t)}")
+        if labels is None:
+            return
+        if labels.dtype.kind not in "iu":
+            raise ValueError(f"labels must be whole numbers; got {labels.dtype}")
+        if np.shape(labels) != (N, len(self.classes)):
+            wanted = f"{(N, len(self.classes))}, one column per label"
+            raise ValueError(f"labels must be {wanted}; got {np.shape(labels)}")
+        outside = (labels < 0) | (labels > np.asarray(self.classes))
+        if outside.any():
+            n, k = np.argwhere(outside)[0]
+            takes = f"column {k} takes 0 .. {self.classes[k]} (the last means 'any')"
+            raise ValueError(f"label out of range: {takes}; row {n} has {labels[n, k]}")
 
 
 @contextmanager
 def circular(model):
-    """Let a network see an image as a tile for the length of a `with` block: its convolutions read past an edge on the other side.
+    """Let a network see images as tiles for the length of a `with` block.
 
-    padding = "circular" in every Conv2d, and as it was at the end, also after an error. All else in a UNet is blind to where a pixel is
-    but for the halving, so model(roll(x)) = roll(model(x)) for rolls by multiples of 2^(levels - 1) pixels. No training is needed where
-    the texture is the same everywhere. model: any Module, called with x (N, H, W, C) -> the model
+    padding = "circular" in every Conv2d: they read past an edge on the other side; as it was at the
+    end, also after an error. Apart from the halving, nothing else in a UNet knows where a pixel is,
+    so model(roll(x)) = roll(model(x)) for rolls by multiples of 2^(levels - 1) pixels. No training
+    is needed where the texture is the same everywhere.
+    model: any Module, called with x (N, H, W, C) -> the model
     """
     convs = [owner for _, owner, _ in model._slots() if isinstance(owner, Conv2d)]
     before = [conv.padding for conv in convs]

@@ -21,7 +21,10 @@ import timing
 from tinydiff import kernels
 from tinydiff.unet import UNet
 
-CASES = {"16x16x3": (16, 3, 64), "8x8x1": (8, 1, 128)}  # size, channels, batch; width 32, multipliers (1, 2, 2)
+CASES = {
+    "16x16x3": (16, 3, 64),
+    "8x8x1": (8, 1, 128),
+}  # size, channels, batch; width 32, multipliers (1, 2, 2)
 PASSES = "forward", "grad_x", "grad_w"
 
 
@@ -39,7 +42,10 @@ def numbers(layer):
     """Make a layer's input, weights and gradient of its output: (N, H, W, C), (K, K, C, O), (N, H, W, O)"""
     N, H, W, C, O, K = layer
     rng = np.random.default_rng(0)
-    return [rng.standard_normal(shape, dtype=np.float32) for shape in ((N, H, W, C), (K, K, C, O), (N, H, W, O))]
+    return [
+        rng.standard_normal(shape, dtype=np.float32)
+        for shape in ((N, H, W, C), (K, K, C, O), (N, H, W, O))
+    ]
 
 
 def ours(layer):
@@ -64,7 +70,9 @@ def pytorch(layer, channels_last, device="cpu"):
     p = layer[-1] // 2
 
     def backward(*which):  # gradients of x, w, bias: made or not
-        return torch.ops.aten.convolution_backward(g, x, w, None, (1, 1), (p, p), (1, 1), False, (0, 0), 1, which)
+        return torch.ops.aten.convolution_backward(
+            g, x, w, None, (1, 1), (p, p), (1, 1), False, (0, 0), 1, which
+        )
 
     return [
         ("forward", lambda: torch.nn.functional.conv2d(x, w, padding=p)),
@@ -81,7 +89,9 @@ def measure(layers, torch, rounds, seconds):
         contestants.append(("sgemm", product))
         contestants += [((layer, which, "ours"), f) for which, f in ours(layer)]
         for channels_last in (False, True) if torch else ():
-            contestants += [((layer, which, "torch"), f) for which, f in pytorch(layer, channels_last)]
+            contestants += [
+                ((layer, which, "torch"), f) for which, f in pytorch(layer, channels_last)
+            ]
     times = timing.race(contestants, rounds, seconds)
     peak = product_flop / times["sgemm"]
     rows = []
@@ -90,21 +100,48 @@ def measure(layers, torch, rounds, seconds):
         for layer, count in layers.items():
             N, H, W, C, O, K = layer
             name = f"{N}x{H}x{W} {C}->{O} {K}x{K}"
-            of_pass.append((name, count, 2 * N * H * W * C * O * K * K, *(times.get((layer, which, who)) for who in ("ours", "torch"))))
+            of_pass.append(
+                (
+                    name,
+                    count,
+                    2 * N * H * W * C * O * K * K,
+                    *(times.get((layer, which, who)) for who in ("ours", "torch")),
+                )
+            )
         _, counts, flop, *seconds_of = zip(*of_pass, strict=True)
-        whole = [sum(c * t for c, t in zip(counts, s, strict=True)) if None not in s else None for s in seconds_of]
-        of_pass.append(("all", sum(counts), sum(c * f for c, f in zip(counts, flop, strict=True)), *whole))
+        whole = [
+            sum(c * t for c, t in zip(counts, s, strict=True)) if None not in s else None
+            for s in seconds_of
+        ]
+        of_pass.append(
+            ("all", sum(counts), sum(c * f for c, f in zip(counts, flop, strict=True)), *whole)
+        )
         for name, count, flop, a, b in of_pass:
-            row = {"pass": which, "layer": name, "count": count, "gflops": flop / a / 1e9, "peak": flop / a / peak}
+            row = {
+                "pass": which,
+                "layer": name,
+                "count": count,
+                "gflops": flop / a / 1e9,
+                "peak": flop / a / peak,
+            }
             rows.append(row | ({"torch_gflops": flop / b / 1e9, "ratio": a / b} if b else {}))
     return peak, rows
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", choices=list(CASES), default="16x16x3", help="images (default: 16x16x3, batch 64; 8x8x1: batch 128)")
-    parser.add_argument("--rounds", type=int, default=5, help="times that every pass has its turn (default: 5)")
-    parser.add_argument("--seconds", type=float, default=0.1, help="length of a turn, in seconds (default: 0.1)")
+    parser.add_argument(
+        "--case",
+        choices=list(CASES),
+        default="16x16x3",
+        help="images (default: 16x16x3, batch 64; 8x8x1: batch 128)",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="times that every pass has its turn (default: 5)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=0.1, help="length of a turn, in seconds (default: 0.1)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args()
     try:
@@ -114,10 +151,29 @@ def main():
     peak, rows = measure(layers_of(args.case), torch, args.rounds, args.seconds)
     version = torch and torch.__version__
     if args.json:
-        return print(json.dumps({"case": args.case, "threads": timing.THREADS, "torch": version, "sgemm_gflops": peak / 1e9, "rows": rows}))
-    print(f"{args.case}, {timing.THREADS} threads; peak (sgemm): {peak / 1e9:.0f} GF/s; kernels: {kernels.active().__name__}")
-    print(f"PyTorch {version}" if torch else "PyTorch is not installed: no comparison (pip install torch)")
-    print(f"{'pass':8s} {'layer':24s}{'count':>6s}{'GF/s':>8s}{'peak':>7s}" + (f"{'PyTorch':>9s}{'ratio':>7s}" if torch else ""))
+        return print(
+            json.dumps(
+                {
+                    "case": args.case,
+                    "threads": timing.THREADS,
+                    "torch": version,
+                    "sgemm_gflops": peak / 1e9,
+                    "rows": rows,
+                }
+            )
+        )
+    print(
+        f"{args.case}, {timing.THREADS} threads; peak (sgemm): {peak / 1e9:.0f} GF/s; kernels: {kernels.active().__name__}"
+    )
+    print(
+        f"PyTorch {version}"
+        if torch
+        else "PyTorch is not installed: no comparison (pip install torch)"
+    )
+    print(
+        f"{'pass':8s} {'layer':24s}{'count':>6s}{'GF/s':>8s}{'peak':>7s}"
+        + (f"{'PyTorch':>9s}{'ratio':>7s}" if torch else "")
+    )
     for r in rows:
         line = f"{r['pass']:8s} {r['layer']:24s}{r['count']:6d}{r['gflops']:8.1f}{r['peak']:7.0%}"
         print(line + (f"{r['torch_gflops']:9.1f}{r['ratio']:7.2f}" if torch else ""))

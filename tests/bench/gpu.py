@@ -32,11 +32,18 @@ import conv
 import numpy as np
 import unet_vs_torch
 
-from tinydiff import checkpoint, data, draw, kernels, learn, plot
-from tinydiff.kernels import device
+from tinydiff import checkpoint, data, kernels, plot
+from tinydiff.app import learn
+from tinydiff.design import pipeline
+from tinydiff.kernels import cuda_array
 
 ROOT = Path(__file__).resolve().parents[2]
-FILLING = [(64, 64, 64, 128, 128, 3), (256, 32, 32, 256, 256, 3), (512, 16, 16, 64, 64, 3), (64, 64, 64, 256, 256, 1)]  # N, H, W, C, O, K
+FILLING = [
+    (64, 64, 64, 128, 128, 3),
+    (256, 32, 32, 256, 256, 3),
+    (512, 16, 16, 64, 64, 3),
+    (64, 64, 64, 256, 256, 1),
+]  # N, H, W, C, O, K
 BATCHES, ROUNDS, TRAINING = (64, 128, 256, 512), 7, 120.0
 GOALS = {"train": 1.0, "sample": 0.7, "conv": 0.5}
 
@@ -56,11 +63,11 @@ def timed(contestants, seconds):
 
 def turn(f, calls):
     """Call f so often, and wait for the card -> seconds a call"""
-    device.cuda.synchronize()
+    cuda_array.cuda.synchronize()
     began = time.perf_counter()
     for _ in range(calls):
         f()
-    device.cuda.synchronize()  # of the whole card, so of PyTorch's work too
+    cuda_array.cuda.synchronize()  # of the whole card, so of PyTorch's work too
     return (time.perf_counter() - began) / calls
 
 
@@ -70,7 +77,11 @@ def ceilings(torch, place, dry, seconds):
     a, x = kernels.array(np.ones((side, side), np.float32)), kernels.array(np.ones(n, np.float32))
     contestants = {"matmul": lambda: kernels.matmul(a, a), "copy": lambda: x.copy()}
     if torch:
-        b, y, z = torch.ones(side, side, device=place), torch.ones(n, device=place), torch.ones(n, device=place)
+        b, y, z = (
+            torch.ones(side, side, device=place),
+            torch.ones(n, device=place),
+            torch.ones(n, device=place),
+        )
         contestants |= {"torch matmul": lambda: b @ b, "torch copy": lambda: z.copy_(y)}
     t = timed(contestants, seconds)
     work = {"matmul": 2 * side**3, "copy": 8 * n}
@@ -88,8 +99,19 @@ def cell(number, form=".2f"):
 
 def section_tests(out, torch, place, args):
     """Run the suite's tests of the card, in a process of their own -> text; raises when one fails"""
-    command = [sys.executable, "-m", "pytest", "-m", "cuda", "-q", "-rfE", *(["-k", "published_bits"] if args.dry else [])]
-    done = subprocess.run([*command, "tests/test_cuda.py"], cwd=ROOT, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-m",
+        "cuda",
+        "-q",
+        "-rfE",
+        *(["-k", "published_bits"] if args.dry else []),
+    ]
+    done = subprocess.run(
+        [*command, "tests/test_cuda.py"], cwd=ROOT, capture_output=True, text=True
+    )
     (out / "tests.log").write_text(done.stdout + done.stderr)
     last = (done.stdout.strip().splitlines() or ["nothing was said"])[-1]
     if done.returncode:
@@ -102,11 +124,29 @@ def section_conv(out, torch, place, args):
     ceiling = ceilings(torch, place, args.dry, args.seconds)
     best, copy = (max(v for k, v in ceiling.items() if what in k) for what in ("matmul", "copy"))
     layers = {(1, 2, 3, 1, 2, 3): 1} if args.dry else dict(conv.layers_of("16x16x3"))
-    rows = [row for layer in layers for row in conv_rows(layer, layers[layer], torch, place, args.seconds, best, copy)]
+    rows = [
+        row
+        for layer in layers
+        for row in conv_rows(layer, layers[layer], torch, place, args.seconds, best, copy)
+    ]
     for layer in [(2, 2, 2, 1, 1, 1)] if args.dry else FILLING:
         rows += conv_rows(layer, None, torch, place, args.seconds, best, copy)
-    said = ", ".join(f"{key} {value / 1e9:.0f} {'GB/s' if 'copy' in key else 'GFLOP/s'}" for key, value in ceiling.items())
-    head = ["layer", "times", "pass", "ours, ms", "PyTorch, ms", "our speed / cuDNN's", "GFLOP/s", "of the product", "GB/s", "of the copy"]
+    said = ", ".join(
+        f"{key} {value / 1e9:.0f} {'GB/s' if 'copy' in key else 'GFLOP/s'}"
+        for key, value in ceiling.items()
+    )
+    head = [
+        "layer",
+        "times",
+        "pass",
+        "ours, ms",
+        "PyTorch, ms",
+        "our speed / cuDNN's",
+        "GFLOP/s",
+        "of the product",
+        "GB/s",
+        "of the copy",
+    ]
     goal = f"Goal: at least {GOALS['conv']} of cuDNN's speed on the shapes that fill the chip, those without a number of times."
     return f"Ceilings: {said}. {goal}\n\n{table(head, rows)}"
 
@@ -117,16 +157,29 @@ def conv_rows(layer, count, torch, place, seconds, best, copy):
     passes = {("ours", 0, name): f for name, f in conv.ours(layer)}
     for last in (False, True) if torch else ():
         passes |= {("torch", last, name): f for name, f in conv.pytorch(layer, last, place)}
-    t, flop, size = timed(passes, seconds), 2 * N * H * W * C * O * K * K, 4 * (N * H * W * (C + O) + K * K * C * O)
+    t, flop, size = (
+        timed(passes, seconds),
+        2 * N * H * W * C * O * K * K,
+        4 * (N * H * W * (C + O) + K * K * C * O),
+    )
     for name in conv.PASSES:
-        ours, theirs = t["ours", 0, name], min((t["torch", last, name] for last in (False, True)), default=None) if torch else None
+        ours, theirs = (
+            t["ours", 0, name],
+            min((t["torch", last, name] for last in (False, True)), default=None)
+            if torch
+            else None,
+        )
         speed = [
             cell(flop / ours / 1e9, ".0f"),
             cell(flop / ours / best, ".0%"),
             cell(size / ours / 1e9, ".0f"),
             cell(size / ours / copy, ".0%"),
         ]
-        both = [cell(1e3 * ours, ".3f"), cell(theirs and 1e3 * theirs, ".3f"), cell(theirs and theirs / ours)]
+        both = [
+            cell(1e3 * ours, ".3f"),
+            cell(theirs and 1e3 * theirs, ".3f"),
+            cell(theirs and theirs / ours),
+        ]
         yield [f"{N}x{H}x{W} {C}->{O} {K}x{K}", str(count or ""), name, *both, *speed]
 
 
@@ -135,16 +188,30 @@ def section_step(out, torch, place, args):
     rows = []
     for batch in (1,) if args.dry else BATCHES:
         case = (2, 1, 8, (1,), batch) if args.dry else (16, 3, 32, (1, 2, 2), batch)
-        steps = dict(zip([("ours", 0, "train"), ("ours", 0, "sample")], unet_vs_torch.ours(case), strict=True))
+        steps = dict(
+            zip(
+                [("ours", 0, "train"), ("ours", 0, "sample")], unet_vs_torch.ours(case), strict=True
+            )
+        )
         for last in (False, True) if torch else ():
             names = [("torch", last, "train"), ("torch", last, "sample")]
             steps |= dict(zip(names, unet_vs_torch.pytorch(case, last, place), strict=True))
         t = timed(steps, args.seconds)
         for name in ("train", "sample"):
-            ours, theirs = t["ours", 0, name], min(t["torch", last, name] for last in (False, True)) if torch else None
-            ratio = [cell(1e3 * ours), cell(theirs and 1e3 * theirs), cell(theirs and ours / theirs), f"<= {GOALS[name]}"]
+            ours, theirs = (
+                t["ours", 0, name],
+                min(t["torch", last, name] for last in (False, True)) if torch else None,
+            )
+            ratio = [
+                cell(1e3 * ours),
+                cell(theirs and 1e3 * theirs),
+                cell(theirs and ours / theirs),
+                f"<= {GOALS[name]}",
+            ]
             rows.append([f"{case[0]}x{case[0]}x{case[1]}, batch {batch}", name, *ratio])
-    return table(["images", "step", "ours, ms", "PyTorch eager, ms", "ours / PyTorch's", "goal"], rows)
+    return table(
+        ["images", "step", "ours, ms", "PyTorch eager, ms", "ours / PyTorch's", "goal"], rows
+    )
 
 
 def section_train(out, torch, place, args):
@@ -152,29 +219,54 @@ def section_train(out, torch, place, args):
     dataset = data.load("portraits")
     if args.dry:
         first = [a[:2] for a in (dataset.train, dataset.test)]
-        dataset = data.Dataset("portraits", *(a[:, :2, :2] for a in first), *(np.zeros((2, 1), int) for _ in range(2)), {"hat": ["none"]})
-    about = learn.describe(dataset, seed=0, **({"width": 8, "depth": 1, "batch": 1} if args.dry else {}))
+        dataset = data.Dataset(
+            "portraits",
+            *(a[:, :2, :2] for a in first),
+            *(np.zeros((2, 1), int) for _ in range(2)),
+            {"hat": ["none"]},
+        )
+    about = learn.describe(
+        dataset, seed=0, **({"width": 8, "depth": 1, "batch": 1} if args.dry else {})
+    )
     about["model"] |= {"multipliers": [1]} if args.dry else {}
     run, s = checkpoint.build(about, seed=0)
     limit = {"steps": 1} if args.dry else {"seconds": TRAINING}
     losses = learn.learn(run, s, dataset, about, out / "portraits.npz", **limit)
     plot.save_figure(plot.losses(losses), out / "loss.png")
     labels = dataset.test_labels[: 1 if args.dry else 64]
-    x = draw.draw(checkpoint.averaged(run), s, about, labels, np.random.default_rng(0), steps=1 if args.dry else 50)[-1]
+    x = pipeline.draw(
+        checkpoint.averaged(run),
+        s,
+        about,
+        labels,
+        np.random.default_rng(0),
+        steps=1 if args.dry else 50,
+    )[-1]
     plot.save_png(plot.sheet(x, 16, scale=4), out / "portraits.png")
     recent = np.mean(losses[-100:])
     return f"portraits: {run.step} steps of {about['train']['batch']} images, loss {recent:.4f}. ![loss](loss.png) ![drawn](portraits.png)"
 
 
-SECTIONS = {"tests": section_tests, "conv": section_conv, "step": section_step, "train": section_train}
+SECTIONS = {
+    "tests": section_tests,
+    "conv": section_conv,
+    "step": section_step,
+    "train": section_train,
+}
 
 
 def heading(torch):
     """Name the card and the software -> text"""
-    from tinydiff.commands import _cuda
+    from tinydiff.app.commands import _cuda
 
-    with_torch = f"PyTorch {torch.__version__}" if torch else "PyTorch is not installed: nothing to compare with (pip install torch)"
-    return "# tinydiff on a graphics card\n\n" + "\n".join(f"- {' '.join(line.split())}" for line in [*_cuda(), with_torch])
+    with_torch = (
+        f"PyTorch {torch.__version__}"
+        if torch
+        else "PyTorch is not installed: nothing to compare with (pip install torch)"
+    )
+    return "# tinydiff on a graphics card\n\n" + "\n".join(
+        f"- {' '.join(line.split())}" for line in [*_cuda(), with_torch]
+    )
 
 
 def the_torch(dry):
@@ -190,10 +282,25 @@ def the_torch(dry):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("out/gpu"), help="folder for the table and the pictures (default: out/gpu)")
-    parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), help="these parts (default: all)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="measuring time of each function (default: 1)")
-    parser.add_argument("--dry", action="store_true", help="try this script in numba's simulator, with tiny shapes")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/gpu"),
+        help="folder for the table and the pictures (default: out/gpu)",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=list(SECTIONS),
+        default=list(SECTIONS),
+        help="these parts (default: all)",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="measuring time of each function (default: 1)"
+    )
+    parser.add_argument(
+        "--dry", action="store_true", help="try this script in numba's simulator, with tiny shapes"
+    )
     args = parser.parse_args()
     args.seconds = 0 if args.dry else args.seconds
     try:

@@ -19,10 +19,10 @@ import numpy as np
 import timing
 from numba import njit, prange
 
-from tinydiff.kernels import direct, ladder, reference, winograd
+from tinydiff.kernels import cpu_direct, cpu_ladder, cpu_winograd, reference
 
 N, H, W, C, O, K = 64, 16, 16, 32, 32, 3
-FLOP, BYTES = ladder.conv_cost(N, H, W, C, O, K)
+FLOP, BYTES = cpu_ladder.conv_cost(N, H, W, C, O, K)
 TINY = 4  # the interpreter gets one image of TINY x TINY pixels
 
 
@@ -38,25 +38,42 @@ def pytorch(x, w):
     except ImportError:
         return left_out("PyTorch is not installed (pip install torch)")
     x, w = torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(w).permute(3, 2, 0, 1)
-    both = [[a.contiguous(memory_format=layout) for a in (x, w)] for layout in (torch.contiguous_format, torch.channels_last)]
-    return [lambda x=x, w=w: torch.nn.functional.conv2d(x, w, padding=K // 2).permute(0, 2, 3, 1).numpy() for x, w in both]
+    both = [
+        [a.contiguous(memory_format=layout) for a in (x, w)]
+        for layout in (torch.contiguous_format, torch.channels_last)
+    ]
+    return [
+        lambda x=x, w=w: (
+            torch.nn.functional.conv2d(x, w, padding=K // 2).permute(0, 2, 3, 1).numpy()
+        )
+        for x, w in both
+    ]
 
 
 def rungs(x, w):
     """List the ways up -> list of (name, functions of which the fastest counts, share of the work they do)"""
     y, xp = np.empty((N, H, W, O), x.dtype), reference.pad(x, K // 2, "zeros")
     piece = np.ascontiguousarray(xp[:1, : TINY + K - 1, : TINY + K - 1])
-    compiled, spread = njit(ladder.conv_loops), njit(ladder.conv_loops, parallel=True, fastmath=True)
-    blocked = njit(ladder.conv_blocked.py_func, parallel=True, fastmath={"contract"}, error_model="numpy")
+    compiled, spread = (
+        njit(cpu_ladder.conv_loops),
+        njit(cpu_ladder.conv_loops, parallel=True, fastmath=True),
+    )
+    blocked = njit(
+        cpu_ladder.conv_blocked.py_func, parallel=True, fastmath={"contract"}, error_model="numpy"
+    )
     small = np.empty((1, TINY, TINY, O), x.dtype)
     return [
-        ("Python loops (from a piece)", [lambda: ladder.conv_loops(piece, w, small)], small.size / y.size),
+        (
+            "Python loops (from a piece)",
+            [lambda: cpu_ladder.conv_loops(piece, w, small)],
+            small.size / y.size,
+        ),
         ("NumPy, nine matmuls", [lambda: reference.conv2d(x, w, "zeros")], 1),
         ("Numba, the loops", [lambda: compiled(xp, w, y)], 1),
         ("Numba, parallel, fastmath", [lambda: spread(xp, w, y)], 1),
         ("Numba, blocked", [lambda: blocked(xp, w, y)], 1),
-        ("microkernel (kernels.direct)", [lambda: direct.conv2d(xp, w)], 1),
-        ("Winograd (kernels.winograd)", [lambda: winograd.conv2d(x, w, "zeros")], 1),
+        ("microkernel (kernels.direct)", [lambda: cpu_direct.conv2d(xp, w)], 1),
+        ("Winograd (kernels.winograd)", [lambda: cpu_winograd.conv2d(x, w, "zeros")], 1),
         ("PyTorch", pytorch(x, w), 1),
     ]
 
@@ -78,12 +95,21 @@ def measure(rounds, seconds):
     for name, functions, _ in ways:
         for f in functions:
             y = f()
-            np.testing.assert_allclose(y, truth[tuple(slice(side) for side in y.shape)], rtol=1e-4, atol=1e-4, err_msg=name)
+            np.testing.assert_allclose(
+                y, truth[tuple(slice(side) for side in y.shape)], rtol=1e-4, atol=1e-4, err_msg=name
+            )
             contestants += [("sgemm", product), (name, f)]
     times, rows = timing.race(contestants, rounds, seconds), []
     for name, _, share in ways:
         t = times[name] / share
-        rows.append({"rung": name, "seconds": t, "gflops": FLOP / t / 1e9, "step": rows[-1]["seconds"] / t if rows else None})
+        rows.append(
+            {
+                "rung": name,
+                "seconds": t,
+                "gflops": FLOP / t / 1e9,
+                "step": rows[-1]["seconds"] / t if rows else None,
+            }
+        )
     return rows, product_flop / times["sgemm"], 2 * a.nbytes / times["copy"]
 
 
@@ -103,28 +129,61 @@ def roofline(rows, peak, bandwidth):
         axes.plot(intensity, row["gflops"], "o", color=f"C{color}")
         text = f"{row['rung']}: {row['gflops']:.3g}"
         arrow = {"arrowstyle": "-", "color": f"C{color}", "linewidth": 0.7}
-        axes.annotate(text, (intensity, row["gflops"]), (1.6 * intensity, below), color=f"C{color}", va="center", arrowprops=arrow)
-    axes.set(xlabel="arithmetic intensity, FLOP per byte", ylabel="speed, GF/s", title=f"{N}x{H}x{W}, {C} -> {O} channels, {K}x{K}")
+        axes.annotate(
+            text,
+            (intensity, row["gflops"]),
+            (1.6 * intensity, below),
+            color=f"C{color}",
+            va="center",
+            arrowprops=arrow,
+        )
+    axes.set(
+        xlabel="arithmetic intensity, FLOP per byte",
+        ylabel="speed, GF/s",
+        title=f"{N}x{H}x{W}, {C} -> {O} channels, {K}x{K}",
+    )
     return figure
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="times that every rung has its turn (default: 5)")
-    parser.add_argument("--seconds", type=float, default=0.3, help="length of a turn, in seconds (default: 0.3)")
-    parser.add_argument("--out", type=Path, default=Path("out/ladder.png"), help="the roofline picture (default: out/ladder.png)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="times that every rung has its turn (default: 5)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=0.3, help="length of a turn, in seconds (default: 0.3)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/ladder.png"),
+        help="the roofline picture (default: out/ladder.png)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args()
     rows, peak, bandwidth = measure(args.rounds, args.seconds)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     roofline(rows, peak, bandwidth).savefig(args.out)
     if args.json:
-        return print(json.dumps({"threads": timing.THREADS, "sgemm_gflops": peak / 1e9, "copy_gb_per_s": bandwidth / 1e9, "rows": rows}))
-    print(f"{timing.THREADS} threads; matrix product {peak / 1e9:.0f} GF/s, copy {bandwidth / 1e9:.1f} GB/s")
+        return print(
+            json.dumps(
+                {
+                    "threads": timing.THREADS,
+                    "sgemm_gflops": peak / 1e9,
+                    "copy_gb_per_s": bandwidth / 1e9,
+                    "rows": rows,
+                }
+            )
+        )
+    print(
+        f"{timing.THREADS} threads; matrix product {peak / 1e9:.0f} GF/s, copy {bandwidth / 1e9:.1f} GB/s"
+    )
     print(f"{'rung':30s}{'time, ms':>11s}{'GF/s':>9s}{'of peak':>9s}{'x above':>9s}")
     for r in rows:
         step = f"{r['step']:9.2f}" if r["step"] else ""
-        print(f"{r['rung']:30s}{1000 * r['seconds']:11.2f}{r['gflops']:9.3g}{r['gflops'] * 1e9 / peak:9.2%}{step}")
+        print(
+            f"{r['rung']:30s}{1000 * r['seconds']:11.2f}{r['gflops']:9.3g}{r['gflops'] * 1e9 / peak:9.2%}{step}"
+        )
     print(f"picture: {args.out}")
 
 

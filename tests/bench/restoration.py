@@ -14,7 +14,9 @@ import time
 import numpy as np
 from PIL import Image
 
-from tinydiff import baselines, checkpoint, data, guide, restore, sample
+from tinydiff import checkpoint, data, guide, sample
+from tinydiff.design import restore
+from tinydiff.measure import baselines
 from tinydiff.train import denoiser, with_vjp
 
 KINDS = {  # what is done to a portrait, the standard deviation of the noise on top (images lie in [-1, 1])
@@ -43,7 +45,9 @@ def noised(A, sigma_y, x0, rng):
 def resized(y, how):
     """Bring small pictures back to 16 x 16 with Pillow, and grey ones to three channels."""
     channels = np.moveaxis(np.repeat(y, 3 // y.shape[-1], axis=-1), -1, 1)  # (N, C, h, w)
-    return np.stack([[Image.fromarray(c).resize((16, 16), how) for c in image] for image in channels]).transpose(0, 2, 3, 1)
+    return np.stack(
+        [[Image.fromarray(c).resize((16, 16), how) for c in image] for image in channels]
+    ).transpose(0, 2, 3, 1)
 
 
 def ridge(y, x0):
@@ -60,7 +64,9 @@ def restored(y, A, sigma_y, cov, through, samples, rng, model, s, predict):
         cov = np.trace(cov) / len(cov)
     with_derivative = with_vjp(plain) if through else guide.assume_gaussian(plain, s, cov)
     guided = guide.by_x0_hat(with_derivative, s, restore.log_p_gradient(s, y, A, sigma_y, cov))
-    *_, x0 = sample.ddim(guided, s, (len(y), 16, 16, 3), rng, sample.even_times(s, STEPS), eta=1.0, clip=1.0)
+    *_, x0 = sample.ddim(
+        guided, s, (len(y), 16, 16, 3), rng, sample.even_times(s, STEPS), eta=1.0, clip=1.0
+    )
     return x0.reshape(samples, -1, 16, 16, 3)
 
 
@@ -68,16 +74,29 @@ def main():
     parse = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parse.add_argument("--n", type=int, default=100, help="portraits (default: 100)")
     parse.add_argument("--samples", type=int, default=8, help="samples of each (default: 8)")
-    parse.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND", help="some of the degradations only")
-    parse.add_argument("--through", action="store_true", help="take the derivative through the network")
-    parse.add_argument("--train", action="store_true", help="restore training portraits, to try settings out on")
+    parse.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=KINDS,
+        default=list(KINDS),
+        metavar="KIND",
+        help="some of the degradations only",
+    )
+    parse.add_argument(
+        "--through", action="store_true", help="take the derivative through the network"
+    )
+    parse.add_argument(
+        "--train", action="store_true", help="restore training portraits, to try settings out on"
+    )
     parse.add_argument("--save", help="an .npz file for degraded, original and restored pictures")
     args = parse.parse_args()
     model, s, about = checkpoint.pretrained("portraits")
     portraits, kept = data.load("portraits"), {}
     cov = restore.covariance(portraits.train)
     x0 = (portraits.train if args.train else portraits.test)[: args.n]
-    print(f"| degraded | as it is | bicubic | ridge regression | one sample | mean of {args.samples} | seconds a sample |")
+    print(
+        f"| degraded | as it is | bicubic | ridge regression | one sample | mean of {args.samples} | seconds a sample |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for kind in args.kinds:
         (A, sigma_y), rng = KINDS[kind], np.random.default_rng(0)
@@ -86,7 +105,18 @@ def main():
         began = time.perf_counter()
         drawn = np.concatenate(
             [
-                restored(y[i : i + 20], A, sigma_y, cov, args.through, args.samples, rng, model, s, about["train"]["predict"])
+                restored(
+                    y[i : i + 20],
+                    A,
+                    sigma_y,
+                    cov,
+                    args.through,
+                    args.samples,
+                    rng,
+                    model,
+                    s,
+                    about["train"]["predict"],
+                )
                 for i in range(0, len(y), 20)
             ],
             axis=1,
@@ -94,11 +124,25 @@ def main():
         seconds = (time.perf_counter() - began) / drawn.shape[0] / drawn.shape[1]
         small = y.shape[1] < 16
         bicubic = f"{rmse(resized(y, Image.Resampling.BICUBIC), x0):.3f}" if small else ""
-        errors = [rmse(a, x0) for a in (resized(y, Image.Resampling.NEAREST), line(y), drawn[0], drawn.mean(0))]
+        errors = [
+            rmse(a, x0)
+            for a in (resized(y, Image.Resampling.NEAREST), line(y), drawn[0], drawn.mean(0))
+        ]
         as_it_is, by_ridge, single, mean = (f"{e:.4f}" for e in errors)
-        row = (kind, as_it_is, bicubic, f"{by_ridge} (strength {strength:g})", single, mean, f"{seconds:.2f}")
+        row = (
+            kind,
+            as_it_is,
+            bicubic,
+            f"{by_ridge} (strength {strength:g})",
+            single,
+            mean,
+            f"{seconds:.2f}",
+        )
         print("| " + " | ".join(row) + " |", flush=True)
-        kept |= {f"{kind}, {what}": a for what, a in (("degraded", y), ("ridge", line(y)), ("restored", drawn))}
+        kept |= {
+            f"{kind}, {what}": a
+            for what, a in (("degraded", y), ("ridge", line(y)), ("restored", drawn))
+        }
         if args.save:
             np.savez(args.save, original=x0, **kept)
 

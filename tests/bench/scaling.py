@@ -42,10 +42,18 @@ def one(point, seconds):
         batch, side = point["batch"], point["side"]
         rng = np.random.default_rng(0)
         images = rng.standard_normal((2 * batch, side, side, 3), dtype=np.float32)
-        steps = train(Training(UNet(side, 3, point["width"], rng=rng), rng), schedule.cosine(250), images, batch=batch)
+        steps = train(
+            Training(UNet(side, 3, point["width"], rng=rng), rng),
+            schedule.cosine(250),
+            images,
+            batch=batch,
+        )
         with timing.recorded() as calls:
             next(steps)
-        found = {"flop": timing.flop(calls) / batch, "seconds": timing.median_time(lambda: next(steps), seconds) / batch}
+        found = {
+            "flop": timing.flop(calls) / batch,
+            "seconds": timing.median_time(lambda: next(steps), seconds) / batch,
+        }
     print(json.dumps(found | {"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 
@@ -56,7 +64,11 @@ def fresh(point, seconds):
 
 def measure(axes, rounds, seconds):
     """-> dict of axis to list of dicts (batch, width, side, seconds and FLOP an image, MB), MB of imports"""
-    points = {json.dumps(USUAL | {axis: value}): USUAL | {axis: value} for axis in axes for value in AXES[axis]}
+    points = {
+        json.dumps(USUAL | {axis: value}): USUAL | {axis: value}
+        for axis in axes
+        for value in AXES[axis]
+    }
     fresh(USUAL, 0)  # fills Numba's cache
     imports, rows = fresh({}, 0)["mb"], {}
     for _ in range(rounds):
@@ -64,14 +76,18 @@ def measure(axes, rounds, seconds):
             row = fresh(point, seconds)
             row["mb"] -= imports
             rows[key] = point | {what: min(row[what], rows.get(key, row)[what]) for what in row}
-    return {axis: [rows[json.dumps(USUAL | {axis: value})] for value in AXES[axis]] for axis in axes}, imports
+    return {
+        axis: [rows[json.dumps(USUAL | {axis: value})] for value in AXES[axis]] for axis in axes
+    }, imports
 
 
 def slope(points):
     """Fit a straight line by least squares. points: list of (x, y) -> its slope in log-log axes"""
     xs, ys = ([math.log(number) for number in numbers] for numbers in zip(*points, strict=True))
     x, y = sum(xs) / len(xs), sum(ys) / len(ys)
-    return sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True)) / sum((a - x) ** 2 for a in xs)
+    return sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True)) / sum(
+        (a - x) ** 2 for a in xs
+    )
 
 
 def exponents(axis, rows):
@@ -92,10 +108,18 @@ def draw(found):
     panels = figure.subplots(2, len(found), sharex="col", sharey="row", squeeze=False)
     for column, (axis, rows) in enumerate(found.items()):
         x = [row[axis] for row in rows]
-        for axes, what, scale, name in zip(panels[:, column], ("seconds", "mb"), (1000, 1), ("time", "memory"), strict=True):
+        for axes, what, scale, name in zip(
+            panels[:, column], ("seconds", "mb"), (1000, 1), ("time", "memory"), strict=True
+        ):
             y, power = [scale * row[what] for row in rows], PREDICTED[name][axis]
             axes.loglog(x, y, "o-", label="measured")
-            axes.loglog(x, [y[-1] * (a / x[-1]) ** power for a in x], "--", color="0.5", label=f"predicted: {axis}^{power}")
+            axes.loglog(
+                x,
+                [y[-1] * (a / x[-1]) ** power for a in x],
+                "--",
+                color="0.5",
+                label=f"predicted: {axis}^{power}",
+            )
             axes.xaxis.set_major_formatter(ScalarFormatter())
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_xticks(x, minor=False)
@@ -110,8 +134,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=list(AXES), help="one axis instead of all three")
     parser.add_argument("--rounds", type=int, default=3, help="processes a point (default: 3)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="measuring time of each process, in seconds (default: 2)")
-    parser.add_argument("--out", type=Path, default=Path("out/scaling.png"), help="the picture (default: out/scaling.png)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=2.0,
+        help="measuring time of each process, in seconds (default: 2)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/scaling.png"),
+        help="the picture (default: out/scaling.png)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -122,13 +156,26 @@ def main():
     draw(found).savefig(args.out)
     fits = {axis: exponents(axis, rows) for axis, rows in found.items()}
     if args.json:
-        return print(json.dumps({"threads": timing.THREADS, "imports_mb": imports, "points": found, "exponents": fits}))
+        return print(
+            json.dumps(
+                {
+                    "threads": timing.THREADS,
+                    "imports_mb": imports,
+                    "points": found,
+                    "exponents": fits,
+                }
+            )
+        )
     print(f"{timing.THREADS} threads; imports take {imports:.0f} MB, not counted below")
-    print(f"{'batch':>6s}{'width':>6s}{'side':>6s}{'ms/image':>10s}{'MFLOP/image':>13s}{'GF/s':>7s}{'MB':>8s}")
+    print(
+        f"{'batch':>6s}{'width':>6s}{'side':>6s}{'ms/image':>10s}{'MFLOP/image':>13s}{'GF/s':>7s}{'MB':>8s}"
+    )
     for row in (row for rows in found.values() for row in rows):
         speed = row["flop"] / row["seconds"] / 1e9
         where = "".join(f"{row[axis]:6d}" for axis in USUAL)
-        print(f"{where}{1000 * row['seconds']:10.3f}{row['flop'] / 1e6:13.1f}{speed:7.1f}{row['mb']:8.0f}")
+        print(
+            f"{where}{1000 * row['seconds']:10.3f}{row['flop'] / 1e6:13.1f}{speed:7.1f}{row['mb']:8.0f}"
+        )
     columns = "".join(f"{what:>9s}{'last':>7s}" for what in ("time", "FLOP", "memory"))
     print(f"\n{'exponent in':12s}{columns}   on paper: time, memory")
     for axis, fit in fits.items():

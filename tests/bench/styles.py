@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tinydiff import baselines, checkpoint, classifier, data, gram, metrics, plot
-from tinydiff.draw import draw, restyle
-from tinydiff.evaluate import transfer_row, transfer_table
-from tinydiff.style import DIRECTIONS, examples
+from tinydiff import checkpoint, data, plot
+from tinydiff.design import gatys
+from tinydiff.design.paired import DIRECTIONS, examples
+from tinydiff.design.pipeline import draw, restyle
+from tinydiff.measure import baselines, classifier, metrics
+from tinydiff.measure.evaluate import transfer_row, transfer_table
 
 DRAWN = {  # name: way, of how many samples, and further arguments of restyle
     "diffusion, looks at the source": ("source", 8, {}),
@@ -31,7 +33,10 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 def chosen(fit, x, y):
     """Fit with the strength that has the least error on every fifth training pair, fitted to the others."""
     fifth = np.arange(len(x)) % 5 == 0
-    error = [metrics.rmse(fit(x[~fifth], y[~fifth], strength)(x[fifth]), y[fifth]) for strength in STRENGTHS]
+    error = [
+        metrics.rmse(fit(x[~fifth], y[~fifth], strength)(x[fifth]), y[fifth])
+        for strength in STRENGTHS
+    ]
     best = STRENGTHS[int(np.argmin(error))]
     return fit(x, y, best), f"strength {best:g}"
 
@@ -40,23 +45,29 @@ def ways(x, y, second, steps):
     """Fit every way to training pairs x, y (M, H, W, C) -> [(name, function: source (N, H, W, C) -> (N, H, W, C))]"""
     by_patches, patch_strength = chosen(baselines.ridge_patches, x, y)
     by_pictures, whole_strength = chosen(baselines.ridge, x, y)
-    neighbour, style = baselines.nearest(x, y), gram.style_of(second, y)
+    neighbour, style = baselines.nearest(x, y), gatys.style_of(second, y)
     spreads = [spread for _, spread in style]
 
     def like_one(source):
         """Take the style from one picture, the nearest source's target, as Gatys et al. took it from one painting."""
         pictures = neighbour(source)
-        target = [(gram.gram(h), spread) for h, spread in zip(second.maps(pictures), spreads, strict=True)]
-        *_, drawn = gram.transfer(second, source, target, steps=steps)
+        target = [
+            (gatys.gram(h), spread)
+            for h, spread in zip(second.maps(pictures), spreads, strict=True)
+        ]
+        *_, drawn = gatys.transfer(second, source, target, steps=steps)
         return drawn
 
     def like_all(source):
-        *_, drawn = gram.transfer(second, source, style, steps=steps)
+        *_, drawn = gatys.transfer(second, source, style, steps=steps)
         return drawn
 
     return [
         ("copy the source", lambda source: source),
-        ("mean of the target style", lambda source: np.repeat(y.mean(0, keepdims=True), len(source), axis=0)),
+        (
+            "mean of the target style",
+            lambda source: np.repeat(y.mean(0, keepdims=True), len(source), axis=0),
+        ),
         (f"ridge regression, 5 x 5 patches, {patch_strength}", by_patches),
         (f"ridge regression, whole pictures, {whole_strength}", by_pictures),
         ("target of the nearest source", neighbour),
@@ -70,7 +81,10 @@ def direction(styles, source_style, target_style, n, steps, k, judge, second):
     a, b = (styles.styles.index(name) for name in (source_style, target_style))
     x, y = (styles.images[~styles.test, k] for k in (a, b))
     source, truth = (styles.images[styles.test, k][:n] for k in (a, b))
-    rows, drawn = [transfer_row("truth", truth[None], truth, source, judge, b, 0.0)], {"source": source, "truth": truth}
+    rows, drawn = (
+        [transfer_row("truth", truth[None], truth, source, judge, b, 0.0)],
+        {"source": source, "truth": truth},
+    )
     for name, way in ways(x, y, second, steps):
         began = time.perf_counter()
         drawn[name] = np.clip(way(source), -1, 1)
@@ -78,11 +92,16 @@ def direction(styles, source_style, target_style, n, steps, k, judge, second):
         if name.startswith("Gram"):
             (own,) = classifier.accuracy(second, drawn[name], np.full((len(source), 1), b))
             name += f" (its own judge says {own:.1%})"
-        rows.append(transfer_row(name, list(drawn.values())[-1][None], truth, source, judge, b, seconds))
+        rows.append(
+            transfer_row(name, list(drawn.values())[-1][None], truth, source, judge, b, seconds)
+        )
     model, rng = checkpoint.pretrained("emoji"), np.random.default_rng(0)
     for name, (way, most, options) in DRAWN.items():
         began = time.perf_counter()
-        samples = [restyle(*model, source, target_style, rng, way, source_style, STEPS, **options) for _ in range(min(k, most))]
+        samples = [
+            restyle(*model, source, target_style, rng, way, source_style, STEPS, **options)
+            for _ in range(min(k, most))
+        ]
         seconds = (time.perf_counter() - began) / len(samples) / len(source)
         rows.append(transfer_row(name, np.stack(samples), truth, source, judge, b, seconds))
         drawn[name] = samples[0]
@@ -93,7 +112,9 @@ def letters(styles, judge, k):
     """Measure what fills the holes of the table of letters and faces, drawn letters by k samples -> rows."""
     images, unseen = styles.images, styles.test
     truth, labels = images[unseen], np.argwhere(unseen)
-    own = np.stack([of_letter[~hidden].mean(0) for of_letter, hidden in zip(images, unseen, strict=True)])[:, None]
+    own = np.stack(
+        [of_letter[~hidden].mean(0) for of_letter, hidden in zip(images, unseen, strict=True)]
+    )[:, None]
     found = {
         "truth": lambda: images,
         "mean of the letter": lambda: np.broadcast_to(own, images.shape),
@@ -104,7 +125,18 @@ def letters(styles, judge, k):
     for name, way in found.items():
         began = time.perf_counter()
         guess = np.clip(way(), -1, 1)[unseen]
-        rows.append(transfer_row(name, guess[None], truth, truth, judge, labels, (time.perf_counter() - began) / len(truth), paper=-1.0))
+        rows.append(
+            transfer_row(
+                name,
+                guess[None],
+                truth,
+                truth,
+                judge,
+                labels,
+                (time.perf_counter() - began) / len(truth),
+                paper=-1.0,
+            )
+        )
     (model, s, about), rng = checkpoint.pretrained("typefaces"), np.random.default_rng(0)
     whole, _, told = examples(styles)
     for few in (None, 8, 4):
@@ -113,7 +145,9 @@ def letters(styles, judge, k):
             there = np.flatnonzero(picture.any((0, 1)))
             picture[:, :, rng.permutation(there)[few:]] = 0
         began = time.perf_counter()
-        samples = np.stack([draw(model, s, about, told, rng, steps=STEPS, source=source)[-1] for _ in range(k)])
+        samples = np.stack(
+            [draw(model, s, about, told, rng, steps=STEPS, source=source)[-1] for _ in range(k)]
+        )
         seconds = (time.perf_counter() - began) / k / len(truth)
         name = f"diffusion, looks at {few or 'all known'} letters of the face"
         rows.append(transfer_row(name, samples, truth, truth, judge, labels, seconds, paper=-1.0))
@@ -127,22 +161,33 @@ def main():
     parser.add_argument("--k", type=int, default=8, help="samples of each picture")
     parser.add_argument("--out", type=Path, default=Path("out/styles.png"))
     args = parser.parse_args()
-    judge, second = checkpoint.judge("emoji")[0], checkpoint.judge("emoji_second")[0]
+    judge, second = classifier.load("emoji")[0], classifier.load("emoji_second")[0]
     emoji, sheets, names = data.load_styles("emoji"), [], []
     for source_style, target_style in DIRECTIONS:
-        rows, drawn = direction(emoji, source_style, target_style, args.n, args.steps, args.k, judge, second)
-        print(f"\n**{source_style} to {target_style}**, {args.n} unseen subjects\n\n{transfer_table(rows)}", flush=True)
+        rows, drawn = direction(
+            emoji, source_style, target_style, args.n, args.steps, args.k, judge, second
+        )
+        print(
+            f"\n**{source_style} to {target_style}**, {args.n} unseen subjects\n\n{transfer_table(rows)}",
+            flush=True,
+        )
         shown = np.linspace(0, args.n - 1, min(args.n, 12)).astype(int)
         sheets += [pictures[shown] for name, pictures in drawn.items() if name != "copy the source"]
         names += [
-            f"{source_style} to {target_style}: {name}" if name == "source" else name.split(", str")[0]
+            f"{source_style} to {target_style}: {name}"
+            if name == "source"
+            else name.split(", str")[0]
             for name in drawn
             if name != "copy the source"
         ]
-    rows = letters(data.load_styles("typefaces"), checkpoint.judge("typefaces")[0], args.k)
+    rows = letters(data.load_styles("typefaces"), classifier.load("typefaces")[0], args.k)
     print(f"\n**typefaces**, unseen pairs\n\n{transfer_table(rows)}")
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    print(plot.save_figure(plot.labelled(np.concatenate(sheets), len(shown), names, scale=3), args.out))
+    print(
+        plot.save_figure(
+            plot.labelled(np.concatenate(sheets), len(shown), names, scale=3), args.out
+        )
+    )
 
 
 if __name__ == "__main__":

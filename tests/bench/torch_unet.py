@@ -9,13 +9,24 @@ from tinydiff.nn import time_embedding
 
 
 def conv(C, O, K=3, circular=False):
-    return nn.Conv2d(C, O, K, padding=K // 2, bias=False, padding_mode="circular" if circular and K > 1 else "zeros")
+    return nn.Conv2d(
+        C,
+        O,
+        K,
+        padding=K // 2,
+        bias=False,
+        padding_mode="circular" if circular and K > 1 else "zeros",
+    )
 
 
 class Block(nn.Module):
     def __init__(self, C, O, E, circular):
         super().__init__()
-        self.norm1, self.conv1, self.embed = nn.GroupNorm(8, C), conv(C, O, circular=circular), nn.Linear(E, O)
+        self.norm1, self.conv1, self.embed = (
+            nn.GroupNorm(8, C),
+            conv(C, O, circular=circular),
+            nn.Linear(E, O),
+        )
         self.norm2, self.conv2 = nn.GroupNorm(8, O), conv(O, O, circular=circular)
         self.short_cut = conv(C, O, 1) if C != O else None
 
@@ -33,25 +44,44 @@ class Attention(nn.Module):
     def forward(self, x):
         N, C, H, W = x.shape
         h = self.norm(x)
-        q, k, v = (layer(h).reshape(N, C, H * W).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        q, k, v = (
+            layer(h).reshape(N, C, H * W).transpose(1, 2) for layer in (self.q, self.k, self.v)
+        )
         h = F.scaled_dot_product_attention(q, k, v)
         return x + self.out(h.transpose(1, 2).reshape(N, C, H, W))
 
 
 class UNet(nn.Module):
-    def __init__(self, size, channels=1, width=32, multipliers=(1, 2, 2), depth=2, classes=(), padding="zeros"):
+    def __init__(
+        self,
+        size,
+        channels=1,
+        width=32,
+        multipliers=(1, 2, 2),
+        depth=2,
+        classes=(),
+        padding="zeros",
+    ):
         super().__init__()
         E, C, skips, ring = 4 * width, width, [], padding == "circular"
         self.width, self.depth = width, depth
         self.time1, self.time2 = nn.Linear(width, E), nn.Linear(E, E)
         self.labels = nn.ModuleList(nn.Embedding(M + 1, E) for M in classes)
-        self.enter, self.descent, self.ascent = conv(channels, C, circular=ring), nn.ModuleList(), nn.ModuleList()
+        self.enter, self.descent, self.ascent = (
+            conv(channels, C, circular=ring),
+            nn.ModuleList(),
+            nn.ModuleList(),
+        )
         for m in multipliers:
             for _ in range(depth):
                 self.descent.append(Block(C, m * width, E, ring))
                 C = m * width
                 skips.append(C)
-        self.mid1, self.attention, self.mid2 = Block(C, C, E, ring), Attention(C), Block(C, C, E, ring)
+        self.mid1, self.attention, self.mid2 = (
+            Block(C, C, E, ring),
+            Attention(C),
+            Block(C, C, E, ring),
+        )
         for m in reversed(multipliers):
             for _ in range(depth):
                 self.ascent.append(Block(C + skips.pop(), m * width, E, ring))

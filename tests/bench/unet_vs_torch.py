@@ -36,11 +36,16 @@ def ours(case):
 
     size, channels, width, multipliers, batch = case
     rng, s = np.random.default_rng(0), schedule.cosine(250)
-    images, labels = rng.standard_normal((4 * batch, size, size, channels), dtype=np.float32), np.zeros((4 * batch, 1), np.int64)
+    images, labels = (
+        rng.standard_normal((4 * batch, size, size, channels), dtype=np.float32),
+        np.zeros((4 * batch, 1), np.int64),
+    )
     run = Training(UNet(size, channels, width, multipliers, classes=(10,), rng=rng), rng)
     steps = train(run, s, images, labels, batch=batch)
     eps_model, x = denoiser(run.model, s, labels[:batch]), kernels.array(images[:batch])
-    return lambda: next(steps), lambda: kernels.denoise_step(x, eps_model(x, 100), x, 0.5, 0.1, 0.9, 0.1, 1.0)
+    return lambda: next(steps), lambda: kernels.denoise_step(
+        x, eps_model(x, 100), x, 0.5, 0.1, 0.9, 0.1, 1.0
+    )
 
 
 def pytorch(case, channels_last, device="cpu"):
@@ -55,7 +60,10 @@ def pytorch(case, channels_last, device="cpu"):
     average = [p.detach().clone() for p in model.parameters()]
     adam = torch.optim.Adam(model.parameters(), lr=1e-3)
     images = torch.randn(4 * batch, channels, size, size, device=device)
-    labels, alpha_bar = torch.zeros(4 * batch, 1, dtype=torch.long, device=device), torch.linspace(1, 0.001, 251, device=device)
+    labels, alpha_bar = (
+        torch.zeros(4 * batch, 1, dtype=torch.long, device=device),
+        torch.linspace(1, 0.001, 251, device=device),
+    )
     half = width // 2
 
     def embedding(t):
@@ -63,9 +71,15 @@ def pytorch(case, channels_last, device="cpu"):
         return torch.cat([angle.sin(), angle.cos()], 1)
 
     def step():
-        i, t = torch.randint(4 * batch, (batch,), device=device), torch.randint(1, 251, (batch,), device=device)
+        i, t = (
+            torch.randint(4 * batch, (batch,), device=device),
+            torch.randint(1, 251, (batch,), device=device),
+        )
         x0, eps = images[i], torch.randn(batch, channels, size, size, device=device)
-        a, b = alpha_bar[t].sqrt()[:, None, None, None], (1 - alpha_bar[t]).sqrt()[:, None, None, None]
+        a, b = (
+            alpha_bar[t].sqrt()[:, None, None, None],
+            (1 - alpha_bar[t]).sqrt()[:, None, None, None],
+        )
         x_t = (a * x0 + b * eps).to(memory_format=layout)
         loss = torch.nn.functional.mse_loss(model(x_t, embedding(t), labels[i]), a * eps - b * x0)
         adam.zero_grad()
@@ -105,7 +119,9 @@ def one(who, name, seconds):
 def fresh(who, name, seconds):
     env = os.environ | {"OMP_NUM_THREADS": str(THREADS), "NUMBA_NUM_THREADS": str(THREADS)}
     command = [sys.executable, __file__, "--one", who, "--only", name, "--seconds", str(seconds)]
-    return json.loads(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
+    return json.loads(
+        subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    )
 
 
 def compare(name, rounds, seconds):
@@ -128,8 +144,15 @@ def compare(name, rounds, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of processes a case (default: 5)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="measuring time of each part, in seconds (default: 4)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="pairs of processes a case (default: 5)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=4.0,
+        help="measuring time of each part, in seconds (default: 4)",
+    )
     parser.add_argument("--only", choices=list(CASES), help="one case instead of all")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--one", choices=["ours", "torch", "torch-last"], help=argparse.SUPPRESS)
@@ -140,10 +163,16 @@ def main():
         import torch
     except ImportError:
         sys.exit("this bench compares with PyTorch, which is not installed: pip install torch")
-    rows = [compare(name, args.rounds, args.seconds) for name in ([args.only] if args.only else CASES)]
+    rows = [
+        compare(name, args.rounds, args.seconds) for name in ([args.only] if args.only else CASES)
+    ]
     if args.json:
-        return print(json.dumps({"torch": torch.__version__, "threads": THREADS, "rows": rows}, indent=1))
-    print(f"PyTorch {torch.__version__}, {THREADS} threads; a step: ours, PyTorch's, ratio (lowest .. highest of {args.rounds} rounds)")
+        return print(
+            json.dumps({"torch": torch.__version__, "threads": THREADS, "rows": rows}, indent=1)
+        )
+    print(
+        f"PyTorch {torch.__version__}, {THREADS} threads; a step: ours, PyTorch's, ratio (lowest .. highest of {args.rounds} rounds)"
+    )
     for row in rows:
         print(f"{row['case']:18s} (PyTorch: {row['torch_layout']})")
         for what in ("train", "sample", "peak_mb"):

@@ -7,10 +7,26 @@ MUTANTS = {
             "x_t - noise * eps_hat",
             "you took the noise away but did not divide by sqrt(alpha_bar): the image stays too faint",
         ),
-        ("noise * eps_hat", "noise**2 * eps_hat", "you took away (1 - alpha_bar) eps_hat; the noise in x_t is sqrt(1 - alpha_bar) eps"),
-        ("noise * eps_hat", "eps_hat", "you took away eps_hat itself; the noise in x_t is sqrt(1 - alpha_bar) eps"),
-        ("/ signal", "/ signal**2", "you divided by alpha_bar; x0 stands in x_t with the factor sqrt(alpha_bar)"),
-        ("(x_t - noise * eps_hat)", "(x_t + noise * eps_hat)", "you added the noise once more; it has to be taken away"),
+        (
+            "noise * eps_hat",
+            "noise**2 * eps_hat",
+            "you took away (1 - alpha_bar) eps_hat; the noise in x_t is sqrt(1 - alpha_bar) eps",
+        ),
+        (
+            "noise * eps_hat",
+            "eps_hat",
+            "you took away eps_hat itself; the noise in x_t is sqrt(1 - alpha_bar) eps",
+        ),
+        (
+            "/ signal",
+            "/ signal**2",
+            "you divided by alpha_bar; x0 stands in x_t with the factor sqrt(alpha_bar)",
+        ),
+        (
+            "(x_t - noise * eps_hat)",
+            "(x_t + noise * eps_hat)",
+            "you added the noise once more; it has to be taken away",
+        ),
         (
             "(x_t - noise * eps_hat) / signal",
             "x_t - noise * eps_hat / signal",
@@ -18,9 +34,21 @@ MUTANTS = {
         ),
     ],
     "diffusion.v_target": [
-        ("signal * eps - noise * x0", "noise * x0 - signal * eps", "the sign is turned: at t = 0 v is eps, at t = T it is about -x0"),
-        ("signal * eps - noise * x0", "signal * x0 + noise * eps", "this is x_t; v is the other mix, at a right angle to it"),
-        ("signal * eps - noise * x0", "noise * eps - signal * x0", "the two factors are exchanged: in v, sqrt(alpha_bar) goes with eps"),
+        (
+            "signal * eps - noise * x0",
+            "noise * x0 - signal * eps",
+            "the sign is turned: at t = 0 v is eps, at t = T it is about -x0",
+        ),
+        (
+            "signal * eps - noise * x0",
+            "signal * x0 + noise * eps",
+            "this is x_t; v is the other mix, at a right angle to it",
+        ),
+        (
+            "signal * eps - noise * x0",
+            "noise * eps - signal * x0",
+            "the two factors are exchanged: in v, sqrt(alpha_bar) goes with eps",
+        ),
         (
             "signal * eps - noise * x0",
             "signal * eps + noise * x0",
@@ -38,10 +66,26 @@ MUTANTS = {
         ),
     ],
     "diffusion.x0_from_v": [
-        ("signal * x_t - noise * v", "signal * x_t + noise * v", "a plus where a minus belongs: the way back turns by the opposite angle"),
-        ("signal * x_t - noise * v", "(x_t - noise * v) / signal", "you treated v as if it were eps; from v no division is needed"),
-        ("signal * x_t - noise * v", "signal * v + noise * x_t", "this is eps; x0 is the other coordinate"),
-        ("signal * x_t - noise * v", "signal * v - noise * x_t", "the two factors are exchanged: sqrt(alpha_bar) goes with x_t"),
+        (
+            "signal * x_t - noise * v",
+            "signal * x_t + noise * v",
+            "a plus where a minus belongs: the way back turns by the opposite angle",
+        ),
+        (
+            "signal * x_t - noise * v",
+            "(x_t - noise * v) / signal",
+            "you treated v as if it were eps; from v no division is needed",
+        ),
+        (
+            "signal * x_t - noise * v",
+            "signal * v + noise * x_t",
+            "this is eps; x0 is the other coordinate",
+        ),
+        (
+            "signal * x_t - noise * v",
+            "signal * v - noise * x_t",
+            "the two factors are exchanged: sqrt(alpha_bar) goes with x_t",
+        ),
         (
             "signal * x_t - noise * v",
             "signal**2 * x_t - noise**2 * v",
@@ -49,41 +93,73 @@ MUTANTS = {
         ),
     ],
     "diffusion.posterior_weights": [
-        ("return c0, ct", "return ct, c0", "the weights of x0 and x_t are exchanged: c0, the weight of x0, comes first; at t = 1 it is 1"),
+        (
+            "return c0, ct",
+            "return ct, c0",
+            "the weights of x0 and x_t are exchanged: c0, the weight of x0, comes first; at t = 1 it is 1",
+        ),
         (
             "np.sqrt(s.alpha_bar[t - 1])",
             "np.sqrt(s.alpha_bar[t])",
             "c0 takes sqrt(alpha_bar[t-1]), what is left of x0 one step earlier, not alpha_bar[t]",
         ),
-        ("(1 - s.alpha_bar[t - 1])", "(1 - s.alpha_bar[t])", "ct takes 1 - alpha_bar[t-1], the noise one step earlier, not alpha_bar[t]"),
+        (
+            "(1 - s.alpha_bar[t - 1])",
+            "(1 - s.alpha_bar[t])",
+            "ct takes 1 - alpha_bar[t-1], the noise one step earlier, not alpha_bar[t]",
+        ),
         (
             "np.sqrt(s.alpha_bar[t - 1]) * s.beta[t] / (1 - s.alpha_bar[t])\n    ct = np.sqrt(s.alpha[t]) * (1 - s.alpha_bar[t - 1])",
             "np.sqrt(s.alpha_bar[t]) * s.beta[t] / (1 - s.alpha_bar[t])\n    ct = np.sqrt(s.alpha[t]) * (1 - s.alpha_bar[t])",
             "above the line both weights take alpha_bar[t-1], one step earlier; you took alpha_bar[t] in both",
         ),
         ("np.sqrt(s.alpha[t])", "s.alpha[t]", "ct takes the square root of alpha[t]"),
-        ("np.sqrt(s.alpha_bar[t - 1])", "s.alpha_bar[t - 1]", "c0 takes the square root of alpha_bar[t-1]"),
-        ("np.sqrt(s.alpha[t])", "np.sqrt(s.alpha_bar[t])", "ct takes alpha[t], the one step; not alpha_bar[t], the product"),
+        (
+            "np.sqrt(s.alpha_bar[t - 1])",
+            "s.alpha_bar[t - 1]",
+            "c0 takes the square root of alpha_bar[t-1]",
+        ),
+        (
+            "np.sqrt(s.alpha[t])",
+            "np.sqrt(s.alpha_bar[t])",
+            "ct takes alpha[t], the one step; not alpha_bar[t], the product",
+        ),
     ],
     "diffusion.q_posterior": [
-        ("s.beta_tilde", "s.beta", "you returned beta[t], the variance of the step forward; the posterior's variance is beta_tilde[t]"),
-        ("s.beta_tilde", "np.sqrt(s.beta_tilde)", "you returned the standard deviation; the variance is beta_tilde[t] itself"),
-        ("s.beta_tilde", "1 - s.alpha_bar", "1 - alpha_bar[t] is the variance of x_t when x0 is known; the posterior's is beta_tilde[t]"),
-        ("c0 * x0 + ct * x_t", "c0 * x_t + ct * x0", "the weights are exchanged: c0 belongs to x0, ct to x_t"),
         (
-            "_at(s.beta_tilde, t, x_t)",
-            "_at(s.beta_tilde, np.asarray(t) - 1, x_t)",
+            "s.beta_tilde",
+            "s.beta",
+            "you returned beta[t], the variance of the step forward; the posterior's variance is beta_tilde[t]",
+        ),
+        (
+            "s.beta_tilde",
+            "np.sqrt(s.beta_tilde)",
+            "you returned the standard deviation; the variance is beta_tilde[t] itself",
+        ),
+        (
+            "s.beta_tilde",
+            "1 - s.alpha_bar",
+            "1 - alpha_bar[t] is the variance of x_t when x0 is known; the posterior's is beta_tilde[t]",
+        ),
+        (
+            "c0 * x0 + ct * x_t",
+            "c0 * x_t + ct * x0",
+            "the weights are exchanged: c0 belongs to x0, ct to x_t",
+        ),
+        (
+            "at(s.beta_tilde, t, x_t)",
+            "at(s.beta_tilde, np.asarray(t) - 1, x_t)",
             "you took beta_tilde[t - 1]; the step from x_t to x_{t-1} has entry t",
         ),
         (
-            "c0, ct = (_at(c, ..., x_t) for c in posterior_weights(s, t))\n    return c0 * x0 + ct * x_t, _at(s.beta_tilde, t, x_t)",
+            "c0, ct = (at(c, ..., x_t) for c in posterior_weights(s, t))\n    return c0 * x0 + ct * x_t, at(s.beta_tilde, t, x_t)",
             "c0, ct = posterior_weights(s, t)\n    return c0 * x0 + ct * x_t, s.beta_tilde[t]",
-            "t may be an array with one time for each image: weights and variance must then be shaped (N, 1, 1, 1), which _at does",
+            "t may be an array with one time for each image: weights and variance must then be shaped (N, 1, 1, 1), which at does",
         ),
         (
-            "_at(s.beta_tilde, t, x_t)",
+            "at(s.beta_tilde, t, x_t)",
             "s.beta_tilde[t]",
-            "var must be shaped to multiply the images and have their precision: pick it with _at",
+            "var must be shaped to multiply the images and have their precision: pick it with at",
         ),
     ],
 }

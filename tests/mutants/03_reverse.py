@@ -1,15 +1,23 @@
 """Wrong answers to lesson 03: how students miss the way back. (See 01_forward.py for what a mutant is.)"""
 
 PREDICT = "predict_eps(s, x_t, t, np.asarray(x0, dtype=x_t.dtype))"
-UPDATE = "kernels.denoise_step(x, eps_model(x, t), _noise(x, sigma, rng), ab_t, c0, ct, sigma, clip)"
-CLIPPED = "(c0 + ct * np.sqrt(ab_t)) * np.clip((x - np.sqrt(1 - ab_t) * eps) / np.sqrt(ab_t), -clip, clip)"
-ADDED = "sigma * _noise(x, sigma, rng)"
+WEIGHTS = "c0, ct, std = ddim_weights(s, t, u, eta)"
+SPELLED = """ab_t, ab_u = s.alpha_bar[t], s.alpha_bar[u]
+        std = eta * np.sqrt((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))
+        ct = np.sqrt(max(1 - ab_u - std**2, 0.0) / (1 - ab_t))
+        c0 = np.sqrt(ab_u) - ct * np.sqrt(ab_t)"""
+UPDATE = "kernels.denoise_step(x, eps_hat, z, s.alpha_bar[t], c0, ct, std, clip)"
+CLIPPED = (
+    "(c0 + ct * np.sqrt(1 - n)) * np.clip((x - np.sqrt(n) * eps_hat) / np.sqrt(1 - n), -clip, clip)"
+)
 ONE_STEP = """    for t in range(s.T, 0, -1):
         c0, ct = posterior_weights(s, t)
         eps_hat = eps_model(x, t)
         std = np.sqrt(var(x, t) if callable(var) else var[t])
-        x = kernels.denoise_step(x, eps_hat, std * _noise(x, std, rng)"""
-SAME_Z = ONE_STEP.replace("    for", "    same = _noise(x, 1.0, rng)\n    for", 1).replace("_noise(x, std, rng)", "same")
+        z = np.asarray(std, x.dtype) * noise_like(x, std, rng)"""
+SAME_Z = ONE_STEP.replace("    for", "    same = noise_like(x, 1.0, rng)\n    for", 1).replace(
+    "noise_like(x, std, rng)", "same"
+)
 
 MUTANTS = {
     "exact.point": [
@@ -119,7 +127,11 @@ MUTANTS = {
             "(var(x, t) if callable(var) else var[t])",
             "you multiplied z by the variance; the square root of var[t] is the standard deviation",
         ),
-        ("else var[t])", "else var[t - 1])", "you took var[t - 1]; the step from t to t - 1 has entry t"),
+        (
+            "else var[t])",
+            "else var[t - 1])",
+            "you took var[t - 1]; the step from t to t - 1 has entry t",
+        ),
         (ONE_STEP, SAME_Z, "you use the same z at each step: draw it anew inside the loop"),
         (
             "s.alpha_bar[t], c0, ct, 1.0, clip)",
@@ -132,8 +144,8 @@ MUTANTS = {
             "the weights are exchanged: c0 belongs to x0_hat, ct to x_t",
         ),
         (
-            "_noise(x, std, rng)",
-            "_noise(x, std if t > 2 else 0.0, rng)",
+            "noise_like(x, std, rng)",
+            "noise_like(x, std if t > 2 else 0.0, rng)",
             "you add no noise at t = 2: papers whose code counts from 0 say 't > 1'; here only t = 1, where var is 0, goes without",
         ),
         (
@@ -166,17 +178,21 @@ MUTANTS = {
             "range(s.T, 1, -1)",
             "your loop ends at t = 2 (range leaves its end out); the last step goes from 1 to 0",
         ),
-        ("range(s.T, 0, -1)", "range(1, s.T + 1)", "you walk from 1 up to T; a sampler walks from T down to 1"),
+        (
+            "range(s.T, 0, -1)",
+            "range(1, s.T + 1)",
+            "you walk from 1 up to T; a sampler walks from T down to 1",
+        ),
     ],
     "sample.ddim": [
         (
-            "ct = np.sqrt(max(1",
-            "ct = -np.sqrt(max(1",
+            WEIGHTS,
+            SPELLED.replace("ct = np.sqrt", "ct = -np.sqrt"),
             "a minus for a plus: the noise found is added again, only less of it; with a minus the spread of the samples dies out",
         ),
         (
-            "max(1 - ab_u - sigma**2, 0.0)",
-            "max(1 - ab_u, 0.0)",
+            WEIGHTS,
+            SPELLED.replace("1 - ab_u - std**2", "1 - ab_u"),
             "your sigma z comes on top: old and new noise share the variance 1 - alpha_bar[u]: take sigma^2 off under the root",
         ),
         (
@@ -185,28 +201,28 @@ MUTANTS = {
             "you count the steps and take the count for the time: with 50 steps of 1000 only the times 50 .. 0 are visited",
         ),
         (
-            "s.alpha_bar[t], s.alpha_bar[u]",
-            "s.alpha_bar[t], s.alpha_bar[t - 1]",
+            WEIGHTS,
+            WEIGHTS.replace("t, u", "t, t - 1"),
             "you step to t - 1; where times are skipped, the step goes to u, the next time in the list",
         ),
         (
-            "c0 = np.sqrt(ab_u)",
-            "c0 = ab_u",
+            WEIGHTS,
+            SPELLED.replace("c0 = np.sqrt(ab_u)", "c0 = ab_u"),
             "you scaled x0_hat by alpha_bar[u]; its square root is what x_u holds of the image",
         ),
         (
-            "eta * np.sqrt((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))",
-            "eta * ((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))",
+            WEIGHTS,
+            SPELLED.replace("eta * np.sqrt(", "eta * ("),
             "your sigma lacks the square root: what stands under it is a variance",
         ),
         (
-            "eta * np.sqrt((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))",
-            "0.0",
+            WEIGHTS,
+            WEIGHTS.replace("eta", "0.0"),
             "you left eta out: your walk never adds fresh noise; sigma is eta times the root",
         ),
         (
-            "eta * np.sqrt((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))",
-            "np.sqrt((1 - ab_u) / (1 - ab_t) * (1 - ab_t / ab_u))",
+            WEIGHTS,
+            WEIGHTS.replace("eta", "1.0"),
             "you left eta out: your walk adds all the noise of eta = 1, whatever eta is; sigma is eta times the root",
         ),
         (
@@ -215,13 +231,13 @@ MUTANTS = {
             "you walk from 0 up; the pairs (t, u) follow the list, from its first time down to 0",
         ),
         (
-            "c0, ct, sigma, clip)",
-            "c0, ct, sigma, np.inf)",
+            "c0, ct, std, clip)",
+            "c0, ct, std, np.inf)",
             "you don't use clip: x0_hat is kept within [-clip, clip], and eps_hat is then found anew from x_t and x0_hat",
         ),
         (
             UPDATE,
-            f"(lambda eps: ({CLIPPED} + ct * np.sqrt(1 - ab_t) * eps + {ADDED}).astype(x.dtype))(eps_model(x, t))",
+            f"(lambda n: ({CLIPPED} + ct * np.sqrt(n) * eps_hat + std * z).astype(x.dtype))(1 - s.alpha_bar[t])",
             "you clipped x0_hat and kept the model's eps_hat; find eps_hat anew from x_t and the clipped x0_hat (predict_eps)",
         ),
     ],

@@ -2,22 +2,50 @@
 
 MUTANTS = {
     "ops.mul": [
-        ("(g * b, g * a)", "(b, a)", "g is forgotten: a vjp returns g times the derivative, so that the chain rule goes on"),
-        ("(g * b, g * a)", "(g * a, g * b)", "the two gradients are exchanged: the derivative of a b by a is b, by b it is a"),
+        (
+            "(g * b, g * a)",
+            "(b, a)",
+            "g is forgotten: a vjp returns g times the derivative, so that the chain rule goes on",
+        ),
+        (
+            "(g * b, g * a)",
+            "(g * a, g * b)",
+            "the two gradients are exchanged: the derivative of a b by a is b, by b it is a",
+        ),
         (
             "(g * b, g * a)",
             "g * b + g * a",
             "that is the product rule for one variable; here are two: return a tuple, one gradient for each",
         ),
-        ("a * b, lambda", "a @ b, lambda", "the value is the matrix product; element by element is *"),
-        ("(g * b, g * a)", "(g, g)", "those are the gradients of a + b; the other factor is missing"),
+        (
+            "a * b, lambda",
+            "a @ b, lambda",
+            "the value is the matrix product; element by element is *",
+        ),
+        (
+            "(g * b, g * a)",
+            "(g, g)",
+            "those are the gradients of a + b; the other factor is missing",
+        ),
     ],
     "ops.div": [
-        ("-g * a / (b * b)", "g * a / (b * b)", "the sign: 1 / b falls when b grows, so the gradient by b has a minus"),
+        (
+            "-g * a / (b * b)",
+            "g * a / (b * b)",
+            "the sign: 1 / b falls when b grows, so the gradient by b has a minus",
+        ),
         ("-g * a / (b * b)", "-g / (b * b)", "the gradient by b lacks a: d(a / b) / db = -a / b^2"),
-        ("-g * a / (b * b)", "-g * a / b", "the gradient by b is divided by b once; d(a / b) / db = -a / b^2"),
+        (
+            "-g * a / (b * b)",
+            "-g * a / b",
+            "the gradient by b is divided by b once; d(a / b) / db = -a / b^2",
+        ),
         ("(g / b, -g", "(g * b, -g", "the gradient by a: d(a / b) / da is 1 / b, not b"),
-        ("(g / b, -g * a / (b * b))", "(1 / b, -a / (b * b))", "g is forgotten: a vjp returns g times the derivative"),
+        (
+            "(g / b, -g * a / (b * b))",
+            "(1 / b, -a / (b * b))",
+            "g is forgotten: a vjp returns g times the derivative",
+        ),
     ],
     "ops.matmul": [
         (
@@ -25,7 +53,11 @@ MUTANTS = {
             "return gb, kernels.matmul(g, b.swapaxes(-1, -2))",
             "the two gradients are returned in the wrong order: first that of a, g b^T, then that of b, a^T g",
         ),
-        ("(g, b.swapaxes(-1, -2)), gb", "(g, b), gb", "b is not transposed: the gradient of a is g b^T"),
+        (
+            "(g, b.swapaxes(-1, -2)), gb",
+            "(g, b), gb",
+            "b is not transposed: the gradient of a is g b^T",
+        ),
         (
             "a.reshape(-1, a.shape[-1]).swapaxes(0, 1), g",
             "a.reshape(-1, a.shape[-1]), g",
@@ -53,9 +85,21 @@ MUTANTS = {
             "    if True:",
             "g came back as it was: it has the shape of the result, and its repeats must be summed",
         ),
-        ("g.sum(axis, keepdims=True)", "g.mean(axis, keepdims=True)", "you took the mean over the repeats; each copy adds its share: sum"),
-        ("g.sum(axis, keepdims=True)", "g.take([0], axis)", "you kept the first of the repeats; all copies have a share: sum over them"),
-        ("return g.reshape(shape)", "return g", "the axes summed over are still there, with length 1: give exactly the input's shape"),
+        (
+            "g.sum(axis, keepdims=True)",
+            "g.mean(axis, keepdims=True)",
+            "you took the mean over the repeats; each copy adds its share: sum",
+        ),
+        (
+            "g.sum(axis, keepdims=True)",
+            "g.take([0], axis)",
+            "you kept the first of the repeats; all copies have a share: sum over them",
+        ),
+        (
+            "return g.reshape(shape)",
+            "return g",
+            "the axes summed over are still there, with length 1: give exactly the input's shape",
+        ),
         (
             "[*range(new), ",
             "[*range(g.ndim - new, g.ndim), ",
@@ -84,13 +128,21 @@ MUTANTS = {
             "before.__iadd__(g_parent) if before.ndim else before + g_parent",
             "you added in place (+=): a vjp may give the same array to two parents (add does), and then both change; write a + b",
         ),
-        ("loss.value * 0 + 1", "loss.value * 1", "the walk starts with dL/dL, which is 1, not the loss"),
+        (
+            "loss.value * 0 + 1",
+            "loss.value * 1",
+            "the walk starts with dL/dL, which is 1, not the loss",
+        ),
         (
             "grads.get(id(node)) if id(node) in kept else grads.pop(id(node), None)",
             "grads.pop(id(node), None)",
             "the gradient of a Tensor in the middle of the graph is lost: keep it when it is among params",
         ),
-        ("else p.value * 0 for p", "else None for p", "where the loss does not depend on a Tensor its gradient is zeros, of its shape"),
+        (
+            "else p.value * 0 for p",
+            "else None for p",
+            "where the loss does not depend on a Tensor its gradient is zeros, of its shape",
+        ),
     ],
     "gradcheck.directional_error": [
         (
@@ -98,7 +150,11 @@ MUTANTS = {
             "(phi(h) - phi(0)) / h",
             "a forward difference: its error falls like h only; go h both ways and divide by 2h",
         ),
-        ("(phi(h) - phi(-h)) / (2 * h)", "(phi(h) - phi(-h)) / h", "from -h to h the way is 2h long: divide by that"),
+        (
+            "(phi(h) - phi(-h)) / (2 * h)",
+            "(phi(h) - phi(-h)) / h",
+            "from -h to h the way is 2h long: divide by that",
+        ),
         (
             "u = rng.standard_normal(value_of(f(*map(kernels.array, args))).shape)",
             "u = np.ones(value_of(f(*map(kernels.array, args))).shape)",

@@ -17,8 +17,16 @@ MUTANTS = {
             "g * sigma * (1 - sigma)",
             "that is the slope of sigmoid; silu is x sigmoid(x), a product",
         ),
-        ("g * sigma * (1", "sigma * (1", "you left out g: a vjp multiplies what arrives from above by the slope"),
-        ("np.exp(-x)", "np.exp(x)", "you turned the sign of the exponent: sigma = 1 / (1 + exp(-x)) rises with x"),
+        (
+            "g * sigma * (1",
+            "sigma * (1",
+            "you left out g: a vjp multiplies what arrives from above by the slope",
+        ),
+        (
+            "np.exp(-x)",
+            "np.exp(x)",
+            "you turned the sign of the exponent: sigma = 1 / (1 + exp(-x)) rises with x",
+        ),
         (
             "g * sigma * (1 + x * (1 - sigma))",
             "g * (x > 0)",
@@ -36,14 +44,26 @@ MUTANTS = {
             "x.max()",
             "you subtracted the largest score of all rows; a row far below it becomes 0 / 0: each row needs its own maximum",
         ),
-        ("e.sum(-1, keepdims=True)", "e.sum(0, keepdims=True)", "you normalised over the first axis; a row is the last one, axis -1"),
+        (
+            "e.sum(-1, keepdims=True)",
+            "e.sum(0, keepdims=True)",
+            "you normalised over the first axis; a row is the last one, axis -1",
+        ),
         (
             "e.sum(-1, keepdims=True)",
             "e.sum(min(1, e.ndim - 1), keepdims=True)",
             "you normalised over axis 1, which is the last one in a matrix only: write -1",
         ),
-        ("e.sum(-1, keepdims=True)", "e.sum()", "you divided by the sum over everything: each row sums to 1 by itself, over axis -1"),
-        ("e / e.sum(-1, keepdims=True)", "e", "you left out the division: the weights of a row sum to 1"),
+        (
+            "e.sum(-1, keepdims=True)",
+            "e.sum()",
+            "you divided by the sum over everything: each row sums to 1 by itself, over axis -1",
+        ),
+        (
+            "e / e.sum(-1, keepdims=True)",
+            "e",
+            "you left out the division: the weights of a row sum to 1",
+        ),
         (
             "np.exp(x - x.max(-1, keepdims=True))\n    return e / e.sum(-1, keepdims=True)",
             "np.exp(x - x.max(0, keepdims=True))\n    return e / e.sum(0, keepdims=True)",
@@ -61,7 +81,11 @@ MUTANTS = {
             "g * y * (1 - y)",
             "you used the diagonal of the Jacobian only, as for a sigmoid; the other entries, -y_i y_j, count too",
         ),
-        ("(g * y).sum(", "g.sum(", "you summed g where g y belongs: the Jacobian is diag(y) - y y^T"),
+        (
+            "(g * y).sum(",
+            "g.sum(",
+            "you summed g where g y belongs: the Jacobian is diag(y) - y y^T",
+        ),
         (
             "y * (g - (g * y).sum(-1, keepdims=True))",
             "y * g - (g * y).sum(-1, keepdims=True)",
@@ -72,8 +96,16 @@ MUTANTS = {
             "(g * y).sum(0, keepdims=True)",
             "you summed over the first axis; a row is the last, axis -1",
         ),
-        ("(g * y).sum(-1, keepdims=True)", "(g * y).mean(-1, keepdims=True)", "you took the mean; the chain rule adds up: sum(g y)"),
-        ("(g * y).sum(-1, keepdims=True)", "(g * y).sum()", "you summed over everything: each row has its own sum(g y), over axis -1"),
+        (
+            "(g * y).sum(-1, keepdims=True)",
+            "(g * y).mean(-1, keepdims=True)",
+            "you took the mean; the chain rule adds up: sum(g y)",
+        ),
+        (
+            "(g * y).sum(-1, keepdims=True)",
+            "(g * y).sum()",
+            "you summed over everything: each row has its own sum(g y), over axis -1",
+        ),
     ],
     "kernels.reference.conv2d": [
         (
@@ -81,7 +113,11 @@ MUTANTS = {
             "@ w[K - 1 - i, K - 1 - j] for",
             "you turned the window by 180 degrees: that is the convolution of signal processing (and of gx); here pixel h + i meets w[i]",
         ),
-        ("@ w[i, j] for", "@ w[j, i] for", "you exchanged the window's two axes: i counts rows (down), j columns (to the right)"),
+        (
+            "@ w[i, j] for",
+            "@ w[j, i] for",
+            "you exchanged the window's two axes: i counts rows (down), j columns (to the right)",
+        ),
         (
             "xp = pad(x, K // 2, padding)",
             "xp = pad(x, K - 1, padding)",
@@ -114,7 +150,11 @@ MUTANTS = {
             "gw[K - 1 - i, K - 1 - j] =",
             "you turned the window: only gx needs that; gw is a plain correlation, gw[i, j] adds up pixel h + i times g at h",
         ),
-        ("gw[i, j] =", "gw[j, i] =", "you exchanged the window's two axes: i counts rows (down), j columns (to the right)"),
+        (
+            "gw[i, j] =",
+            "gw[j, i] =",
+            "you exchanged the window's two axes: i counts rows (down), j columns (to the right)",
+        ),
         (
             "pad(x, K // 2, padding)",
             "pad(x, K - 1, padding)",
@@ -135,7 +175,11 @@ MUTANTS = {
             'pad(x, K // 2, "zeros")',
             'you always pad with zeros: "circular" asks for the opposite border',
         ),
-        ("@ flat", "@ flat / len(x)", "you took the mean over the images; the chain rule adds up over all places where a weight was used"),
+        (
+            "@ flat",
+            "@ flat / len(x)",
+            "you took the mean over the images; the chain rule adds up over all places where a weight was used",
+        ),
         (
             "@ flat",
             "@ flat / (H * W)",
@@ -168,8 +212,16 @@ MUTANTS = {
             "((xg * xg).mean((1, 3)) - xg.mean((1, 3)) ** 2)",
             "mean(x^2) - mean^2 loses all digits: subtract the mean first",
         ),
-        ("x_hat * scale + shift", "(x_hat + shift) * scale", "first scale, then shift: y = scale x_hat + shift"),
-        ("x_hat * scale + shift", "x_hat", "scale and shift are forgotten: y = scale x_hat + shift"),
+        (
+            "x_hat * scale + shift",
+            "(x_hat + shift) * scale",
+            "first scale, then shift: y = scale x_hat + shift",
+        ),
+        (
+            "x_hat * scale + shift",
+            "x_hat",
+            "scale and shift are forgotten: y = scale x_hat + shift",
+        ),
         (
             "mean, rstd = xg.mean((1, 3)), 1 / np.sqrt(xg.var((1, 3)) + x.dtype.type(eps))",
             "mean, rstd = xg.mean((0, 1, 3))[None], 1 / np.sqrt(xg.var((0, 1, 3)) + x.dtype.type(eps))[None]",
@@ -194,8 +246,16 @@ MUTANTS = {
             "",
             "you left out the path through the variance: x_hat mean(g_hat x_hat)",
         ),
-        ("r * (g_hat - g_hat.mean((1, 3), keepdims=True) -", "r * (g_hat -", "you left out the path through the mean: mean(g_hat)"),
-        ("_grouped(g * scale, G)", "_grouped(g, G)", "scale is missing: what arrives at x_hat is g_hat = scale g"),
+        (
+            "r * (g_hat - g_hat.mean((1, 3), keepdims=True) -",
+            "r * (g_hat -",
+            "you left out the path through the mean: mean(g_hat)",
+        ),
+        (
+            "_grouped(g * scale, G)",
+            "_grouped(g, G)",
+            "scale is missing: what arrives at x_hat is g_hat = scale g",
+        ),
         (
             "g_hat.mean((1, 3), keepdims=True) - x_hat",
             "g_hat.mean(1, keepdims=True) - x_hat",

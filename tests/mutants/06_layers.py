@@ -7,9 +7,17 @@ MUTANTS = {
             "np.sin(angle), np.sin(angle)",
             "sines only: a sine alone cannot tell t from half a wavelength less t; the second half is cosines",
         ),
-        ("np.sin(angle), np.cos(angle)", "np.cos(angle), np.sin(angle)", "the halves are exchanged: the sines come first"),
+        (
+            "np.sin(angle), np.cos(angle)",
+            "np.cos(angle), np.sin(angle)",
+            "the halves are exchanged: the sines come first",
+        ),
         (".astype(np.float32)", "", "the result is float64: give float32, the network's precision"),
-        ("longest ** (-np", "longest ** (np", "the exponent lacks its minus: the frequencies must fall, from 1 to nearly 1 / longest"),
+        (
+            "longest ** (-np",
+            "longest ** (np",
+            "the exponent lacks its minus: the frequencies must fall, from 1 to nearly 1 / longest",
+        ),
         (
             "/ (E // 2))",
             "/ E)",
@@ -47,7 +55,11 @@ MUTANTS = {
             "g = g + decay * theta\n    decay = 0\n    m[:] = beta1 * m + (1 - beta1) * g",
             "the decay is added to the gradient and so goes through m and v (L2 regularisation); AdamW subtracts lr decay theta apart",
         ),
-        ("(1 - beta2) * g * g", "(1 - beta2) * g", "v is the running mean of g squared; yours is of g"),
+        (
+            "(1 - beta2) * g * g",
+            "(1 - beta2) * g",
+            "v is the running mean of g squared; yours is of g",
+        ),
         (
             "m[:] = beta1 * m + (1 - beta1) * g\n    v[:] = ",
             "m = beta1 * m + (1 - beta1) * g\n    v = ",
@@ -70,15 +82,31 @@ MUTANTS = {
         ),
     ],
     "kernels.reference.clip_norm": [
-        ("    if norm > largest:", "    if norm > 0:", "short gradients are made longer: only what is longer than largest is scaled"),
-        ("np.sqrt(np.dot(g, g))", "np.dot(g, g)", "that is the squared length: the root is missing"),
-        ("np.sqrt(np.dot(g, g))", "np.abs(g).sum()", "that is the sum of the absolute values; |g| is the root of the sum of squares"),
+        (
+            "    if norm > largest:",
+            "    if norm > 0:",
+            "short gradients are made longer: only what is longer than largest is scaled",
+        ),
+        (
+            "np.sqrt(np.dot(g, g))",
+            "np.dot(g, g)",
+            "that is the squared length: the root is missing",
+        ),
+        (
+            "np.sqrt(np.dot(g, g))",
+            "np.abs(g).sum()",
+            "that is the sum of the absolute values; |g| is the root of the sum of squares",
+        ),
         (
             "g *= g.dtype.type(largest / norm)",
             "np.clip(g, -largest, largest, out=g)",
             "each number was cut off by itself: that turns the gradient; the whole of it is scaled by one factor",
         ),
-        ("g *= g.dtype", "g = g * g.dtype", "a new array: the caller's g stays as long as it was; scale it in place, g *= ..."),
+        (
+            "g *= g.dtype",
+            "g = g * g.dtype",
+            "a new array: the caller's g stays as long as it was; scale it in place, g *= ...",
+        ),
         (
             "    return norm",
             "    return min(norm, largest)",
@@ -98,9 +126,17 @@ MUTANTS = {
             "`+ last` is missing: shrunk to 1 - last, the cosine has to be lifted by last",
         ),
         ("last + (1 - last) *", "last +", "it begins at 1 + last: the cosine's part is (1 - last)"),
-        ("return done / warmup", "return done", "the warm-up does not reach 1: divide by its share of the training"),
+        (
+            "return done / warmup",
+            "return done",
+            "the warm-up does not reach 1: divide by its share of the training",
+        ),
         ("(1 + math.cos", "(1 - math.cos", "the cosine rises: 1 + cos falls from 2 to 0"),
-        ("math.pi * (min", "2 * math.pi * (min", "a whole period goes down and up again: half a one, pi, is right"),
+        (
+            "math.pi * (min",
+            "2 * math.pi * (min",
+            "a whole period goes down and up again: half a one, pi, is right",
+        ),
     ],
     "kernels.reference.ema_step": [
         (
@@ -108,8 +144,20 @@ MUTANTS = {
             "(1 - keep) * ema + keep * theta",
             "keep and 1 - keep are exchanged: the average keeps only a little and follows every jump",
         ),
-        ("ema[:] = keep", "ema = keep", "a new array: the caller's average stays as it was; write into it, ema[:] = ..."),
-        ("(1 - keep) * theta", "theta", "the weights do not add up to 1: the new value counts 1 - keep"),
-        ("ema[:] = keep", "theta[:] = keep", "the average was written into theta: the training itself would change"),
+        (
+            "ema[:] = keep",
+            "ema = keep",
+            "a new array: the caller's average stays as it was; write into it, ema[:] = ...",
+        ),
+        (
+            "(1 - keep) * theta",
+            "theta",
+            "the weights do not add up to 1: the new value counts 1 - keep",
+        ),
+        (
+            "ema[:] = keep",
+            "theta[:] = keep",
+            "the average was written into theta: the training itself would change",
+        ),
     ],
 }

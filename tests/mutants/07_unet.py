@@ -5,10 +5,26 @@ CUT = "tuple(g[..., e - x.shape[-1] : e] for x, e in zip(xs, ends, strict=True))
 
 MUTANTS = {
     "ops.down": [
-        ("kernels.up(g) / 4", "kernels.up(g)", "the gradient is four times too large: a pixel has a share of 1/4 in the mean of its block"),
-        ("kernels.up(g) / 4", "kernels.up(g) / 2", "you divided the gradient by 2, the side of a block; a block has 4 pixels"),
-        ("kernels.down(x)", "x[:, ::2, ::2]", "you kept one pixel of four and dropped the others; down takes the mean of all four"),
-        ("kernels.down(x)", "kernels.down(x) * 4", "you added up the four pixels; down takes their mean"),
+        (
+            "kernels.up(g) / 4",
+            "kernels.up(g)",
+            "the gradient is four times too large: a pixel has a share of 1/4 in the mean of its block",
+        ),
+        (
+            "kernels.up(g) / 4",
+            "kernels.up(g) / 2",
+            "you divided the gradient by 2, the side of a block; a block has 4 pixels",
+        ),
+        (
+            "kernels.down(x)",
+            "x[:, ::2, ::2]",
+            "you kept one pixel of four and dropped the others; down takes the mean of all four",
+        ),
+        (
+            "kernels.down(x)",
+            "kernels.down(x) * 4",
+            "you added up the four pixels; down takes their mean",
+        ),
         (
             "kernels.up(g) / 4",
             "np.tile(g, (1, 2, 2, 1)) / 4",
@@ -36,7 +52,11 @@ MUTANTS = {
             "np.tile(x, (1, 2, 2, 1))",
             "you laid the whole image out four times; each pixel is to become a 2 x 2 block (repeat, not tile)",
         ),
-        ("kernels.up(x)", "kernels.up(x) / 4", "you shared each pixel out over its block; up copies it, whole, four times"),
+        (
+            "kernels.up(x)",
+            "kernels.up(x) / 4",
+            "you shared each pixel out over its block; up copies it, whole, four times",
+        ),
     ],
     "ops.concat": [
         (
@@ -44,13 +64,33 @@ MUTANTS = {
             "tuple(np.array_split(g, len(xs), axis=-1))",
             "you cut the gradient into equal parts; each part is as wide as the array that was joined there",
         ),
-        ("e - x.shape[-1] : e", ": x.shape[-1]", "every cut starts at channel 0; each starts where the array before it ended"),
-        (CUT, CUT + "[::-1]", "the gradients come in the reverse order; the first belongs to the first argument"),
-        ("kernels.concat(*xs)", "kernels.concat(*xs[::-1])", "the arrays are joined in the reverse order; the first comes first"),
-        ("kernels.concat(*xs)", "np.concatenate(xs, axis=1)", "you joined along the wrong axis; channels are the last axis"),
+        (
+            "e - x.shape[-1] : e",
+            ": x.shape[-1]",
+            "every cut starts at channel 0; each starts where the array before it ended",
+        ),
+        (
+            CUT,
+            CUT + "[::-1]",
+            "the gradients come in the reverse order; the first belongs to the first argument",
+        ),
+        (
+            "kernels.concat(*xs)",
+            "kernels.concat(*xs[::-1])",
+            "the arrays are joined in the reverse order; the first comes first",
+        ),
+        (
+            "kernels.concat(*xs)",
+            "np.concatenate(xs, axis=1)",
+            "you joined along the wrong axis; channels are the last axis",
+        ),
     ],
     "kernels.reference.attention": [
-        (f" * {ROOT}", "", "you forgot to divide the scores by sqrt(C): they grow with the number of channels"),
+        (
+            f" * {ROOT}",
+            "",
+            "you forgot to divide the scores by sqrt(C): they grow with the number of channels",
+        ),
         (
             f"softmax(q @ k.swapaxes(1, 2) * {ROOT})",
             f"softmax((q @ k.swapaxes(1, 2) * {ROOT}).swapaxes(1, 2)).swapaxes(1, 2)",
@@ -66,7 +106,11 @@ MUTANTS = {
             "q.shape[1] ** -0.5",
             "you divided by the root of the number of tokens; the scores are sums over the C channels",
         ),
-        ("q @ k.swapaxes(1, 2)", "k @ q.swapaxes(1, 2)", "queries and keys are exchanged: row i holds the scores of query i with all keys"),
+        (
+            "q @ k.swapaxes(1, 2)",
+            "k @ q.swapaxes(1, 2)",
+            "queries and keys are exchanged: row i holds the scores of query i with all keys",
+        ),
         (
             f"softmax(q @ k.swapaxes(1, 2) * {ROOT})",
             f"softmax(q @ k.swapaxes(1, 2)) * {ROOT}",
@@ -89,8 +133,16 @@ MUTANTS = {
             "p * (g @ v.swapaxes(1, 2))",
             "the softmax's derivative lacks the part - p sum(p ...): raising one weight lowers the others",
         ),
-        ("p.swapaxes(1, 2) @ g", "p @ g", "gv needs p transposed: row j of v is heard by all queries i, with the weights p[i, j]"),
-        ("gs.swapaxes(1, 2) @ q", "gs @ q", "gk needs the scores' gradient transposed: key j meets query i in score [i, j]"),
+        (
+            "p.swapaxes(1, 2) @ g",
+            "p @ g",
+            "gv needs p transposed: row j of v is heard by all queries i, with the weights p[i, j]",
+        ),
+        (
+            "gs.swapaxes(1, 2) @ q",
+            "gs @ q",
+            "gk needs the scores' gradient transposed: key j meets query i in score [i, j]",
+        ),
         (
             "gs @ k, gs.swapaxes(1, 2) @ q,",
             "gs.swapaxes(1, 2) @ q, gs @ k,",

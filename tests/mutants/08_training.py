@@ -10,21 +10,53 @@ MUTANTS = {
             "(d * d).sum()",
             "you added the squares up; mse takes their mean, so that the loss does not depend on the size of the batch",
         ),
-        (GRADS, "(g / d.size * d, -g / d.size * d)", "the 2 is missing: the derivative of d^2 is 2 d"),
-        ("g * -2 / d.size * d", "g * 2 / d.size * d", "the gradient of b has the wrong sign: d = a - b falls when b grows"),
-        (GRADS, "(g * 2 / len(d) * d, g * -2 / len(d) * d)", "you divided by the number of images; the mean is over all numbers, d.size"),
-        (GRADS, "(g * 2 * d, g * -2 * d)", "this is the gradient of the sum of squares; for the mean it is divided by their number"),
+        (
+            GRADS,
+            "(g / d.size * d, -g / d.size * d)",
+            "the 2 is missing: the derivative of d^2 is 2 d",
+        ),
+        (
+            "g * -2 / d.size * d",
+            "g * 2 / d.size * d",
+            "the gradient of b has the wrong sign: d = a - b falls when b grows",
+        ),
+        (
+            GRADS,
+            "(g * 2 / len(d) * d, g * -2 / len(d) * d)",
+            "you divided by the number of images; the mean is over all numbers, d.size",
+        ),
+        (
+            GRADS,
+            "(g * 2 * d, g * -2 * d)",
+            "this is the gradient of the sum of squares; for the mean it is divided by their number",
+        ),
     ],
     "diffusion.eps_from_v": [
-        ("signal * v + noise * x_t", "noise * v + signal * x_t", "the two factors are exchanged: sqrt(alpha_bar) goes with v"),
-        ("signal * v + noise * x_t", "signal * v - noise * x_t", "a minus where a plus belongs: turning back changes the sign"),
-        ("signal * v + noise * x_t", "signal * x_t - noise * v", "this is the image x0, not the noise"),
+        (
+            "signal * v + noise * x_t",
+            "noise * v + signal * x_t",
+            "the two factors are exchanged: sqrt(alpha_bar) goes with v",
+        ),
+        (
+            "signal * v + noise * x_t",
+            "signal * v - noise * x_t",
+            "a minus where a plus belongs: turning back changes the sign",
+        ),
+        (
+            "signal * v + noise * x_t",
+            "signal * x_t - noise * v",
+            "this is the image x0, not the noise",
+        ),
         (
             "signal * v + noise * x_t",
             "signal**2 * v + noise**2 * x_t",
             "both factors lack their square root: sqrt(alpha_bar) and sqrt(1 - alpha_bar)",
         ),
-        ("signal * v + noise * x_t", "(x_t - signal * v) / noise", "you read v as if it were the image x0"),
+        (
+            "signal * v + noise * x_t",
+            "(x_t - signal * v) / noise",
+            "you read v as if it were the image x0",
+        ),
     ],
     "train.train": [
         (
@@ -52,10 +84,26 @@ MUTANTS = {
             'if predict == "v" else rng.standard_normal(x0.shape, dtype=np.float32)',
             "the target is fresh noise; it must be the noise that is in x_t",
         ),
-        (SAID, SAID.replace("labels[i]", "labels[:batch]"), "the labels are those of other images: take the same rows i as for the images"),
-        (SAID, SAID.replace(" forget,", " 1 - forget,"), "labels are kept where they should be hidden: `forget` is the share that is lost"),
-        (SAID, "labels[i]", "all labels are said: some must be hidden, or the network never learns to draw without them"),
-        ("lr(run.step)", "lr(run.step + 1)", "the learning rate is that of the next step: the first step asks for lr(0)"),
+        (
+            SAID,
+            SAID.replace("labels[i]", "labels[:batch]"),
+            "the labels are those of other images: take the same rows i as for the images",
+        ),
+        (
+            SAID,
+            SAID.replace(" forget,", " 1 - forget,"),
+            "labels are kept where they should be hidden: `forget` is the share that is lost",
+        ),
+        (
+            SAID,
+            "labels[i]",
+            "all labels are said: some must be hidden, or the network never learns to draw without them",
+        ),
+        (
+            "lr(run.step)",
+            "lr(run.step + 1)",
+            "the learning rate is that of the next step: the first step asks for lr(0)",
+        ),
     ],
     "train.denoiser": [
         (
@@ -69,12 +117,20 @@ MUTANTS = {
             'predict == "eps" else',
             'the two cases are exchanged: only with predict = "v" has the output to be turned',
         ),
-        ("np.full(x_t.shape[0], t)", "np.full(x_t.shape[0], t - 1)", "the network is told t - 1: it was trained with t = 1 .. T"),
+        (
+            "np.full(x_t.shape[0], t)",
+            "np.full(x_t.shape[0], t - 1)",
+            "the network is told t - 1: it was trained with t = 1 .. T",
+        ),
         (
             "np.full(x_t.shape[0], t), labels)",
             "np.full(x_t.shape[0], t), None)",
             "the labels are not passed on: the network draws whatever it likes",
         ),
-        ("np.full(x_t.shape[0], t)", "t", "the network takes a t for each image, an array (N,); the sampler gives one number for all"),
+        (
+            "np.full(x_t.shape[0], t)",
+            "t",
+            "the network takes a t for each image, an array (N,); the sampler gives one number for all",
+        ),
     ],
 }

@@ -1,20 +1,27 @@
 """Wrong answers to lesson 09: how students leave the curve, or take its order away. What a mutant is: 01_forward.py."""
 
-TESTS = {name: "test_solvers.py" for name in ("sample.euler", "sample.heun", "sample.dpmpp_2m", "sample.karras_times")}
+TESTS = {
+    name: "test_solvers.py"
+    for name in ("sample.euler", "sample.heun", "sample.dpmpp_2m", "sample.karras_times")
+}
 
-STEP = "_ddim_step(s, x, eps_model(x, t), t, u, clip)"
-UPWARD = "np.sqrt(s.alpha_bar[u]) * (x / np.sqrt(s.alpha_bar[t]) + (_sigma(s, t) - _sigma(s, u)) * eps_model(x, t))"
-X_BAR = "x / np.sqrt(s.alpha_bar[t]) + (_sigma(s, u) - _sigma(s, t)) * eps_model(x, t)"
+STEP = "ddim_step(s, x, eps_model(x, t), t, u, clip)"
+UPWARD = "np.sqrt(s.alpha_bar[u]) * (x / np.sqrt(s.alpha_bar[t]) + (sigma(s, t) - sigma(s, u)) * eps_model(x, t))"
+X_BAR = "x / np.sqrt(s.alpha_bar[t]) + (sigma(s, u) - sigma(s, t)) * eps_model(x, t)"
 SLOPES = "(slope + eps_model(there, u)) / 2"
 CHANGE = "(x0_hat - before[0]) * x.dtype.type(1 / (2 * r))"
-LEVELS = "np.linspace(high ** (1 / rho), _sigma(s, 1) ** (1 / rho), steps) ** rho"
+LEVELS = "np.linspace(high ** (1 / rho), sigma(s, 1) ** (1 / rho), steps) ** rho"
 
 MUTANTS = {
     "sample.euler": [
-        (STEP, f"({X_BAR}).astype(x.dtype)", "you yield x_bar, the image before shrinking: x_u is sqrt(alpha_bar[u]) times that"),
         (
             STEP,
-            "(x + (_sigma(s, u) - _sigma(s, t)) * eps_model(x, t)).astype(x.dtype)",
+            f"({X_BAR}).astype(x.dtype)",
+            "you yield x_bar, the image before shrinking: x_u is sqrt(alpha_bar[u]) times that",
+        ),
+        (
+            STEP,
+            "(x + (sigma(s, u) - sigma(s, t)) * eps_model(x, t)).astype(x.dtype)",
             "you took the step in x itself; the slope belongs to x_bar = x / sqrt(alpha_bar): divide, step, multiply back",
         ),
         (
@@ -22,10 +29,26 @@ MUTANTS = {
             f"({UPWARD}).astype(x.dtype)",
             "the step has the wrong sign: from t to u sigma falls, so sigma[u] - sigma[t] is negative, and noise is taken away",
         ),
-        ("eps_model(x, t)", "eps_model(x, max(u, 1))", "you asked the model at u; an Euler step takes the slope where it starts, at t"),
-        ("        x, t = _churn(s, x, t, churn, rng)\n", "", "you left churn out: where it is above 0, fresh noise comes before each step"),
-        ("x, t = _churn", "x, _ = _churn", "after the fresh noise x lives at `up`: ask the model there, and step from there"),
-        ("t, u, clip)", "t, u, np.inf)", "you don't use clip: x0_hat is kept within [-clip, clip], and eps_hat follows"),
+        (
+            "eps_model(x, t)",
+            "eps_model(x, max(u, 1))",
+            "you asked the model at u; an Euler step takes the slope where it starts, at t",
+        ),
+        (
+            "        x, t = add_churn(s, x, t, churn, rng)\n",
+            "",
+            "you left churn out: where it is above 0, fresh noise comes before each step",
+        ),
+        (
+            "x, t = add_churn",
+            "x, _ = add_churn",
+            "after the fresh noise x lives at `up`: ask the model there, and step from there",
+        ),
+        (
+            "t, u, clip)",
+            "t, u, np.inf)",
+            "you don't use clip: x0_hat is kept within [-clip, clip], and eps_hat follows",
+        ),
     ],
     "sample.heun": [
         (
@@ -33,25 +56,41 @@ MUTANTS = {
             "(slope + eps_model(there, t)) / 2",
             "you told the model t at the far end; x_u' lives at u. It still converges, but no faster than Euler, for twice the questions",
         ),
-        (SLOPES, "eps_model(there, u)", "you took the far slope alone; Heun's method takes the mean of both ends' slopes"),
-        (SLOPES, "(slope + eps_model(there, u))", "you added the two slopes; the step goes along their mean"),
         (
-            f"_ddim_step(s, x, {SLOPES}, t, u, clip)",
-            f"_ddim_step(s, there, {SLOPES}, t, u, clip)",
+            SLOPES,
+            "eps_model(there, u)",
+            "you took the far slope alone; Heun's method takes the mean of both ends' slopes",
+        ),
+        (
+            SLOPES,
+            "(slope + eps_model(there, u))",
+            "you added the two slopes; the step goes along their mean",
+        ),
+        (
+            f"ddim_step(s, x, {SLOPES}, t, u, clip)",
+            f"ddim_step(s, there, {SLOPES}, t, u, clip)",
             "your second step starts where the first one ended: go back, and take the whole step once more from x_t",
         ),
         (
-            f"_ddim_step(s, x, {SLOPES}, t, u, clip)",
+            f"ddim_step(s, x, {SLOPES}, t, u, clip)",
             "(x + there) / 2",
             "you averaged the two images; it is the two slopes that are averaged, and then the step is taken",
         ),
-        ("there if u == 0 else", "there if True else", "this is Euler's method: the second question, at the far end, is missing"),
+        (
+            "there if u == 0 else",
+            "there if True else",
+            "this is Euler's method: the second question, at the far end, is missing",
+        ),
         (
             "there if u == 0 else",
             "there if u < 0 else",
             "you asked the model at t = 0, where there is no noise left to name: in the last step x_u' stays",
         ),
-        ("x, t = _churn(s, x, t, churn, rng)", "pass", "you left churn out: where it is above 0, fresh noise comes before each step"),
+        (
+            "x, t = add_churn(s, x, t, churn, rng)",
+            "pass",
+            "you left churn out: where it is above 0, fresh noise comes before each step",
+        ),
     ],
     "sample.dpmpp_2m": [
         (
@@ -59,41 +98,65 @@ MUTANTS = {
             "1 / 2",
             "you took r for 1: that is right where all steps are equal in lam, and on other grids it costs an order",
         ),
-        ("1 / (2 * r)", "r / 2", "r is upside down: a long step before (r > 1) makes the change per unit of lam smaller"),
+        (
+            "1 / (2 * r)",
+            "r / 2",
+            "r is upside down: a long step before (r > 1) makes the change per unit of lam smaller",
+        ),
         (
             "1 / (2 * r)",
             "1 / r",
             "you carried x0_hat on to the end of the step; its middle stands for the whole step: there is a 2 below the line",
         ),
-        (f"x0_hat + {CHANGE}", f"x0_hat - {CHANGE}", "a minus for a plus: x0_hat goes on as it has changed last, not back"),
-        ("before = x0_hat, lam", "before = D, lam", "you kept D for the next step; its change is that of x0_hat, the model's own answers"),
+        (
+            f"x0_hat + {CHANGE}",
+            f"x0_hat - {CHANGE}",
+            "a minus for a plus: x0_hat goes on as it has changed last, not back",
+        ),
+        (
+            "before = x0_hat, lam",
+            "before = D, lam",
+            "you kept D for the next step; its change is that of x0_hat, the model's own answers",
+        ),
         (
             "before = x0_hat, lam",
             "before = before or (x0_hat, lam)",
             "you compare with the first x0_hat of all; keep the one of the step before",
         ),
-        ("if before and u > 0", "if False", "D is x0_hat in every step: that is ddim; from the second step on it is carried on"),
-        (".clip(-clip, clip)", "", "you don't use clip: each x0_hat is kept within [-clip, clip] before anything is made of it"),
+        (
+            "if before and u > 0",
+            "if False",
+            "D is x0_hat in every step: that is ddim; from the second step on it is carried on",
+        ),
+        (
+            ".clip(-clip, clip)",
+            "",
+            "you don't use clip: each x0_hat is kept within [-clip, clip] before anything is made of it",
+        ),
     ],
     "sample.karras_times": [
         (
             LEVELS,
-            "np.linspace(high**rho, _sigma(s, 1) ** rho, steps) ** (1 / rho)",
+            "np.linspace(high**rho, sigma(s, 1) ** rho, steps) ** (1 / rho)",
             "rho and 1 / rho are exchanged: it is the rho-th root of sigma that falls evenly",
         ),
         (
             LEVELS,
-            "np.exp(np.linspace(np.log(high), np.log(_sigma(s, 1)), steps))",
+            "np.exp(np.linspace(np.log(high), np.log(sigma(s, 1)), steps))",
             "you spaced log sigma evenly, which is snr_times; here it is the rho-th root of sigma",
         ),
-        (LEVELS, "np.linspace(high, _sigma(s, 1), steps)", "you spaced sigma itself evenly: nearly all times are then at large noise"),
         (
-            "min(_sigma(s, s.T), sigma_max)",
-            "_sigma(s, s.T)",
+            LEVELS,
+            "np.linspace(high, sigma(s, 1), steps)",
+            "you spaced sigma itself evenly: nearly all times are then at large noise",
+        ),
+        (
+            "min(sigma(s, s.T), sigma_max)",
+            "sigma(s, s.T)",
             "you start at T always; where sigma[T] is above sigma_max, the first time is the one with sigma_max",
         ),
         (
-            "min(_sigma(s, s.T), sigma_max)",
+            "min(sigma(s, s.T), sigma_max)",
             "sigma_max",
             "you start at sigma_max always; where the schedule doesn't reach it, start at sigma[T]",
         ),
@@ -102,6 +165,10 @@ MUTANTS = {
             LEVELS.replace("steps) **", "steps + 1)[:-1] **"),
             "i runs from 0 to steps - 1, and the last level is sigma[1]; yours stops before it",
         ),
-        (LEVELS, LEVELS.replace("/ rho", "/ 7.0").replace("** rho", "** 7.0"), "you fixed rho at 7; it is an argument"),
+        (
+            LEVELS,
+            LEVELS.replace("/ rho", "/ 7.0").replace("** rho", "** 7.0"),
+            "you fixed rho at 7; it is an argument",
+        ),
     ],
 }

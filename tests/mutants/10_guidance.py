@@ -7,15 +7,31 @@ SHRUNK = "np.clip(x0_hat, -limit, limit) / limit"
 
 MUTANTS = {
     "guide.by_gradient": [
-        ("- pull", "+ pull", "you walk downhill: what is added to the score is subtracted from eps_hat, which is minus the score"),
-        (ROOT, "(1 - s.alpha_bar[t])", "the root is missing: score = -eps_hat / sqrt(1 - alpha_bar)"),
+        (
+            "- pull",
+            "+ pull",
+            "you walk downhill: what is added to the score is subtracted from eps_hat, which is minus the score",
+        ),
+        (
+            ROOT,
+            "(1 - s.alpha_bar[t])",
+            "the root is missing: score = -eps_hat / sqrt(1 - alpha_bar)",
+        ),
         (
             f"strength * {ROOT}",
             "strength",
             "you treat eps_hat as if it were minus the score; between them stands the factor sqrt(1 - alpha_bar)",
         ),
-        (f"strength * {ROOT}", f"strength / {ROOT}", "the factor is turned over: eps_hat is the score times -sqrt(1 - alpha_bar)"),
-        (ROOT, "np.sqrt(s.alpha_bar[t])", "this is the share of the image, sqrt(alpha_bar); the factor is that of the noise"),
+        (
+            f"strength * {ROOT}",
+            f"strength / {ROOT}",
+            "the factor is turned over: eps_hat is the score times -sqrt(1 - alpha_bar)",
+        ),
+        (
+            ROOT,
+            "np.sqrt(s.alpha_bar[t])",
+            "this is the share of the image, sqrt(alpha_bar); the factor is that of the noise",
+        ),
         (f"strength * {ROOT}", ROOT, "the strength is not used"),
     ],
     "guide.classifier_free": [
@@ -29,8 +45,16 @@ MUTANTS = {
             MIX.replace("(eps_hat - without)", "(without - eps_hat)"),
             "the difference has the wrong sign: you lead away from what was asked for",
         ),
-        (MIX, "x_t.dtype.type(w) * eps_hat - without", "the weights of told and untold must add up to 1: w and 1 - w"),
-        ("x_t.dtype.type(w) *", "w *", "a w of float64 makes your answer float64; a model answers in the precision of x_t"),
+        (
+            MIX,
+            "x_t.dtype.type(w) * eps_hat - without",
+            "the weights of told and untold must add up to 1: w and 1 - w",
+        ),
+        (
+            "x_t.dtype.type(w) *",
+            "w *",
+            "a w of float64 makes your answer float64; a model answers in the precision of x_t",
+        ),
         ("t <= interval[1]", "t < interval[1]", "the highest time belongs to the interval too"),
         (
             "return eps_hat\n",
@@ -39,10 +63,26 @@ MUTANTS = {
         ),
     ],
     "guide.threshold": [
-        ("np.maximum(limit, 1)", "limit", "quiet images are stretched: the limit is never less than 1"),
-        ("axis=tuple(range(1, x_t.ndim))", "axis=None", "one limit for the whole batch; each image has its own"),
-        (SHRUNK, SHRUNK.removesuffix(" / limit"), "you clip at the limit but do not divide by it: x0_hat still leaves [-1, 1]"),
-        (SHRUNK, "x0_hat / limit", "you divide but do not clip: the few numbers beyond the limit still leave [-1, 1]"),
+        (
+            "np.maximum(limit, 1)",
+            "limit",
+            "quiet images are stretched: the limit is never less than 1",
+        ),
+        (
+            "axis=tuple(range(1, x_t.ndim))",
+            "axis=None",
+            "one limit for the whole batch; each image has its own",
+        ),
+        (
+            SHRUNK,
+            SHRUNK.removesuffix(" / limit"),
+            "you clip at the limit but do not divide by it: x0_hat still leaves [-1, 1]",
+        ),
+        (
+            SHRUNK,
+            "x0_hat / limit",
+            "you divide but do not clip: the few numbers beyond the limit still leave [-1, 1]",
+        ),
         (
             SHRUNK,
             "np.clip(x0_hat, -1, 1)",
@@ -55,14 +95,30 @@ MUTANTS = {
         ),
     ],
     "guide.blend": [
-        (BLEND, "towards * a(x_t, t) + (1 - towards) * b(x_t, t)", "a and b are exchanged: share 0 is a alone"),
+        (
+            BLEND,
+            "towards * a(x_t, t) + (1 - towards) * b(x_t, t)",
+            "a and b are exchanged: share 0 is a alone",
+        ),
         (
             BLEND,
             "np.sqrt(1 - towards) * a(x_t, t) + np.sqrt(towards) * b(x_t, t)",
             "no roots here: they are for adding independent noises; two answers about one x_t are averaged",
         ),
-        (BLEND, "a(x_t, t) + towards * b(x_t, t)", "the weights must add up to 1: 1 - share and share"),
-        ("np.asarray(share, x_t.dtype)", "np.asarray(share, float)", "your answer is float64; a model answers in the precision of x_t"),
-        ("np.asarray(share, x_t.dtype)", "np.asarray(np.mean(share), x_t.dtype)", "one share for all; each image has its own"),
+        (
+            BLEND,
+            "a(x_t, t) + towards * b(x_t, t)",
+            "the weights must add up to 1: 1 - share and share",
+        ),
+        (
+            "np.asarray(share, x_t.dtype)",
+            "np.asarray(share, float)",
+            "your answer is float64; a model answers in the precision of x_t",
+        ),
+        (
+            "np.asarray(share, x_t.dtype)",
+            "np.asarray(np.mean(share), x_t.dtype)",
+            "one share for all; each image has its own",
+        ),
     ],
 }

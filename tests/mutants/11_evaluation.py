@@ -13,7 +13,7 @@ IN_BALL = "_balls(real, fake, k)[1] > 0"
 HOLDS = "_balls(real, fake, k)[0] > 0"
 TABLES = (
     "(lambda d, own: np.mean((d {less} np.sort(own)[:, {nth}, None]).any({axis})))"
-    "(*(np.linalg.norm(_flat(real)[:, None] - _flat(x), axis=2) for x in (fake, real)))"
+    "(*(np.linalg.norm(flat(real)[:, None] - flat(x), axis=2) for x in (fake, real)))"
 )
 MEDIANS = "np.median(nearest(fake, train)[0]) / np.median(nearest(held_out, train)[0])"
 
@@ -25,14 +25,26 @@ MUTANTS = {
             "you divided the covariances by N; they are divided by N - 1, as the mean was taken from the same images",
         ),
         ("gap @ gap +", "np.sqrt(gap @ gap) +", "the distance of the means enters squared"),
-        ("- 2 * overlap", "- overlap", "the root of the product is taken off twice, as in (a - b)^2 = a^2 + b^2 - 2 a b"),
+        (
+            "- 2 * overlap",
+            "- overlap",
+            "the root of the product is taken off twice, as in (a - b)^2 = a^2 + b^2 - 2 a b",
+        ),
         (
             OVERLAP,
             ENTRIES,
             "np.sqrt takes the root of each entry; the root of a matrix is that which gives the matrix when multiplied by itself",
         ),
-        (f"max(float({SCORE}), 0.0)", f"float(np.sqrt({SCORE}))", "you took the root at the end: the squared distance is asked for"),
-        ("(x - x.mean(0))", "x", "your covariances are taken around 0; they are taken around the mean"),
+        (
+            f"max(float({SCORE}), 0.0)",
+            f"float(np.sqrt({SCORE}))",
+            "you took the root at the end: the squared distance is asked for",
+        ),
+        (
+            "(x - x.mean(0))",
+            "x",
+            "your covariances are taken around 0; they are taken around the mean",
+        ),
         (
             OVERLAP,
             f"np.sqrt(np.trace({'R_r.T @ R_r @ R_f.T @ R_f'}))",
@@ -45,18 +57,34 @@ MUTANTS = {
             "total(x, x) / len(x) ** 2",
             "you let each image count as its own neighbour (i = j): that makes equal distributions look apart",
         ),
-        (PAIRS, "(total(x, x) - diagonal) / len(x) ** 2", "you left out the pairs i = j and still divided by N^2: N (N - 1) are left"),
+        (
+            PAIRS,
+            "(total(x, x) - diagonal) / len(x) ** 2",
+            "you left out the pairs i = j and still divided by N^2: N (N - 1) are left",
+        ),
         ("- 2 * total(", "- total(", "the mean over pairs of both sets is taken off twice"),
-        (KERNEL, KERNEL.replace("p * p * p", "p * p").replace("** 3)", "** 2)"), "you squared; the kernel is the third power"),
+        (
+            KERNEL,
+            KERNEL.replace("p * p * p", "p * p").replace("** 3)", "** 2)"),
+            "you squared; the kernel is the third power",
+        ),
         (
             KERNEL,
             KERNEL.replace(" / a.shape[1]", "").replace(" / x.shape[1]", ""),
             "the product a . b is divided by the number of features before 1 is added",
         ),
-        (KERNEL, KERNEL.replace(" + 1 for", " for").replace(" + 1) **", ") **"), "the + 1 in the kernel is missing"),
+        (
+            KERNEL,
+            KERNEL.replace(" + 1 for", " for").replace(" + 1) **", ") **"),
+            "the + 1 in the kernel is missing",
+        ),
     ],
     "metrics.precision": [
-        (IN_BALL, HOLDS, "you counted real balls that hold a sample: that is coverage; precision counts the samples that lie in a ball"),
+        (
+            IN_BALL,
+            HOLDS,
+            "you counted real balls that hold a sample: that is coverage; precision counts the samples that lie in a ball",
+        ),
         (
             IN_BALL,
             "_balls(fake, real, k)[1] > 0",
@@ -72,7 +100,11 @@ MUTANTS = {
             TABLES.format(less="<", nth="k", axis=0),
             "your balls leave out their edge: the k-th neighbour lies in the ball",
         ),
-        (f"np.mean({IN_BALL})", "np.mean(_balls(real, fake, k)[1])", "a sample in several balls counts once: ask whether there is one"),
+        (
+            f"np.mean({IN_BALL})",
+            "np.mean(_balls(real, fake, k)[1])",
+            "a sample in several balls counts once: ask whether there is one",
+        ),
         (
             f"np.mean({IN_BALL})",
             "np.mean(_balls(real, fake, k)[1] >= k)",
@@ -80,7 +112,11 @@ MUTANTS = {
         ),
     ],
     "metrics.recall": [
-        ("precision(fake, real, k)", "precision(real, fake, k)", "this is precision: the balls of recall are around the samples"),
+        (
+            "precision(fake, real, k)",
+            "precision(real, fake, k)",
+            "this is precision: the balls of recall are around the samples",
+        ),
         (
             "precision(fake, real, k)",
             "float(np.mean(_balls(real, fake, k)[0] > 0))",
@@ -98,8 +134,16 @@ MUTANTS = {
         ),
     ],
     "metrics.coverage": [
-        (HOLDS, IN_BALL, "you counted the samples that lie in a ball: that is precision; coverage counts the balls"),
-        (HOLDS, "_balls(fake, real, k)[0] > 0", "you drew the balls around the samples; here they are around the real features"),
+        (
+            HOLDS,
+            IN_BALL,
+            "you counted the samples that lie in a ball: that is precision; coverage counts the balls",
+        ),
+        (
+            HOLDS,
+            "_balls(fake, real, k)[0] > 0",
+            "you drew the balls around the samples; here they are around the real features",
+        ),
         (
             HOLDS,
             "_balls(fake, real, k)[1] > 0",
@@ -122,10 +166,16 @@ MUTANTS = {
         ),
     ],
     "metrics.memorisation": [
-        (MEDIANS, MEDIANS.replace("median", "mean"), "you took means; the median is asked for, which a few far samples cannot move"),
         (
             MEDIANS,
-            MEDIANS.replace("(fake, train)", "(train, fake)").replace("(held_out, train)", "(train, held_out)"),
+            MEDIANS.replace("median", "mean"),
+            "you took means; the median is asked for, which a few far samples cannot move",
+        ),
+        (
+            MEDIANS,
+            MEDIANS.replace("(fake, train)", "(train, fake)").replace(
+                "(held_out, train)", "(train, held_out)"
+            ),
             "you asked for the sample nearest to each training image; ask for the training image nearest to each sample",
         ),
         (
@@ -138,7 +188,15 @@ MUTANTS = {
             "np.median(nearest(held_out, train)[0]) / np.median(nearest(fake, train)[0])",
             "your ratio is upside down: copies, which are near, must come out near 0",
         ),
-        (MEDIANS, MEDIANS.replace("[0])", "[0] ** 2)"), "you squared the distances: the ratio is one of distances"),
-        (MEDIANS, "np.median(nearest(fake, train)[0])", "you did not divide: how near is near, only unseen real images can tell"),
+        (
+            MEDIANS,
+            MEDIANS.replace("[0])", "[0] ** 2)"),
+            "you squared the distances: the ratio is one of distances",
+        ),
+        (
+            MEDIANS,
+            "np.median(nearest(fake, train)[0])",
+            "you did not divide: how near is near, only unseen real images can tell",
+        ),
     ],
 }

@@ -1,7 +1,7 @@
 """Wrong answers to lesson 12: how students miss an edit. What a mutant is: 01_forward.py."""
 
-NOISED = "q_sample(s, x0, start, _noise(x0, 1 - s.alpha_bar[start], rng))"
-PUT_BACK = "mask * q_sample(s, x0, u, _noise(x0, 1 - s.alpha_bar[u], rng)) + (1 - mask) * x"
+NOISED = "q_sample(s, x0, start, noise_like(x0, 1 - s.alpha_bar[start], rng))"
+PUT_BACK = "mask * q_sample(s, x0, u, noise_like(x0, 1 - s.alpha_bar[u], rng)) + (1 - mask) * x"
 STEP_UP = "x_t = x.dtype.type(shrink) * x + x.dtype.type(along) * eps_model(x_t, t)"
 SHIFT = "    def rolled(x_t, t):\n        shift = rng.integers(0, x_t.shape[1:3])"
 ROLLED = "np.roll(eps_model(np.roll(x_t, shift, (1, 2)), t), -shift, (1, 2))"
@@ -10,11 +10,11 @@ MUTANTS = {
     "edit.image_to_image": [
         (
             NOISED,
-            "_noise(x0, 1 - s.alpha_bar[start], rng)",
+            "noise_like(x0, 1 - s.alpha_bar[start], rng)",
             "you start from plain noise: the photo is nowhere in it, and below T the model takes noise for a picture; start from q_sample",
         ),
         (
-            "_noise(x0, 1 - s.alpha_bar[start], rng)",
+            "noise_like(x0, 1 - s.alpha_bar[start], rng)",
             "0 * x0",
             "you shrink the photo and add no noise: nothing is hidden, and the model finds less noise than it is told of",
         ),
@@ -23,13 +23,21 @@ MUTANTS = {
             "round((1 - strength) * s.T)",
             "your strength runs the wrong way: 0 leaves the photo as it is, 1 hides all of it",
         ),
-        ("round(strength * s.T)", "int(strength * s.T)", "you cut off the decimals of strength T; the start is the nearest whole number"),
+        (
+            "round(strength * s.T)",
+            "int(strength * s.T)",
+            "you cut off the decimals of strength T; the start is the nearest whole number",
+        ),
         (
             "*(t for t in times if t < start)",
             "*range(start - 1, -1, -1)",
             "you visit every time below the start; where `times` are given, only those of them that lie below it",
         ),
-        ("], eta, x, clip)", "], 0.0, x, clip)", "you don't pass eta on: what comes after the start is ddim with this eta"),
+        (
+            "], eta, x, clip)",
+            "], 0.0, x, clip)",
+            "you don't pass eta on: what comes after the start is ddim with this eta",
+        ),
         (
             "x = q_sample(s, x0, start,",
             "x = q_sample(s, x0, max(start - 1, 0),",
@@ -43,23 +51,23 @@ MUTANTS = {
             "the known part gets the noise of t, which the sample has just left; after the step all of it lives at u",
         ),
         (
-            "_noise(x0, 1 - s.alpha_bar[u], rng)",
-            "_noise(x0, 0.0, rng)",
+            "noise_like(x0, 1 - s.alpha_bar[u], rng)",
+            "noise_like(x0, 0.0, rng)",
             "you put the known part back without noise, sqrt(alpha_bar) x0: the model is told u, and expects the noise of u everywhere",
         ),
         (
-            "q_sample(s, x0, u, _noise(x0, 1 - s.alpha_bar[u], rng))",
+            "q_sample(s, x0, u, noise_like(x0, 1 - s.alpha_bar[u], rng))",
             "x0",
             "you put x0 itself back; what lies beside the sample at u is q_sample(s, x0, u, noise)",
         ),
         (
-            "x = put_back(_start(x0.shape, rng, x_T), times[0])",
-            "x = _start(x0.shape, rng, x_T)",
+            "x = put_back(start(x0.shape, rng, x_T), times[0])",
+            "x = start(x0.shape, rng, x_T)",
             "x_T lacks its known part: put it in before the first step, at times[0]",
         ),
         (
             f"return {PUT_BACK}",
-            "return (1 - mask) * q_sample(s, x0, u, _noise(x0, 1 - s.alpha_bar[u], rng)) + mask * x",
+            "return (1 - mask) * q_sample(s, x0, u, noise_like(x0, 1 - s.alpha_bar[u], rng)) + mask * x",
             "you keep the hole and draw the rest: mask = 1 means keep",
         ),
         (
@@ -68,8 +76,8 @@ MUTANTS = {
             "your further rounds step down from x_u as if it were x_t: go back up first, by one step of noise",
         ),
         (
-            "x.dtype.type(np.sqrt(1 - leap)) * _noise",
-            "x.dtype.type(1 - leap) * _noise",
+            "x.dtype.type(np.sqrt(1 - leap)) * noise_like",
+            "x.dtype.type(1 - leap) * noise_like",
             "on the way up the noise lacks its root: 1 - leap is a variance",
         ),
         (
@@ -77,7 +85,11 @@ MUTANTS = {
             "leap = s.alpha[t]",
             "alpha[t] leads from t - 1 to t; where times are skipped the way up from u to t is alpha_bar[t] / alpha_bar[u]",
         ),
-        ("rounds if u > 0 else 1", "rounds", "you go back up from u = 0 too: the last step is taken once"),
+        (
+            "rounds if u > 0 else 1",
+            "rounds",
+            "you go back up from u = 0 too: the last step is taken once",
+        ),
         (
             "rng, eta, wide, clip), u)\n        yield x",
             "rng, eta, wide, clip), u)\n            yield x",
@@ -120,7 +132,11 @@ MUTANTS = {
             STEP_UP + "\n            yield x_t",
             "you yield every round; one array a visited time, after the last round",
         ),
-        ("x.dtype.type(along)", "np.asarray([along])", "float32 goes in, float64 comes out: NumPy's float64 numbers carry over"),
+        (
+            "x.dtype.type(along)",
+            "np.asarray([along])",
+            "float32 goes in, float64 comes out: NumPy's float64 numbers carry over",
+        ),
     ],
     "edit.slerp": [
         (
@@ -133,7 +149,11 @@ MUTANTS = {
             "axes = tuple(range(a.ndim))",
             "one angle for the whole batch: each image has its own, so sum over all axes but the first",
         ),
-        ("return to_a * a + to_b * b", "return to_b * a + to_a * b", "a and b are exchanged: share 0 is a"),
+        (
+            "return to_a * a + to_b * b",
+            "return to_b * a + to_a * b",
+            "a and b are exchanged: share 0 is a",
+        ),
         (
             "2 * np.arctan2(apart, together)",
             "np.arctan2(apart, together)",
@@ -151,8 +171,16 @@ MUTANTS = {
         ),
     ],
     "edit.tile": [
-        ("-shift, (1, 2))", "0 * shift, (1, 2))", "the answer is not shifted back: its noise belongs to other pixels than those of x_t"),
-        ("-shift, (1, 2))", "shift, (1, 2))", "the answer is shifted once more in the same direction; it has to go back, by -shift"),
+        (
+            "-shift, (1, 2))",
+            "0 * shift, (1, 2))",
+            "the answer is not shifted back: its noise belongs to other pixels than those of x_t",
+        ),
+        (
+            "-shift, (1, 2))",
+            "shift, (1, 2))",
+            "the answer is shifted once more in the same direction; it has to go back, by -shift",
+        ),
         (
             f"{SHIFT}",
             "    shift = rng.integers(0, shape[1:3])\n\n    def rolled(x_t, t):",
@@ -163,7 +191,11 @@ MUTANTS = {
             "np.roll(eps_model(np.roll(x_t, shift, (0, 1)), t), -shift, (0, 1))",
             "you shift images within the batch and rows: H and W are axes 1 and 2",
         ),
-        ("ddim(rolled", "ddim(eps_model", "the model sees the tile where it lies, never shifted: that is the ordinary sampler"),
+        (
+            "ddim(rolled",
+            "ddim(eps_model",
+            "the model sees the tile where it lies, never shifted: that is the ordinary sampler",
+        ),
         (
             "rng.integers(0, x_t.shape[1:3])",
             "rng.integers(0, x_t.shape[1:3]) * np.array([0, 1])",

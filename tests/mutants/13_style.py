@@ -54,7 +54,11 @@ MUTANTS = {
             "strength / len(rows) * np.eye(len(S))",
             "your penalty is divided by the number of pairs; here the error is a mean over pairs, so strength stays as it is",
         ),
-        ("strength * np.eye(len(S))", "strength**2 * np.eye(len(S))", "you squared strength; only w is squared in the penalty"),
+        (
+            "strength * np.eye(len(S))",
+            "strength**2 * np.eye(len(S))",
+            "you squared strength; only w is squared in the penalty",
+        ),
         (
             "S = rows.T @ rows / len(rows)",
             "S = rows.T @ rows",
@@ -89,13 +93,21 @@ MUTANTS = {
             "float(np.mean([rmse(x, truth) for x in samples]))",
             "you averaged the errors of the samples; average the samples, then take the error once",
         ),
-        ("axis=0", "axis=1", "you averaged over the images (axis 1); the samples of one image lie along axis 0"),
+        (
+            "axis=0",
+            "axis=1",
+            "you averaged over the images (axis 1); the samples of one image lie along axis 0",
+        ),
         (
             "np.mean(samples, axis=0, dtype=np.float64)",
             "np.median(samples, axis=0)",
             "you took the median; it is the mean that has the least square",
         ),
-        (MEAN, f"2 * {MEAN}", "this error is on the scale from -1 to 1; rmse halves it, so that black against white is 1"),
+        (
+            MEAN,
+            f"2 * {MEAN}",
+            "this error is on the scale from -1 to 1; rmse halves it, so that black against white is 1",
+        ),
         (MEAN, f"{MEAN} ** 2", "this is the mean square: the root is missing"),
         (
             MEAN,
@@ -125,8 +137,16 @@ MUTANTS = {
             "(1 - keep) * known + keep",
             "keep is upside down: 1 = the picture stays",
         ),
-        ("x = keep * known", "x = keep * x0", "you put the clean image back at every u; the path at u has as much noise as x_u"),
-        ("eps_to(x, t), t, u", "eps_to(x, u), t, u", "you told the model u; x lives at t until the step is taken"),
+        (
+            "x = keep * known",
+            "x = keep * x0",
+            "you put the clean image back at every u; the path at u has as much noise as x_u",
+        ),
+        (
+            "eps_to(x, t), t, u",
+            "eps_to(x, u), t, u",
+            "you told the model u; x lives at t until the step is taken",
+        ),
         ("t, u, clip)", "t, u, np.inf)", "you don't use clip on the way down"),
     ],
     "gram.gram": [
@@ -135,7 +155,11 @@ MUTANTS = {
             "ops.matmul(ops.swapaxes(rows), rows)",
             "you added up over the pixels; take their mean: larger images must not have a stronger style",
         ),
-        (PRODUCT, PRODUCT.replace("(H * W)", "(H * W * C)"), "you divided by the number of features too; the mean is over the pixels only"),
+        (
+            PRODUCT,
+            PRODUCT.replace("(H * W)", "(H * W * C)"),
+            "you divided by the number of features too; the mean is over the pixels only",
+        ),
         (
             PRODUCT,
             PRODUCT.replace("ops.swapaxes(rows), rows", "rows, ops.swapaxes(rows)"),

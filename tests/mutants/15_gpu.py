@@ -16,7 +16,9 @@ ONE_BY_ONE = """    if t == 0:
 """
 PRODUCT = "total += tile_a[ty, k] * tile_b[k, tx]"
 FROM_MEMORY = "total += (a[i, first + k] if i < a.shape[0] and first + k < a.shape[1] else ZERO) * tile_b[k, tx]"
-FETCH_B = "tile_b[ty, tx] = b[first + ty, j] if first + ty < b.shape[0] and j < b.shape[1] else ZERO"
+FETCH_B = (
+    "tile_b[ty, tx] = b[first + ty, j] if first + ty < b.shape[0] and j < b.shape[1] else ZERO"
+)
 STRIDED_B = """other = cuda.blockIdx.x * TILE + ty
         tile_b[tx, ty] = b[first + tx, other] if first + tx < b.shape[0] and other < b.shape[1] else ZERO"""
 
@@ -27,7 +29,11 @@ MUTANTS = {
             "if True:",
             "the guard is missing: the threads left over in the last block write beyond the end, and a card does not complain",
         ),
-        ("if i < y.size:", "if i <= y.size:", "the guard lets one thread too many through: the last number is y[y.size - 1]"),
+        (
+            "if i < y.size:",
+            "if i <= y.size:",
+            "the guard lets one thread too many through: the last number is y[y.size - 1]",
+        ),
         (
             "    i = cuda.grid(1)\n",
             "    i = cuda.threadIdx.x * cuda.gridDim.x + cuda.blockIdx.x\n",
@@ -43,7 +49,11 @@ MUTANTS = {
             "    i = cuda.blockIdx.x * cuda.gridDim.x + cuda.threadIdx.x\n",
             "you multiplied by gridDim, the number of blocks; blockDim is the number of threads in one",
         ),
-        ("signal * x0[i] + noise * eps[i]", "noise * x0[i] + signal * eps[i]", "signal and noise are exchanged"),
+        (
+            "signal * x0[i] + noise * eps[i]",
+            "noise * x0[i] + signal * eps[i]",
+            "signal and noise are exchanged",
+        ),
     ],
     "kernels.threads.block_sums": [
         (

@@ -1,9 +1,11 @@
 """Wrong answers to lesson 16: how students get lost beyond the main road. What a mutant is: 01_forward.py."""
 
 MISS = "np.mean(((a - b) / (t - u) - (x[0] - x[-1])) ** 2)"
-SUM = "(_at(fixed, t, square) + np.log(var) + (_at(s.beta_tilde, t, square) + square) / var) / 2"
-OWN = "np.maximum(_at(s.beta_tilde, t, square), 1e-300)"
-OTHER_WAY = f"np.where({OWN} > 1e-200, (np.log({OWN} / var) + (var + square) / {OWN} - 1) / 2, {SUM})"
+SUM = "(at(fixed, t, square) + np.log(var) + (at(s.beta_tilde, t, square) + square) / var) / 2"
+OWN = "np.maximum(at(s.beta_tilde, t, square), 1e-300)"
+OTHER_WAY = (
+    f"np.where({OWN} > 1e-200, (np.log({OWN} / var) + (var + square) / {OWN} - 1) / 2, {SUM})"
+)
 SHRINK = "float(np.sqrt(s.alpha_bar[t]) + np.sqrt(1 - s.alpha_bar[t]))"
 
 MUTANTS = {
@@ -13,7 +15,11 @@ MUTANTS = {
             "x_t",
             "you didn't rescale: on the path image and noise have shares that add up to 1, in x_t they are sqrt(alpha_bar) and its partner",
         ),
-        ("* velocity(x_flow, flow_t)", "* velocity(x_t, flow_t)", "you showed the velocity x_t; it knows points of the path only: x_flow"),
+        (
+            "* velocity(x_flow, flow_t)",
+            "* velocity(x_t, flow_t)",
+            "you showed the velocity x_t; it knows points of the path only: x_flow",
+        ),
         (
             "* velocity(x_flow, flow_t)",
             "* velocity(x_flow, t / s.T)",
@@ -46,7 +52,11 @@ MUTANTS = {
             f"{MISS} / (len(x) - 1)",
             "you counted every piece alike; a piece counts by the time it takes, t - u",
         ),
-        (f"(t - u) * {MISS}", MISS, "you added the pieces up unweighted: each counts by its share of the time, t - u"),
+        (
+            f"(t - u) * {MISS}",
+            MISS,
+            "you added the pieces up unweighted: each counts by its share of the time, t - u",
+        ),
         (
             "((a - b) / (t - u) - (x[0] - x[-1]))",
             "((a - b) - (x[0] - x[-1]))",
@@ -62,7 +72,11 @@ MUTANTS = {
             MISS.replace("np.mean", "np.sum"),
             "you summed over all numbers; take the mean, so that neither the batch nor the size of an image counts",
         ),
-        (MISS, "np.mean(np.abs((a - b) / (t - u) - (x[0] - x[-1])))", "you took the distance; it is squared here"),
+        (
+            MISS,
+            "np.mean(np.abs((a - b) / (t - u) - (x[0] - x[-1])))",
+            "you took the distance; it is squared here",
+        ),
     ],
     "likelihood.bound_term": [
         (
@@ -71,12 +85,20 @@ MUTANTS = {
             "log(2 pi) is missing at t = 1, where no second density is there to cancel it",
         ),
         (
-            "(_at(s.beta_tilde, t, square) + square) / var",
+            "(at(s.beta_tilde, t, square) + square) / var",
             "square / var",
             "you forgot that q has a width of its own: on average its x_{t-1} misses mean_hat by beta_tilde + square",
         ),
-        ("np.log(s.beta_tilde[2:]) - 1", "np.log(s.beta_tilde[2:])", "the -1 is missing: two equal Gaussians must have the divergence 0"),
-        (f"return {SUM}", f"return {SUM[:-4]}", "the half is missing: a Gaussian's exponent is the square over *twice* the variance"),
+        (
+            "np.log(s.beta_tilde[2:]) - 1",
+            "np.log(s.beta_tilde[2:])",
+            "the -1 is missing: two equal Gaussians must have the divergence 0",
+        ),
+        (
+            f"return {SUM}",
+            f"return {SUM[:-4]}",
+            "the half is missing: a Gaussian's exponent is the square over *twice* the variance",
+        ),
         (
             "np.log(var)",
             "np.log(var) / 2",

@@ -15,6 +15,10 @@ SETS = ("reference", "cpu", "cuda")
 _active = None
 
 
+class HostOnly(TypeError, AttributeError):
+    """Something was asked of a GPU array that only NumPy can do; the message says what, and what to do."""
+
+
 def use(name):
     """Choose the kernel set that answers from now on.
 
@@ -26,7 +30,7 @@ def use(name):
         raise ValueError(f"no kernel set {name!r}; there are: {', '.join(SETS)}")
     module = import_module(f"{__name__}.{name}")
     if name == "cuda":
-        module.device.require()
+        module.cuda_array.require()
     _active = module
     return _active
 
@@ -37,6 +41,8 @@ def active():
 
 
 def __getattr__(name):
-    if name.startswith("_") or (_active is None and find_spec(f"{__name__}.{name}")):  # Python's own look-ups, of modules being imported
+    if name.startswith("_") or (
+        _active is None and find_spec(f"{__name__}.{name}")
+    ):  # Python's own look-ups, of modules being imported
         raise AttributeError(name)
     return getattr(active(), name)

@@ -6,7 +6,7 @@ What is not redefined here is NumPy's, because a measurement said that NumPy is 
 - indices in inner loops are unsigned (`u`): Numba wraps negative indices, and that test would keep LLVM from vectorising;
 - sizes of blocks are constants, so that LLVM unrolls the loops over a block;
 - constants beside float32 numbers are float32 (`ONE`): a Python integer would make Numba go on in float64, half as fast.
-Convolutions are in files of their own: microkernel.py, the innermost loop; direct.py; winograd.py, with fewer multiplications.
+Convolutions are in files of their own: microkernel.py, the innermost loop; cpu_direct.py; cpu_winograd.py, with fewer multiplications.
 """
 
 import ctypes
@@ -17,8 +17,8 @@ import numpy as np
 from numba import prange, types
 from numba.extending import overload
 
-from . import direct, winograd
-from .microkernel import jit, parallel
+from . import cpu_direct, cpu_winograd
+from .cpu_microkernel import jit, parallel
 from .reference import *  # noqa: F403
 
 # A training step frees what the next one allocates again. Left to itself the C library gives freed memory back to the system,
@@ -62,18 +62,18 @@ def conv2d(x, w, padding):
     (_, H, W, C), (K, _, _, O) = x.shape, w.shape
     _require(C == w.shape[2] and K % 2 == 1, "conv2d", x, w)
     x, w = _alike(x, w)
-    if winograd.fits(C, O, K, H, W):
-        return winograd.conv2d(x, w, padding)
-    return direct.conv2d(pad(x, K // 2, padding), w)
+    if cpu_winograd.fits(C, O, K, H, W):
+        return cpu_winograd.conv2d(x, w, padding)
+    return cpu_direct.conv2d(pad(x, K // 2, padding), w)
 
 
 def conv2d_grad_w(x, g, K, padding):
     (_, H, W, C), O = x.shape, g.shape[3]
     _require(x.shape[:3] == g.shape[:3] and K % 2 == 1, "conv2d_grad_w", x, g)
     x, g = _alike(x, g)
-    if winograd.fits(C, O, K, H, W):
-        return winograd.conv2d_grad_w(x, g, padding)
-    return direct.conv2d_grad_w(pad(x, K // 2, padding), g)
+    if cpu_winograd.fits(C, O, K, H, W):
+        return cpu_winograd.conv2d_grad_w(x, g, padding)
+    return cpu_direct.conv2d_grad_w(pad(x, K // 2, padding), g)
 
 
 def _require(fits, name, *arrays):
@@ -92,9 +92,13 @@ def matmul(a, b):
     _require(a.shape[-1] == b.shape[-2], "matmul", a, b)
     if b.ndim > 2:
         return a @ b
-    rows = a.size // a.shape[-1]  # as a 1 x 1 convolution of images with one row: NumPy's threads would fight with Numba's
+    rows = (
+        a.size // a.shape[-1]
+    )  # as a 1 x 1 convolution of images with one row: NumPy's threads would fight with Numba's
     W = next((W for W in (8, 4, 2) if rows % W == 0), rows)
-    return direct.conv2d(*_alike(a.reshape(-1, 1, W, a.shape[-1]), b[None, None])).reshape(*a.shape[:-1], b.shape[1])
+    return cpu_direct.conv2d(*_alike(a.reshape(-1, 1, W, a.shape[-1]), b[None, None])).reshape(
+        *a.shape[:-1], b.shape[1]
+    )
 
 
 def down(x):
@@ -111,7 +115,12 @@ def _down(x, y):
             for w in range(W):
                 for c in range(C):
                     i, j = u(2 * h), u(2 * w)
-                    four = x[u(n), i, j, u(c)] + x[u(n), i, j + u(1), u(c)] + x[u(n), i + u(1), j, u(c)] + x[u(n), i + u(1), j + u(1), u(c)]
+                    four = (
+                        x[u(n), i, j, u(c)]
+                        + x[u(n), i, j + u(1), u(c)]
+                        + x[u(n), i + u(1), j, u(c)]
+                        + x[u(n), i + u(1), j + u(1), u(c)]
+                    )
                     y[u(n), u(h), u(w), u(c)] = four / 4
 
 
@@ -151,10 +160,17 @@ def _exp_overload(x):
         k = np.floor(x * f(1.44269504) + f(0.5))
         r = x - k * f(0.693359375) + k * f(2.12194440e-4)
         p = (
-            (((f(1.9875691500e-4) * r + f(1.3981999507e-3)) * r + f(8.3334519073e-3)) * r + f(4.1665795894e-2)) * r + f(1.6666665459e-1)
+            (
+                ((f(1.9875691500e-4) * r + f(1.3981999507e-3)) * r + f(8.3334519073e-3)) * r
+                + f(4.1665795894e-2)
+            )
+            * r
+            + f(1.6666665459e-1)
         ) * r
         p = (p + f(5.0000001201e-1)) * r * r + r + f(1)
-        return p * np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2^k: k in the exponent bits
+        return p * np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(
+            np.float32
+        )  # 2^k: k in the exponent bits
 
     return exp32
 
@@ -173,7 +189,9 @@ def _silu(x, y):
 
 def silu_grad(g, x):
     y = np.empty_like(x, order="C")
-    _silu_grad(np.ascontiguousarray(g).reshape(-1), np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
+    _silu_grad(
+        np.ascontiguousarray(g).reshape(-1), np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
+    )
     return y
 
 
@@ -195,8 +213,21 @@ def norm_silu(x, scale, shift, G, eps):
 def _norm(x, scale, shift, G, eps, with_silu):
     N, C = x.shape[0], x.shape[-1]
     _require(scale.shape == shift.shape == (C,) and C % G == 0, "group_norm", x, scale, shift)
-    y, mean, rstd = np.empty_like(x, order="C"), np.empty((N, G), x.dtype), np.empty((N, G), x.dtype)
-    _norm_silu(np.ascontiguousarray(x).reshape(N, -1, C), scale, shift, x.dtype.type(eps), with_silu, y.reshape(N, -1, C), mean, rstd)
+    y, mean, rstd = (
+        np.empty_like(x, order="C"),
+        np.empty((N, G), x.dtype),
+        np.empty((N, G), x.dtype),
+    )
+    _norm_silu(
+        np.ascontiguousarray(x).reshape(N, -1, C),
+        scale,
+        shift,
+        x.dtype.type(eps),
+        with_silu,
+        y.reshape(N, -1, C),
+        mean,
+        rstd,
+    )
     return y, mean, rstd
 
 
@@ -246,9 +277,15 @@ def norm_silu_grad(g, x, scale, shift, mean, rstd):
 
 def _norm_grad(g, x, scale, shift, mean, rstd, with_silu):
     N, C = x.shape[0], x.shape[-1]
-    gx, gscale, gshift = np.empty_like(x, order="C"), np.empty((N, C), x.dtype), np.empty((N, C), x.dtype)
+    gx, gscale, gshift = (
+        np.empty_like(x, order="C"),
+        np.empty((N, C), x.dtype),
+        np.empty((N, C), x.dtype),
+    )
     flat = [np.ascontiguousarray(a).reshape(N, -1, C) for a in (g, x)]
-    _norm_silu_grad(*flat, scale, shift, mean, rstd, with_silu, gx.reshape(N, -1, C), gscale, gshift)
+    _norm_silu_grad(
+        *flat, scale, shift, mean, rstd, with_silu, gx.reshape(N, -1, C), gscale, gshift
+    )
     return gx, gscale.sum(0), gshift.sum(0)
 
 
@@ -258,8 +295,17 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
     size = C // mean.shape[1]
     for n in prange(N):
         # of arrays made here LLVM knows that they overlap no other, and vectorises
-        m, r, w, b = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
-        sum_g, sum_gx, group = np.zeros(C, x.dtype), np.zeros(C, x.dtype), np.empty(mean.shape[1], x.dtype)
+        m, r, w, b = (
+            np.empty(C, x.dtype),
+            np.empty(C, x.dtype),
+            np.empty(C, x.dtype),
+            np.empty(C, x.dtype),
+        )
+        sum_g, sum_gx, group = (
+            np.zeros(C, x.dtype),
+            np.zeros(C, x.dtype),
+            np.empty(mean.shape[1], x.dtype),
+        )
         for c in range(C):
             m[c], r[c], w[c], b[c] = mean[n, c // size], rstd[n, c // size], scale[c], shift[c]
         for i in range(L):  # gx holds the gradient at silu's input until the last pass
@@ -280,7 +326,9 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
         for i in range(L):
             for c in range(C):
                 x_hat = (x[u(n), u(i), u(c)] - m[u(c)]) * r[u(c)]
-                gx[u(n), u(i), u(c)] = r[u(c)] * (w[u(c)] * gx[u(n), u(i), u(c)] - sum_g[u(c)] - x_hat * sum_gx[u(c)])
+                gx[u(n), u(i), u(c)] = r[u(c)] * (
+                    w[u(c)] * gx[u(n), u(i), u(c)] - sum_g[u(c)] - x_hat * sum_gx[u(c)]
+                )
 
 
 def attention(q, k, v):
@@ -311,7 +359,10 @@ def _weights(q, kT, i, root, p):
 def _attention(q, k, v, root, out):
     N, L, C = q.shape
     for n in prange(N):
-        kT, p = k[n].T.copy(), np.empty(L, q.dtype)  # one image's weights, one row at a time: nothing of size (N, L, L)
+        kT, p = (
+            k[n].T.copy(),
+            np.empty(L, q.dtype),
+        )  # one image's weights, one row at a time: nothing of size (N, L, L)
         for i in range(L):
             _weights(q[n], kT, u(i), root, p)
             out[n, i] = 0
@@ -322,7 +373,9 @@ def _attention(q, k, v, root, out):
 
 def attention_grad(g, q, k, v):
     gq, gk, gv = (np.zeros_like(q, order="C") for _ in range(3))
-    _attention_grad(*map(np.ascontiguousarray, (g, q, k, v)), q.dtype.type(q.shape[2] ** -0.5), gq, gk, gv)
+    _attention_grad(
+        *map(np.ascontiguousarray, (g, q, k, v)), q.dtype.type(q.shape[2] ** -0.5), gq, gk, gv
+    )
     return gq, gk, gv
 
 
@@ -354,7 +407,21 @@ def _attention_grad(g, q, k, v, root, gq, gk, gv):
 def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
     f, norm = theta.dtype.type, np.sqrt(_squared_norm(g))
     if np.isfinite(norm):
-        rates = [f(a) for a in (min(1, largest / max(norm, 1e-30)), lr, beta1, beta2, eps, decay, keep, 1 - beta1, 1 - beta2, 1 - keep)]
+        rates = [
+            f(a)
+            for a in (
+                min(1, largest / max(norm, 1e-30)),
+                lr,
+                beta1,
+                beta2,
+                eps,
+                decay,
+                keep,
+                1 - beta1,
+                1 - beta2,
+                1 - keep,
+            )
+        ]
         _update(theta, g, m, v, ema, *rates, f(1 / (1 - beta1**k)), f(1 / (1 - beta2**k)))
     return f(norm)
 
@@ -371,7 +438,25 @@ def _squared_norm(g):
 
 
 @jit
-def _update(theta, g, m, v, ema, scale, lr, beta1, beta2, eps, decay, keep, rest1, rest2, rest, unbias1, unbias2):
+def _update(
+    theta,
+    g,
+    m,
+    v,
+    ema,
+    scale,
+    lr,
+    beta1,
+    beta2,
+    eps,
+    decay,
+    keep,
+    rest1,
+    rest2,
+    rest,
+    unbias1,
+    unbias2,
+):
     for i in range(theta.size):
         g[i] *= scale
         m[i] = beta1 * m[i] + rest1 * g[i]
@@ -386,8 +471,20 @@ def _update(theta, g, m, v, ema, scale, lr, beta1, beta2, eps, decay, keep, rest
 def denoise_step(x_t, eps_hat, z, alpha_bar, c0, ct, std, clip):
     f = x_t.dtype.type
     out = np.empty_like(x_t, order="C")
-    flat = [np.ascontiguousarray(np.broadcast_to(a, x_t.shape), dtype=x_t.dtype).reshape(-1) for a in (x_t, eps_hat, z)]
-    _denoise_step(*flat, f(np.sqrt(alpha_bar)), f(np.sqrt(1 - alpha_bar)), f(c0), f(ct), f(std), f(clip), out.reshape(-1))
+    flat = [
+        np.ascontiguousarray(np.broadcast_to(a, x_t.shape), dtype=x_t.dtype).reshape(-1)
+        for a in (x_t, eps_hat, z)
+    ]
+    _denoise_step(
+        *flat,
+        f(np.sqrt(alpha_bar)),
+        f(np.sqrt(1 - alpha_bar)),
+        f(c0),
+        f(ct),
+        f(std),
+        f(clip),
+        out.reshape(-1),
+    )
     return out
 
 
@@ -402,7 +499,11 @@ def posterior_mean(x_t, data, alpha_bar):
     _require(x_t.shape[1] == data.shape[1], "posterior_mean", x_t, data)
     f, out = x_t.dtype.type, np.empty_like(x_t, order="C")
     _posterior_mean(
-        np.ascontiguousarray(x_t), np.ascontiguousarray(data, dtype=x_t.dtype), f(np.sqrt(alpha_bar)), f(0.5 / (1 - alpha_bar)), out
+        np.ascontiguousarray(x_t),
+        np.ascontiguousarray(data, dtype=x_t.dtype),
+        f(np.sqrt(alpha_bar)),
+        f(0.5 / (1 - alpha_bar)),
+        out,
     )
     return out
 

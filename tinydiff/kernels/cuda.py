@@ -1,4 +1,4 @@
-"""Every kernel on the graphics card: device.py explains how they are written, tiles.py holds matmul and the convolutions.
+"""Every kernel on the graphics card: cuda_array.py explains how they are written, cuda_matmul.py holds matmul and the convolutions.
 
 Arrays of the host come in, and stay: what a function here is given may be an Array or NumPy's, what it gives is an Array.
 """
@@ -7,18 +7,22 @@ import math
 
 import numpy as np
 
-from . import device, tiles
-from .device import ONE, ZERO, Array, cos, cuda, exp, log, sqrt
-from .errors import HostOnly
+from . import HostOnly, cuda_array, cuda_matmul
+from .cuda_array import ONE, ZERO, Array, cos, cuda, exp, log, sqrt
 
-_elementwise, _launch, _alike, _fit = device.elementwise, device.launch, tiles.alike, tiles.fit
+_elementwise, _launch, _alike, _fit = (
+    cuda_array.elementwise,
+    cuda_array.launch,
+    cuda_matmul.alike,
+    cuda_matmul.fit,
+)
 
 STEPS_AHEAD = 20
 _MOST = 512  # threads of a block that add up together, at most
 
 
 def array(x):
-    return device.array(x)
+    return cuda_array.array(x)
 
 
 # --- convolution ---
@@ -35,7 +39,7 @@ def pad(x, p, padding):
         return x
     (x,) = _alike(x)
     N, H, W, C = x.shape
-    y = device.empty((N, H + 2 * p, W + 2 * p, C), x.dtype)
+    y = cuda_array.empty((N, H + 2 * p, W + 2 * p, C), x.dtype)
     _launch(_pad, y.size, x.nd(*x.shape), p, padding == "circular", y.nd(*y.shape))
     return y
 
@@ -51,15 +55,15 @@ def _pad(x, p, circular, y):
 
 
 def conv2d(x, w, padding):
-    return tiles.conv2d(x, w, padding)
+    return cuda_matmul.conv2d(x, w, padding)
 
 
 def conv2d_grad_w(x, g, K, padding):
-    return tiles.conv2d_grad_w(x, g, K, padding)
+    return cuda_matmul.conv2d_grad_w(x, g, K, padding)
 
 
 def matmul(a, b):
-    return tiles.matmul(a, b)
+    return cuda_matmul.matmul(a, b)
 
 
 Array.__matmul__ = matmul
@@ -69,7 +73,7 @@ Array.__rmatmul__ = lambda b, a: matmul(a, b)
 def down(x):
     (x,) = _alike(x)
     N, H, W, C = x.shape
-    y = device.empty((N, H // 2, W // 2, C), x.dtype)
+    y = cuda_array.empty((N, H // 2, W // 2, C), x.dtype)
     _launch(_down, y.size, x.nd(*x.shape), y.nd(*y.shape))
     return y
 
@@ -80,14 +84,17 @@ def _down(x, y):
     N, H, W, C = y.shape
     for i in range(cuda.grid(1), N * H * W * C, cuda.gridsize(1)):
         n, h, w, c = _pixel(i, H, W, C)
-        top, bottom = x[n, 2 * h, 2 * w, c] + x[n, 2 * h, 2 * w + 1, c], x[n, 2 * h + 1, 2 * w, c] + x[n, 2 * h + 1, 2 * w + 1, c]
+        top, bottom = (
+            x[n, 2 * h, 2 * w, c] + x[n, 2 * h, 2 * w + 1, c],
+            x[n, 2 * h + 1, 2 * w, c] + x[n, 2 * h + 1, 2 * w + 1, c],
+        )
         y[n, h, w, c] = (top + bottom) * np.float32(0.25)
 
 
 def up(x):
     (x,) = _alike(x)
     N, H, W, C = x.shape
-    y = device.empty((N, 2 * H, 2 * W, C), x.dtype)
+    y = cuda_array.empty((N, 2 * H, 2 * W, C), x.dtype)
     _launch(_up, y.size, x.nd(*x.shape), y.nd(*y.shape))
     return y
 
@@ -166,16 +173,30 @@ def norm_silu(x, scale, shift, G, eps):
 def _norm(x, scale, shift, G, eps, with_silu):
     x, scale, shift = _alike(x, scale, shift)
     N, C = x.shape[0], x.shape[-1]
-    _fit(scale.shape == shift.shape == (C,) and C % G == 0 and C // G <= _MOST and x.size, "group_norm", x, scale, shift)
-    y, mean, rstd = (device.empty(shape, x.dtype) for shape in (x.shape, (N, G), (N, G)))
-    flat = scale.flat, shift.flat, x.dtype.type(eps), with_silu, y.nd(N, -1, C), mean.nd(N, G), rstd.nd(N, G)
+    _fit(
+        scale.shape == shift.shape == (C,) and C % G == 0 and C // G <= _MOST and x.size,
+        "group_norm",
+        x,
+        scale,
+        shift,
+    )
+    y, mean, rstd = (cuda_array.empty(shape, x.dtype) for shape in (x.shape, (N, G), (N, G)))
+    flat = (
+        scale.flat,
+        shift.flat,
+        x.dtype.type(eps),
+        with_silu,
+        y.nd(N, -1, C),
+        mean.nd(N, G),
+        rstd.nd(N, G),
+    )
     _norm_silu[(N, G), _threads(C // G)](x.nd(N, -1, C), *flat)
     return y, mean, rstd
 
 
 def _threads(size):
     """So many threads that each always meets the same one of `size` channels: a multiple of size."""
-    return size * max(1, device.THREADS // size)
+    return size * max(1, cuda_array.THREADS // size)
 
 
 @cuda.jit
@@ -183,7 +204,11 @@ def _norm_silu(x, scale, shift, eps, with_silu, y, mean, rstd):
     """One block a group of an image; neighbours read neighbouring channels of the group, and then its next pixel."""
     L, C = x.shape[1], x.shape[2]
     n, group, size = cuda.blockIdx.x, cuda.blockIdx.y, C // mean.shape[1]
-    first, pixels, c = cuda.threadIdx.x // size, cuda.blockDim.x // size, group * size + cuda.threadIdx.x % size
+    first, pixels, c = (
+        cuda.threadIdx.x // size,
+        cuda.blockDim.x // size,
+        group * size + cuda.threadIdx.x % size,
+    )
     box = cuda.shared.array(_MOST, x.dtype)
     total, count = ZERO, x.dtype.type(L * size)
     for i in range(first, L, pixels):
@@ -211,9 +236,26 @@ def norm_silu_grad(g, x, scale, shift, mean, rstd):
 def _norm_grad(g, x, scale, shift, mean, rstd, with_silu):
     g, x, scale, shift, mean, rstd = _alike(g, x, scale, shift, mean, rstd)
     (N, G), C = mean.shape, x.shape[-1]
-    _fit(g.shape == x.shape and scale.shape == shift.shape == (C,) and rstd.shape == (len(x), G), "norm_grad", g, x, scale, shift, rstd)
-    gx, gscale, gshift = (device.empty(shape, x.dtype) for shape in (x.shape, (N, C), (N, C)))
-    flat = scale.flat, shift.flat, mean.nd(N, G), rstd.nd(N, G), with_silu, gx.nd(N, -1, C), gscale.nd(N, C), gshift.nd(N, C)
+    _fit(
+        g.shape == x.shape and scale.shape == shift.shape == (C,) and rstd.shape == (len(x), G),
+        "norm_grad",
+        g,
+        x,
+        scale,
+        shift,
+        rstd,
+    )
+    gx, gscale, gshift = (cuda_array.empty(shape, x.dtype) for shape in (x.shape, (N, C), (N, C)))
+    flat = (
+        scale.flat,
+        shift.flat,
+        mean.nd(N, G),
+        rstd.nd(N, G),
+        with_silu,
+        gx.nd(N, -1, C),
+        gscale.nd(N, C),
+        gshift.nd(N, C),
+    )
     _norm_silu_grad[(N, G), _threads(C // G)](g.nd(N, -1, C), x.nd(N, -1, C), *flat)
     return gx, gscale.sum(0), gshift.sum(0)
 
@@ -260,8 +302,10 @@ def _rows(kernel, *arrays):
     """Run a kernel with one block a row, the last axis -> Array like the first, filled by it"""
     arrays = _alike(*arrays)
     _fit(all(a.shape == arrays[0].shape for a in arrays) and arrays[0].size, "rows", *arrays)
-    y, L = device.empty(arrays[0].shape, arrays[0].dtype), arrays[0].shape[-1]
-    kernel[y.size // L, min(device.THREADS, 32 * -(-L // 32))](*(a.nd(-1, L) for a in arrays), y.nd(-1, L))
+    y, L = cuda_array.empty(arrays[0].shape, arrays[0].dtype), arrays[0].shape[-1]
+    kernel[y.size // L, min(cuda_array.THREADS, 32 * -(-L // 32))](
+        *(a.nd(-1, L) for a in arrays), y.nd(-1, L)
+    )
     return y
 
 
@@ -345,7 +389,7 @@ def attention_grad(g, q, k, v):
 
 def concat(*xs):
     xs, first = _alike(*xs), 0
-    y = device.empty((*xs[0].shape[:-1], sum(x.shape[-1] for x in xs)), xs[0].dtype)
+    y = cuda_array.empty((*xs[0].shape[:-1], sum(x.shape[-1] for x in xs)), xs[0].dtype)
     for x in xs:
         _fit(x.shape[:-1] == y.shape[:-1], "concat", *xs)
         _launch(_place, x.size, x.nd(-1, x.shape[-1]), first, y.nd(-1, y.shape[-1]))
@@ -362,8 +406,8 @@ def _place(x, first, y):
 
 
 def take(table, i):
-    table, i = device.array(table), device.array(i)
-    y = device.empty((*i.shape, table.shape[1]), table.dtype)
+    table, i = cuda_array.array(table), cuda_array.array(i)
+    y = cuda_array.empty((*i.shape, table.shape[1]), table.dtype)
     _launch(_take, y.size, table.nd(*table.shape), i.flat, y.nd(-1, table.shape[1]))
     return y
 
@@ -377,8 +421,8 @@ def _take(table, i, y):
 
 
 def take_grad(g, i, M):
-    g, i = device.array(g), device.array(i)
-    table = device.empty((M, g.shape[1]), g.dtype)
+    g, i = cuda_array.array(g), cuda_array.array(i)
+    table = cuda_array.empty((M, g.shape[1]), g.dtype)
     _launch(_take_grad, table.size, g.nd(*g.shape), i.flat, table.nd(*table.shape))
     return table
 
@@ -397,13 +441,17 @@ def _take_grad(g, i, table):
 
 # --- the optimiser ---
 
-_shortened = _elementwise(lambda largest, norm: largest / norm if norm > largest else ONE)  # where the norm is NaN, 1
+_shortened = _elementwise(
+    lambda largest, norm: largest / norm if norm > largest else ONE
+)  # where the norm is NaN, 1
 _root = _elementwise(lambda a, same: sqrt(a))
 
 
 def _require_device(*arrays):
     if not all(isinstance(a, Array) for a in arrays):
-        raise HostOnly("a change in place of arrays on the host: give kernels.array(x), which lies on the graphics card, and keep that")
+        raise HostOnly(
+            "a change in place of arrays on the host: give kernels.array(x), which lies on the graphics card, and keep that"
+        )
 
 
 def clip_norm(g, largest):
@@ -416,7 +464,21 @@ def clip_norm(g, largest):
 
 def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):
     _require_device(theta, m, v)
-    _step(theta, g, m, v, device.empty(theta.shape, theta.dtype), k, lr, beta1, beta2, eps, decay, 0.0, theta[:1] * 0)
+    _step(
+        theta,
+        g,
+        m,
+        v,
+        cuda_array.empty(theta.shape, theta.dtype),
+        k,
+        lr,
+        beta1,
+        beta2,
+        eps,
+        decay,
+        0.0,
+        theta[:1] * 0,
+    )
 
 
 def ema_step(ema, theta, keep):
@@ -432,13 +494,43 @@ def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
 
 
 def _step(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, keep, norm):
-    numbers = lr, beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, keep, 1 - keep, 1 / (1 - beta1**k), 1 / (1 - beta2**k)
+    numbers = (
+        lr,
+        beta1,
+        1 - beta1,
+        beta2,
+        1 - beta2,
+        eps,
+        decay,
+        keep,
+        1 - keep,
+        1 / (1 - beta1**k),
+        1 / (1 - beta2**k),
+    )
     numbers = [theta.dtype.type(a) for a in numbers]
     _launch(_adam_ema, theta.size, *(a.flat for a in (theta, g, m, v, ema, norm)), *numbers)
 
 
 @cuda.jit
-def _adam_ema(theta, g, m, v, ema, norm, lr, beta1, rest1, beta2, rest2, eps, decay, keep, rest, unbias1, unbias2):
+def _adam_ema(
+    theta,
+    g,
+    m,
+    v,
+    ema,
+    norm,
+    lr,
+    beta1,
+    rest1,
+    beta2,
+    rest2,
+    eps,
+    decay,
+    keep,
+    rest,
+    unbias1,
+    unbias2,
+):
     """One thread a parameter, all five arrays in one pass, unless the gradient is not finite; neighbours read neighbours."""
     if not math.isfinite(norm[0]):
         return
@@ -467,7 +559,7 @@ class Noise(Array):
 
     def _write(self):
         if not hasattr(self, "written"):
-            self.written = device.empty(self.shape, self.dtype)
+            self.written = cuda_array.empty(self.shape, self.dtype)
             _launch(_normal, self.size, *self.key, self.factor, self.written.flat)
         return self.written
 
@@ -519,14 +611,18 @@ def _normal(key0, key1, factor, y):
 
 
 def denoise_step(x_t, eps_hat, z, alpha_bar, c0, ct, std, clip):
-    x_t = device.array(x_t)
-    eps_hat, y = device.array(eps_hat, x_t.dtype), device.empty(x_t.shape, x_t.dtype)
+    x_t = cuda_array.array(x_t)
+    eps_hat, y = cuda_array.array(eps_hat, x_t.dtype), cuda_array.empty(x_t.shape, x_t.dtype)
     _fit(eps_hat.shape == x_t.shape, "denoise_step", x_t, eps_hat)
-    numbers = [x_t.dtype.type(a) for a in (np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar), c0, ct, std, clip)]
+    numbers = [
+        x_t.dtype.type(a) for a in (np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar), c0, ct, std, clip)
+    ]
     if isinstance(z, Noise) and (z.shape, z.dtype) == (x_t.shape, x_t.dtype):
-        _launch(_denoise_step_noise, y.size, x_t.flat, eps_hat.flat, *z.key, z.factor, *numbers, y.flat)
+        _launch(
+            _denoise_step_noise, y.size, x_t.flat, eps_hat.flat, *z.key, z.factor, *numbers, y.flat
+        )
         return y
-    z = device.array(z, x_t.dtype)
+    z = cuda_array.array(z, x_t.dtype)
     z = z if z.shape == x_t.shape else x_t * 0 + z
     _launch(_denoise_step, y.size, x_t.flat, eps_hat.flat, z.flat, *numbers, y.flat)
     return y
@@ -550,16 +646,22 @@ def _denoise_step(x_t, eps_hat, z, signal, noise, c0, ct, std, clip, y):
 def _denoise_step_noise(x_t, eps_hat, key0, key1, factor, signal, noise, c0, ct, std, clip, y):
     """As _denoise_step, but z is drawn here, and never lies in memory."""
     for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
-        y[i] = _denoised(x_t[i], eps_hat[i], factor * _draw(i, key0, key1), signal, noise, c0, ct, std, clip)
+        y[i] = _denoised(
+            x_t[i], eps_hat[i], factor * _draw(i, key0, key1), signal, noise, c0, ct, std, clip
+        )
 
 
 def posterior_mean(x_t, data, alpha_bar):
-    x_t = device.array(x_t)
-    data = device.array(data, x_t.dtype)
+    x_t = cuda_array.array(x_t)
+    data = cuda_array.array(data, x_t.dtype)
     _fit(x_t.shape[1] == data.shape[1], "posterior_mean", x_t, data)
-    scores, f = device.empty((len(x_t), len(data)), x_t.dtype), x_t.dtype.type
-    _log_likelihood[scores.shape[::-1], device.THREADS](
-        x_t.nd(*x_t.shape), data.nd(*data.shape), f(np.sqrt(alpha_bar)), f(-0.5 / (1 - alpha_bar)), scores.nd(*scores.shape)
+    scores, f = cuda_array.empty((len(x_t), len(data)), x_t.dtype), x_t.dtype.type
+    _log_likelihood[scores.shape[::-1], cuda_array.THREADS](
+        x_t.nd(*x_t.shape),
+        data.nd(*data.shape),
+        f(np.sqrt(alpha_bar)),
+        f(-0.5 / (1 - alpha_bar)),
+        scores.nd(*scores.shape),
     )
     return matmul(softmax(scores), data)
 

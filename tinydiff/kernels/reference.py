@@ -24,7 +24,9 @@ def pad(x, p, padding):
     """
     if p == 0:
         return x
-    return np.pad(x, ((0, 0), (p, p), (p, p), (0, 0)), mode={"zeros": "constant", "circular": "wrap"}[padding])
+    return np.pad(
+        x, ((0, 0), (p, p), (p, p), (0, 0)), mode={"zeros": "constant", "circular": "wrap"}[padding]
+    )
 
 
 def conv2d(x, w, padding):
@@ -99,7 +101,11 @@ def group_norm_grad(g, x, scale, mean, rstd):
     G, C = mean.shape[1], x.shape[-1]
     m, r = mean[:, None, :, None], rstd[:, None, :, None]
     x_hat, g_hat = (_grouped(x, G) - m) * r, _grouped(g * scale, G)
-    gx = r * (g_hat - g_hat.mean((1, 3), keepdims=True) - x_hat * (g_hat * x_hat).mean((1, 3), keepdims=True))
+    gx = r * (
+        g_hat
+        - g_hat.mean((1, 3), keepdims=True)
+        - x_hat * (g_hat * x_hat).mean((1, 3), keepdims=True)
+    )
     rows = g.reshape(-1, C)
     return gx.reshape(x.shape), (rows * x_hat.reshape(-1, C)).sum(0), rows.sum(0)
 
@@ -128,7 +134,9 @@ def norm_silu_grad(g, x, scale, shift, mean, rstd):
     """Take the gradient of norm_silu's output to those of its inputs. -> gx (N, ..., C), gscale (C,), gshift (C,)"""
     G = mean.shape[1]
     x_hat = (_grouped(x, G) - mean[:, None, :, None]) * rstd[:, None, :, None]
-    return group_norm_grad(silu_grad(g, x_hat.reshape(x.shape) * scale + shift), x, scale, mean, rstd)
+    return group_norm_grad(
+        silu_grad(g, x_hat.reshape(x.shape) * scale + shift), x, scale, mean, rstd
+    )
 
 
 def softmax(x):
@@ -240,7 +248,9 @@ def denoise_step(x_t, eps_hat, z, alpha_bar, c0, ct, std, clip):
     x0_hat = (x_t - sqrt(1 - alpha_bar) eps_hat) / sqrt(alpha_bar), kept within [-clip, clip];  c0 x0_hat + ct x_t + std z
     x_t, eps_hat: (N, ...); z: (N, ...) or 0; the others are numbers, clip may be inf -> (N, ...)
     """
-    signal, noise, c0, ct, std = (x_t.dtype.type(a) for a in (np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar), c0, ct, std))
+    signal, noise, c0, ct, std = (
+        x_t.dtype.type(a) for a in (np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar), c0, ct, std)
+    )
     x0_hat = (x_t - noise * np.asarray(eps_hat, x_t.dtype)) / signal
     return c0 * np.clip(x0_hat, -clip, clip) + ct * x_t + std * np.asarray(z, x_t.dtype)
 

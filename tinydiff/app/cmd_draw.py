@@ -1,0 +1,340 @@
+"""The commands that draw with a trained model: `sample`, `edit`, `restyle`, `alphabet`, `gallery`."""
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from .. import checkpoint, data, plot, sample
+from ..design import colour, edit, restore
+from ..design.pipeline import Pipeline, parse_labels
+from ..measure import classifier
+from . import gallery
+from .cli import RESTORE
+from .usage import UsageError, pictures_named, require_file
+
+
+def _steps(args, pipe, usual=50):
+    """Check --steps -> int; without it the usual number, where the model was trained with as many"""
+    T = pipe.s.T
+    if args.steps and args.steps > T:
+        why = f"the steps that this model was trained with; got {args.steps}"
+        raise UsageError(f"--steps takes at most {T}, {why}")
+    return args.steps or min(usual, T)
+
+
+def _labels(pipe, words):
+    """Read the words behind --label and its kin -> a row of labels, ints"""
+    try:
+        return parse_labels(pipe.labels, words or [])
+    except ValueError as e:
+        raise UsageError(str(e)) from None
+
+
+# --- sample ---
+
+
+def cmd_sample(args):
+    """Run `sample`: args from the parser -> None; writes a picture of args.n images, and their GIF"""
+    pipe = Pipeline.load(args.model)
+    _require_fitting(args)
+    steps, size = _steps(args, pipe), _size(args, pipe)
+    rows = (_labels(pipe, words) for words in (args.label, args.avoid))
+    labels, avoid = (np.tile(row, (args.n, 1)) for row in rows)
+    also = _colours(args, pipe)
+    require_file(args.out)
+    if not args.label and len(pipe.labels) == 1:
+        labels = np.arange(args.n)[:, None] * pipe.model.classes[0] // args.n
+    rng, w = np.random.default_rng(args.seed), args.guidance
+    if args.tile:
+        chain = pipe.tile(labels, rng, steps, args.times, w, avoid, size)
+    else:
+        how = args.sampler, steps, args.times, w, avoid
+        chain = pipe.draw(labels, rng, *how, size=size, also=also)
+    columns = min(args.n, max(1, 16 * pipe.model.size // size[1]))
+    picture = plot.save_png(plot.sheet(chain[-1], columns, scale=4), args.out)
+    print(f"{picture}: {args.n} images")
+    if args.tile:
+        again = np.tile(chain[-1][:4], (1, 3, 3, 1))
+        wall = plot.sheet(again, len(again), gap=4, scale=4)
+        repeated = plot.save_png(wall, args.out.with_stem(f"{args.out.stem}_3x3"))
+        print(f"{repeated}: the first {len(again)}, each repeated 3 x 3")
+    if args.gif:
+        animation = plot.save_gif(plot.frames(chain, columns), args.out.with_suffix(".gif"))
+        print(f"{animation}: the chain, {len(chain) - 1} steps")
+
+
+def _require_fitting(args):
+    """Refuse options of `sample` that do not go together."""
+    if args.steps and args.sampler == "ddpm":
+        raise UsageError("--steps is for the other samplers; ddpm visits every step")
+    if args.avoid and args.guidance <= 1:
+        why = "without it nothing leads away from anything"
+        raise UsageError(f"--avoid needs --guidance above 1: {why}")
+    if args.sampler == "ddpm" and args.times != "even":
+        raise UsageError("--times is for the other samplers; ddpm visits every step")
+    if args.tile and args.sampler != "ddim":
+        raise UsageError(f"--tile draws with ddim, not with {args.sampler}: leave out --sampler")
+    if args.gif and args.out.suffix == ".gif":
+        give = f"give --out {args.out.with_suffix('.png')}"
+        raise UsageError(f"--gif writes the chain beside the picture: {give}")
+    if args.pull and not (args.palette or args.main_colour):
+        raise UsageError("--pull is for --palette or --main-colour: name a colour")
+
+
+def _size(args, pipe):
+    """Check --size -> (H, W), the model's own without it"""
+    own, unit = pipe.model.size, pipe.model.divisor
+    size = args.size or (own, own)
+    if min(size) < own or any(side % unit for side in size):
+        takes = f"sides of at least {own}, as the model was trained with, divisible by {unit}"
+        raise UsageError(f"--size takes {takes}; got {size[0]}x{size[1]}")
+    return size
+
+
+def _colours(args, pipe):
+    """Read --palette, --main-colour and --pull -> further guidance for Pipeline.draw, or None"""
+    if not (args.palette or args.main_colour):
+        return None
+    try:
+        palette = [colour.parse(text) for text in args.palette or []] or None
+        main = colour.parse(args.main_colour) if args.main_colour else None
+    except ValueError as e:
+        raise UsageError(str(e)) from None
+    own = "--palette and --main-colour draw single pictures of the model's own size"
+    if args.tile or args.size:
+        raise UsageError(f"{own}: leave out --tile and --size")
+    if pipe.model.out != 3:
+        suited = "--palette and --main-colour are for models of colour pictures"
+        raise UsageError(f"{args.model} draws in grey: {suited}")
+    cov = restore.covariance(pictures_named(pipe.dataset).train)
+    wanted = pipe.s, cov, pipe.model.size, palette, main, args.pull or 1.0
+    return lambda eps_model: colour.coloured(eps_model, *wanted)
+
+
+# --- edit ---
+
+
+def cmd_edit(args):
+    """Run `edit`: args from the parser -> None; writes the picture and args.n edits of it, side by side"""
+    pipe = Pipeline.load(args.model)
+    _require_one_edit(args)
+    usual = (1, 2.0, 20) if args.change else (8, 1.0, 50)
+    n, w, steps = args.n or usual[0], args.guidance or usual[1], _steps(args, pipe, usual[2])
+    A, cov = _degradation(args, pipe) if args.restore else (None, None)
+    shape = (len(A[0]), len(A[2])) if A else (pipe.model.size, pipe.model.out)
+    x, said = data.open_image(args.image, *shape)
+    lines, keep = [said], None
+    if args.mask:
+        keep, how = _mask(args, pipe)
+        lines.append(how)
+    labels, wanted = _labels(pipe, args.label), _labels(pipe, args.change)
+    if args.change:
+        labels, wanted, shows = _before_after(pipe, x, labels, wanted)
+        lines.append(shows)
+    require_file(args.out)
+    print("\n".join(lines))
+    rng, labels = np.random.default_rng(args.seed), np.tile(labels, (n, 1))
+    if args.restore:
+        sigma_y = args.sigma or RESTORE[args.restore]
+        drawn = pipe.restore(labels, x, A, sigma_y, cov, rng, steps, w)
+        x = restore.enlarge(x, pipe.model.size, pipe.model.out)
+        shown, columns = [x, drawn, drawn.mean(0, keepdims=True)], min(n + 2, 10)
+        what = f"{n} times what it may have been, and their mean, which has the least error"
+    else:
+        x0, times = np.repeat(x, n, axis=0), sample.even_times(pipe.s, steps)
+        if args.change:
+            drawn = pipe.change(x0, labels, np.tile(wanted, (n, 1)), rng, w, steps)
+        elif args.mask:
+            options = {"rounds": args.rounds or 5, "wide": True, "clip": 1.0}
+            eps_model, keep = pipe.eps_model(labels, w), np.repeat(keep, n, axis=0)
+            *_, drawn = edit.inpaint(eps_model, pipe.s, x0, keep, rng, times, **options)
+        else:
+            eps_model, how = pipe.eps_model(labels, w), (args.strength, rng, times)
+            *_, drawn = edit.image_to_image(eps_model, pipe.s, x0, *how, clip=1.0)
+        shown, columns = [x, np.asarray(drawn)], min(n + 1, 9)
+        what = f"then {n} times {'changed' if args.change else 'drawn anew'}"
+    sheet = plot.sheet(np.concatenate(shown), columns, scale=6)
+    print(f"{plot.save_png(sheet, args.out)}: the picture, {what}")
+
+
+def _require_one_edit(args):
+    """Refuse options of `edit` that do not go together."""
+    if args.strength and args.strength > 1:
+        got = f"which draws all anew; got {args.strength:g}"
+        raise UsageError(f"--strength takes at most 1, {got}")
+    if args.rounds and not args.mask:
+        raise UsageError("--rounds is for --mask: how often the parts are brought to agree")
+    if args.sigma and not args.restore:
+        raise UsageError("--sigma is for --restore: it says how noisy the picture is")
+
+
+def _mask(args, pipe):
+    """Read --mask -> what to keep (1, H, W, 1) bool, and what was done to the mask"""
+    mask, how = data.open_image(args.mask, pipe.model.size, 1)
+    sizes = []
+    for path in (args.image, args.mask):
+        with Image.open(path) as picture:
+            sizes.append("{} x {}".format(*picture.size))
+    if sizes[0] != sizes[1]:
+        give = "give a mask of the picture's size"
+        raise UsageError(f"--mask is {sizes[1]}, the picture {sizes[0]}: {give}")
+    if (mask < 0).all() or (mask >= 0).all():
+        found = f"--mask {args.mask} is all {'black' if mask.max() < 0 else 'white'}"
+        raise UsageError(f"{found}: paint white what is to be drawn anew, black the rest")
+    return mask < 0, how
+
+
+def _before_after(pipe, x, labels, wanted):
+    """Tell what a picture x (1, H, W, C) shows, and what it should: -> two rows of labels, a text
+
+    What labels leave open a classifier reads, if one comes with tinydiff for these pictures.
+    """
+    values, note = list(pipe.labels.values()), ""
+    dropped = np.array([len(v) for v in values])
+    try:
+        judge, its = classifier.load(pipe.dataset)
+        read = dict(zip(its["labels"], judge(x), strict=True))
+        seen = [np.asarray(read[name])[0].argmax() for name in pipe.labels]
+        labels = np.where(labels == dropped, seen, labels)
+    except checkpoint.CheckpointError:
+        note = "no classifier comes with tinydiff for these pictures: "
+        note += "what --label does not say of this one is left open\n"
+    after = np.where(wanted == dropped, labels, wanted)
+
+    def show(row):
+        named = zip(pipe.labels, values, row, strict=True)
+        return " ".join(f"{name}={[*v, '?'][i]}" for name, v, i in named)
+
+    if np.array_equal(after, labels):
+        raise UsageError(f"--change asks for nothing new: the picture shows {show(labels)}")
+    return labels, after, f"{note}before: {show(labels)}\nafter:  {show(after)}"
+
+
+def _degradation(args, pipe):
+    """Find what --restore names, see restore.degrade, and the covariance of the data
+
+    -> rows (h, H), columns (w, W), channels (c, C); (D, D)
+    """
+    size, channels = pipe.model.size, pipe.model.out
+    k = {"shrink2": 2, "shrink4": 4}.get(args.restore, 1)
+    if args.restore == "grey" and channels == 1:
+        suited = "--restore grey is for models of colour pictures"
+        raise UsageError(f"{args.model} draws in grey: {suited}")
+    if size % k:
+        what = f"which --restore {args.restore} cannot divide by {k}"
+        raise UsageError(f"{args.model} draws {size} pixels per side, {what}")
+    luma = (0.299, 0.587, 0.114)  # as Pillow, and most programs, make a picture grey
+    if args.restore == "grey":
+        A = restore.grey(size, channels, luma)
+    elif args.restore == "blur":
+        A = restore.blur(size, channels, 1.0)
+    else:
+        A = restore.shrink(size, channels, k)
+    return A, restore.covariance(pictures_named(pipe.dataset).train)
+
+
+# --- restyle, alphabet ---
+
+
+def _pipeline_for(args, label, command):
+    """Load the model of `restyle` or `alphabet`; refuse one that was trained for something else."""
+    pipe = Pipeline.load(args.model)
+    if not pipe.paired or list(pipe.labels) != [label]:
+        was = f"--model {args.model} was trained on {pipe.dataset}"
+        raise UsageError(f"{was}: give one of `train {command}`")
+    return pipe
+
+
+def cmd_restyle(args):
+    """Run `restyle`: args from the parser -> None; writes the picture and args.n in the other style"""
+    pipe = _pipeline_for(args, "style", "emoji")
+    steps, styles = _steps(args, pipe), pipe.labels["style"]
+    for option, name in (("--to", args.to), ("--from", args.of)):
+        if name and name not in styles:
+            raise UsageError(f"{option}: no style {name!r}; there are: {', '.join(styles)}")
+    if args.of and args.way != "inversion":
+        why = "the other ways don't ask what style a picture has"
+        raise UsageError(f"--from is for --way inversion; {why}")
+    if args.way == "inversion" and not args.of:
+        which = f"the style of the picture: {', '.join(styles)}"
+        raise UsageError(f"--way inversion needs --from, {which}")
+    if args.strength and (args.way == "source" or args.strength > 1):
+        raise UsageError("--strength is for --way inversion or noise, above 0 up to 1")
+    x, said = data.open_image(args.image, pipe.model.size, pipe.model.out)
+    require_file(args.out)
+    print(said)
+    images, rng = np.repeat(x, args.n, axis=0), np.random.default_rng(args.seed)
+    w = args.guidance or (1.5 if args.way == "source" else 2.0)
+    how = args.way, args.of, steps, w, args.strength or 0.7
+    drawn = pipe.restyle(images, args.to, rng, *how)
+    sheet = plot.sheet(np.concatenate([x, drawn]), min(args.n + 1, 9), scale=6)
+    picture = plot.save_png(sheet, args.out)
+    print(f"{picture}: the picture, then {args.n} times in the style {args.to}")
+
+
+def cmd_alphabet(args):
+    """Run `alphabet`: args from the parser -> None; writes the known letters and args.n alphabets"""
+    pipe = _pipeline_for(args, "letter", "typefaces")
+    steps, letters, size = _steps(args, pipe), pipe.labels["letter"], pipe.model.size
+    known = _known_letters(args, letters, size)
+    require_file(args.out)
+    given = np.zeros((len(letters), size, size, 1), np.float32)
+    for i, letter in enumerate(letters):
+        given[i] = known.get(letter, 0)
+    rng = np.random.default_rng(args.seed)
+    drawn = (pipe.alphabet(known, rng, steps, args.guidance) for _ in range(args.n))
+    sheet = plot.sheet(np.concatenate([given, *drawn]), len(given), scale=3)
+    picture, names = plot.save_png(sheet, args.out), "".join(sorted(known))
+    stay = "in which these letters stay as they are"
+    print(f"{picture}: what was given ({names}), then {args.n} alphabets, {stay}")
+
+
+def _known_letters(args, letters, size):
+    """Read the letters to start from: pictures, as A=a.png, or those of a typeface
+
+    -> {letter: (H, W, 1)}, white on black
+    """
+    capitals = f"from {letters[0]} to {letters[-1]}"
+    if args.letters and (wrong := [c for c in args.letters if c not in letters]):
+        raise UsageError(f"--letters takes capitals {capitals}; got {wrong[0]!r}")
+    if len(args.known) == 1 and "=" not in args.known[0]:
+        return _letters_of_face(args, letters)
+    if args.letters:
+        instead = "pictures are named one by one, as A=a.png"
+        raise UsageError(f"--letters chooses among the letters of a typeface; {instead}")
+    known = {}
+    for word in args.known:
+        letter, _, path = word.partition("=")
+        if letter not in letters or not path:
+            wanted = f"LETTER=PICTURE with a capital {capitals}, as A=a.png"
+            raise UsageError(f"{word!r} is not {wanted}")
+        if letter in known:
+            raise UsageError(f"{letter} is given twice: one picture per letter")
+        x, said = data.open_image(path, size, 1)
+        dark_on_light = x.mean() > 0
+        print(said + ", dark on light turned to light on dark" * bool(dark_on_light))
+        known[letter] = -x[0] if dark_on_light else x[0]
+    return known
+
+
+def _letters_of_face(args, letters):
+    """Take known letters from a typeface -> {letter: (H, W, 1)}"""
+    (name,), faces = args.known, data.load_styles("typefaces")
+    if name not in faces.styles:
+        instead = f"give pictures, as A=a.png, or one of: {', '.join(faces.styles)}"
+        raise UsageError(f"no typeface {name!r}; {instead}")
+    f = faces.styles.index(name)
+    seen = [c for c, hidden in zip(letters, faces.test[:, f], strict=True) if not hidden]
+    return {c: faces.images[letters.index(c), f] for c in args.letters or seen}
+
+
+# --- gallery ---
+
+
+def cmd_gallery(args):
+    """Run `gallery`: args from the parser -> None; writes one page with a row for each use"""
+    require_file(args.out)
+    rows = gallery.rows(args.seed)
+    rows = list(tqdm(rows, total=len(gallery.ROWS), desc="drawing the gallery", unit="row"))
+    picture = plot.save_figure(gallery.page(rows), args.out)
+    print(f"{picture}: {len(rows)} rows, all drawn just now")

@@ -1,0 +1,54 @@
+"""The command `evaluate`: one table that judges a model, and a picture of quality against cost."""
+
+import json
+import sys
+
+import numpy as np
+from tqdm import tqdm
+
+from .. import plot
+from ..design.pipeline import Pipeline, evaluations
+from ..measure import classifier, evaluate
+from .usage import UsageError, dataset_named, require_file
+
+
+def cmd_evaluate(args):
+    """Run `evaluate`: args from the parser -> None; prints a table, or JSON, and writes a picture"""
+    pipe = Pipeline.load(args.model)
+    if pipe.paired:
+        how = "python tests/bench/styles.py measures that"
+        raise UsageError(f"{args.model} redraws or completes what it is shown: {how}")
+    try:
+        ways = [evaluate.parse(spec, pipe.s) for spec in args.samplers or evaluate.SAMPLERS]
+    except ValueError as e:
+        raise UsageError(str(e)) from None
+    dataset, (judge, its) = dataset_named(pipe.dataset), classifier.load(pipe.dataset)
+    require_file(args.out)
+    n, w = min(args.n, len(dataset.train) // 2), args.guidance
+    yardstick = evaluate.Yardstick(judge, dataset, n, np.random.default_rng(args.seed))
+    main = next((way for way in ways if way[:2] == ("ddim", 50)), ways[-1])
+    seeds = [args.seed + i for i in (1, 2, 3)]
+    work = n * sum(evaluations(pipe.s, *way[:2], w) for way in ways)
+    work += min(n, evaluate.STABLE) * len(seeds) * evaluations(pipe.s, *main[:2], w)
+    title = f"evaluating on {dataset.name}"
+    with tqdm(total=work, unit="evaluations", unit_scale=True, desc=title) as bar:
+        rows = list(evaluate.rows(pipe, yardstick, ways, w, args.seed, bar.update))
+        stable = evaluate.stability(pipe, yardstick, main, w, seeds, bar.update)
+    found = {
+        "model": args.model,
+        "n": n,
+        "guidance": w,
+        "seed": args.seed,
+        "judge": its["held_out"],
+        "real": yardstick.floor,
+        "samplers": rows,
+        "cost": {
+            "multiply_adds": evaluate.multiply_adds(pipe.model, yardstick.labels[:1]),
+            "peak_memory": evaluate.peak_memory(),
+        },
+        "stability": dict(zip(("sampler", "steps", "times"), main, strict=True)) | stable,
+    }
+    print(json.dumps(found, indent=2) if args.json else evaluate.report(found))
+    picture = plot.save_figure(evaluate.quality(rows, yardstick.floor["frechet"]), args.out)
+    to = sys.stderr if args.json else sys.stdout
+    print(f"{picture}: quality against network evaluations", file=to)

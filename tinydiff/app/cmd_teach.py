@@ -1,0 +1,108 @@
+"""The commands for instructors: `handout` gives the course out, `grade` grades a class."""
+
+import re
+import shlex
+import shutil
+import tempfile
+from pathlib import Path
+
+from ..course import handout
+from ..course.classroom import grade_class, students, summary, tell, write_grades
+from ..course.exercises import exercises as all_exercises
+from ..course.exercises import in_handout
+from ..course.submission import Unreadable, read
+from .usage import UsageError, require_file, require_writable
+
+
+def chosen_lessons(text):
+    """Read a choice of lessons: "1-5", "3" or "1,4-6"; None = all -> set of int or None; anything else is a UsageError"""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d{1,2}(-\d{1,2})?(,\d{1,2}(-\d{1,2})?)*", text):
+        raise UsageError(f"--lessons takes numbers and ranges, as 1-5 or 1,3,7-9; got {text!r}")
+    ends = [tuple(map(int, part.split("-"))) for part in text.split(",")]
+    if any(first > last for first, *rest in ends for last in rest):
+        raise UsageError(f"--lessons takes ranges that count upwards, as 1-5; got {text!r}")
+    return {number for first, *last in ends for number in range(first, (last or [first])[0] + 1)}
+
+
+def chosen_exercises(text):
+    """List the exercises of a choice of lessons: str or None -> list of Exercises; an unknown lesson, or no exercise at all, is a UsageError"""
+    numbers, known = chosen_lessons(text), {int(path.name[:2]) for path in handout.lesson_files()}
+    if (numbers or set()) - known:
+        raise UsageError(
+            f"--lessons {text}: there is no lesson {min(numbers - known)}; the lessons here are {', '.join(map(str, sorted(known)))}"
+        )
+    found = [e for e in all_exercises() if numbers is None or int(e.lesson[:2]) in numbers]
+    if not found:
+        raise UsageError(
+            f"--lessons {text}: no exercise is in these lessons; those with exercises are {', '.join(_numbers(all_exercises()))}"
+        )
+    return found
+
+
+def _numbers(exercises):
+    return list(dict.fromkeys(e.lesson[:2] for e in exercises))
+
+
+def cmd_handout(args):
+    """Write the tree for students, or an nbgrader course. args: dir, lessons, nbgrader -> None; the folder is there whole or not at all"""
+    if in_handout():
+        raise UsageError(
+            "this is a handout itself, without the answers: hand out from a clone of the repository"
+        )
+    exercises, folder = chosen_exercises(args.lessons), args.dir.resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{args.dir} is there already and not empty: give a new folder")
+    require_writable(folder.parent)
+    made = Path(tempfile.mkdtemp(prefix=".handout", dir=folder.parent))
+    try:
+        write = handout.write_nbgrader if args.nbgrader else handout.write_tree
+        write(made, chosen_lessons(args.lessons))
+        if folder.exists():
+            folder.rmdir()
+        made.chmod(0o755)
+        made.rename(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    lessons, first = len(list(folder.rglob("[0-9][0-9]_*.ipynb"))), exercises[0].lesson
+    print(f"{args.dir}: {lessons} lesson{'s' * (lessons > 1)}, {len(exercises)} exercises")
+    if args.nbgrader:
+        print(
+            f"next: cd {shlex.quote(str(args.dir))}; nbgrader generate_assignment {first}; later nbgrader autograde {first}"
+        )
+    else:
+        print("next: give students this folder; its README.md tells them how to begin")
+
+
+def cmd_grade(args):
+    """Grade a class, a row a student, with a file of feedback for each. args: submissions, out, lessons, seconds -> None"""
+    exercises = chosen_exercises(args.lessons)
+    try:
+        handed_in = students(args.submissions)
+    except Unreadable as error:
+        raise UsageError(str(error)) from None
+    require_file(args.out)
+    feedback = args.out.parent / f"{args.out.stem}_feedback"
+    feedback.mkdir(exist_ok=True)
+    files, problems = {name: [] for name in handed_in}, {name: [] for name in handed_in}
+    for name, paths in handed_in.items():
+        problems[name] += ["no notebook and no .py"] * (not paths)
+        for path in paths:
+            try:
+                files[name].append(read(path))
+            except Unreadable as error:
+                problems[name].append(str(error))
+    results = grade_class(
+        files,
+        exercises,
+        args.seconds,
+        lambda name, own: tell(feedback / f"{name}.txt", files[name], own, problems[name]),
+    )
+    for name, submissions in files.items():
+        problems[name] += sorted(
+            {why for submission in submissions for why in submission.broken.values()}
+        )
+    write_grades(args.out, results, exercises, problems)
+    print(summary(results, exercises, problems).encode(errors="replace").decode())
+    print(f"{args.out}: a row a student; {feedback}: what to tell each of them")

@@ -1,0 +1,298 @@
+"""The commands that train: `train`, `judge` (a classifier), `export`, and tinydiff's main job.
+
+A training runs with a progress bar, is saved as it goes, and can be interrupted at any time.
+"""
+
+import shlex
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from .. import checkpoint, data, diffusion, plot, sample
+from ..data import Styles
+from ..design import paired
+from ..design.pipeline import Pipeline
+from ..measure import classifier
+from ..optim import warmup_cosine
+from ..train import train
+from .usage import UsageError, dataset_named, pictures_named, require_file, require_writable
+
+MODELS = {  # for two cores: arguments of UNet, images per step, highest learning rate, p_drop
+    "digits": ({"width": 32, "multipliers": [1, 2], "depth": 1}, 64, 2e-3, 0.1),
+    "fashion": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.1),
+    "portraits": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.3),
+    "patterns": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.3),
+    "emoji": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.1),
+    "typefaces": ({"width": 32, "multipliers": [1, 2, 2], "depth": 1}, 64, 1e-3, 0.1),
+}
+
+
+def cmd_digits(args):
+    """Do the main job: train on digits from scratch, draw them, judge them, in about two minutes.
+
+    args: main_out, main_seed -> None
+    """
+    out, seed = args.main_out or Path("out"), args.main_seed or 0
+    require_writable(out)
+    dataset = data.load("digits")
+    meta = describe(dataset, seed)
+    run, s = checkpoint.build(meta, seed)
+    path = out / "digits.npz"
+    losses = learn(run, s, dataset, meta, path, steps=1200, seconds=75.0)
+    pipe = Pipeline.of(checkpoint.averaged(run, meta), s, meta)
+    rng = np.random.default_rng(seed + 1)
+
+    labels = np.repeat(np.arange(10), 64)[:, None]
+    chain = pipe.draw(labels, rng)
+    rows = np.concatenate([np.arange(8) + 64 * k for k in range(10)])  # the first 8 of each class
+    samples = plot.labelled(chain[-1][rows], 8, dataset.labels["digit"], scale=6)
+    animation = plot.frames([x[rows] for x in chain], 8)
+    recovered = triptych(pipe, dataset, rng)
+    print(plot.save_figure(samples, out / "samples.png"), "10 classes, 8 samples each", sep=": ")
+    print(plot.save_gif(animation, out / "chain.gif"), "noise becoming digits", sep=": ")
+    what = "held-out digits, noised and recovered"
+    print(plot.save_figure(recovered, out / "triptych.png"), what, sep=": ")
+    curve = plot.save_figure(plot.losses(losses), out / "loss.png")
+    print(curve, f"{len(losses)} training steps", sep=": ")
+    print(path, f"the checkpoint; try: python -m tinydiff sample {path}", sep=": ")
+
+    judge, its = classifier.load("digits")
+    (agree,) = classifier.accuracy(judge, chain[-1], labels)
+    asked = f"{len(labels)} generated digits are read as the label asked for"
+    own = f"classifier: {its['held_out']['digit']:.1%} right on held-out digits"
+    print(f"quality: {agree:.1%} of {asked} ({own})")
+
+
+def triptych(pipe, dataset, rng):
+    """Draw original, noised and recovered images at three noise levels -> matplotlib Figure
+
+    Recovered: DDIM (eta = 0) from x_t down to x_0, given the right label; one held-out image per
+    class. pipe: a Pipeline; dataset.test: (N, H, W, C)
+    """
+    first = [np.flatnonzero(dataset.test_labels[:, 0] == k)[0] for k in range(dataset.classes[0])]
+    x0, s = dataset.test[first], pipe.s
+    eps_model = pipe.eps_model(dataset.test_labels[first])
+    rows, names = [], []
+    for share in (0.3, 0.5, 0.7):
+        t = round(share * s.T)
+        x_t = diffusion.q_sample(s, x0, t, rng.standard_normal(x0.shape, dtype=np.float32))
+        times = list(range(t, -1, -1))
+        *_, back = sample.ddim(eps_model, s, x0.shape, rng, times, x_T=x_t, clip=1.0)
+        rows += [x0, x_t, back]
+        names += ["original", f"noised to t = {t} of {s.T}", "recovered"]
+    return plot.labelled(np.concatenate(rows), len(first), names, scale=6)
+
+
+def cmd_train(args):
+    """Run `train`: args from the parser -> None; writes DATASET.npz and sample sheets of 64 images"""
+    dataset = dataset_named(args.dataset, styles=True)
+    require_writable(args.out)
+    run, s, meta = _resumed(args, dataset) if args.resume else _begun(args, dataset)
+    path = args.out / f"{dataset.name}.npz"
+    if dataset.name in data.STYLES:
+        source, _, labels = (x[:: len(x) // 64][:64] for x in paired.examples(dataset))
+    else:
+        source, in_turn = None, np.arange(64)[:, None] * dataset.classes[0] // 64
+        labels = in_turn if len(dataset.classes) == 1 else dataset.test_labels[:64]
+
+    def sheets(run):
+        pipe = Pipeline.of(checkpoint.averaged(run, meta), s, meta)
+        *_, x = pipe.draw(labels, np.random.default_rng(0), steps=25, source=source)
+        file = args.out / f"{dataset.name}_{run.step:06d}.png"
+        return plot.save_png(plot.sheet(x, 16, scale=4), file)
+
+    minutes = args.minutes or (None if args.steps else 10.0)
+    seconds = minutes and 60 * minutes
+    losses = learn(run, s, dataset, meta, path, args.steps, seconds, args.save_every, sheets)
+    if not losses:
+        print(f"nothing to do: {args.resume} is at step {run.step} already", file=sys.stderr)
+    print(f"{path}: the checkpoint, {run.step} steps; samples in {sheets(run)}")
+
+
+def _begun(args, dataset):
+    """Start a training as `train` was asked to -> Training, Schedule, description"""
+    sizes = (args.width, args.depth, args.batch, args.lr)
+    seed = 0 if args.seed is None else args.seed
+    meta = describe(dataset, seed, *sizes, args.predict or "v")
+    try:
+        return *checkpoint.build(meta, seed), meta
+    except ValueError as e:
+        raise UsageError(str(e)) from None
+
+
+def _resumed(args, dataset):
+    """Load the training that --resume names -> Training, Schedule, description"""
+    fixed = ("width", "depth", "batch", "lr", "predict", "seed")
+    given = [f"--{name}" for name in fixed if getattr(args, name) is not None]
+    if given:
+        why = "cannot change on the way: --resume takes them from the checkpoint"
+        raise UsageError(f"{', '.join(given)} {why}")
+    run, s, meta = checkpoint.load(args.resume)
+    if meta.get("dataset") != dataset.name:
+        was = f"{args.resume} was trained on {meta.get('dataset')}, not on {dataset.name}"
+        raise UsageError(f"{was}: name the same data set")
+    return run, s, meta
+
+
+def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict="v"):
+    """Describe model and training for a data set, as a checkpoint keeps it; None takes the usual.
+
+    -> dict with "dataset" (its name), "labels" ({name: values}), "model" (arguments of UNet),
+    "schedule" ({"kind", "T"}) and "train" ({"predict", "batch", "lr", "forget": p_drop, "seed"}),
+    to which `learn` adds "history" and "recent"
+    """
+    model, usual_batch, usual_lr, p_drop = MODELS[dataset.name]
+    if isinstance(dataset, Styles):
+        labels, S, _ = paired.task(dataset)
+        *_, H, _, C = dataset.images.shape
+        model = model | {"channels": C + S, "out": C}
+    else:
+        labels, (_, H, _, C) = dataset.labels, dataset.train.shape
+        model = model | {"channels": C}
+    model |= {"size": H, "classes": [len(values) for values in labels.values()]}
+    if width:
+        model["width"] = width
+    if depth:
+        model["depth"] = depth
+    settings = {"batch": batch or usual_batch, "lr": lr or usual_lr, "forget": p_drop, "seed": seed}
+    return {
+        "dataset": dataset.name,
+        "labels": labels,
+        "model": model,
+        "schedule": {"kind": "cosine", "T": 250},
+        "train": {"predict": predict, **settings},
+    }
+
+
+def learn(run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0, sheets=None):
+    """Train with a progress bar until `steps` are done or `seconds` are over; save as it goes.
+
+    run: Training; s: Schedule; dataset: Dataset or Styles; meta: see describe; path: the checkpoint;
+    save_every: seconds; sheets: called with run after each save but the last, or None
+    -> losses, a list of floats, one per step (steps,)
+    meta["history"] grows by [step, seconds of training so far, mean loss of the last hundred steps]
+    every hundred steps; the losses since then wait in meta["recent"], so that a training that was
+    stopped and resumed has the same history.
+    On Ctrl-C the last whole step is saved, how to go on is said, and KeyboardInterrupt is raised.
+    Raises FloatingPointError when the loss is not finite; the last checkpoint stays as it is.
+    """
+    clock = _Clock(run, meta, steps, seconds)
+    losses, earlier = [], len(run.losses)
+    recent = meta.setdefault("recent", [])
+    steps_of_training = _loop(run, s, dataset, meta["train"], clock.done)
+
+    def listen():  # losses come one by one, or, from a GPU, several at a time
+        new = run.losses[earlier + len(losses) :]
+        losses.extend(new)
+        recent.extend(new)
+
+    def save():
+        run.fetch_losses()
+        listen()
+        checkpoint.save(path, run, meta)
+
+    saved, bar = time.perf_counter(), clock.bar(dataset.name)
+    try:
+        with _sigint_noted() as stop:
+            while clock.done() < 1 and not stop:
+                next(steps_of_training)
+                listen()
+                if run.step % 100 == 0:
+                    meta["history"].append(clock.entry(sum(recent) / len(recent)))
+                    recent.clear()
+                clock.show(bar, losses)
+                if time.perf_counter() - saved > save_every:
+                    save()
+                    saved = time.perf_counter()
+                    if sheets:
+                        sheets(run)
+            save()
+    except FloatingPointError as e:
+        stays = f"; the last checkpoint stays in {path}" if path.exists() else ""
+        raise FloatingPointError(f"{e}{stays}") from None
+    finally:
+        bar.close()
+    if stop:
+        length = ["--steps", str(steps)] if steps else ["--minutes", f"{seconds / 60:g}"]
+        words = [dataset.name, *length, "--out", str(path.parent), "--resume", str(path)]
+        how = f"python -m tinydiff train {shlex.join(words)}"
+        print(f"stopped at step {run.step}; go on with: {how}", file=sys.stderr)
+        raise KeyboardInterrupt
+    return losses
+
+
+class _Clock:
+    """How far a training is, by steps or by time, and what the progress bar says of it."""
+
+    def __init__(self, run, meta, steps, seconds):
+        self.run, self.steps, self.seconds = run, steps, seconds
+        self.began, self.first = time.perf_counter(), run.step
+        history = meta.setdefault("history", [])
+        self.before = history[-1][1] if history else 0.0  # seconds of training before this one
+
+    def done(self):
+        """Tell the share of the training that is over, by whichever limit comes first: -> float"""
+        by_time = (time.perf_counter() - self.began) / self.seconds if self.seconds else 0.0
+        return max(self.run.step / self.steps if self.steps else 0.0, by_time)
+
+    def entry(self, loss):
+        """Write a line of the history: mean loss -> [step, seconds of training so far, loss]"""
+        seconds = self.before + time.perf_counter() - self.began
+        return [self.run.step, round(seconds, 1), round(loss, 5)]
+
+    def bar(self, name):
+        form = "{l_bar}{bar}| {elapsed}, {remaining} left{postfix}"
+        return tqdm(total=100, bar_format=form, desc=f"training on {name}")
+
+    def show(self, bar, losses):
+        bar.n = min(100.0, 100 * self.done())
+        shown = losses[-50:] or [float("nan")]
+        speed = (self.run.step - self.first) / (time.perf_counter() - self.began)
+        loss = sum(shown) / len(shown)
+        bar.set_postfix_str(f"loss {loss:.4f}, {speed:.1f} steps/s, step {self.run.step}")
+
+
+def _loop(run, s, dataset, settings, done):
+    """Start the loop that suits a data set; the learning rate follows done() -> generator"""
+    predict, batch, p_drop = settings["predict"], settings["batch"], settings["forget"]
+    lr = lambda step: settings["lr"] * warmup_cosine(done())
+    if isinstance(dataset, Styles):
+        batch_of = paired.task(dataset)[2]
+        return paired.train(run, s, lambda rng: batch_of(rng, batch), predict, lr, p_drop)
+    images, labels = dataset.train, dataset.train_labels
+    return train(run, s, images, labels, predict, batch, lr, p_drop)
+
+
+@contextmanager
+def _sigint_noted():
+    """Note Ctrl-C in a list instead of raising, so that no step and no save is cut in two."""
+    stop, before = [], signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, lambda *_: stop.append(True))
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def cmd_judge(args):
+    """Run `judge`: args from the parser -> None; writes DATASET_judge.npz into args.out"""
+    dataset = pictures_named(args.dataset)
+    require_writable(args.out)
+    weights, meta = classifier.learn(dataset, args.steps, args.seed)
+    path = args.out / f"{dataset.name}_judge.npz"
+    checkpoint.export(path, weights, meta)
+    right = ", ".join(f"{label} {share:.1%}" for label, share in meta["held_out"].items())
+    print(f"{path}: right on held-out images: {right}")
+
+
+def cmd_export(args):
+    """Run `export`: args from the parser -> None; writes the averaged weights, as float16"""
+    require_file(args.file, "FILE")
+    run, _, meta = checkpoint.load(args.checkpoint)
+    checkpoint.export(args.file, run.ema, meta | {"steps": run.step})
+    print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB, {run.step} steps")

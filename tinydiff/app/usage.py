@@ -1,0 +1,57 @@
+"""What the user gave, checked before the work starts."""
+
+import os
+import tempfile
+
+
+class UsageError(Exception):
+    """What the user gave cannot be used; the message is the one line that they see."""
+
+
+def require_writable(folder, option="--out"):
+    """Refuse, before the work starts, a folder that cannot take results; make it if it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as e:
+        why = f"cannot be written to ({e.strerror}): give a folder that can"
+        raise UsageError(f"{option} {folder} {why}") from None
+
+
+def require_file(path, option="--out"):
+    """Refuse, before the work starts, a path at which no file can be written."""
+    if path.is_dir():
+        why = "could not be written (Is a directory): give a file name"
+        raise UsageError(f"{option} {path} {why}")
+    require_writable(path.parent, option)
+
+
+def dataset_named(name, styles=False):
+    """Load a data set by its name -> data.Dataset, with styles=True also data.Styles"""
+    from .. import data
+
+    known = {**data.FILES, **data.STYLES} if styles else data.FILES
+    if name not in known:
+        raise UsageError(f"no data set {name!r}; there are: {', '.join(known)}")
+    return data.load_styles(name) if name in data.STYLES else data.load(name)
+
+
+def pictures_named(name):
+    """Load a data set by its name as single pictures, also where they come in styles -> Dataset"""
+    dataset = dataset_named(name, styles=True)
+    return dataset.dataset() if hasattr(dataset, "styles") else dataset
+
+
+def choose_kernels(name):
+    """Refuse at start-up a kernel set that cannot run here: that of --kernels, or of the environment."""
+    from .. import kernels
+
+    asked = "--kernels" if name else "$TINYDIFF_KERNELS"
+    name = name or os.environ.get("TINYDIFF_KERNELS", "cpu")
+    if name not in kernels.SETS:
+        raise UsageError(f"{asked} is {name!r}; it can be: {', '.join(kernels.SETS)}")
+    if asked == "--kernels" or name == "cuda":
+        try:
+            kernels.use(name)
+        except RuntimeError as e:
+            raise UsageError(f"{asked} {name}: {e}") from None

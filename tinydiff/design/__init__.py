@@ -1,0 +1,1 @@
+"""What designers do with a trained model: draw on request, edit, restore, restyle, recolour."""

@@ -1,0 +1,247 @@
+"""A trained model ready to draw: which labels, how much guidance, which sampler.
+
+    pipe = Pipeline.load("portraits")
+    labels = np.tile(parse_labels(pipe.labels, ["hat=red", "glasses=dark"]), (8, 1))
+    *_, x0 = pipe.draw(labels, rng, w=2.0)
+
+The command line, evaluation and the lessons all draw with this.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import checkpoint, guide, sample
+from ..schedule import Schedule
+from ..train import denoiser
+from ..unet import UNet, circular
+from . import edit, paired, restore
+
+SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # functions of sample.py
+TIMES = ("even", "quadratic", "snr", "karras")  # grids of sample.py: even_times, ...
+WAYS = ("source", "inversion", "noise")  # of `restyle`
+
+
+def parse_labels(labels, words):
+    """Turn words such as "hat=red" into the row of labels that a network is conditioned on.
+
+    labels: {"hat": ["none", "blue", ...], ...}; words: ["hat=red", "glasses=none"], or, where there
+    is only one label, ["7"]: the name of a value, or its index where the names are not numbers
+    -> (number of labels,) ints; a label that no word names is dropped: len(values), "any"
+    Raises ValueError for a label or value that does not exist, or a label that is named twice.
+    """
+    row, named = np.array([len(values) for values in labels.values()]), set()
+    for word in words:
+        label, equals, value = word.rpartition("=")
+        label = next(iter(labels)) if not label and len(labels) == 1 else label
+        if not equals and word in labels:
+            raise ValueError(
+                f"{word} needs a value: {word}=VALUE, one of {', '.join(labels[word])}"
+            )
+        if label not in labels:
+            use = f"{', '.join(labels)}, used as {next(iter(labels))}=VALUE"
+            raise ValueError(f"no label {label or word!r}; there are: {use}")
+        values = labels[label]
+        numeric = any(v.isdecimal() for v in values)
+        indices = [] if numeric else [str(i) for i in range(len(values))]
+        if value not in [*values, *indices]:
+            raise ValueError(f"{label} can't be {value!r}; it can be: {', '.join(values)}")
+        if label in named:
+            raise ValueError(f"{label} is asked for twice: one value per label")
+        named.add(label)
+        i = values.index(value) if value in values else indices.index(value)
+        row[list(labels).index(label)] = i
+    return row
+
+
+def evaluations(s, sampler, steps, w=1.0):
+    """Count how often drawing one image evaluates the network; guidance (w != 1) doubles it -> int
+
+    T with ddpm, 2 steps - 1 with heun, steps with the others
+    """
+    count = {"ddpm": s.T, "heun": 2 * steps - 1}.get(sampler, steps)
+    return count if w == 1 else 2 * count
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A trained network with all that drawing needs to know about it.
+
+    model: a UNet, called as model(x_t (N, H, W, C), t (N,), labels); s: the Schedule it was trained
+    with; labels: {"hat": ["none", "blue", ...], ...}, its labels and their values, in order;
+    predict: what its output is, "eps" or "v"; dataset: name of the data set that it has learned
+    """
+
+    model: UNet
+    s: Schedule
+    labels: dict
+    predict: str = "v"
+    dataset: str = ""
+
+    @classmethod
+    def load(cls, name):
+        """Load a model that comes with tinydiff by its name, or any other by its file.
+
+        name: "portraits", or a file that `train` or `export` wrote -> Pipeline, with the averaged
+        weights. Raises CheckpointError as checkpoint.load does.
+        """
+        return cls.of(*checkpoint.ready(name))
+
+    @classmethod
+    def of(cls, model, s, meta):
+        """Make a Pipeline of what checkpoint.ready gives: UNet, Schedule, description -> Pipeline"""
+        return cls(model, s, meta["labels"], meta["train"]["predict"], meta["dataset"])
+
+    @property
+    def paired(self):
+        """Say whether the network looks at a source image, see paired.beside: -> bool"""
+        return self.model.out < self.model.channels
+
+    def eps_model(self, labels, w=1.0, avoid=None, interval=None, source=None):
+        """Make an eps_model that draws labels, by classifier-free guidance of strength w.
+
+        labels: (N, number of labels) ints or None; w, interval: as in guide.classifier_free;
+        avoid: (N, number of labels) ints, what guidance leads away from, None = no labels;
+        source: (N, H, W, S), for paired networks: guidance then leads away from what is drawn for
+        the same labels without it
+        -> eps_model: (x_t (N, H, W, C), t int 1 .. T) -> eps_hat (N, H, W, C)
+        """
+        cond = uncond = self.model
+        if self.paired:
+            cond, uncond = paired.beside(self.model, source), paired.beside(self.model)
+            avoid = labels if avoid is None and source is not None else avoid
+        eps_cond = denoiser(cond, self.s, labels, self.predict)
+        if w == 1:
+            return eps_cond
+        eps_uncond = denoiser(uncond, self.s, avoid, self.predict)
+        return guide.classifier_free(eps_cond, eps_uncond, w, interval)
+
+    def draw(
+        self,
+        labels,
+        rng,
+        sampler="ddim",
+        steps=50,
+        times="even",
+        w=1.0,
+        avoid=None,
+        interval=None,
+        source=None,
+        size=None,
+        also=None,
+    ):
+        """Draw one image for each row of labels, with x0_hat clipped to [-1, 1].
+
+        labels: (N, number of labels) ints; sampler: a name in SAMPLERS (ddim with eta = 0);
+        steps: of the sampler, ddpm takes all T; times: a name in TIMES; w, avoid, interval, source:
+        see eps_model; size: (H, W), None = the model's own; also: further guidance, a function
+        from eps_model to eps_model -> list of (N, H, W, C), x_T .. x_0
+        """
+        eps_model = self.eps_model(labels, w, avoid, interval, source)
+        eps_model = also(eps_model) if also else eps_model
+        shape = self._shape(labels, size)
+        if sampler == "ddpm":
+            chain = sample.ddpm(eps_model, self.s, shape, rng, clip=1.0)
+        else:
+            grid = self._grid(steps, times)
+            chain = getattr(sample, sampler)(eps_model, self.s, shape, rng, times=grid, clip=1.0)
+        return [np.asarray(x) for x in chain]  # copied from the GPU, if the kernels run there
+
+    def tile(self, labels, rng, steps=50, times="even", w=1.0, avoid=None, size=None):
+        """Draw images that repeat without a seam, with ddim: edit.tile's rolls, and a network that
+        sees the image as a tile (unet.circular).
+
+        labels, steps, times, w, avoid, size: as in `draw` -> list of (N, H, W, C), x_T .. x_0
+        """
+        eps_model, grid = self.eps_model(labels, w, avoid), self._grid(steps, times)
+        with circular(self.model):
+            shape = self._shape(labels, size)
+            return list(edit.tile(eps_model, self.s, shape, rng, grid, clip=1.0))
+
+    def change(self, x0, before, after, rng, w=2.0, steps=20):
+        """Change what the labels say of images and leave the rest as it is.
+
+        keep = edit.difference(before, after, s, x0, 0.6 T, rng, 5 draws) < 0.2
+        edit.translate from `before` to `after`, guided by w, x0_hat clipped to [-1, 1], over 0.8 T
+        and those of even_times(s, steps) below it
+        x0: (N, H, W, C); before, after: (N, number of labels) ints -> (N, H, W, C), x0 where keep
+        Source: Couairon et al. 2023 (DiffEdit); 0.6, 0.2, 0.8 were chosen on 100 of the pairs of
+        data.load_edits.
+        """
+        s, eps_before = self.s, self.eps_model(before)
+        times = self._from(0.8, steps)
+        eps_after, eps_guided = self.eps_model(after), self.eps_model(after, w)
+        keep = edit.difference(eps_before, eps_after, s, x0, round(0.6 * s.T), rng, 5) < 0.2
+        *_, x = edit.translate(eps_before, eps_guided, s, x0, times, keep=keep, clip=1.0)
+        return np.asarray(x)
+
+    def restore(self, labels, y, A, sigma_y, cov, rng, steps=50, w=1.0):
+        """Draw what a degraded picture may have been, once for each row of labels.
+
+        ddim with eta = 1 over even_times(s, steps), x0_hat clipped to [-1, 1], guided by
+        guide.by_x0_hat with the gradient restore.log_p_gradient, under guide.assume_gaussian
+        y: (1, h, w, c), or one for each row; A, sigma_y, cov: how it was degraded, and the data's
+        covariance, see restore.log_p_gradient; labels: (N, number of labels) ints; w: guidance
+        -> (N, H, W, C), samples whose mean has the least error
+        """
+        believed = guide.assume_gaussian(self.eps_model(labels, w), self.s, cov)
+        gradient = restore.log_p_gradient(self.s, y, A, sigma_y, cov)
+        eps_model, times = guide.by_x0_hat(believed, self.s, gradient), self._grid(steps)
+        shape = self._shape(labels)
+        *_, x = sample.ddim(eps_model, self.s, shape, rng, times, eta=1.0, clip=1.0)
+        return np.asarray(x)
+
+    def restyle(self, images, to, rng, way="source", of=None, steps=50, w=1.0, strength=0.7):
+        """Draw images once more in another style, in one of three ways; two need no pairs.
+
+        source: from noise, the network looking at the images;  inversion: edit.translate, from the
+        noise that style `of` makes the images of;  noise: edit.image_to_image, which hides what is
+        finer than the noise. In the last two the network gets a style and looks at nothing.
+        images: (N, H, W, C); to, of: names of styles; way: a name in WAYS; w: guidance;
+        strength: 0 .. 1, how far up, in units of T, inversion and noise go: the further, the more
+        of the style and the less of the images. All with ddim over even_times(s, steps), x0_hat
+        clipped to [-1, 1]; inversion with two rounds -> (N, H, W, C)
+        """
+
+        def in_style(name, w=1.0, source=None):
+            labels = np.full((len(images), 1), self.labels["style"].index(name))
+            return self.eps_model(labels, w, source=source)
+
+        s, times = self.s, self._grid(steps)
+        if way == "source":
+            eps_model = in_style(to, w, images)
+            *_, x = sample.ddim(eps_model, s, images.shape, rng, times, clip=1.0)
+        elif way == "inversion":
+            times = self._from(strength, steps)
+            there, back = in_style(of), in_style(to, w)
+            *_, x = edit.translate(there, back, s, images, times, rounds=2, clip=1.0)
+        else:
+            eps_model = in_style(to, w)
+            *_, x = edit.image_to_image(eps_model, s, images, strength, rng, times, clip=1.0)
+        return np.asarray(x)
+
+    def alphabet(self, known, rng, steps=50, w=1.0):
+        """Complete an alphabet from a few of its letters, which stay as they are.
+
+        known: {letter: (H, W, 1) in [-1, 1], white on black}; w: guidance -> (26, H, W, 1)
+        """
+        letters, size = self.labels["letter"], self.model.size
+        source = np.zeros((1, size, size, len(letters)), np.float32)
+        for letter, picture in known.items():
+            source[0, :, :, letters.index(letter)] = picture[..., 0]
+        labels = np.arange(len(letters))[:, None]
+        *_, x = self.draw(labels, rng, steps=steps, w=w, source=source)
+        for letter, picture in known.items():
+            x[letters.index(letter)] = picture
+        return x
+
+    def _shape(self, labels, size=None):
+        return (len(labels), *(size or (self.model.size, self.model.size)), self.model.out)
+
+    def _grid(self, steps, times="even"):
+        return getattr(sample, f"{times}_times")(self.s, steps)
+
+    def _from(self, share, steps):
+        """List the times from `share` of T downwards: that one, then the even ones below it."""
+        start = max(1, round(share * self.s.T))
+        return [start, *(t for t in self._grid(steps) if t < start)]

@@ -1,0 +1,80 @@
+"""Three kernels in the fewest lines: a number for each thread, a sum for each block, a tile for each block.
+
+device.py, cuda.py and tiles.py do the same work faster, on arrays of any shape. These here are what tests compare them with, and what
+lesson 15 asks for. Run them as kernel[blocks, threads](...), with arrays of the host or the device.
+"""
+
+from .cuda_array import ZERO, cuda
+
+BLOCK = 64  # threads of a block that adds up: a power of 2
+TILE = 8  # side of a tile, and threads along each side of a block
+
+
+@cuda.jit
+def add_noise(x0, eps, signal, noise, y):
+    """Noise images, a number for each thread: y[i] = signal x0[i] + noise eps[i], with i = cuda.grid(1).
+
+    So neighbouring threads read and write neighbouring numbers. There may be more threads than numbers: those left over do nothing.
+    x0, eps, y: (n,); signal, noise: numbers -> None, y is filled
+    """
+    i = cuda.grid(1)
+    if i < y.size:
+        y[i] = signal * x0[i] + noise * eps[i]
+
+
+@cuda.jit
+def block_sums(x, y):
+    """Add up stretches of a vector, one for each block of BLOCK threads: y[block] = x[block BLOCK] + ... + x[block BLOCK + BLOCK - 1].
+
+    Thread t puts number cuda.grid(1) of x, or 0 beyond the end, into place t of a shared array of BLOCK numbers. Then for
+    half = BLOCK / 2, BLOCK / 4, ..., 1: threads t < half add place t + half to place t. At last thread 0 writes place 0 to y.
+    A barrier, for all threads, stands after the first writing and after every half. x: (n,), y: (blocks,) -> None, y is filled
+    """
+    t, i = cuda.threadIdx.x, cuda.grid(1)
+    box = cuda.shared.array(BLOCK, x.dtype)
+    box[t] = x[i] if i < x.size else ZERO
+    cuda.syncthreads()
+    half = BLOCK // 2
+    while half > 0:
+        if t < half:
+            box[t] += box[t + half]
+        cuda.syncthreads()
+        half //= 2
+    if t == 0:
+        y[cuda.blockIdx.x] = box[0]
+
+
+@cuda.jit
+def matmul_naive(a, b, y):
+    """Multiply matrices, a number of y for each thread, all factors read from memory. a: (L, C), b: (C, O), y: (L, O) -> None"""
+    j, i = cuda.grid(2)
+    if i < y.shape[0] and j < y.shape[1]:
+        total = ZERO
+        for k in range(a.shape[1]):
+            total += a[i, k] * b[k, j]
+        y[i, j] = total
+
+
+@cuda.jit
+def matmul_tiled(a, b, y):
+    """Multiply matrices, a tile of y for each block of TILE x TILE threads: y[i, j] = a[i, 0] b[0, j] + a[i, 1] b[1, j] + ...
+
+    j, i = cuda.grid(2): neighbouring threads, x, lie side by side in a row of y. The sum is done in stretches of TILE. For each, every
+    thread of the block fetches one number of a and one of b into shared TILE x TILE arrays (0 outside a or b), neighbours in memory
+    side by side; then it adds TILE products of numbers from there. A barrier, for all threads, stands after the fetching and after
+    the adding. Only threads inside y write. a: (L, C), b: (C, O), y: (L, O) -> None, y is filled
+    """
+    j, i = cuda.grid(2)
+    tx, ty = cuda.threadIdx.x, cuda.threadIdx.y
+    tile_a = cuda.shared.array((TILE, TILE), a.dtype)
+    tile_b = cuda.shared.array((TILE, TILE), a.dtype)
+    total = ZERO
+    for first in range(0, a.shape[1], TILE):
+        tile_a[ty, tx] = a[i, first + tx] if i < a.shape[0] and first + tx < a.shape[1] else ZERO
+        tile_b[ty, tx] = b[first + ty, j] if first + ty < b.shape[0] and j < b.shape[1] else ZERO
+        cuda.syncthreads()
+        for k in range(TILE):
+            total += tile_a[ty, k] * tile_b[k, tx]
+        cuda.syncthreads()
+    if i < y.shape[0] and j < y.shape[1]:
+        y[i, j] = total

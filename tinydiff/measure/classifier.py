@@ -1,0 +1,174 @@
+"""The judge: a small convolutional network that reads labels off images. It knows nothing of noise or diffusion.
+
+Its answers say whether a drawn image shows what was asked for; its features, 64 numbers an image, are what metrics.py compares.
+"""
+
+import time
+
+import numpy as np
+
+from .. import checkpoint, kernels, ops
+from ..autodiff import Tensor, gradient
+from ..nn import Conv2d, GroupNorm, Linear, Module
+from ..optim import Adam, Readback, require_finite, warmup_cosine
+
+
+class Classifier(Module):
+    """Each pixel's colour, three convolutions, two halvings, a linear map: the image in 64 numbers; then a linear map for each label.
+
+    h = silu(colour(x)), width channels; three times h = silu(norm(conv(h))), 3 x 3, to width, 2 width, 2 width channels, halved (down)
+    after the first and the last; features = silu(squeeze(h)); scores[k] = heads[k](features)
+    colour starts steep (w six times as large as usual) and spread out (b uniform in -4 .. 4), to tell near colours apart
+    size: side of the images, divisible by 4; channels: C; classes: how many values each label has
+    x: (N, H, W, C) -> scores: one array (N, classes[k]) for each label k
+    """
+
+    def __init__(self, size, channels, classes, width=32, *, rng):
+        self.classes = tuple(classes)
+        self.colour = Linear(channels, width, rng=rng)
+        self.colour.w, self.colour.b = (
+            6 * self.colour.w,
+            rng.uniform(-4, 4, width).astype(np.float32),
+        )
+        self.convs = [
+            Conv2d(C, O, rng=rng)
+            for C, O in [(width, width), (width, 2 * width), (2 * width, 2 * width)]
+        ]
+        self.norms = [GroupNorm(C, silu=True) for C in (width, 2 * width, 2 * width)]
+        self.squeeze = Linear((size // 4) ** 2 * 2 * width, 64, rng=rng)
+        self.heads = [Linear(64, M, rng=rng) for M in classes]
+
+    def maps(self, x):
+        """Show what each layer sees: after the colours and after each convolution, not yet halved.
+
+        x: (N, H, W, C) -> two (N, H, W, width), two (N, H/2, W/2, 2 width), from shallow to deep
+        """
+        maps = [ops.silu(self.colour(x))]
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            maps.append(norm(conv(ops.down(maps[-1]) if i == 1 else maps[-1])))
+        return maps
+
+    def features(self, x):
+        """Describe each image by the numbers that the answers are read from. x: (N, H, W, C) -> (N, 64)"""
+        h = ops.down(self.maps(x)[-1])
+        return ops.silu(self.squeeze(ops.reshape(h, shape=(h.shape[0], -1))))
+
+    def __call__(self, x):
+        features = self.features(x)
+        return [head(features) for head in self.heads]
+
+
+def fit(images, labels, classes, rng, steps=300, batch=64, lr=3e-3, change=lambda x: x):
+    """Train a Classifier on images and their labels, by the sum of their cross-entropies.
+
+    images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints, label k in 0 .. classes[k] - 1
+    lr: highest learning rate; change: (N, H, W, C) -> (N, H, W, C), what to do to each batch first,
+    such as adding noise -> Classifier
+    Raises FloatingPointError when the loss or its gradient is not finite, as with NaN in an image.
+    """
+    model = Classifier(images.shape[1], images.shape[3], classes, rng=rng)
+    theta = model.flatten()
+    adam, readback, seen = Adam(theta, decay=0.01), Readback(), 0
+    for step in range(steps):
+        i = rng.integers(len(images), size=batch)
+        with model.variables() as params:
+            loss = nll(model, change(images[i]), labels[i])
+            grads = gradient(loss, params)
+        g = kernels.concat(*[g.reshape(-1) for g in grads])
+        length = adam.step(g, lr * warmup_cosine(step / steps), wait=False)
+        readback.push(loss.value, length)
+        if (step + 1) % kernels.STEPS_AHEAD == 0 or step + 1 == steps:
+            for found in readback.fetch():
+                seen += 1
+                require_finite(seen, *found)
+    return model
+
+
+def learn(dataset, steps, seed):
+    """Train the classifier that judges a data set's images.
+
+    It sees mirror images too, but not of digits and letters. dataset: data.Dataset with (M, H, W, C)
+    images -> weights (P,), meta: dict with what rebuilds it, see `load`, and its accuracy on the
+    held-out images, by label
+    """
+    began, rng = time.perf_counter(), np.random.default_rng(seed)
+
+    def mirror(x):
+        if dataset.name in ("digits", "typefaces"):
+            return x
+        return np.where(rng.random((len(x), 1, 1, 1)) < 0.5, x[:, :, ::-1], x)
+
+    images, labels, classes = dataset.train, dataset.train_labels, dataset.classes
+    model = fit(images, labels, classes, rng, steps, change=mirror)
+    right = accuracy(model, dataset.test, dataset.test_labels)
+    _, size, _, channels = images.shape
+    seconds = round(time.perf_counter() - began, 1)
+    meta = {
+        "dataset": dataset.name,
+        "labels": dataset.labels,
+        "size": size,
+        "channels": channels,
+        "held_out": {k: round(float(r), 4) for k, r in zip(dataset.labels, right, strict=True)},
+        "train": {"steps": steps, "seed": seed, "seconds": seconds},
+    }
+    return np.concatenate([p.ravel() for p in model.params().values()]), meta
+
+
+def nll(model, x, labels, asked=None):
+    """Add up the cross-entropies of the labels, each the mean over the batch, in nats.
+
+    nll = -mean log p(labels | x)
+    x: (N, H, W, C); labels: (N, number of labels) ints; asked: which labels count, None = all -> ()
+    """
+    scores = model(x)
+    total = 0.0
+    for k in range(len(scores)) if asked is None else asked:
+        total = total + ops.cross_entropy(scores[k], labels=labels[:, k])
+    return total
+
+
+def log_p_gradient(model, labels, asked=None):
+    """Make a classifier into what guide.by_gradient wants: the gradient of log p(labels | x) with respect to each image.
+
+    model: a Classifier, best one trained on noisy images; labels: (N, number of labels) ints; asked: which labels count, None = all
+    -> (x (N, H, W, C), t) -> (N, H, W, C); t is ignored: this classifier has to see by itself how noisy x is
+    """
+
+    def uphill(x, t):
+        x = Tensor(x)
+        (g,) = gradient(nll(model, x, labels, asked), [x])
+        return -g * g.dtype.type(
+            len(g)
+        )  # nll is a mean over N images, each of which depends on its own log p alone
+
+    return uphill
+
+
+def accuracy(model, images, labels, batch=500):
+    """Count for each label how often the value with the highest score is the right one.
+
+    images: (N, H, W, C); labels: (N, number of labels) ints -> (number of labels,) shares in [0, 1]
+    """
+    right = [
+        [
+            np.argmax(np.asarray(scores), axis=1) == labels[i : i + batch, k]
+            for k, scores in enumerate(model(images[i : i + batch]))
+        ]
+        for i in range(0, len(images), batch)
+    ]
+    return np.concatenate(right, axis=1).mean(axis=1)
+
+
+def load(name):
+    """Load the classifier that comes with tinydiff for a data set.
+
+    name: of the data set -> model (a Classifier, weights (P,)), meta (dict; "held_out" is its
+    accuracy on unseen images, by label)
+    Raises CheckpointError when there is none, or its file is damaged.
+    """
+    header, arrays = checkpoint.read(checkpoint.shipped(f"{name}_judge"), ("weights",))
+    meta = header["about"]
+    classes = [len(values) for values in meta["labels"].values()]
+    model = Classifier(meta["size"], meta["channels"], classes, rng=np.random.default_rng(0))
+    model.flatten()[:] = arrays["weights"]
+    return model, meta

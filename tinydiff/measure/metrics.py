@@ -1,0 +1,224 @@
+"""How good are the samples? Numbers that compare drawn images with real ones, and a few that need the drawn images alone.
+
+The first six compare features, one row of F numbers for each image, made by a network that looks at what the image shows; the others
+look at the images themselves. None is worth much alone: precision and density ask whether the samples look
+real, recall and coverage whether all that is real gets drawn, nearest and memorisation whether the samples are new. The last four
+are for tasks where the right image is known, such as drawing a subject in another style.
+"""
+
+import numpy as np
+
+ROWS = (
+    256  # of a table of distances, made at a time: the whole table of 5000 x 5000 would take 200 MB
+)
+
+
+def flat(x):
+    """Make each image, or feature, one row of float64. (N, ...) -> (N, D)"""
+    return np.asarray(x, dtype=np.float64).reshape(len(x), -1)
+
+
+def frechet(real, fake):
+    """Fit a Gaussian to each set of features, and measure the squared Frechet distance of the two.
+
+    |mean_r - mean_f|^2 + trace(S_r + S_f - 2 (S_r^(1/2) S_f S_r^(1/2))^(1/2)), S the covariance, divided by N - 1 (or M - 1)
+    real: (N, F); fake: (M, F), N, M >= 2 -> float >= 0. Few images make it too large: compare values only from equally many, and from
+    more images than features.
+    Source: Heusel et al. 2017 (FID), where the features come from an Inception network.
+    """
+    real, fake = flat(real), flat(fake)
+    gap = real.mean(0) - fake.mean(0)
+    # R with R^T R = S serves as the root of S: the trace of the third root is then the sum of the singular values of R_r R_f^T, and no
+    # root of a rounding error is ever taken, as it is where eigenvalues of S should be 0 (fewer images than features)
+    R_r, R_f = (np.linalg.qr((x - x.mean(0)) / np.sqrt(len(x) - 1), mode="r") for x in (real, fake))
+    overlap = np.linalg.svd(R_r @ R_f.T, compute_uv=False).sum()
+    return max(float(gap @ gap + (R_r**2).sum() + (R_f**2).sum() - 2 * overlap), 0.0)
+
+
+def kernel_distance(real, fake):
+    """Measure how far apart two sets of features are, fitting nothing: the unbiased squared maximum mean discrepancy (MMD).
+
+    mean over i != j of kappa(real[i], real[j]) + the same of fake - 2 mean over all i, j of kappa(real[i], fake[j])
+    kappa(a, b) = (a . b / F + 1)^3
+    real: (N, F); fake: (M, F), N, M >= 2 -> float, 0 on average for equal distributions at any N and M, so at times below 0
+    Source: Binkowski et al. 2018 (KID).
+    """
+    real, fake = flat(real), flat(fake)
+
+    def total(a, b):
+        blocks = (a[i : i + ROWS] @ b.T / a.shape[1] + 1 for i in range(0, len(a), ROWS))
+        return sum((p * p * p).sum() for p in blocks)  # p ** 3 takes several times as long
+
+    def within(x):
+        diagonal = (
+            ((x * x).sum(1) / x.shape[1] + 1) ** 3
+        ).sum()  # i = j would make equal distributions look apart
+        return (total(x, x) - diagonal) / (len(x) * (len(x) - 1))
+
+    return float(within(real) + within(fake) - 2 * total(real, fake) / (len(real) * len(fake)))
+
+
+def _squared_distances(a, b):
+    """Go through the table of squared distances |a[i] - b[j]|^2, some rows at a time. (N, D), (M, D) -> yields i (n,), (n, M)"""
+    b2 = (b * b).sum(1)
+    for first in range(0, len(a), ROWS):
+        i = np.arange(first, min(first + ROWS, len(a)))
+        d2 = -2 * a[i] @ b.T
+        d2 += (a[i] ** 2).sum(1, keepdims=True)
+        d2 += b2
+        yield i, np.maximum(d2, 0, out=d2)  # rounding can leave a little below 0
+
+
+def _balls(centres, points, k):
+    """Count points in the ball around each centre, and balls around each point. (N, F), (M, F) -> (N,), (M,) ints
+
+    A ball reaches up to, and includes, the k-th nearest other centre.
+    """
+    centres, points = flat(centres), flat(points)
+    if not 1 <= k < len(centres):
+        raise ValueError(
+            f"k counts neighbours: 1 to {len(centres) - 1} for a set of {len(centres)}; got {k}"
+        )
+    inside, around = np.zeros(len(centres), dtype=int), np.zeros(len(points), dtype=int)
+    for (i, own), (_, d2) in zip(
+        _squared_distances(centres, centres), _squared_distances(centres, points), strict=True
+    ):
+        own[np.arange(len(i)), i] = np.inf  # no centre is its own neighbour
+        held = d2 <= np.partition(own, k - 1)[:, k - 1 : k]
+        inside[i] = held.sum(1)
+        around += held.sum(0)
+    return inside, around
+
+
+def precision(real, fake, k=3):
+    """Count the samples that look real: the share of fake features that lie in the ball of at least one real feature.
+
+    The ball of real[i] reaches up to, and includes, the k-th nearest other row of real.
+    real: (N, F); fake: (M, F); k: 1 .. N - 1 -> share in [0, 1]
+    Raises ValueError for another k. Source: Kynkaanniemi et al. 2019.
+    """
+    return float(np.mean(_balls(real, fake, k)[1] > 0))
+
+
+def recall(real, fake, k=3):
+    """Count the real images that could have been drawn: precision with the roles exchanged.
+
+    The ball of fake[j] reaches up to, and includes, the k-th nearest other row of fake.
+    real: (N, F); fake: (M, F); k: 1 .. M - 1 -> share in [0, 1] of real features that lie in the ball of at least one fake feature
+    Raises ValueError for another k. Source: Kynkaanniemi et al. 2019.
+    """
+    return precision(fake, real, k)
+
+
+def density(real, fake, k=5):
+    """Count how many real balls hold a sample, on average: precision that one outlier with its wide ball cannot raise much.
+
+    (1 / (k M)) sum_j (number of i whose ball holds fake[j]); the ball of real[i] is that of `precision`
+    real: (N, F); fake: (M, F); k: 1 .. N - 1 -> float >= 0, not bounded by 1; for equal distributions exactly 1 on average
+    Raises ValueError for another k. Source: Naeem et al. 2020.
+    """
+    return float(np.mean(_balls(real, fake, k)[1]) / k)
+
+
+def coverage(real, fake, k=5):
+    """Count the real images that have a sample close by: the share of real balls that hold at least one fake feature.
+
+    The ball of real[i] is that of `precision`. For equal distributions it is, on average,
+    1 - p with p = (N-1)/(N+M-1) (N-2)/(N+M-2) ... (N-k)/(N+M-k), the chance that the k nearest of all are real
+    real: (N, F); fake: (M, F); k: 1 .. N - 1 -> share in [0, 1]
+    Raises ValueError for another k. Source: Naeem et al. 2020.
+    """
+    return float(np.mean(_balls(real, fake, k)[0] > 0))
+
+
+def nearest(images, among):
+    """Find for each image the one that is most like it, pixel by pixel.
+
+    index[i] = the j where distance(i, j) = sqrt(mean over pixels and channels of (images[i] - among[j])^2) is least
+    images: (N, ...); among: (M, ...) -> distance (N,) to that image, in units of the images' scale, 0 for a copy; index (N,) ints
+    """
+    images, among = flat(images), flat(among)
+    index = np.concatenate([d2.argmin(1) for _, d2 in _squared_distances(images, among)])
+    return np.sqrt(
+        ((images - among[index]) ** 2).mean(1)
+    ), index  # from the differences: a copy is at exactly 0
+
+
+def memorisation(fake, train, held_out):
+    """Ask whether samples lie nearer to the training images than new real images do.
+
+    median nearest(fake, train) / median nearest(held_out, train)
+    fake: (N, ...); train, held_out: (M, ...), M differing -> ratio >= 0: near 0, copies; about 1, no nearer than unseen real images
+    A median hides copies that are fewer than half of the samples: look at the nearest pairs too. Smooth or average images are near to
+    everything and score somewhat below 1 without being copies.
+    """
+    return float(np.median(nearest(fake, train)[0]) / np.median(nearest(held_out, train)[0]))
+
+
+def palette(images, tolerance=0.1, share=0.95):
+    """Count the colours of each image, forgiving noise: how many pixels can stand for a share of all?
+
+    Choose the pixel that is like the most pixels not yet stood for (each channel within tolerance); repeat until share of all are.
+    images: (N, H, W, C); tolerance: in units of the images' scale; share: 0 .. 1 -> (N,) ints
+    Noise of up to tolerance / 2 changes no count where colours differ by more than 2 tolerance in some channel. Rounding, then
+    counting, has no such margin: noise splits a colour that lies near an edge, and a drawn image always has a little noise.
+    """
+    colours = np.zeros(len(images), dtype=int)
+    for n, pixels in enumerate(images.reshape(len(images), -1, images.shape[-1])):  # (L, C)
+        like = ~(np.abs(pixels[:, None] - pixels) > tolerance).any(
+            -1
+        )  # (L, L); a NaN is like all, so that the loop ends
+        done = np.zeros(len(pixels), dtype=bool)
+        while done.mean() < share:
+            done |= like[like[:, ~done].sum(1).argmax()]
+            colours[n] += 1
+    return colours
+
+
+def out_of_range(images, slack=0.01):
+    """Count the samples that left the scale: the share with any number below -1 - slack or above 1 + slack, or a NaN.
+
+    images: (N, ...), as a sampler returns them, not yet cut off to [-1, 1] -> share in [0, 1]
+    """
+    return float(np.mean(~(np.abs(flat(images)).max(1) <= 1 + slack)))
+
+
+def rmse(a, b):
+    """Measure how far images are from what they should be: the root mean square error, as a share of the scale from -1 to 1.
+
+    sqrt(mean over images, pixels and channels of ((a - b) / 2)^2)
+    a, b: (N, H, W, C) in [-1, 1], or shapes that broadcast -> float, 0 for copies, 1 for black against white
+    """
+    return float(np.sqrt(np.mean(((np.asarray(a, np.float64) - b) / 2) ** 2)))
+
+
+def rmse_of_mean(samples, truth):
+    """Average the samples of each image, then take the RMSE: what chance adds to one sample is mostly gone.
+
+    rmse(mean over i of samples[i], truth). Where several answers are right their mean has the least RMSE, though it is a blur.
+    samples: (k, N, H, W, C), k for each image; truth: (N, H, W, C) -> float
+    """
+    return rmse(np.mean(samples, axis=0, dtype=np.float64), truth)
+
+
+def rmse_of_best(samples, truth):
+    """Take for each image the sample that is nearest to the truth, then the RMSE: was the right answer among them?
+
+    sqrt(mean_n min_i mean over pixels and channels of ((samples[i, n] - truth[n]) / 2)^2); it falls with k: compare equal k only
+    samples: (k, N, H, W, C), k for each image; truth: (N, H, W, C) -> float
+    """
+    squares = ((np.asarray(samples, np.float64) - truth) / 2) ** 2
+    return float(np.sqrt(squares.mean((2, 3, 4)).min(0).mean()))
+
+
+def silhouette_overlap(a, b, paper=1.0, threshold=0.2):
+    """Ask whether two images have their ink in the same places: intersection over union, averaged over the images.
+
+    A pixel is ink where some channel differs from paper by more than threshold; mean_n |ink_a and ink_b| / |ink_a or ink_b|, 1 if no ink
+    a, b: (N, H, W, C); paper: the background's value, 1 = white, -1 = black; threshold: in units of the images' scale -> share in [0, 1]
+    """
+    ink_a, ink_b = (np.any(np.abs(x - paper) > threshold, axis=-1) for x in (a, b))
+    union = np.sum(ink_a | ink_b, axis=(1, 2))
+    return float(
+        np.mean(np.where(union > 0, np.sum(ink_a & ink_b, axis=(1, 2)) / np.maximum(union, 1), 1.0))
+    )
