@@ -1,4 +1,4 @@
-"""__main__.py: what it makes, what it says when something is wrong, and that no interruption costs the work done before it."""
+"""The command line: what it makes, what it says of mistakes, that interruptions cost nothing."""
 
 import errno
 import os
@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 import tinydiff
-from tinydiff import __main__ as cli
 from tinydiff import checkpoint, data, kernels, plot, sample
-from tinydiff.app import commands, gallery, learn
+from tinydiff.app import cli, cmd_doctor, cmd_train, gallery
 from tinydiff.design import edit, pipeline, restore
+from tinydiff.design.pipeline import Pipeline, parse_labels
 from tinydiff.kernels import cuda_array, reference
 from tinydiff.measure import classifier
 
@@ -32,13 +32,13 @@ PYTHON = {**os.environ, **ALONE}  # one thread: the models here are too small fo
 
 
 def run(*argv):
-    """Run the command line in this process -> its exit status."""
-    return cli.main([str(a) for a in argv])
+    """Run the command line in this process: words, or several in one string -> its exit status."""
+    return cli.main([word for a in argv for word in str(a).split()])
 
 
 @pytest.fixture
 def start():
-    """A function that runs the command line in a fresh process -> the process; it does not outlive the test."""
+    """Run the command line in a fresh process, which does not outlive the test -> the process"""
     started = []
 
     def popen(*argv):
@@ -89,7 +89,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def refused(capsys):
-    """A function that runs the command line and checks that it ends with one clear line and status 2 -> the line."""
+    """Run the command line; it must end with one clear line and status 2 -> the line"""
 
     def check(*argv, lines=1):
         capsys.readouterr()
@@ -109,18 +109,9 @@ def refused(capsys):
 def test_train_writes_a_checkpoint_and_a_sheet(tmp_path, capsys):
     assert (
         run(
-            "train",
-            "digits",
+            "train digits",
             *TINY,
-            "--steps",
-            3,
-            "--predict",
-            "eps",
-            "--seed",
-            5,
-            "--lr",
-            0.01,
-            "--out",
+            "--steps 3 --predict eps --seed 5 --lr 0.01 --out",
             tmp_path / "new",
         )
         == 0
@@ -174,16 +165,7 @@ def test_sample_writes_the_chain(trained, tmp_path, capsys, sampler, evaluations
     steps = ("--steps", evaluations) if sampler == "ddim" else ()
     assert (
         run(
-            "sample",
-            trained,
-            "--n",
-            2,
-            "--sampler",
-            sampler,
-            *steps,
-            "--gif",
-            "--out",
-            tmp_path / "a.png",
+            "sample", trained, "--n 2 --sampler", sampler, *steps, "--gif --out", tmp_path / "a.png"
         )
         == 0
     )
@@ -195,66 +177,44 @@ def test_sample_writes_the_chain(trained, tmp_path, capsys, sampler, evaluations
 
 
 def test_sample_draws_what_is_asked_for_with_the_average_weights(trained, tmp_path, monkeypatch):
-    asked, real = [], pipeline.draw
+    asked, real = [], Pipeline.draw
 
-    def watch(model, s, about, labels, rng, sampler, steps, times, w, avoid, size):
+    def watch(pipe, labels, rng, sampler, steps, times, w, avoid, size, also):
         average = checkpoint.load(trained)[0].ema
-        assert np.array_equal(np.concatenate([p.ravel() for p in model.params().values()]), average)
+        drawn_with = np.concatenate([p.ravel() for p in pipe.model.params().values()])
+        assert np.array_equal(drawn_with, average)
         asked.append((labels.tolist(), sampler, steps, times, w, avoid.tolist(), size))
-        return real(model, s, about, labels, rng, sampler, 1, times, w, avoid, size=size)
+        return real(pipe, labels, rng, sampler, 1, times, w, avoid, size=size, also=also)
 
-    monkeypatch.setattr(pipeline, "draw", watch)
+    monkeypatch.setattr(Pipeline, "draw", watch)
     assert run("sample", trained, "--n", 3, "--label", 7, "--out", tmp_path / "a.png") == 0
     assert run("sample", trained, "--n", 20, "--out", tmp_path / "a.png") == 0
     words = (
-        "--guidance",
-        2.5,
-        "--avoid",
-        "digit=1",
-        "--sampler",
-        "heun",
-        "--times",
-        "karras",
-        "--steps",
-        9,
-        "--size",
-        "8x16",
+        "--guidance 2.5 --avoid digit=1 --sampler heun --times karras --steps 9 --size 8x16".split()
     )
-    assert (
-        run("sample", trained, "--n", 2, "--label", "digit=4", *words, "--out", tmp_path / "a.png")
-        == 0
-    )
-    unsaid = [10]
-    assert asked[0] == ([[7]] * 3, "ddim", 50, "even", 1.0, [unsaid] * 3, (8, 8))
-    assert asked[1] == (
-        [[k // 2] for k in range(20)],
-        "ddim",
-        50,
-        "even",
-        1.0,
-        [unsaid] * 20,
-        (8, 8),
-    )
+    words += ["--label", "digit=4", "--out", tmp_path / "a.png"]
+    assert run("sample", trained, "--n", 2, *words) == 0
+    dropped, in_turn = [10], [[k // 2] for k in range(20)]
+    assert asked[0] == ([[7]] * 3, "ddim", 50, "even", 1.0, [dropped] * 3, (8, 8))
+    assert asked[1] == (in_turn, "ddim", 50, "even", 1.0, [dropped] * 20, (8, 8))
     assert asked[2] == ([[4]] * 2, "heun", 9, "karras", 2.5, [[1]] * 2, (8, 16))
 
 
 @pytest.mark.parametrize("sampler", pipeline.SAMPLERS)
 def test_every_sampler_asks_the_network_as_often_as_evaluations_says(trained, sampler):
-    run_, s, about = checkpoint.load(trained)
-    asked = []
+    s, asked = checkpoint.load(trained)[1], []
 
     class Counting:
-        size, channels, out, classes = 8, 1, 1, run_.model.classes
+        size, channels, out = 8, 1, 1
 
         def __call__(self, x, t, labels):
             asked.append(len(x))
             return x * 0
 
+    pipe, labels = Pipeline(Counting(), s, {}), np.zeros((2, 1), int)
     for w in (1.0, 1.5):
         asked.clear()
-        x0 = pipeline.draw(
-            Counting(), s, about, np.zeros((2, 1), int), np.random.default_rng(0), sampler, 7, w=w
-        )[-1]
+        *_, x0 = pipe.draw(labels, np.random.default_rng(0), sampler, 7, w=w)
         assert x0.shape == (2, 8, 8, 1) and sum(asked) == 2 * pipeline.evaluations(s, sampler, 7, w)
 
 
@@ -266,19 +226,14 @@ def test_the_command_line_knows_the_samplers_and_grids_that_there_are():
     )
 
 
-def test_wishes_in_words():
+def test_labels_in_words():
     labels = {"hat": ["none", "red", "10"], "mouth": ["happy", "sad"]}
-    assert pipeline.wishes(labels, []).tolist() == [3, 2]
-    assert pipeline.wishes(labels, ["mouth=sad"]).tolist() == [3, 1]
-    assert pipeline.wishes(labels, ["mouth=0", "hat=10"]).tolist() == [
-        2,
-        0,
-    ]  # hats are named by numbers too, so an index would confuse
-    assert (
-        pipeline.wishes({"digit": list("0123456789")}, ["7"]).tolist()
-        == pipeline.wishes({"digit": list("0123456789")}, ["digit=7"]).tolist()
-        == [7]
-    )
+    assert parse_labels(labels, []).tolist() == [3, 2]
+    assert parse_labels(labels, ["mouth=sad"]).tolist() == [3, 1]
+    both = parse_labels(labels, ["mouth=0", "hat=10"])  # a hat is named 10: an index would confuse
+    assert both.tolist() == [2, 0]
+    for words in (["7"], ["digit=7"]):
+        assert parse_labels({"digit": list("0123456789")}, words).tolist() == [7]
     for words, message in [
         (["cap=red"], "no label 'cap'; there are: hat, mouth, used as hat=VALUE"),
         (["red"], "no label 'red'; there are"),
@@ -286,21 +241,22 @@ def test_wishes_in_words():
         (["hat=1"], "hat can't be '1'"),
         (["mouth=2"], "mouth can't be '2'"),
         (["hat="], "hat can't be ''"),
+        (["hat"], "hat needs a value: hat=VALUE, one of none, red, 10"),
         (["hat=red", "hat=none"], "hat is asked for twice"),
     ]:
         with pytest.raises(ValueError, match=re.escape(message)):
-            pipeline.wishes(labels, words)
+            parse_labels(labels, words)
 
 
 @pytest.mark.parametrize("name, channels", [("digits", 1), ("portraits", 3)])
-def test_models_that_come_along_are_drawn_by_name(name, channels, tmp_path, capsys):
+def test_models_that_come_with_tinydiff_are_drawn_by_name(name, channels, tmp_path, capsys):
     assert run("sample", name, "--n", 2, "--steps", 2, "--out", tmp_path / "a.png") == 0
     with Image.open(tmp_path / "a.png") as drawn:
         assert drawn.size[0] > 2 * 8 * 4 and np.ptp(np.asarray(drawn)) > 100
 
 
 def test_a_tile_is_repeated_and_a_panorama_is_wide(trained, tmp_path, capsys):
-    """The picture of 3 x 3 repeats consists of the tiles of the sheet; without --tile the same noise gives other pixels."""
+    """The 3 x 3 repeats are those of the sheet's tiles; without --tile the pixels differ."""
     out = tmp_path / "a.png"
     assert (
         run("sample", trained, "--n", 5, "--steps", 2, "--tile", "--size", "8x16", "--out", out)
@@ -327,21 +283,19 @@ def test_a_tile_is_repeated_and_a_panorama_is_wide(trained, tmp_path, capsys):
 
 
 def test_tiles_are_drawn_with_rolls_by_a_network_with_circular_padding(trained):
-    """As edit.tile does with a network that was built so, of the same weights; afterwards the network is as it was."""
-    run, s, about = checkpoint.load(trained)
-    twin, _ = checkpoint.build(about | {"model": about["model"] | {"padding": "circular"}}, 0)
+    """As edit.tile does with a network built so, of the same weights; which is then as it was."""
+    run, s, meta = checkpoint.load(trained)
+    twin, _ = checkpoint.build(meta | {"model": meta["model"] | {"padding": "circular"}}, 0)
     twin.theta[:] = run.theta
     labels, times = np.array([[3], [8]]), sample.even_times(s, 4)
-    got = pipeline.tiles(
-        run.model, s, about, labels, np.random.default_rng(5), steps=4, w=1.5, size=(12, 8)
-    )
-    eps_model = pipeline.guided(twin.model, s, about, labels, 1.5)
-    want = list(edit.tile(eps_model, s, (2, 12, 8, 1), np.random.default_rng(5), times, clip=1.0))
+    pipe, twin = (Pipeline.of(model, s, meta) for model in (run.model, twin.model))
+    how = {"steps": 4, "w": 1.5, "size": (12, 8)}
+    got = pipe.tile(labels, np.random.default_rng(5), **how)
+    eps_model, rng = twin.eps_model(labels, 1.5), np.random.default_rng(5)
+    want = list(edit.tile(eps_model, s, (2, 12, 8, 1), rng, times, clip=1.0))
     assert len(got) == 5 and all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
-    assert run.model.enter.padding == "zeros"
-    wide = pipeline.draw(
-        run.model, s, about, labels, np.random.default_rng(5), steps=4, w=1.5, size=(12, 8)
-    )
+    assert run.model.conv_in.padding == "zeros"
+    wide = pipe.draw(labels, np.random.default_rng(5), **how)
     assert wide[-1].shape == want[-1].shape and np.abs(wide[-1] - want[-1]).max() > 0.1
 
 
@@ -384,7 +338,7 @@ def test_judge_of_a_set_in_several_styles(tmp_path, capsys):
 
 @pytest.fixture
 def picture(tmp_path):
-    """A digit of the test set, eight times as large -> its file, and a mask whose upper half is to be drawn anew."""
+    """A test digit, eight times as large -> its file, and a mask with a white upper half"""
     digit = data.to_uint8(data.load("digits").test[0])[..., 0].repeat(8, 0).repeat(8, 1)
     Image.fromarray(digit).save(tmp_path / "digit.png")
     Image.fromarray(np.repeat(np.uint8([255, 0]), 32)[:, None].repeat(64, 1)).save(
@@ -397,23 +351,18 @@ def test_edit_draws_a_part_anew_and_leaves_the_rest(picture, tmp_path, capsys):
     image, mask = picture
     assert (
         run(
-            "edit",
-            "digits",
+            "edit digits",
             image,
             "--mask",
             mask,
-            "--n",
-            3,
-            "--steps",
-            4,
-            "--rounds",
-            2,
-            "--out",
+            "--n 3 --steps 4 --rounds 2 --out",
             tmp_path / "e.png",
         )
         == 0
     )
-    said = f"{image}: 64 x 64 L, scaled to 8 x 8\n{mask}: 64 x 64 L, scaled to 8 x 8\n{tmp_path / 'e.png'}: the picture, then 3 times"
+    fitted = "64 x 64 L, scaled to 8 x 8"
+    drawn = f"{tmp_path / 'e.png'}: the picture, then 3 times"
+    said = f"{image}: {fitted}\n{mask}: {fitted}\n{drawn}"
     assert said in capsys.readouterr().out
     drawn = (
         np.asarray(Image.open(tmp_path / "e.png"))[6:, 6:]
@@ -431,16 +380,11 @@ def test_edit_with_strength_stays_near_the_picture_or_leaves_it(picture, tmp_pat
     for strength in (0.05, 0.9):
         assert (
             run(
-                "edit",
-                "digits",
+                "edit digits",
                 picture[0],
                 "--strength",
                 strength,
-                "--n",
-                3,
-                "--steps",
-                20,
-                "--out",
+                "--n 3 --steps 20 --out",
                 tmp_path / "e.png",
             )
             == 0
@@ -455,7 +399,7 @@ def test_edit_with_strength_stays_near_the_picture_or_leaves_it(picture, tmp_pat
 
 
 def test_edit_changes_one_thing_and_says_what_it_read(tmp_path, capsys):
-    """The judge reads the labels, --label overrules it; a part of the picture is kept to the bit, another one is drawn anew."""
+    """A classifier reads the labels, --label overrules it; only a part of the picture changes."""
     d = data.load_edits()
     (i, *_), names = np.flatnonzero(d.changed == 8), list(d.labels)
     Image.fromarray(data.to_uint8(d.before[i])).save(tmp_path / "face.png")
@@ -483,7 +427,7 @@ def test_edit_changes_one_thing_and_says_what_it_read(tmp_path, capsys):
     assert 60 < same.sum() < 240 and same[5:10, 6:10].mean() > 0.9  # most of the face
 
 
-def test_edit_of_a_model_without_a_judge_leaves_open_what_nobody_says(
+def test_edit_of_a_model_without_a_classifier_leaves_open_what_nobody_says(
     tmp_path, capsys, monkeypatch
 ):
     d = data.load_edits()
@@ -492,22 +436,11 @@ def test_edit_of_a_model_without_a_judge_leaves_open_what_nobody_says(
     def none(name):
         raise checkpoint.CheckpointError("none")
 
-    monkeypatch.setattr(checkpoint, "judge", none)
-    how = (
-        "--change",
-        "hat=red",
-        "--label",
-        "hair=short",
-        "--steps",
-        1,
-        "--n",
-        2,
-        "--out",
-        tmp_path / "e.png",
-    )
+    monkeypatch.setattr(classifier, "load", none)
+    how = ("--change hat=red --label hair=short --steps 1 --n 2 --out", tmp_path / "e.png")
     assert run("edit", "portraits", tmp_path / "face.png", *how) == 0
     out = capsys.readouterr().out
-    assert "no judge comes along" in out and "then 2 times changed" in out
+    assert "no classifier comes with tinydiff" in out and "then 2 times changed" in out
     rest = "glasses=? hair=short hair-colour=? beard=? mouth=? skin=? clothes=? background=?"
     assert f"before: hat=? {rest}\nafter:  hat=red {rest}\n" in out
 
@@ -520,16 +453,11 @@ def test_edit_restores_what_agrees_with_the_picture(kind, A, tmp_path, capsys):
     small, clean = restore.degrade(A, x0), data.to_uint8(x0)[0, ..., 0].astype(float)
     Image.fromarray(data.to_uint8(small)[0, ..., 0]).save(tmp_path / "y.png")
     run_it = (
-        "edit",
-        "digits",
+        "edit digits",
         tmp_path / "y.png",
         "--restore",
         kind,
-        "--n",
-        3,
-        "--steps",
-        30,
-        "--out",
+        "--n 3 --steps 30 --out",
         tmp_path / "r.png",
     )
     assert run(*run_it, *(("--sigma", 0.05) if kind == "noise" else ())) == 0
@@ -555,7 +483,7 @@ def test_edit_restores_what_agrees_with_the_picture(kind, A, tmp_path, capsys):
 
 
 def test_sample_keeps_to_colours(tmp_path, capsys):
-    """A palette of two colours, a main colour: with them the pixels come near, without they do not."""
+    """A palette, a main colour: with them the pixels come near, without they do not."""
     far = []
     for wish in (
         (),
@@ -619,7 +547,7 @@ def fails(*_, **__):
             (),
             [
                 "driver     for CUDA 12.8",
-                "card       Some GPU, compute capability 8.6",
+                "GPU        Some GPU, compute capability 8.6",
                 "compiler   works",
                 "kernel     compiled and run",
             ],
@@ -628,7 +556,7 @@ def fails(*_, **__):
             ("driver",),
             [
                 "driver     none (libsomething.so",
-                "card       none (no driver)",
+                "GPU        none (no driver)",
                 "compiler   works",
                 "kernel     none was run",
             ],
@@ -637,7 +565,7 @@ def fails(*_, **__):
             ("card",),
             [
                 "driver     for CUDA 12.8",
-                "card       none (libsomething.so",
+                "GPU        none (libsomething.so",
                 "compiler   works",
                 "kernel     none was run",
             ],
@@ -646,7 +574,7 @@ def fails(*_, **__):
             ("compiler",),
             [
                 "driver     for",
-                "card       Some GPU",
+                "GPU        Some GPU",
                 "compiler   not found or not usable (libsome",
                 "kernel     none was run",
             ],
@@ -655,7 +583,7 @@ def fails(*_, **__):
             ("kernel",),
             [
                 "driver     for",
-                "card       Some GPU",
+                "GPU        Some GPU",
                 "compiler   works",
                 "kernel     none was run: libsomething.so",
             ],
@@ -681,7 +609,7 @@ def test_doctor_says_of_each_part_of_cuda_what_is_missing(broken, lines, monkeyp
     monkeypatch.setattr(cuda_array, "cuda", fake)
     monkeypatch.setattr(cuda_array, "require", parts["kernel"])
     monkeypatch.setattr(cuda_array, "array", np.asarray)
-    target, *said = commands._cuda()
+    target, *said = cmd_doctor._cuda()
     assert (
         target.startswith(("numba-cuda 0.", "numba 0."))
         and [a[: len(b)] for a, b in zip(said, lines, strict=True)] == lines
@@ -736,11 +664,10 @@ def test_help_names_each_option_with_its_default_once(command, capsys):
 @pytest.mark.slow
 def test_the_main_job_in_small(tmp_path, monkeypatch, capsys):
     """`python -m tinydiff` as it is, but for a tiny network and few steps."""
-    whole, (model, *rest) = learn.learn, learn.MODELS["digits"]
-    monkeypatch.setitem(learn.MODELS, "digits", (model | {"width": 8}, *rest))
-    monkeypatch.setattr(
-        learn, "learn", lambda *a, steps, seconds: whole(*a, steps=60, seconds=60.0)
-    )
+    whole, (model, *rest) = cmd_train.learn, cmd_train.MODELS["digits"]
+    monkeypatch.setitem(cmd_train.MODELS, "digits", (model | {"width": 8}, *rest))
+    few = lambda *a, steps, seconds: whole(*a, steps=60, seconds=60.0)
+    monkeypatch.setattr(cmd_train, "learn", few)
     assert run("--out", tmp_path, "--seed", 3) == 0
     out = capsys.readouterr().out
     names = ["chain.gif", "digits.npz", "loss.png", "samples.png", "triptych.png"]
@@ -759,109 +686,224 @@ def test_the_main_job_in_small(tmp_path, monkeypatch, capsys):
 # what it says when something is wrong
 
 
-BAD = {
-    "draw": "invalid choice: 'draw'",
-    "train": "the following arguments are required: dataset",
-    "train faces": "no data set 'faces'; there are: digits, fashion, portraits, patterns, emoji, typefaces",
-    "train digits --width 20": "width divisible by 8",
-    "train digits --width 4": "--width: takes a whole number of at least 8, got '4'",
-    "train digits --depth 0": "--depth: takes a whole number of at least 1, got '0'",
-    "train digits --batch 0": "--batch: takes a whole number of at least 1, got '0'",
-    "train digits --steps -3": "--steps: takes a whole number of at least 1, got '-3'",
-    "train digits --steps 0": "--steps: takes a whole number of at least 1, got '0'",
-    "train digits --steps many": "--steps: takes a whole number of at least 1, got 'many'",
-    "train digits --steps 1.5": "--steps: takes a whole number of at least 1, got '1.5'",
-    "train digits --steps ²": "--steps",
-    "train digits --minutes 0": "--minutes: takes a number above 0, got '0'",
-    "train digits --minutes nan": "--minutes: takes a number above 0, got 'nan'",
-    "train digits --minutes inf": "--minutes: takes a number above 0, got 'inf'",
-    "train digits --minutes 1 --steps 5": "--steps: not allowed with argument --minutes",
-    "train digits --lr -1": "--lr: takes a number above 0, got '-1'",
-    "train digits --save-every 0": "--save-every: takes a number above 0, got '0'",
-    "train digits --seed -1": "--seed: takes a whole number of at least 0, got '-1'",
-    "train digits --predict x0": "invalid choice: 'x0'",
-    "train digits --steps 5 --resume none.npz": "none.npz cannot be read (No such file or directory)",
-    "train digits --steps 5 --resume CKPT --lr 1 --width 8": "--width, --lr cannot change on the way",
-    "train fashion --steps 5 --resume CKPT": "was trained on digits, not on fashion: name the same data set",
-    "train digits --steps 5 --out FILE": "FILE cannot be written to (File exists): give a folder that can",
-    "train digits --steps 5 --out FILE/below": "FILE/below cannot be written to (Not a directory): give a folder that can",
-    "train digits --width 8000000": "not enough memory",
-    "--out FILE": "FILE cannot be written to (File exists): give a folder that can",
-    "sample": "the following arguments are required: MODEL",
-    "sample none.npz": "none.npz cannot be read (No such file or directory): give a checkpoint that",
-    "sample .": ". cannot be read (Is a directory): give a checkpoint that",
-    "sample FILE": "FILE is not a tinydiff checkpoint",
-    "sample CUT": "is damaged or truncated",
-    "sample CKPT --label 10": "digit can't be '10'; it can be: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
-    "sample CKPT --label letter=a": "no label 'letter'; there are: digit, used as digit=VALUE",
-    "sample CKPT --label 1 2": "digit is asked for twice",
-    "sample CKPT --label": "--label: expected at least one argument",
-    "sample CKPT --avoid 1": "--avoid needs --guidance above 1",
-    "sample CKPT --guidance -2": "--guidance: takes a number above 0, got '-2'",
-    "sample CKPT --times odd": "invalid choice: 'odd'",
-    "sample face": "face cannot be read (No such file or directory)",
-    "evaluate CKPT --samplers ddim:0": "ddim:0: steps go from 1 to 250",
-    "evaluate CKPT --samplers ddpm:50": "ddpm visits every step: write ddpm, and nothing behind it",
-    "evaluate CKPT --samplers dpm:5": "no sampler 'dpm:5'; there are: ddpm, ddim, euler, heun, dpmpp_2m",
-    "evaluate CKPT --n 9": "--n: takes a whole number of at least 64, got '9'",
-    "evaluate CKPT --out FOLDER": "FOLDER could not be written (Is a directory)",
-    "sample CKPT --avoid 1 --guidance 0.5": "--avoid needs --guidance above 1",
-    "sample CKPT --sampler ddpm --times snr": "--times is for the other samplers",
-    "sample CKPT --gif --out a.gif": "--gif writes the chain beside the picture: give --out a.png",
-    "sample CKPT --steps +-5": "--steps: takes a whole number of at least 1, got '+-5'",
-    "train digits --steps 5 --resume EXPORTED": "holds weights to draw or judge with, not a training",
-    "evaluate FOREIGN": "no data set 'cats'; there are: digits, fashion, portraits, patterns",
-    "evaluate CKPT --out FILE/a.png": "FILE cannot be written to",
-    "edit digits none.png --strength 0.5": "none.png cannot be read (No such file or directory): give a PNG or JPEG",
-    "edit digits FILE --strength 0.5": "FILE is not a picture that can be read: give a PNG or JPEG",
-    "edit digits IMAGE": "one of the arguments --mask --restore --strength --change is required",
-    "edit digits IMAGE --restore sharpen": "invalid choice: 'sharpen'",
-    "edit digits IMAGE --restore grey": "digits draws in grey: --restore grey is for models of colour pictures",
-    "edit digits IMAGE --restore noise --sigma 0": "--sigma: takes a number above 0, got '0'",
-    "edit digits IMAGE --strength 0.5 --sigma 0.1": "--sigma is for --restore",
-    "edit digits none.png --restore shrink2": "none.png cannot be read (No such file or directory): give a PNG or JPEG",
-    "edit digits IMAGE --restore noise --steps 251": "--steps takes at most 250",
-    "edit FOREIGN IMAGE --restore noise": "no data set 'cats'; there are: digits, fashion, portraits, patterns",
-    "edit digits IMAGE --strength 1.5": "--strength takes at most 1, which draws all anew; got 1.5",
-    "edit digits IMAGE --mask OTHER": "--mask is 5 x 7, the picture 9 x 9: give a mask of the picture's size",
-    "edit portraits IMAGE --change hat=gold": "hat can't be 'gold'; it can be: none, blue",
-    "edit portraits IMAGE --change": "--change: expected at least one argument",
-    "edit portraits IMAGE --change hat=red --strength 0.5": "--strength: not allowed with argument --change",
-    "edit portraits IMAGE --label hat=red --change hat=red": "--change asks for nothing new: the picture shows hat=red glasses=",
-    "edit digits IMAGE --strength 0.5 --label 11": "digit can't be '11'",
-    "edit digits IMAGE --strength 0.5 --out FOLDER": "FOLDER could not be written (Is a directory)",
-    "evaluate emoji": "emoji redraws or completes what it is shown: python tests/bench/styles.py measures that",
-    "export CKPT FOLDER": "FOLDER could not be written (Is a directory)",
-    "--seed 3 sample CKPT": "--out and --seed go behind the command: python -m tinydiff sample",
-    "--out here gallery": "--out and --seed go behind the command: python -m tinydiff gallery",
-    "edit digits IMAGE --strength 0.5 --rounds 2": "--rounds is for --mask",
-    "edit digits IMAGE --mask IMAGE": "--mask IMAGE is all black",
-    "gallery --out FOLDER": "FOLDER could not be written (Is a directory)",
-    "judge faces": "no data set 'faces'; there are: digits, fashion, portraits, patterns, emoji, typefaces",
-    "export none.npz a.npz": "none.npz cannot be read",
-    "export CKPT FILE/a.npz": "could not be written",
-    "sample CKPT --tile --sampler ddpm": "--tile draws with ddim, not with ddpm: leave out --sampler",
-    "sample CKPT --size 8x": "--size: takes height x width in pixels, as 16x64, got '8x'",
-    "sample CKPT --size 8x8x8": "--size: takes height x width in pixels, as 16x64, got '8x8x8'",
-    "sample CKPT --size 8xx": "--size: takes height x width",
-    "sample CKPT --size 8x4": "--size takes sides of at least 8, as the model was trained with, divisible by 2; got 8x4",
-    "sample CKPT --size 9x16 --tile": "--size takes sides of at least 8, as the model was trained with, divisible by 2; got 9x16",
-    "sample CKPT --n 0": "--n: takes a whole number of at least 1, got '0'",
-    "sample CKPT --steps 251": "--steps takes at most 250, the steps that this model was trained with; got 251",
-    "sample CKPT --steps 0": "--steps: takes a whole number of at least 1, got '0'",
-    "sample CKPT --sampler ddpm --steps 5": "--steps is for the other samplers; ddpm visits every step",
-    "sample CKPT --palette #ff0000": "draws in grey: --palette and --main-colour are for models of colour pictures",
-    "sample portraits --palette #ff0000 red": "a colour is written as '#rrggbb', such as '#ff8000' for orange; got 'red'",
-    "sample portraits --main-colour #ff00": "a colour is written as '#rrggbb', such as '#ff8000' for orange; got '#ff00'",
-    "sample portraits --palette #ff0000 --size 16x32": "--palette and --main-colour draw single pictures of the model's own size",
-    "sample portraits --pull 2": "--pull is for --palette or --main-colour: name a colour",
-    "sample portraits --main-colour #ff0000 --pull 0": "--pull: takes a number above 0, got '0'",
-    "sample CKPT --sampler plms": "invalid choice: 'plms'",
-    "sample CKPT --n 1 --steps 1 --out FOLDER": "FOLDER could not be written (Is a directory)",
-    "sample CKPT --n 1 --steps 1 --out FILE/a.png": "FILE cannot be written to",
-    "--kernels abacus doctor": "invalid choice: 'abacus'",
-    "doctor --fast": "unrecognized arguments: --fast",
-}
+def cases(text):
+    """Read lines of the command line, below each, indented, what must be said of it -> dict"""
+    lines = text.strip().splitlines()
+    return {a: b.strip() for a, b in zip(lines[::2], lines[1::2], strict=True)}
+
+
+BAD = cases("""
+draw
+    invalid choice: 'draw'
+train
+    the following arguments are required: dataset
+train faces
+    no data set 'faces'; there are: digits, fashion, portraits, patterns, emoji, typefaces
+train digits --width 20
+    width divisible by 8
+train digits --width 4
+    --width: takes a whole number of at least 8, got '4'
+train digits --depth 0
+    --depth: takes a whole number of at least 1, got '0'
+train digits --batch 0
+    --batch: takes a whole number of at least 1, got '0'
+train digits --steps -3
+    --steps: takes a whole number of at least 1, got '-3'
+train digits --steps 0
+    --steps: takes a whole number of at least 1, got '0'
+train digits --steps many
+    --steps: takes a whole number of at least 1, got 'many'
+train digits --steps 1.5
+    --steps: takes a whole number of at least 1, got '1.5'
+train digits --steps ²
+    --steps
+train digits --minutes 0
+    --minutes: takes a number above 0, got '0'
+train digits --minutes nan
+    --minutes: takes a number above 0, got 'nan'
+train digits --minutes inf
+    --minutes: takes a number above 0, got 'inf'
+train digits --minutes 1 --steps 5
+    --steps: not allowed with argument --minutes
+train digits --lr -1
+    --lr: takes a number above 0, got '-1'
+train digits --save-every 0
+    --save-every: takes a number above 0, got '0'
+train digits --seed -1
+    --seed: takes a whole number of at least 0, got '-1'
+train digits --predict x0
+    invalid choice: 'x0'
+train digits --steps 5 --resume none.npz
+    none.npz cannot be read (No such file or directory)
+train digits --steps 5 --resume CKPT --lr 1 --width 8
+    --width, --lr cannot change on the way
+train digits --steps 5 --resume CKPT --predict eps
+    --predict cannot change on the way
+train digits --steps 5 --resume CKPT --seed 7
+    --seed cannot change on the way
+train fashion --steps 5 --resume CKPT
+    was trained on digits, not on fashion: name the same data set
+train digits --steps 5 --out FILE
+    FILE cannot be written to (File exists): give a folder that can
+train digits --steps 5 --out FILE/below
+    FILE/below cannot be written to (Not a directory): give a folder that can
+train digits --width 8000000
+    not enough memory
+--out FILE
+    FILE cannot be written to (File exists): give a folder that can
+sample
+    the following arguments are required: MODEL
+sample none.npz
+    none.npz cannot be read (No such file or directory): give a checkpoint that
+sample .
+    . cannot be read (Is a directory): give a checkpoint that
+sample FILE
+    FILE is not a tinydiff checkpoint
+sample CUT
+    is damaged or truncated
+sample CKPT --label 10
+    digit can't be '10'; it can be: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+sample CKPT --label letter=a
+    no label 'letter'; there are: digit, used as digit=VALUE
+sample CKPT --label 1 2
+    digit is asked for twice
+sample CKPT --label
+    --label: expected at least one argument
+sample CKPT --avoid 1
+    --avoid needs --guidance above 1
+sample CKPT --guidance -2
+    --guidance: takes a number above 0, got '-2'
+sample CKPT --times odd
+    invalid choice: 'odd'
+sample face
+    face cannot be read (No such file or directory)
+evaluate CKPT --samplers ddim:0
+    ddim:0: steps go from 1 to 250
+evaluate CKPT --samplers ddpm:50
+    ddpm visits every step: write ddpm, and nothing behind it
+evaluate CKPT --samplers dpm:5
+    no sampler 'dpm:5'; there are: ddpm, ddim, euler, heun, dpmpp_2m
+evaluate CKPT --n 9
+    --n: takes a whole number of at least 64, got '9'
+evaluate CKPT --out FOLDER
+    FOLDER could not be written (Is a directory)
+sample CKPT --avoid 1 --guidance 0.5
+    --avoid needs --guidance above 1
+sample CKPT --sampler ddpm --times snr
+    --times is for the other samplers
+sample CKPT --gif --out a.gif
+    --gif writes the chain beside the picture: give --out a.png
+sample CKPT --steps +-5
+    --steps: takes a whole number of at least 1, got '+-5'
+train digits --steps 5 --resume EXPORTED
+    holds weights to draw or judge with, not a training
+evaluate FOREIGN
+    no data set 'cats'; there are: digits, fashion, portraits, patterns
+evaluate CKPT --out FILE/a.png
+    FILE cannot be written to
+edit digits none.png --strength 0.5
+    none.png cannot be read (No such file or directory): give a PNG or JPEG
+edit digits FILE --strength 0.5
+    FILE is not a picture that can be read: give a PNG or JPEG
+edit digits IMAGE
+    one of the arguments --mask --restore --strength --change is required
+edit digits IMAGE --restore sharpen
+    invalid choice: 'sharpen'
+edit digits IMAGE --restore grey
+    digits draws in grey: --restore grey is for models of colour pictures
+edit digits IMAGE --restore noise --sigma 0
+    --sigma: takes a number above 0, got '0'
+edit digits IMAGE --strength 0.5 --sigma 0.1
+    --sigma is for --restore
+edit digits none.png --restore shrink2
+    none.png cannot be read (No such file or directory): give a PNG or JPEG
+edit digits IMAGE --restore noise --steps 251
+    --steps takes at most 250
+edit FOREIGN IMAGE --restore noise
+    no data set 'cats'; there are: digits, fashion, portraits, patterns
+edit digits IMAGE --strength 1.5
+    --strength takes at most 1, which draws all anew; got 1.5
+edit digits IMAGE --mask OTHER
+    --mask is 5 x 7, the picture 9 x 9: give a mask of the picture's size
+edit portraits IMAGE --change hat=gold
+    hat can't be 'gold'; it can be: none, blue
+edit portraits IMAGE --change hat
+    hat needs a value: hat=VALUE, one of none, blue
+sample portraits --label hat
+    hat needs a value: hat=VALUE, one of none, blue
+edit portraits IMAGE --change
+    --change: expected at least one argument
+edit portraits IMAGE --change hat=red --strength 0.5
+    --strength: not allowed with argument --change
+edit portraits IMAGE --label hat=red --change hat=red
+    --change asks for nothing new: the picture shows hat=red glasses=
+edit digits IMAGE --strength 0.5 --label 11
+    digit can't be '11'
+edit digits IMAGE --strength 0.5 --out FOLDER
+    FOLDER could not be written (Is a directory)
+evaluate emoji
+    emoji redraws or completes what it is shown: python tests/bench/styles.py measures that
+export CKPT FOLDER
+    FOLDER could not be written (Is a directory)
+--seed 3 sample CKPT
+    --out and --seed go behind the command: python -m tinydiff sample
+--out here gallery
+    --out and --seed go behind the command: python -m tinydiff gallery
+edit digits IMAGE --strength 0.5 --rounds 2
+    --rounds is for --mask
+edit digits IMAGE --mask IMAGE
+    --mask IMAGE is all black
+gallery --out FOLDER
+    FOLDER could not be written (Is a directory)
+judge faces
+    no data set 'faces'; there are: digits, fashion, portraits, patterns, emoji, typefaces
+export none.npz a.npz
+    none.npz cannot be read
+export CKPT FILE/a.npz
+    could not be written
+sample CKPT --tile --sampler ddpm
+    --tile draws with ddim, not with ddpm: leave out --sampler
+sample CKPT --size 8x
+    --size: takes height x width in pixels, as 16x64, got '8x'
+sample CKPT --size 8x8x8
+    --size: takes height x width in pixels, as 16x64, got '8x8x8'
+sample CKPT --size 8xx
+    --size: takes height x width
+sample CKPT --size 8x4
+    --size takes sides of at least 8, as the model was trained with, divisible by 2; got 8x4
+sample CKPT --size 9x16 --tile
+    --size takes sides of at least 8, as the model was trained with, divisible by 2; got 9x16
+sample CKPT --n 0
+    --n: takes a whole number of at least 1, got '0'
+sample CKPT --steps 251
+    --steps takes at most 250, the steps that this model was trained with; got 251
+sample CKPT --steps 0
+    --steps: takes a whole number of at least 1, got '0'
+sample CKPT --sampler ddpm --steps 5
+    --steps is for the other samplers; ddpm visits every step
+sample CKPT --palette #ff0000
+    draws in grey: --palette and --main-colour are for models of colour pictures
+sample portraits --palette #ff0000 red
+    a colour is written as '#rrggbb', such as '#ff8000' for orange; got 'red'
+sample portraits --main-colour #ff00
+    a colour is written as '#rrggbb', such as '#ff8000' for orange; got '#ff00'
+sample portraits --palette #ff0000 --size 16x32
+    --palette and --main-colour draw single pictures of the model's own size
+sample portraits --pull 2
+    --pull is for --palette or --main-colour: name a colour
+sample portraits --main-colour #ff0000 --pull 0
+    --pull: takes a number above 0, got '0'
+sample CKPT --sampler plms
+    invalid choice: 'plms'
+sample CKPT --n 1 --steps 1 --out FOLDER
+    FOLDER could not be written (Is a directory)
+sample CKPT --n 1 --steps 1 --out FILE/a.png
+    FILE cannot be written to
+--kernels abacus doctor
+    invalid choice: 'abacus'
+doctor --fast
+    unrecognized arguments: --fast
+""")
 
 
 @pytest.mark.parametrize("line", BAD)
@@ -895,7 +937,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(trained, tmp_path, 
         "train", "digits", *TINY, "--steps", 50, "--lr", 1e30, "--out", tmp_path, lines=None
     )
     assert re.search(
-        rf"the loss at step \d+ is (inf|nan), .*: lower the learning rate; the last checkpoint stays in {path}",
+        r"the loss at step \d+ is (inf|nan), .*: lower the learning rate, .*; "
+        rf"the last checkpoint stays in {path}",
         line,
     )
     assert path.read_bytes() == trained.read_bytes()
@@ -942,7 +985,7 @@ def test_a_checkpoint_that_cannot_be_written_at_the_end_is_not_lost_silently(
 
 
 def test_a_defect_of_our_own_is_not_hidden(monkeypatch):
-    monkeypatch.setattr(commands, "doctor", lambda: {}["missing"])
+    monkeypatch.setattr(cmd_doctor, "cmd_doctor", lambda args: {}["missing"])
     with pytest.raises(KeyError):
         run("doctor")
 
@@ -951,7 +994,7 @@ def test_a_defect_of_our_own_is_not_hidden(monkeypatch):
 
 
 def test_interrupted_and_resumed_gives_the_same_bits(start, tmp_path):
-    """Ctrl-C in one process, the rest in another, with the command that the first one names: as if nothing had happened."""
+    """Ctrl-C in one process, the rest in another, by the command that the first one names."""
     whole = start("train", "digits", *TINY, "--steps", 80, "--out", tmp_path / "whole")
     assert finish(whole)[0] == 0
 
@@ -987,17 +1030,7 @@ def test_resuming_what_is_done_changes_nothing(trained, tmp_path, capsys):
 def test_saving_and_drawing_on_the_way_changes_nothing(tmp_path):
     for name, seconds in [("once", 60), ("often", 1e-9)]:
         assert (
-            run(
-                "train",
-                "digits",
-                *TINY,
-                "--steps",
-                6,
-                "--save-every",
-                seconds,
-                "--out",
-                tmp_path / name,
-            )
+            run("train digits", *TINY, "--steps 6 --save-every", seconds, "--out", tmp_path / name)
             == 0
         )
         assert len(list((tmp_path / name).glob("digits_*.png"))) == {"once": 1, "often": 6}[name]
@@ -1062,7 +1095,7 @@ def test_the_gallery_has_a_row_for_each_use(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(start, tmp_path):
-    """kill -9 while it trains and saves all the time: what is there always loads, and in the end nothing is lost or changed."""
+    """kill -9 while it trains and saves: what is there always loads; in the end nothing is lost."""
     assert (
         finish(start("train", "digits", *TINY, "--steps", 400, "--out", tmp_path / "whole"))[0] == 0
     )
@@ -1087,3 +1120,26 @@ def test_killed_at_twenty_random_moments(start, tmp_path):
         assert not remains.match("*.npz")
     assert finish(start("train", "digits", *go_on, "--steps", 400, "--out", out))[0] == 0
     assert state(path) == state(tmp_path / "whole" / "digits.npz")
+
+
+def test_edit_with_a_model_of_few_steps_takes_them_all(trained, picture, tmp_path, capsys):
+    """Without --steps an edit takes 50, or as many as the model was trained with."""
+    run_, _, meta = checkpoint.load(trained)
+    short = meta | {"schedule": {"kind": "cosine", "T": 12}}
+    checkpoint.export(tmp_path / "short.npz", run_.ema, short)
+    image, mask = picture
+    for how in ("--strength 0.5", f"--mask {mask} --rounds 1", "--restore noise"):
+        words = f"{how} --n 1 --out {tmp_path / 'e.png'}"
+        assert run("edit", tmp_path / "short.npz", image, words) == 0
+        assert (tmp_path / "e.png").exists() and capsys.readouterr().err == ""
+
+
+def test_drawing_builds_no_optimiser_and_sheets_leave_the_training_alone(trained, monkeypatch):
+    run_, s, meta = checkpoint.load(trained)
+    before = run_.theta.copy()
+    model = checkpoint.averaged(run_, meta)
+    weights = np.concatenate([p.ravel() for p in model.params().values()])
+    assert np.array_equal(weights, run_.ema) and not np.array_equal(before, run_.ema)
+    assert np.array_equal(run_.theta, before) and model is not run_.model
+    monkeypatch.setattr("tinydiff.train.Adam", None)
+    assert Pipeline.load("digits").model.size == 8

@@ -1,4 +1,4 @@
-"""The commands that draw with a trained model: `sample`, `edit`, `restyle`, `alphabet`, `gallery`."""
+"""The commands that draw: `sample`, `edit`, `restyle`, `alphabet`, `gallery`."""
 
 import numpy as np
 from PIL import Image
@@ -14,7 +14,7 @@ from .usage import UsageError, pictures_named, require_file
 
 
 def _steps(args, pipe, usual=50):
-    """Check --steps -> int; without it the usual number, where the model was trained with as many"""
+    """Check --steps -> int; without it the usual number, or all that the model has"""
     T = pipe.s.T
     if args.steps and args.steps > T:
         why = f"the steps that this model was trained with; got {args.steps}"
@@ -34,7 +34,7 @@ def _labels(pipe, words):
 
 
 def cmd_sample(args):
-    """Run `sample`: args from the parser -> None; writes a picture of args.n images, and their GIF"""
+    """Run `sample`: args from the parser -> None; writes a picture of args.n images"""
     pipe = Pipeline.load(args.model)
     _require_fitting(args)
     steps, size = _steps(args, pipe), _size(args, pipe)
@@ -115,7 +115,7 @@ def _colours(args, pipe):
 
 
 def cmd_edit(args):
-    """Run `edit`: args from the parser -> None; writes the picture and args.n edits of it, side by side"""
+    """Run `edit`: args from the parser -> None; writes the picture and args.n edits of it"""
     pipe = Pipeline.load(args.model)
     _require_one_edit(args)
     usual = (1, 2.0, 20) if args.change else (8, 1.0, 50)
@@ -246,7 +246,7 @@ def _pipeline_for(args, label, command):
 
 
 def cmd_restyle(args):
-    """Run `restyle`: args from the parser -> None; writes the picture and args.n in the other style"""
+    """Run `restyle`: args from the parser -> None; writes the picture and args.n restyled"""
     pipe = _pipeline_for(args, "style", "emoji")
     steps, styles = _steps(args, pipe), pipe.labels["style"]
     for option, name in (("--to", args.to), ("--from", args.of)):
@@ -273,7 +273,7 @@ def cmd_restyle(args):
 
 
 def cmd_alphabet(args):
-    """Run `alphabet`: args from the parser -> None; writes the known letters and args.n alphabets"""
+    """Run `alphabet`: args from the parser -> None; writes args.n whole alphabets"""
     pipe = _pipeline_for(args, "letter", "typefaces")
     steps, letters, size = _steps(args, pipe), pipe.labels["letter"], pipe.model.size
     known = _known_letters(args, letters, size)

@@ -20,7 +20,7 @@ from ..design.pipeline import Pipeline
 from ..measure import classifier
 from ..optim import warmup_cosine
 from ..train import train
-from .usage import UsageError, dataset_named, pictures_named, require_file, require_writable
+from .usage import UsageError, dataset_named, pictures_named, require_writable
 
 MODELS = {  # for two cores: arguments of UNet, images per step, highest learning rate, p_drop
     "digits": ({"width": 32, "multipliers": [1, 2], "depth": 1}, 64, 2e-3, 0.1),
@@ -89,7 +89,7 @@ def triptych(pipe, dataset, rng):
 
 
 def cmd_train(args):
-    """Run `train`: args from the parser -> None; writes DATASET.npz and sample sheets of 64 images"""
+    """Run `train`: args from the parser -> None; writes DATASET.npz and sheets of samples"""
     dataset = dataset_named(args.dataset, styles=True)
     require_writable(args.out)
     run, s, meta = _resumed(args, dataset) if args.resume else _begun(args, dataset)
@@ -172,8 +172,8 @@ def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict
 def learn(run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0, sheets=None):
     """Train with a progress bar until `steps` are done or `seconds` are over; save as it goes.
 
-    run: Training; s: Schedule; dataset: Dataset or Styles; meta: see describe; path: the checkpoint;
-    save_every: seconds; sheets: called with run after each save but the last, or None
+    run: Training; s: Schedule; dataset: Dataset or Styles; meta: see describe; path: the
+    checkpoint; save_every: seconds; sheets: called with run after each save but the last, or None
     -> losses, a list of floats, one per step (steps,)
     meta["history"] grows by [step, seconds of training so far, mean loss of the last hundred steps]
     every hundred steps; the losses since then wait in meta["recent"], so that a training that was
@@ -292,7 +292,9 @@ def cmd_judge(args):
 
 def cmd_export(args):
     """Run `export`: args from the parser -> None; writes the averaged weights, as float16"""
-    require_file(args.file, "FILE")
+    if args.file.is_dir():
+        why = "could not be written (Is a directory): give a file name"
+        raise UsageError(f"{args.file} {why}")
     run, _, meta = checkpoint.load(args.checkpoint)
     checkpoint.export(args.file, run.ema, meta | {"steps": run.step})
     print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB, {run.step} steps")

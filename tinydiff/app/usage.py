@@ -8,22 +8,22 @@ class UsageError(Exception):
     """What the user gave cannot be used; the message is the one line that they see."""
 
 
-def require_writable(folder, option="--out"):
-    """Refuse, before the work starts, a folder that cannot take results; make it if it is missing."""
+def require_writable(folder):
+    """Refuse, before the work starts, a folder that cannot take results; make a missing one."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as e:
         why = f"cannot be written to ({e.strerror}): give a folder that can"
-        raise UsageError(f"{option} {folder} {why}") from None
+        raise UsageError(f"--out {folder} {why}") from None
 
 
-def require_file(path, option="--out"):
+def require_file(path):
     """Refuse, before the work starts, a path at which no file can be written."""
     if path.is_dir():
         why = "could not be written (Is a directory): give a file name"
-        raise UsageError(f"{option} {path} {why}")
-    require_writable(path.parent, option)
+        raise UsageError(f"--out {path} {why}")
+    require_writable(path.parent)
 
 
 def dataset_named(name, styles=False):
@@ -43,7 +43,7 @@ def pictures_named(name):
 
 
 def choose_kernels(name):
-    """Refuse at start-up a kernel set that cannot run here: that of --kernels, or of the environment."""
+    """Refuse at start-up the kernel set of --kernels, or of the environment, if it cannot run."""
     from .. import kernels
 
     asked = "--kernels" if name else "$TINYDIFF_KERNELS"
