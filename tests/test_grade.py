@@ -1,9 +1,13 @@
-"""The graders graded: for every exercise the reference passes, and every wrong answer in the list fails and is named."""
+"""The graders graded: the reference passes, every wrong answer of the list fails and is named."""
 
 import copy
 import inspect
 import itertools
+import json
 import re
+import subprocess
+import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -44,33 +48,29 @@ def constant(f):
     first = []
 
     def always(result, args):
-        first[:] = first or [
-            list(itertools.islice(result, 50)) if inspect.isgenerator(result) else result
-        ]
+        yields = inspect.isgenerator(result)
+        if not first:
+            first.append(list(itertools.islice(result, 50)) if yields else result)
         again = copy.deepcopy(first[0])
-        return iter(again) if inspect.isgenerator(result) else again
+        return iter(again) if yields else again
 
     return changed(f, always)
 
 
 def its_input(f):
-    return changed(
-        f,
-        lambda result, args: next(
-            (value_of(a) for a in args if isinstance(value_of(a), np.ndarray)), 0.0
-        ),
-    )
+    def first_array(result, args):
+        return next((a for a in map(value_of, args) if isinstance(a, np.ndarray)), 0.0)
+
+    return changed(f, first_array)
 
 
 def wrong_shape(f):
     def deeper(result, args):
         if isinstance(result, tuple):
             return tuple(np.asarray(part)[None] for part in result)
-        return (
-            np.asarray(result)[None]
-            if isinstance(result, np.ndarray | np.generic | float)
-            else [result]
-        )
+        if isinstance(result, np.ndarray | np.generic | float):
+            return np.asarray(result)[None]
+        return [result]
 
     return changed(f, deeper)
 
@@ -79,7 +79,8 @@ def on_its_input(f):
     """Give the right result, and leave the first array that came in changed."""
 
     def spoil(result, args):
-        for a in map(value_of, itertools.chain(*(a if isinstance(a, list) else [a] for a in args))):
+        flat = itertools.chain(*(a if isinstance(a, list) else [a] for a in args))
+        for a in map(value_of, flat):
             if isinstance(a, np.ndarray) and a.dtype.kind in "fi" and a.flags.writeable:
                 a += 1
                 break
@@ -94,49 +95,46 @@ CLUMSY = {
     "wrong shape": wrong_shape,
     "changes its input": on_its_input,
 }
-BODIES = {  # of kernels, which return nothing: what the first thread does, x being what they read first and y what they fill
+FOR = "for i, k in zip(np.ndindex(y.shape), np.ndindex(x.shape)):\n            "
+BODIES = {  # of kernels, which return nothing: what the first thread does to y, which they fill
     "constant": "for i in np.ndindex(y.shape):\n            y[i] = ZERO",
-    "its input": "for i, k in zip(np.ndindex(y.shape), np.ndindex(x.shape)):\n            y[i] = x[k]",
+    "its input": FOR + "y[i] = x[k]",  # x: what they read first
     "wrong shape": "y[(0,) * (y.ndim + 1)] = ZERO",
     "changes its input": "x[(0,) * x.ndim] += 1",
 }
 
 
 def clumsy(exercise, name):
-    """Make an answer that is wrong in the way of this name; of a kernel as a source, for it travels as one."""
+    """Make an answer that is wrong in the way of this name; a kernel from source, as it travels."""
     right = exercises.original(exercise)
-    if not exercise.on_card:
+    if not exercise.on_gpu:
         return CLUMSY[name](right)
     source = inspect.getsource(right.py_func)
     first, *_, last = inspect.signature(right.py_func).parameters
     body = re.sub(r"\bx\b", first, BODIES[name])
-    end = f"    if cuda.grid(1) == 0 and cuda.threadIdx.y == 0 and cuda.blockIdx.y == 0:\n        {body}\n"
+    first_thread = "cuda.grid(1) == 0 and cuda.threadIdx.y == 0 and cuda.blockIdx.y == 0"
+    end = f"    import numpy as np\n    if {first_thread}:\n        {body}\n"
     kept = source if name == "changes its input" else source[: source.index(":\n") + 2]
-    return exercises.rewritten(
-        exercise, f"{kept}    import numpy as np\n{end}" if last == "y" else kept
-    )
+    return exercises.rewritten(exercise, kept + end if last == "y" else kept)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(e, id=e.name, marks=() if e.name in QUICK else pytest.mark.slow)
-        for e in EXERCISES
-    ],
-)
+def each(exercise):
+    marks = () if exercise.name in QUICK else pytest.mark.slow
+    return pytest.param(exercise, id=exercise.name, marks=marks)
+
+
+@pytest.fixture(scope="module", params=map(each, EXERCISES))
 def graded(request):
-    """Grade, in one go, the reference, every mutant and the clumsy answers -> exercise, its verdict, mutants', clumsy ones'"""
+    """Grade the reference, every mutant and the clumsy answers in one go.
+
+    -> exercise, its verdict, list of the mutants' verdicts, dict of the clumsy ones' verdicts
+    """
     exercise, right = request.param, exercises.original(request.param)
     mutants = [exercises.mutant(exercise, old, new) for old, new, _ in exercise.mutants]
-    verdict, *others = grade.judge_all(
-        exercise, [right, *mutants, *(clumsy(exercise, name) for name in CLUMSY)]
-    )
-    return (
-        exercise,
-        verdict,
-        others[: len(mutants)],
-        dict(zip(CLUMSY, others[len(mutants) :], strict=True)),
-    )
+    wrong = [clumsy(exercise, name) for name in CLUMSY]
+    verdict, *others = grade.judge_all(exercise, [right, *mutants, *wrong])
+    of_mutants, of_wrong = others[: len(mutants)], others[len(mutants) :]
+    return exercise, verdict, of_mutants, dict(zip(CLUMSY, of_wrong, strict=True))
 
 
 def test_the_reference_passes(graded):
@@ -146,7 +144,7 @@ def test_the_reference_passes(graded):
 
 
 def test_every_mutant_fails_and_most_are_named(graded):
-    """A sentence may be missing where a mutant raises an error, but it is never that of another slip."""
+    """A sentence may be missing where a mutant raises an error; it is never another slip's."""
     exercise, _, verdicts, _ = graded
     named = [dict(v.lines).get("slip") for v in verdicts]
     sentences = [sentence for _, _, sentence in exercise.mutants]
@@ -167,15 +165,13 @@ WITHOUT_ARRAYS = {
     "sample.even_times",
     "sample.karras_times",
     "optim.warmup_cosine",
-    "optim.ema_keep",
-}
-WITHOUT_ARRAYS |= {
-    "guide.classifier_free",
+    "guide.classifier_free",  # models in, a model out, as of the next two
     "guide.by_gradient",
     "guide.threshold",
-}  # models in, a model out
-WITHOUT_ARRAYS |= {"kernels.ladder.conv_cost"}
-WITHOUT_ARRAYS |= {"flow.as_eps_model", "learned.as_schedule"}
+    "kernels.ladder.conv_cost",
+    "flow.as_eps_model",
+    "learned.as_schedule",
+}
 
 
 def test_there_are_enough_mutants():
@@ -222,10 +218,8 @@ def test_check_stops_at_a_wrong_answer_and_says_why():
     with pytest.raises(grade.WrongAnswer) as error:
         grade.check(q_sample)
     lines = dict(line.split(maxsplit=1) for line in str(error.value).splitlines()[1:])
-    assert (
-        lines["slip"]
-        == "you scaled the noise by 1 - alpha_bar; its square root is the standard deviation"
-    )
+    slip = "you scaled the noise by 1 - alpha_bar; its square root is the standard deviation"
+    assert lines["slip"] == slip
     assert lines["called"].startswith("q_sample(Schedule, array (")
     assert lines["came"] and lines["expected"] and lines["reread"].startswith("lesson 01_forward, ")
     assert error.value._render_traceback_() == [str(error.value)]
@@ -261,7 +255,7 @@ def test_an_adopted_answer_is_used_by_the_package(leave_as_it_was):
     ours = diffusion.q_sample
     grade.check(right, adopt=True)
     assert diffusion.q_sample is train.diffusion.q_sample is right
-    grade.check(right)  # once more: the original is not forgotten
+    grade.check(right)  # again: the original is not forgotten
     assert diffusion.q_sample is right
     with pytest.raises(ValueError, match="the package's own"):
         grade.check(ours)
@@ -298,12 +292,149 @@ def test_an_operation_is_judged_by_its_derivative_too():
 def test_show_prints_the_package(capsys):
     grade.show(diffusion.q_sample)
     shown = capsys.readouterr().out
-    assert (
-        shown.startswith("# tinydiff/diffusion.py, line ")
-        and inspect.getsource(diffusion.q_sample) in shown
-    )
+    assert shown.startswith("# tinydiff/diffusion.py, line ")
+    assert inspect.getsource(diffusion.q_sample) in shown
     grade.show(ops.silu)
     assert "@op\ndef silu(x):" in capsys.readouterr().out
+
+
+def test_show_of_what_is_not_the_packages_own(capsys, tmp_path, monkeypatch):
+    """An adopted answer, or anything else outside the folder, is shown with the place it has."""
+    path = tmp_path / "own_work.py"
+    path.write_text("# a comment\ndef q_sample(s, x0, t, eps):\n    return x0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    exercise = exercises.find("q_sample")
+    with exercises.in_place(exercise, import_module("own_work").q_sample):
+        grade.show(diffusion.q_sample)
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"# {path.resolve().as_posix()}, line 2\ndef q_sample")
+
+
+# --- in the package's place, under every name ---
+
+
+@pytest.mark.parametrize(
+    "former, name, function",
+    [
+        ("tinydiff.edit", "tinydiff.design.edit", "slerp"),
+        ("tinydiff.gram", "tinydiff.design.gatys", "gram"),
+        ("tinydiff.kernels.winograd", "tinydiff.kernels.cpu_winograd", "conv2d"),
+    ],
+)
+def test_the_original_stands_again_under_old_and_new_names(former, name, function):
+    """A module that has two names is one module: its kernels, too, are put back as they were."""
+    old, new = import_module(former), import_module(name)
+    assert sys.modules[former] is sys.modules[name] is old is new
+    exercise, ours = exercises.find(function), getattr(new, function)
+    with exercises.in_place(exercise, right):
+        assert getattr(old, function) is getattr(new, function) is right
+        with exercises.in_place(exercise, len):
+            assert getattr(old, function) is len
+        assert getattr(new, function) is right
+    assert getattr(old, function) is getattr(new, function) is ours
+    assert getattr(exercise.module, function) is exercises.original(exercise)
+
+
+def test_modules_are_found_in_their_wings_and_names_stay():
+    """Grade books know the exercises by the names that they had before there were wings."""
+    place = {e.name: e.place for e in EXERCISES}
+    assert place["diffusion.q_sample"] == "tinydiff/diffusion.py"
+    assert place["edit.inpaint"] == "tinydiff/design/edit.py"
+    assert place["metrics.recall"] == "tinydiff/measure/metrics.py"
+    assert place["gram.gram"] == "tinydiff/design/gatys.py"
+    assert place["learned.as_schedule"] == "tinydiff/beyond/learned_schedule.py"
+    assert place["kernels.reference.softmax"] == "tinydiff/kernels/reference.py"
+    assert place["kernels.ladder.conv_blocked"] == "tinydiff/kernels/cpu_ladder.py"
+    assert place["kernels.threads.add_noise"] == "tinydiff/kernels/cuda_ladder.py"
+    for exercise in EXERCISES:
+        assert exercise.module.__file__ == str(exercise.file)
+        found = list((exercises.ROOT / "tinydiff").rglob(exercise.file.name))
+        assert found == [exercise.file], "two modules of one name: which is meant?"
+
+
+# --- in a notebook of a student's tree ---
+
+SHELL = """import json, sys
+from IPython.core.interactiveshell import InteractiveShell
+
+shell = InteractiveShell.instance(colors="nocolor")
+shell.kernel = "a stand-in: this is a notebook"
+from tinydiff.course import grade
+
+grade.in_handout = lambda: True
+grade.tell_what_is_missing()
+for cell in json.loads(sys.stdin.read()):
+    print("# next cell")
+    shell.run_cell(cell, store_history=True)
+"""
+
+
+def notebook(*cells):
+    """Run cells as in a notebook of a student's tree -> what each of them showed, as list of str"""
+    done = subprocess.run(
+        [sys.executable, "-c", SHELL],
+        input=json.dumps(cells),
+        cwd=exercises.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [text.strip() for text in done.stdout.split("# next cell\n")[1:]]
+
+
+def test_a_mistyped_name_keeps_its_traceback():
+    """The commonest slip of a beginner: line and function are what helps."""
+    define = "def mixed(weight):\n    weight = 2 * weight\n    return wieght + 1"
+    unbound, unheard = "def f():\n    print(a)\n    a = 1\nf()", "nowhere = unheard_of + 1"
+    _, local, other, late = notebook(define, "mixed(1)", unbound, unheard)
+    assert "NameError" in local and "Traceback" in local and "in mixed(weight)" in local
+    assert "----> 3     return wieght + 1" in local and "Perhaps a cell above" not in local
+    assert "UnboundLocalError" in other and "----> 2     print(a)" in other
+    assert "NameError" in late and "----> 1 nowhere = unheard_of + 1" in late
+
+
+def test_a_name_that_a_cell_above_could_not_make_yet_is_one_line():
+    """With the cell that makes it, and the line and the function where it is missing."""
+    _, _, _, plain, inside, local = notebook(
+        "def q_step(s, x_prev, t, eps):\n    raise NotImplementedError",
+        "def scaled(x):\n    return x * scale",
+        "scale = q_step(0, 0, 0, 0)\nimport no_such_module",
+        "y = 1\nprint(scale)",
+        "print(scaled(1))",
+        "print(x)",
+    )
+    again = "and could not run yet: once it can, run the cells from the top again."
+    what = "name 'scale' is not defined"
+    makes = "Perhaps a cell above, In[3], makes it"
+    assert plain == f"{what} (line 2 of cell In[4]). {makes}, {again}"
+    assert inside == f"{what} (line 2 of cell In[2], in scaled). {makes}, {again}"
+    assert "NameError" in local and "----> 1 print(x)" in local
+
+
+def test_an_exercise_that_is_not_written_yet_is_one_line_and_other_gaps_are_errors():
+    _, exercise, other = notebook(
+        "def q_step(s, x_prev, t, eps):\n    raise NotImplementedError",
+        "q_step(0, 0, 0, 0)",
+        "def mine():\n    raise NotImplementedError('soon')\nmine()",
+    )
+    says = "This cell needs diffusion.q_step, an exercise of lesson 01_forward that is not written"
+    assert exercise.startswith(says) and "Traceback" not in exercise
+    assert "NotImplementedError: soon" in other and "in mine()" in other
+
+
+def test_show_of_a_cell_names_the_cell():
+    """As after every right answer in a student's tree, where it stands in the package's place."""
+    _, _, shown, adopted, package = notebook(
+        "from tinydiff import diffusion\nfrom tinydiff.course.exercises import find, put\n"
+        "from tinydiff.grade import show",
+        "# mine\ndef q_sample(s, x0, t, eps):\n    return x0",
+        "show(q_sample)",
+        "put(find('q_sample'), q_sample)\nshow(diffusion.q_sample)",
+        "show(diffusion.q_step)",
+    )
+    mine = "def q_sample(s, x0, t, eps):\n    return x0"
+    assert shown == adopted == f"# your own, cell In[2], line 2\n{mine}"
+    assert package.startswith("# tinydiff/diffusion.py, line ")
 
 
 def test_exercises_and_marks_agree():
@@ -311,11 +442,7 @@ def test_exercises_and_marks_agree():
     marked = set()
     for path in (exercises.ROOT / "tests").glob("test_*.py"):
         text = path.read_text(encoding="utf-8")
-        marked |= {
-            name
-            for name in re.findall(r"""mark\.exercise\(\s*f?["']([\w.{}]+)["']""", text)
-            if "{" not in name
-        }
-    listed = {e.name for e in EXERCISES}
-    assert marked <= listed
+        names = re.findall(r"""mark\.exercise\(\s*f?["']([\w.{}]+)["']""", text)
+        marked |= {name for name in names if "{" not in name}
+    assert marked <= {e.name for e in EXERCISES}
     assert all(e.tests.exists() for e in EXERCISES)

@@ -1,4 +1,4 @@
-"""Kernels of the graphics card graded where there is none: each in a Python of its own, whose numba simulates a card."""
+"""GPU kernels graded without a GPU: each in a Python of its own, whose numba simulates one."""
 
 import subprocess
 import sys
@@ -31,10 +31,8 @@ def verdict_of(f):
 def test_a_right_kernel_passes_with_what_it_uses_around_it(capsys):
     """A helper on the device, a constant, another loop than the package's."""
     grade.check(add_noise)
-    assert (
-        capsys.readouterr().out
-        == "kernels.threads.add_noise: passed\n  ran      in numba's simulator\n"
-    )
+    says = "kernels.threads.add_noise: passed\n  ran      in numba's simulator\n"
+    assert capsys.readouterr().out == says
     assert cuda_ladder.add_noise is not add_noise
 
 
@@ -48,7 +46,7 @@ def test_an_untouched_kernel_is_not_attempted(capsys):
     assert capsys.readouterr().out == "kernels.threads.add_noise: not attempted\n"
 
 
-def test_a_wrong_kernel_is_told_its_line_and_its_slip():
+def test_the_verdict_on_a_wrong_kernel_names_the_line_and_the_slip():
     @cuda.jit
     def add_noise(x0, eps, signal, noise, y):
         i = cuda.grid(1)
@@ -56,10 +54,8 @@ def test_a_wrong_kernel_is_told_its_line_and_its_slip():
 
     lines = dict(verdict_of(add_noise).lines)
     assert lines["slip"].startswith("the guard is missing")
-    assert (
-        lines["called"].startswith("add_noise[3, 64](array (150,) float32")
-        and "outside its shape (150,)" in lines["why"]
-    )
+    assert lines["called"].startswith("add_noise[3, 64](array (150,) float32")
+    assert "outside its shape (150,)" in lines["why"]
 
     @cuda.jit
     def add_noise(x0, eps, signal, noise, y):
@@ -70,7 +66,7 @@ def test_a_wrong_kernel_is_told_its_line_and_its_slip():
 
 
 @pytest.mark.slow
-def test_a_function_that_is_no_kernel_is_told_so():
+def test_a_function_that_is_not_a_kernel_lacks_its_decorator():
     def add_noise(x0, eps, signal, noise, y):
         y[:] = signal * x0 + noise * eps
 
@@ -84,7 +80,7 @@ def test_a_kernel_without_an_end_costs_only_its_points(monkeypatch):
         while True:
             pass
 
-    monkeypatch.setattr(grade, "PATIENCE", 8)
+    monkeypatch.setattr(elsewhere, "PATIENCE", 8)
     assert "did not finish within 8 seconds" in str(verdict_of(add_noise))
 
 
@@ -96,9 +92,8 @@ def test_a_kernel_that_ends_the_process_is_a_failure():
 
         os._exit(3)
 
-    assert verdict_of(add_noise).state == "failed" and "it ended the process" in str(
-        verdict_of(add_noise)
-    )
+    verdict = verdict_of(add_noise)
+    assert verdict.state == "failed" and "it ended the process" in str(verdict)
 
 
 WORK = """import numpy as np
@@ -112,11 +107,14 @@ def add_noise(x0, eps, signal, noise, y):
 """
 
 
+RIGHT, SWAPPED = "signal * x0[i] + noise * eps[i]", "noise * x0[i] + signal * eps[i]"
+
+
 @pytest.mark.parametrize(
     "value, state, says",
     [
-        ("signal * x0[i] + noise * eps[i]", "passed", "in numba's simulator"),
-        ("noise * x0[i] + signal * eps[i]", "failed", "signal and noise are exchanged"),
+        (RIGHT, "passed", "in numba's simulator"),
+        (SWAPPED, "failed", "signal and noise are exchanged"),
         ("np.dot(x0, eps)", "failed", "TypeError in line 8"),
     ],
 )
@@ -130,71 +128,72 @@ def test_a_file_is_graded_in_the_simulator_whatever_the_environment_is(
     assert verdict.state == state and says in str(verdict) and RAN in verdict.lines
 
 
-# --- a card, or nothing at all ---
+# --- a GPU, or nothing at all ---
 
 
 @pytest.mark.slow
 def test_without_the_simulator_it_cannot_be_graded(tmp_path, monkeypatch):
-    """A numba whose part for graphics cards is gone, as it will be one day."""
+    """A numba whose part for GPUs is gone, as it will be one day."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['numba.cuda'] = None\n")
     near = elsewhere.surroundings(True) | {"PYTHONPATH": f"{tmp_path}:{exercises.ROOT}"}
-    monkeypatch.setattr(grade, "surroundings", lambda simulate: near)
+    monkeypatch.setattr(elsewhere, "surroundings", lambda simulate: near)
     path = tmp_path / "work.py"
     path.write_text(WORK.format(value="0"))
-    for verdict in (
-        verdict_of(add_noise),
-        worker.judge_apart(path, submission.read(path), ADD_NOISE),
-    ):
+    for_file = worker.judge_apart(path, submission.read(path), ADD_NOISE)
+    for verdict in (verdict_of(add_noise), for_file):
         assert verdict.state == "cannot be graded"
-        assert "simulator of a graphics card is missing" in str(
-            verdict
-        ) and "pip install numba-cuda" in str(verdict)
+        assert "numba's CUDA simulator is missing" in str(verdict)
+        assert "pip install numba-cuda" in str(verdict)
 
 
-def on_a_card(state, *lines):
-    return lambda simulate: (
-        judge.Verdict("f", "passed", (RAN,)) if simulate else judge.Verdict("f", state, lines)
-    )
+def on_a_gpu(state, *lines):
+    simulated, real = judge.Verdict("f", "passed", (RAN,)), judge.Verdict("f", state, lines)
+    return lambda simulate: simulated if simulate else real
 
 
-def test_a_card_has_the_last_word(monkeypatch):
-    monkeypatch.setattr(grade.shutil, "which", lambda name: f"/somewhere/{name}")
-    ran = ("ran", "on this card: X")
-    passed, failed = (
-        elsewhere.twice(on_a_card("passed", ran)),
-        elsewhere.twice(on_a_card("failed", ran, ("why", "2 is not 1"))),
-    )
-    both = ("ran", "in numba's simulator, and passed; then on this card: X")
+def with_a_driver(monkeypatch, here=True):
+    monkeypatch.setattr(elsewhere.shutil, "which", lambda name: f"/bin/{name}" if here else None)
+
+
+def test_a_gpu_has_the_last_word(monkeypatch):
+    with_a_driver(monkeypatch)
+    ran, why = ("ran", "on this GPU: X"), ("why", "2 is not 1")
+    passed = elsewhere.twice(on_a_gpu("passed", ran))
+    failed = elsewhere.twice(on_a_gpu("failed", ran, why))
+    both = ("ran", "in numba's simulator, and passed; then on this GPU: X")
     assert (passed.state, passed.lines) == ("passed", (both,))
-    assert (failed.state, failed.lines) == ("failed", (both, ("why", "2 is not 1")))
-    assert elsewhere.twice(on_a_card("cannot be graded", ("why", "no GPU"))).lines == (RAN,)
-    monkeypatch.setattr(grade.shutil, "which", lambda name: None)
-    assert elsewhere.twice(on_a_card("failed")).lines == (RAN,)
+    assert (failed.state, failed.lines) == ("failed", (both, why))
+    assert elsewhere.twice(on_a_gpu("cannot be graded", ("why", "no GPU"))).lines == (RAN,)
+    with_a_driver(monkeypatch, here=False)
+    assert elsewhere.twice(on_a_gpu("failed")).lines == (RAN,)
+
+
+HAS_GPU = cuda_array.SIMULATED or cuda_array.cuda.is_available()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    cuda_array.SIMULATED or cuda_array.cuda.is_available(), reason="for machines without a card"
-)
-def test_where_the_card_is_not_numba_s_the_simulator_decides(monkeypatch):
-    monkeypatch.setattr(grade.shutil, "which", lambda name: f"/somewhere/{name}")
+@pytest.mark.skipif(HAS_GPU, reason="for machines without a GPU")
+def test_where_numba_cannot_use_the_gpu_the_simulator_decides(monkeypatch):
+    with_a_driver(monkeypatch)
     assert verdict_of(add_noise).lines == (RAN,)
 
 
 @pytest.mark.slow
 def test_what_is_known_of_a_kernel_names_a_slip_without_the_reference():
-    """As in a student's tree: the calls of the tests and what each mutant makes of them, noted by that other Python."""
+    """As in a student's tree: that other Python notes what mutants make of the tests' calls."""
     known = grade.known(ADD_NOISE)
+    traces = known["calls"].values()
     assert len(known["sentences"]) == len(ADD_NOISE.mutants)
     for k in range(1, 1 + len(ADD_NOISE.mutants)):
-        assert not all(
-            diagnosis._same_trace(traces[k], traces[0]) for traces in known["calls"].values()
-        )
+        assert not all(diagnosis._same_trace(each[k], each[0]) for each in traces)
 
 
 def test_numba_is_not_needed_to_list_exercises():
-    code = "import sys; from tinydiff import grade; exercises.exercises(); print('numba' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=exercises.ROOT, check=True
-    )
+    code = """import sys
+from tinydiff import grade
+from tinydiff.course.exercises import exercises
+assert exercises()
+print("numba" in sys.modules)"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=exercises.ROOT, check=True)
     assert done.stdout == "False\n"

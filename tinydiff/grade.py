@@ -1,4 +1,7 @@
-"""What lessons and students write: `from tinydiff.grade import check, show`. The code behind it is in course/grade.py."""
+"""What lessons and students write: `from tinydiff.grade import check, show`.
+
+The code behind this door is in course/grade.py.
+"""
 
 from .course.grade import check, show
 

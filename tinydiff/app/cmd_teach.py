@@ -15,7 +15,10 @@ from .usage import UsageError, require_file, require_writable
 
 
 def chosen_lessons(text):
-    """Read a choice of lessons: "1-5", "3" or "1,4-6"; None = all -> set of int or None; anything else is a UsageError"""
+    """Read a choice of lessons: "1-5", "3" or "1,4-6"; None = all -> set of int or None
+
+    Raises UsageError for anything else.
+    """
     if text is None:
         return None
     if not re.fullmatch(r"\d{1,2}(-\d{1,2})?(,\d{1,2}(-\d{1,2})?)*", text):
@@ -27,33 +30,35 @@ def chosen_lessons(text):
 
 
 def chosen_exercises(text):
-    """List the exercises of a choice of lessons: str or None -> list of Exercises; an unknown lesson, or no exercise at all, is a UsageError"""
+    """List the exercises of a choice of lessons: str or None -> list of Exercises
+
+    Raises UsageError for a lesson that does not exist, or where there is no exercise at all.
+    """
     numbers, known = chosen_lessons(text), {int(path.name[:2]) for path in handout.lesson_files()}
-    if (numbers or set()) - known:
-        raise UsageError(
-            f"--lessons {text}: there is no lesson {min(numbers - known)}; the lessons here are {', '.join(map(str, sorted(known)))}"
-        )
+    unknown = (numbers or set()) - known
+    if unknown:
+        here = ", ".join(map(str, sorted(known)))
+        why = f"there is no lesson {min(unknown)}; the lessons here are {here}"
+        raise UsageError(f"--lessons {text}: {why}")
     found = [e for e in all_exercises() if numbers is None or int(e.lesson[:2]) in numbers]
     if not found:
-        raise UsageError(
-            f"--lessons {text}: no exercise is in these lessons; those with exercises are {', '.join(_numbers(all_exercises()))}"
-        )
+        here = ", ".join(dict.fromkeys(e.lesson[:2] for e in all_exercises()))
+        why = f"no exercise is in these lessons; those with exercises are {here}"
+        raise UsageError(f"--lessons {text}: {why}")
     return found
 
 
-def _numbers(exercises):
-    return list(dict.fromkeys(e.lesson[:2] for e in exercises))
-
-
 def cmd_handout(args):
-    """Write the tree for students, or an nbgrader course. args: dir, lessons, nbgrader -> None; the folder is there whole or not at all"""
+    """Write the tree for students, or an nbgrader course; the folder appears whole or not at all.
+
+    args: dir, lessons, nbgrader -> None
+    """
     if in_handout():
-        raise UsageError(
-            "this is a handout itself, without the answers: hand out from a clone of the repository"
-        )
+        what = "this is a handout itself, without the answers"
+        raise UsageError(f"{what}: hand out from a clone of the repository")
     exercises, folder = chosen_exercises(args.lessons), args.dir.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{args.dir} is there already and not empty: give a new folder")
+        raise UsageError(f"{args.dir} already exists and is not empty: give a new folder")
     require_writable(folder.parent)
     made = Path(tempfile.mkdtemp(prefix=".handout", dir=folder.parent))
     try:
@@ -68,15 +73,17 @@ def cmd_handout(args):
     lessons, first = len(list(folder.rglob("[0-9][0-9]_*.ipynb"))), exercises[0].lesson
     print(f"{args.dir}: {lessons} lesson{'s' * (lessons > 1)}, {len(exercises)} exercises")
     if args.nbgrader:
-        print(
-            f"next: cd {shlex.quote(str(args.dir))}; nbgrader generate_assignment {first}; later nbgrader autograde {first}"
-        )
+        begin = f"cd {shlex.quote(str(args.dir))}; nbgrader generate_assignment {first}"
+        print(f"next: {begin}; later nbgrader autograde {first}")
     else:
         print("next: give students this folder; its README.md tells them how to begin")
 
 
 def cmd_grade(args):
-    """Grade a class, a row a student, with a file of feedback for each. args: submissions, out, lessons, seconds -> None"""
+    """Grade a class: a table with one row per student, and a file of feedback for each.
+
+    args: submissions, out, lessons, seconds -> None
+    """
     exercises = chosen_exercises(args.lessons)
     try:
         handed_in = students(args.submissions)
@@ -93,16 +100,11 @@ def cmd_grade(args):
                 files[name].append(read(path))
             except Unreadable as error:
                 problems[name].append(str(error))
-    results = grade_class(
-        files,
-        exercises,
-        args.seconds,
-        lambda name, own: tell(feedback / f"{name}.txt", files[name], own, problems[name]),
-    )
+    done = lambda name, own: tell(feedback / f"{name}.txt", files[name], own, problems[name])
+    results = grade_class(files, exercises, args.seconds, done)
     for name, submissions in files.items():
-        problems[name] += sorted(
-            {why for submission in submissions for why in submission.broken.values()}
-        )
+        broken = {why for submission in submissions for why in submission.broken.values()}
+        problems[name] += sorted(broken)
     write_grades(args.out, results, exercises, problems)
     print(summary(results, exercises, problems).encode(errors="replace").decode())
-    print(f"{args.out}: a row a student; {feedback}: what to tell each of them")
+    print(f"{args.out}: one row per student; {feedback}: feedback for each of them")

@@ -1,1 +1,1 @@
-"""For students and instructors: exercises, verdicts on answers, handouts, and the grading of a class."""
+"""For students and instructors: exercises, verdicts on answers, handouts, a class graded."""

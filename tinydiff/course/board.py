@@ -1,6 +1,8 @@
-"""The result of grading a file, for people and as CSV."""
+"""The result of grading a student's files, for people and as CSV."""
 
 import csv
+
+MARKS = {"passed": "1 / 1", "failed": "0 / 1", "not attempted": "- / 1"}  # else "? / 1"
 
 
 def board(submissions, results):
@@ -9,45 +11,41 @@ def board(submissions, results):
     for lesson in dict.fromkeys(result.exercise.lesson for result in results):
         lines.append(f"\nlesson {lesson}")
         of_lesson = [result for result in results if result.exercise.lesson == lesson]
-        if not any(result.submission for result in of_lesson):
-            lines.append(
-                f"  none of its {len(of_lesson)} exercises is in {'this file' if len(submissions) == 1 else 'these files'}"
-            )
-            continue
-        for result in of_lesson:
-            (where, digest), verdict = result.place, result.verdict
-            mark = {"passed": "1 / 1", "failed": "0 / 1", "not attempted": "- / 1"}.get(
-                verdict.state, "? / 1"
-            )
-            lines.append(
-                f"  {result.exercise.function:22s}{mark}  {verdict.state:15s}{where}{f' #{digest}' if digest else ''}".rstrip()
-            )
-            lines += [
-                f"      {head:9s}{text}".replace("\n", "\n               ")
-                for head, text in verdict.lines
-            ]
-    lines += [
-        "",
-        *(
-            f"cannot be read: {why}"
-            for why in sorted({why for s in submissions for why in s.broken.values()})
-        ),
-    ]
+        if any(result.submission for result in of_lesson):
+            lines += [line for result in of_lesson for line in _row(result)]
+        else:
+            files = "this file" if len(submissions) == 1 else "these files"
+            lines.append(f"  none of its {len(of_lesson)} exercises is in {files}")
+    broken = sorted({why for submission in submissions for why in submission.broken.values()})
+    lines += ["", *(f"cannot be read: {why}" for why in broken)]
     states = [result.verdict.state for result in results]
     count = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     lines.append(f"points: {sum(result.points for result in results)} of {len(results)} ({count})")
     return "\n".join(lines)
 
 
+def _row(result):
+    """Write one exercise down: Result -> list of lines"""
+    (where, digest), verdict = result.place, result.verdict
+    mark = MARKS.get(verdict.state, "? / 1")
+    graded = f"{where} #{digest}" if digest else where
+    row = f"  {result.exercise.function:22s}{mark}  {verdict.state:15s}{graded}".rstrip()
+    lines = [f"      {head:9s}{text}" for head, text in verdict.lines]
+    return [row, *(line.replace("\n", "\n               ") for line in lines)]
+
+
+COLUMNS = ["file", "lesson", "exercise", "state", "points", "seconds", "where", "hash", "why"]
+
+
 def write_csv(path, results):
-    """Write the result down for machines, a row an exercise: Path, list of Results -> None"""
+    """Write the result down for machines, one row per exercise: Path, list of Results -> None"""
     with open(path, "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(
-            ["file", "lesson", "exercise", "state", "points", "seconds", "where", "hash", "why"]
-        )
+        rows.writerow(COLUMNS)
         for result in results:
-            verdict, name = result.verdict, result.submission.path.name if result.submission else ""
+            exercise, verdict = result.exercise, result.verdict
+            name = result.submission.path.name if result.submission else ""
+            seconds = f"{verdict.seconds:.2f}"
             why = "; ".join(f"{head}: {text}" for head, text in verdict.lines)
-            told = [verdict.state, result.points, f"{verdict.seconds:.2f}", *result.place, why]
-            rows.writerow([name, result.exercise.lesson, result.exercise.name, *told])
+            came = [verdict.state, result.points, seconds, *result.place, why]
+            rows.writerow([name, exercise.lesson, exercise.name, *came])

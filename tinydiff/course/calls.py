@@ -1,4 +1,4 @@
-"""What a student's function was asked and what came out: calls noted while the tests run, made again, compared."""
+"""What a student's function was called with and what came out: calls noted, repeated, compared."""
 
 import copy
 import hashlib
@@ -12,77 +12,82 @@ import numpy as np
 from ..autodiff import Tensor, value_of
 
 REMEMBERED = 20  # uses kept of a function that came back
-ENOUGH = 12  # items of a sampler's or a training's yield that are compared
+ENOUGH = 12  # items compared of what a sampler or a training yields
 
 
 class Call:
-    """Arguments of a call, kept so that it can be made again; uses: arguments with which a function that came back was called."""
+    """Arguments of a call, copied so that it can be made again.
+
+    uses: where a function came back, the arguments with which that was called
+    """
 
     def __init__(self, args, options):
-        self.args, self.options, self.uses = *copy.deepcopy((args, options)), []
+        self.args, self.options = copy.deepcopy((args, options))
+        self.uses = []
 
     def outcome(self, f):
-        """Make the call again, on copies -> flat list of all numbers that f gives, and of arguments that it changed, as arrays (...)"""
+        """Make the call again, on copies: f -> flat list of arrays
+
+        They hold every value that f gives, and every argument that it changed. Of an operation the
+        derivative counts too; of a GPU kernel, how it went about its work comes last.
+        """
         args, options = copy.deepcopy((self.args, self.options))
         with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
             if launched(f):
                 given = _watched(f, *args)
-            elif hasattr(f, "forward"):  # an operation: its derivative counts too
+            elif hasattr(f, "forward"):
                 value, vjp = f.forward(*map(value_of, args), **options)
-                given = (
-                    value,
-                    vjp(
-                        np.cos(np.arange(np.size(value), dtype=np.asarray(value).dtype)).reshape(
-                            np.shape(value)
-                        )
-                    ),
-                )
+                flat = np.arange(np.size(value), dtype=np.asarray(value).dtype)
+                given = value, vjp(np.cos(flat).reshape(np.shape(value)))
             else:
                 given = f(*args, **options)
             if inspect.isgenerator(given):
                 given = list(itertools.islice(given, ENOUGH))
             if inspect.isfunction(given):
                 given = [given(*copy.deepcopy(use)) for use in self.uses]
-        kept, now = list(numbers(self.args)), list(numbers(args))
+        kept, now = list(arrays(self.args)), list(arrays(args))
         changed = [a for a, b in zip(now, kept, strict=True) if not same([a], [b])]
-        return [*changed, given] if launched(f) else [*numbers(given), *changed]
+        return [*changed, given] if launched(f) else [*arrays(given), *changed]
 
     def parts(self):
-        """Take the call apart where a function came back: one for each of its uses -> list of Calls"""
-        parts = [copy.copy(self) for _ in self.uses or [None]]
-        for k, part in enumerate(parts if self.uses else ()):
-            part.uses = [self.uses[k]]
+        """Split the call into one per use of the function that came back: () -> list of Calls"""
+        if not self.uses:
+            return [copy.copy(self)]
+        parts = [copy.copy(self) for _ in self.uses]
+        for part, use in zip(parts, self.uses, strict=True):
+            part.uses = [use]
         return parts
 
     def key(self):
-        """Recognise the call when it is made again, by its numbers and words: () -> 12 hex digits"""
-        values = [
-            f"{a.shape}{[f'{v:.5g}' for v in a.ravel()[:64].tolist()]}"
-            for a in numbers([self.args, self.options, self.uses])
-        ]
-        words = [a for a in (*self.args, *self.options.items()) if isinstance(a, str)]
-        return hashlib.sha256(repr((values, words, sorted(self.options))).encode()).hexdigest()[:12]
+        """Identify the call by its values and words, when it is made again: () -> 12 hex digits"""
+        given = (*self.args, *self.options.items())
+        words = [a for a in given if isinstance(a, str)]
+        values = []
+        for a in arrays([self.args, self.options, self.uses]):
+            first = [f"{v:.5g}" for v in a.ravel()[:64].tolist()]
+            values.append(f"{a.shape}{first}")
+        text = repr((values, words, sorted(self.options)))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def numbers(item):
-    """Walk through what a function gave, down to its arrays."""
+def arrays(item):
+    """Walk through arguments or results, down to their arrays: yields arrays."""
     if isinstance(item, Tensor):
         item = item.value
     if isinstance(item, list | tuple):
         for part in item:
-            yield from numbers(part)
+            yield from arrays(part)
     elif isinstance(item, dict):
-        yield from numbers(list(item.values()))
+        yield from arrays(list(item.values()))
     elif hasattr(item, "theta") or hasattr(item, "__dataclass_fields__"):
-        yield from numbers(
-            [part for name, part in vars(item).items() if name != "losses"]
-        )  # a list that grows, of what loss was
+        growing = "losses"  # of a Training: a list that gets longer as it goes on
+        yield from arrays([part for name, part in vars(item).items() if name != growing])
     elif isinstance(item, np.ndarray | np.generic | float | int):
         yield np.asarray(item)
 
 
 def same(these, those):
-    """Say whether two lists of arrays are equal, but for rounding."""
+    """Say whether two lists of arrays are equal up to rounding."""
     return len(these) == len(those) and all(
         a.shape == b.shape
         and a.dtype == b.dtype
@@ -92,12 +97,12 @@ def same(these, those):
 
 
 def launched(f):
-    """Say whether f is a kernel of the graphics card, f[blocks, threads](...)."""
+    """Say whether f is a GPU kernel, launched as f[blocks, threads](...)."""
     return hasattr(f, "py_func") and hasattr(type(f), "__getitem__")
 
 
 class _StandIn:
-    """A kernel's stand-in, launched as a kernel is."""
+    """What stands in for a kernel, launched as a kernel is."""
 
     def __init__(self, called):
         self.called = called
@@ -107,7 +112,7 @@ class _StandIn:
 
 
 def _watched(f, size, *args):
-    """Launch a kernel in the simulator, args holding what it fills -> numbers that tell how it went about it"""
+    """Launch a kernel in the simulator; args include what it fills -> array of its access counts"""
     from ..kernels import cuda_simulator
 
     with cuda_simulator.watch() as seen:
@@ -122,15 +127,14 @@ def _watched(f, size, *args):
 
 
 def stand_in(f, changes, calls):
-    """Wrap f so that its calls are noted in the deque `calls`, and AssertionError tells of an argument that it changed.
+    """Wrap f so that its calls are noted, and an argument that it changed is an AssertionError.
 
-    changes: names of arguments that it is meant to change -> function
+    changes: names of arguments that it is meant to change; calls: deque to which Calls are added
+    -> function
     """
     if launched(f):
-        parameters = [
-            inspect.Parameter("size", inspect.Parameter.POSITIONAL_ONLY),
-            *inspect.signature(f.py_func).parameters.values(),
-        ]
+        size = inspect.Parameter("size", inspect.Parameter.POSITIONAL_ONLY)
+        parameters = [size, *inspect.signature(f.py_func).parameters.values()]
         flat = lambda size, *args: f[size](*args)
         flat.__signature__ = inspect.Signature(parameters)
         return _StandIn(stand_in(flat, changes, calls))
@@ -140,16 +144,14 @@ def stand_in(f, changes, calls):
     def called(*args, **options):
         calls.append(Call(args, options))
         noted = calls[-1]
-        kept = [(k, a, a.copy()) for k, item in enumerate(args) for a in numbers(item)]
+        kept = [(k, a, a.copy()) for k, item in enumerate(args) for a in arrays(item)]
         given = f(*args, **options)
         for k, now, before in kept:
             name = names[min(k, len(names) - 1)]  # *xs takes all the rest
-            if name not in changes and not np.array_equal(
-                now, before, equal_nan=now.dtype.kind == "f"
-            ):
-                raise AssertionError(
-                    f"it changes its input {name} in place: the caller still needs it"
-                )
+            is_float = now.dtype.kind == "f"
+            if name not in changes and not np.array_equal(now, before, equal_nan=is_float):
+                why = f"it changes its input {name} in place: the caller still needs it"
+                raise AssertionError(why)
         if inspect.isfunction(given) and not hasattr(f, "forward"):
             given = _noted(given, noted.uses)
         return given
@@ -158,6 +160,8 @@ def stand_in(f, changes, calls):
 
 
 def _noted(g, uses):
+    """Wrap a function that came back, so that the arguments of its first calls are kept."""
+
     @wraps(g)
     def used(*args):
         if len(uses) < REMEMBERED:
@@ -168,8 +172,10 @@ def _noted(g, uses):
 
 
 def alike(a, b):
-    """Say whether two outcomes are equal: lists of arrays but for rounding, errors by kind and message."""
-    return type(a) is type(b) and (str(a) == str(b) if isinstance(a, BaseException) else same(a, b))
+    """Compare two outcomes: arrays up to rounding, errors by kind and message -> bool"""
+    if type(a) is not type(b):
+        return False
+    return str(a) == str(b) if isinstance(a, BaseException) else same(a, b)
 
 
 def attempt(call, f):
@@ -181,17 +187,12 @@ def attempt(call, f):
 
 
 def brief(item):
-    """Describe an argument or a result in a few words."""
+    """Describe an argument or a result in a few words: -> str"""
     item = value_of(item)
-    if isinstance(item, np.ndarray | np.generic) and item.size > 6:
-        return f"array {item.shape} {item.dtype}"
     if isinstance(item, np.ndarray | np.generic):
-        return (
-            " ".join(np.array2string(np.asarray(item), precision=6, separator=", ").split())
-            + f" {item.dtype}"
-        )
-    return (
-        repr(item)
-        if isinstance(item, int | float | str | list | tuple | None) and len(repr(item)) < 40
-        else type(item).__name__
-    )
+        if item.size > 6:
+            return f"array {item.shape} {item.dtype}"
+        text = np.array2string(np.asarray(item), precision=6, separator=", ")
+        return " ".join([*text.split(), str(item.dtype)])
+    plain = isinstance(item, int | float | str | list | tuple | None)
+    return repr(item) if plain and len(repr(item)) < 40 else type(item).__name__

@@ -1,4 +1,4 @@
-"""GPU kernels judged in a Python of their own, whose numba simulates a GPU; then on a GPU, if one is here."""
+"""GPU kernels judged in a Python of their own: in numba's simulator, then on a GPU, if any."""
 
 import ast
 import base64
@@ -22,27 +22,24 @@ PATIENCE = 60  # seconds for a kernel in a process of its own
 
 
 def twice(judge_once):
-    """Grade a kernel in the simulator and, if it passes, on a card if there is one: judge_once(simulate) -> Verdict; -> Verdict"""
-    verdict = judge_once(True)
-    if verdict.state != "passed" or not shutil.which("nvidia-smi"):
-        return verdict
-    again = judge_once(False)
-    if again.state == "cannot be graded":
-        return verdict
-    ran, lines = (
-        f"{dict(verdict.lines)['ran']}, and passed; then {dict(again.lines).get('ran', 'on a card')}",
-        again.lines,
-    )
-    return Verdict(
-        again.exercise,
-        again.state,
-        (("ran", ran), *(line for line in lines if line[0] != "ran")),
-        again.seconds,
-    )
+    """Grade a kernel in the simulator and, if it passes, on a GPU if there is one.
+
+    judge_once: function of simulate, bool -> Verdict; -> Verdict
+    """
+    first = judge_once(True)
+    if first.state != "passed" or not shutil.which("nvidia-smi"):
+        return first
+    second = judge_once(False)
+    if second.state == "cannot be graded":
+        return first
+    here = dict(second.lines).get("ran", "on a GPU")
+    ran = ("ran", f"{dict(first.lines)['ran']}, and passed; then {here}")
+    others = [line for line in second.lines if line[0] != "ran"]
+    return Verdict(second.exercise, second.state, (ran, *others), second.seconds)
 
 
 def surroundings(simulate):
-    """Write down what the environment of a process that judges a kernel adds: bool -> dict"""
+    """List what the environment of a process that judges a kernel adds: bool -> dict"""
     return {
         "NUMBA_ENABLE_CUDASIM": str(int(simulate)),
         "PYTHONPATH": str(ROOT),
@@ -58,32 +55,30 @@ def missing():
 
         cuda_array.require()
     except (ImportError, RuntimeError) as error:
-        simulated = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
-        return (
-            f"numba's simulator of a graphics card is missing ({error}): pip install numba-cuda"
-            if simulated
-            else str(error)
-        )
+        if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
+            return str(error)
+        return f"numba's CUDA simulator is missing ({error}): pip install numba-cuda"
 
 
 def judge_elsewhere(exercise, functions, simulate):
-    """Have a fresh Python judge functions, which travel there as their sources -> list of Verdicts"""
+    """Have a fresh Python judge functions, which travel there as their sources.
+
+    exercise: Exercise; functions: list; simulate: bool, or on the GPU -> list of Verdicts
+    """
     try:
-        said = _ask(
-            {"exercise": exercise.name, "functions": [_packed(f) for f in functions]},
-            simulate,
-            PATIENCE * len(functions),
-        )
+        job = {"exercise": exercise.name, "functions": [_packed(f) for f in functions]}
+        answer = _ask(job, simulate, PATIENCE * len(functions))
         return [
             Verdict(name, state, tuple(map(tuple, lines)), seconds)
-            for name, state, lines, seconds in said
+            for name, state, lines, seconds in answer
         ]
     except OSError:
         why = "its source is not at hand: define it in a cell or a file"
     except subprocess.TimeoutExpired:
         why = f"it did not finish within {PATIENCE} seconds: is there a loop without an end?"
     except subprocess.CalledProcessError as error:
-        why = f"it ended the process: {(error.stderr.decode(errors='replace').strip().splitlines() or ['no message'])[-1]}"
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        why = f"it ended the process: {(lines or ['no message'])[-1]}"
     return [Verdict(exercise.name, "failed", (("why", why),))] * len(functions)
 
 
@@ -93,28 +88,28 @@ def note_calls_elsewhere(exercise):
 
 
 def _ask(job, simulate, seconds):
-    """Start a fresh Python that answers a job -> what it answers"""
+    """Start a fresh Python that does a job: dict, bool, limit in seconds -> what it answers"""
+    code = "from tinydiff.course import elsewhere; elsewhere._answer()"
+    environment = os.environ | surroundings(simulate)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        work = json.dumps(job | {"report": str(report)}).encode()
-        command, env = (
-            [sys.executable, "-c", "from tinydiff.course import elsewhere; elsewhere._answer()"],
-            os.environ | surroundings(simulate),
-        )
         subprocess.run(
-            command,
-            input=work,
+            [sys.executable, "-c", code],
+            input=json.dumps(job | {"report": str(report)}).encode(),
             capture_output=True,
             cwd=folder,
-            env=env,
+            env=environment,
             timeout=seconds,
             check=True,
         )
         return json.loads(report.read_text(encoding="utf-8"))
 
 
+# --- in that fresh Python ---
+
+
 def _answer():
-    """Do, in that fresh Python, the job that comes in on stdin: judge functions, or note what is known of an exercise."""
+    """Do the job on stdin: judge functions, or note what is known of an exercise."""
     job, why = json.loads(sys.stdin.read()), missing()
     exercise = next(e for e in exercises() if e.name == job["exercise"])
     if "functions" not in job:
@@ -128,19 +123,18 @@ def _answer():
 
 
 def _packed(f, inside=()):
-    """Write a function down, with whatever it uses of the names around it -> dict that JSON can hold"""
+    """Write a function down, with what it uses of the names around it -> dict that JSON can hold
+
+    inside: names of the functions that are being written down already
+    """
     f = inspect.unwrap(f)
     lines, first = inspect.getsourcelines(f)
-    bag = {
-        "name": f.__name__,
-        "source": "\n" * (first - 1) + textwrap.dedent("".join(lines)),
-        "place": f.__code__.co_filename,
-    }
+    source = "\n" * (first - 1) + textwrap.dedent("".join(lines))  # tracebacks count lines
+    bag = {"name": f.__name__, "source": source, "place": f.__code__.co_filename}
     bag |= {"modules": {}, "functions": {}, "values": {}}
     around = f.__globals__ | inspect.getclosurevars(f).nonlocals
-    for name in {
-        node.id for node in ast.walk(ast.parse(bag["source"])) if isinstance(node, ast.Name)
-    } - {f.__name__, *inside}:
+    used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    for name in used - {f.__name__, *inside}:
         value = around.get(name)
         if inspect.ismodule(value):
             bag["modules"][name] = value.__name__
@@ -152,6 +146,7 @@ def _packed(f, inside=()):
 
 
 def _unpacked(bag):
+    """Build a function from what _packed wrote down: dict -> function"""
     place, source = bag["place"], bag["source"]
     linecache.cache[place] = (len(source), None, source.splitlines(True), place)
     scope = {name: importlib.import_module(module) for name, module in bag["modules"].items()}

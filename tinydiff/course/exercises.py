@@ -1,8 +1,9 @@
-"""The exercises: which functions the lessons ask for, their wrong answers, and another function in the package's place.
+"""The exercises: which functions the lessons ask for, and how another function takes their place.
 
-An exercise is a function of the package, "diffusion.q_sample". Its tests carry the mark `exercise("diffusion.q_sample")` and stand in
-tests/test_diffusion.py (or in the file that TESTS names); its mutants, wrong versions each with a sentence that says what is wrong,
-in tests/mutants/. In a student's tree, which handout.py wrote, tests/handout.json takes their place.
+An exercise is a function of the package, "diffusion.q_sample". Its tests carry the mark
+`exercise("diffusion.q_sample")` and stand in tests/test_diffusion.py (or in the file that TESTS
+names). Its mutants stand in tests/mutants/: wrong versions, each with a sentence that says what is
+wrong. In a student's tree, which handout.py wrote, tests/handout.json takes the mutants' place.
 """
 
 import ast
@@ -20,20 +21,24 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HANDOUT = "handout.json"  # in tests/: this is a student's tree, in which the package lacks the bodies of these exercises
-FILES = {
+HANDOUT = "handout.json"  # in tests/ of a student's tree, where the exercises have no bodies
+ON_GPU = "kernels.threads."  # exercises that are GPU kernels, launched as f[blocks, threads](...)
+SECONDS = 60.0  # for grading one exercise
+MARK = "exercise(name, changes=()): the test grades this function of the package"  # for pytest
+FILES = {  # module in an exercise's name -> its file today: grade books keep the old names
     "gram": "gatys",
     "ladder": "cpu_ladder",
+    "learned": "learned_schedule",
     "threads": "cuda_ladder",
-}  # grade books keep the names of before
-ON_CARD = "kernels.threads."  # exercises that are kernels of the graphics card, launched as f[blocks, threads](...)
+}
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One function to write. name: "diffusion.q_sample"; lesson: "01_forward"; mutants: tuples (old, new, sentence).
+    """One function to write. name: "diffusion.q_sample"; lesson: "01_forward".
 
-    tests: the file in which they stand; known: in a student's tree what is known of calls in place of the mutants, see `known`
+    mutants: tuples (old, new, sentence), see `mutant`; tests: the file that holds its tests
+    known: what a student's tree knows of the tests' calls in place of mutants, see judge.note_calls
     """
 
     name: str
@@ -47,14 +52,37 @@ class Exercise:
         return self.name.rsplit(".", 1)[1]
 
     @property
-    def module(self):
-        stem = self.name.split(".")[-2]
-        (path,) = (ROOT / "tinydiff").rglob(f"{FILES.get(stem, stem)}.py")
-        return importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    def file(self):
+        return _file(_stem(self.name))
 
     @property
-    def on_card(self):
-        return self.name.startswith(ON_CARD)
+    def place(self):
+        return self.file.relative_to(ROOT).as_posix()
+
+    @property
+    def module(self):
+        inside = self.file.relative_to(ROOT).with_suffix("")
+        return importlib.import_module(".".join(inside.parts))
+
+    @property
+    def on_gpu(self):
+        return self.name.startswith(ON_GPU)
+
+
+def _stem(name):
+    """Name the file of an exercise: "kernels.ladder.conv_cost" -> "cpu_ladder" """
+    stem = name.split(".")[-2]
+    return FILES.get(stem, stem)
+
+
+@cache
+def _file(stem):
+    """Find a module's file in the package or in one of its wings: "edit" -> Path"""
+    package, name = ROOT / "tinydiff", f"{stem}.py"
+    found = [*package.glob(name), *sorted(package.glob(f"*/{name}"))]
+    if not found:
+        raise FileNotFoundError(f"no {name} in {package}, nor in a folder of it")
+    return found[0]
 
 
 def in_handout():
@@ -65,84 +93,83 @@ def in_handout():
 @cache
 def exercises():
     """List the exercises in the order of the lessons: () -> tuple of Exercise."""
+    tests = ROOT / "tests"
     if in_handout():
-        listed = json.loads((ROOT / "tests" / HANDOUT).read_text(encoding="utf-8"))
+        listed = json.loads((tests / HANDOUT).read_text(encoding="utf-8"))
         return tuple(
-            Exercise(e["name"], e["lesson"], (), ROOT / "tests" / e["tests"], e["known"])
-            for e in listed
+            Exercise(e["name"], e["lesson"], (), tests / e["tests"], e["known"]) for e in listed
         )
     found = []
-    for path in sorted((ROOT / "tests" / "mutants").glob("*.py")):
+    for path in sorted((tests / "mutants").glob("*.py")):
         lesson = runpy.run_path(str(path))
+        files = lesson.get("TESTS", {})
         for name, wrong in lesson["MUTANTS"].items():
-            tests = lesson.get("TESTS", {}).get(name, f"test_{name.split('.')[-2]}.py")
-            found.append(Exercise(name, path.stem, tuple(wrong), ROOT / "tests" / tests))
+            file = tests / files.get(name, f"test_{_stem(name)}.py")
+            found.append(Exercise(name, path.stem, tuple(wrong), file))
     if not found:
-        raise FileNotFoundError(
-            f"the tests that grade are missing: expected them in {ROOT / 'tests'}; work in a clone of the repository"
-        )
+        why = f"the tests that grade are missing: expected them in {tests}"
+        raise FileNotFoundError(f"{why}; work in a clone of the repository")
     return tuple(found)
 
 
 def find(function):
-    """Find the exercise that asks for a function of this name: "q_sample" -> Exercise. ValueError where none does."""
+    """Find the exercise that asks for a function of this name: "q_sample" -> Exercise
+
+    Raises ValueError where none does.
+    """
     for exercise in exercises():
         if exercise.function == function:
             return exercise
     near = difflib.get_close_matches(function, [e.function for e in exercises()])
-    raise ValueError(
-        f"no exercise asks for a function {function!r}"
-        + (f"; did you mean {' or '.join(near)}?" if near else "")
-    )
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise ValueError(f"no exercise asks for a function {function!r}{hint}")
 
 
-_originals, _standing, _twins = (
-    {},
-    {},
-    {},
-)  # exercise -> the package's own; -> what stands in its place; (module, name) -> what was there
+_originals = {}  # exercise -> the package's own function
+_standing = {}  # exercise -> the function that has taken its place
+_twins = {}  # (module, name) -> what stood there before anything took its place
 
 
 def standing(exercise):
-    """Give what stands in the place of the package's own function: Exercise -> function, or None where that is in its place."""
+    """Return what has taken the place of the package's function: Exercise -> function or None"""
     return _standing.get(exercise.name)
 
 
 def original(exercise):
-    """Give the package's own function, also while another stands in its place: Exercise -> function."""
+    """Return the package's own function, also while another stands in its place."""
     return _originals.setdefault(exercise.name, getattr(exercise.module, exercise.function))
 
 
 @cache  # a compiled one is compiled only once
 def mutant(exercise, old, new):
-    """Build a wrong version: the package's function with one piece of its source replaced. -> function"""
+    """Build a wrong version: the package's function with one piece of its source replaced.
+
+    old: str that occurs exactly once in the source, else ValueError; new: str -> function
+    """
     source = textwrap.dedent(inspect.getsource(inspect.unwrap(original(exercise))))
     if source.count(old) != 1:
-        raise ValueError(
-            f"{exercise.name}: a mutant replaces {old!r}, which must occur once; it occurs {source.count(old)} times"
-        )
+        must = f"{exercise.name}: a mutant replaces {old!r}, which must occur once"
+        raise ValueError(f"{must}; it occurs {source.count(old)} times")
     return rewritten(exercise, source.replace(old, new))
 
 
 def rewritten(exercise, source):
-    """Build a version of the package's function from another source. -> function"""
-    scope, place = dict(vars(exercise.module)), f"<mutant of {exercise.name} {abs(hash(source))}>"
+    """Build a version of the package's function from another source: Exercise, str -> function"""
+    scope = dict(vars(exercise.module))
+    place = f"<mutant of {exercise.name} {abs(hash(source))}>"
     linecache.cache[place] = (len(source), None, source.splitlines(True), place)
     exec(compile(source, place, "exec"), scope)
     return scope[exercise.function]
 
 
 def untouched(source):
-    """Say whether a function's body is still the `raise NotImplementedError` of the lesson. str -> bool"""
+    """Say whether a function's body is still `raise NotImplementedError`: its source -> bool"""
     node = ast.parse(textwrap.dedent(source)).body[0]
     if not isinstance(node, ast.FunctionDef):
         return False
-    body = node.body
-    body = (
-        body[1:]
-        if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
-        else body
-    )
+    first, *rest = node.body
+    is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    body = rest if is_docstring else node.body
     return (
         len(body) == 1
         and isinstance(body[0], ast.Raise)
@@ -154,18 +181,21 @@ def untouched(source):
 
 
 def put(exercise, f):
-    """Put f wherever the package holds the exercise's function; for a kernel, in every kernel set -> what stood there before"""
+    """Put f wherever the package holds the exercise's function; a kernel, in every kernel set.
+
+    f: function, or None = the package's own back in its place -> what stood there before
+    """
     ours, before = original(exercise), standing(exercise)
+    is_kernel = exercise.name.startswith("kernels.")
     for name, module in list(sys.modules.items()):
-        if name.split(".")[0] != "tinydiff" or module is None or name == __name__:
+        if name.split(".")[0] != "tinydiff" or name == __name__:
             continue
-        kernel = exercise.name.startswith("kernels.") and name.startswith("tinydiff.kernels.")
+        if getattr(module, "__name__", None) != name:
+            continue  # another name of a module that has its turn under its own
+        in_a_set = is_kernel and name.startswith("tinydiff.kernels.")
         for key, value in list(vars(module).items()):
-            if (
-                value is ours
-                or (value is before and before is not None)
-                or (kernel and key == exercise.function)
-            ):
+            found = value is ours or (before is not None and value is before)
+            if found or (in_a_set and key == exercise.function):
                 _twins.setdefault((name, key), value)
                 setattr(module, key, _twins[name, key] if f is None else f)
     _standing[exercise.name] = f

@@ -6,6 +6,7 @@ check(q_sample)             the verdict on yours
 """
 
 import inspect
+import symtable
 import sys
 from pathlib import Path
 from traceback import walk_tb
@@ -23,9 +24,13 @@ class WrongAnswer(Exception):
 
 
 def show(item):
-    """Show the package's code of a function, class or module: () -> None. In a notebook in color."""
-    source, first = inspect.getsourcelines(inspect.unwrap(item))
-    place = Path(inspect.getsourcefile(inspect.unwrap(item))).resolve().relative_to(ROOT).as_posix()
+    """Show the code of a function, class or module, and where it stands; in a notebook in colour.
+
+    item: one of the package's, or the answer of a student that has taken its place -> None
+    """
+    item = inspect.unwrap(item)
+    source, first = inspect.getsourcelines(item)
+    place = _place(inspect.getsourcefile(item))
     text = f"# {place}, line {max(first, 1)}\n" + "".join(source)
     if _in_notebook():
         from IPython.display import Code, display
@@ -38,23 +43,22 @@ def show(item):
 def check(f, adopt=False, required=False):
     """Run the tests of an exercise on the student's function, and say how it went.
 
-    f: function with the name of an exercise; adopt: a right answer then stands in the package's place until Python ends, as it
-    always does in a student's tree, where the package's own is missing; required: not attempted is a wrong answer, too
+    f: function with the name of an exercise; adopt: a right answer then stands in the package's
+    place until Python ends, as it always does in a student's tree, where the package's own is
+    missing; required: not attempted is a wrong answer, too
     -> None, after showing "passed" or "not attempted"
-    Raises WrongAnswer, with what was called, what came, what was expected and, if it is known, the slip; ValueError where f
-    is no exercise, or the package's own function.
+    Raises WrongAnswer, with what was called, what came, what was expected and, if it is known, the
+    slip; ValueError where f is not an exercise, or is the package's own function.
     """
     exercise = find(getattr(f, "__name__", repr(f)))
-    if inspect.unwrap(f) is inspect.unwrap(original(exercise)):
-        raise ValueError(
-            f"this is the package's own {exercise.function}: define yours in a cell, then check it"
-        )
+    ours = inspect.unwrap(original(exercise))
+    if inspect.unwrap(f) is ours:
+        what = f"this is the package's own {exercise.function}"
+        raise ValueError(f"{what}: define yours in a cell, then check it")
     verdict = judge(exercise, f)
     if verdict.state == "failed" or (required and verdict.state != "passed"):
         raise WrongAnswer(str(verdict))
-    if verdict.state == "passed" and (
-        adopt or untouched(inspect.getsource(inspect.unwrap(original(exercise))))
-    ):
+    if verdict.state == "passed" and (adopt or untouched(inspect.getsource(ours))):
         put(exercise, f)
     if _in_notebook():
         from IPython.display import display
@@ -64,65 +68,103 @@ def check(f, adopt=False, required=False):
         print(verdict)
 
 
+# --- in a notebook ---
+
+
 def tell_what_is_missing():
-    """In a notebook of a student's tree: answer a call of a function that is not written yet by one line. () -> None"""
+    """In a notebook of a student's tree: say in one line what a cell needs that is not there yet.
+
+    Errors of another origin, such as a mistyped name, keep their traceback.
+    """
 
     def handler(shell, kind, error, traceback, tb_offset=None):
-        *_, (frame, _) = walk_tb(traceback)
-        missing = next((e for e in exercises() if e.function == frame.f_code.co_name), None)
-        if kind is NameError:
-            print(
-                f"{error}. Perhaps a cell above makes it, and could not run yet: once it can, run the cells from the top again."
-            )
+        line = _what_is_missing(shell, error, traceback)
+        if line:
+            print(line)
         else:
-            print(
-                f"This cell needs {diagnosis.unwritten(missing)}; then run it again."
-                if missing
-                else f"NotImplementedError: {error}"
-            )
+            shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
 
     if in_handout() and _in_notebook():
-        sys.modules["IPython"].get_ipython().set_custom_exc(
-            (NotImplementedError, NameError), handler
-        )
+        _shell().set_custom_exc((NotImplementedError, NameError), handler)
+
+
+def _what_is_missing(shell, error, traceback):
+    """Explain an error by an exercise or a cell that is still to come -> a line, or None"""
+    *_, (frame, number) = walk_tb(traceback)
+    code = frame.f_code
+    if isinstance(error, NotImplementedError):
+        needs = next((e for e in exercises() if e.function == code.co_name), None)
+        return needs and f"This cell needs {diagnosis.unwritten(needs)}; then run it again."
+    cell = _cell(code.co_filename)
+    if type(error) is not NameError or frame.f_globals is not shell.user_global_ns or not cell:
+        return None
+    ran = shell.history_manager.input_hist_parsed
+    makers = [k for k, text in enumerate(ran) if text != ran[-1] and _makes(text, error.name)]
+    if not makers:
+        return None
+    where = f"line {number} of cell {cell}"
+    where += "" if code.co_name == "<module>" else f", in {code.co_name}"
+    perhaps = f"Perhaps a cell above, In[{makers[-1]}], makes it, and could not run yet"
+    return f"{error} ({where}). {perhaps}: once it can, run the cells from the top again."
+
+
+def _makes(text, name):
+    """Say whether a cell gives a name a meaning outside functions: str, str -> bool"""
+    try:
+        symbol = symtable.symtable(text, "cell", "exec").lookup(name)
+    except (SyntaxError, ValueError, KeyError):
+        return False
+    return symbol.is_assigned() or symbol.is_imported()
+
+
+def _place(file):
+    """Say where code stands -> "tinydiff/diffusion.py", "your own, cell In[5]", or its path"""
+    cell, path = _cell(file), Path(file).resolve()
+    if cell:
+        return f"your own, cell {cell}"
+    return (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).as_posix()
+
+
+def _cell(file):
+    """Find the cell that IPython keeps under the name of a file: str -> "In[5]", or None"""
+    named = _shell() and _shell().compile.format_code_name(file)
+    return named and named[1]
+
+
+def _shell():
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
 
 
 def _in_notebook():
-    return (
-        "IPython" in sys.modules
-        and getattr(sys.modules["IPython"].get_ipython(), "kernel", None) is not None
-    )
+    return getattr(_shell(), "kernel", None) is not None
 
 
 # --- here, or for a GPU kernel in a Python of its own ---
 
 
 def judge(exercise, f, here=False):
-    """Grade one function: Exercise, function; here: a GPU kernel, too, in this very process -> Verdict."""
+    """Grade one function: Exercise, function -> Verdict. here: also a GPU kernel in this process"""
     try:
         if untouched(inspect.getsource(inspect.unwrap(f))):
             return Verdict(exercise.name, "not attempted")
     except (OSError, TypeError, SyntaxError):
         pass  # a function without a source file was written by somebody
-    if exercise.on_card and not here:
-        return elsewhere.twice(
-            lambda simulate: elsewhere.judge_elsewhere(exercise, [f], simulate)[0]
-        )
+    if exercise.on_gpu and not here:
+        once = lambda simulate: elsewhere.judge_elsewhere(exercise, [f], simulate)[0]
+        return elsewhere.twice(once)
     return run_tests(exercise, [f])[0]
 
 
 def judge_all(exercise, functions):
-    """Grade several functions, each up to its first failure: Exercise, list of functions -> list of Verdicts"""
-    return (
-        elsewhere.judge_elsewhere(exercise, functions, True)
-        if exercise.on_card
-        else run_tests(exercise, functions)
-    )
+    """Grade several functions, each up to its first failure: -> list of Verdicts"""
+    if exercise.on_gpu:
+        return elsewhere.judge_elsewhere(exercise, functions, True)
+    return run_tests(exercise, functions)
 
 
 def known(exercise):
     """Note what is known of an exercise's calls, see judge.note_calls: Exercise -> dict"""
-    return elsewhere.note_calls_elsewhere(exercise) if exercise.on_card else note_calls(exercise)
+    return elsewhere.note_calls_elsewhere(exercise) if exercise.on_gpu else note_calls(exercise)
 
 
 tell_what_is_missing()

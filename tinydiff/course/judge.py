@@ -1,4 +1,4 @@
-"""Is this answer right? The tests of an exercise are run with the student's function in the package's place."""
+"""Is this answer right? An exercise's tests are run with the student's function in its place."""
 
 import inspect
 import sys
@@ -9,14 +9,18 @@ from html import escape
 
 from . import diagnosis
 from .calls import REMEMBERED, attempt, stand_in
-from .exercises import ROOT, in_handout, in_place, mutant, original, put, standing
+from .exercises import MARK, ROOT, in_handout, in_place, mutant, original, put, standing
 
 KNOWN = 8  # first calls of a test of which a student's tree knows what comes out
 
 
 @dataclass(frozen=True, repr=False)
 class Verdict:
-    """What came out: state is "passed", "failed", "not attempted" or "cannot be graded"; lines: (heading, text) that say why."""
+    """What came out of grading one function.
+
+    state: "passed", "failed", "not attempted" or "cannot be graded"
+    lines: (heading, text) that say why
+    """
 
     exercise: str
     state: str
@@ -24,19 +28,20 @@ class Verdict:
     seconds: float = 0.0
 
     def __repr__(self):
-        return "\n".join(
-            [f"{self.exercise}: {self.state}", *(f"  {head:9s}{text}" for head, text in self.lines)]
-        )
+        lines = [f"  {head:9s}{text}" for head, text in self.lines]
+        return "\n".join([f"{self.exercise}: {self.state}", *lines])
 
     def _repr_html_(self):
         color = {"passed": "#2a7f3f", "failed": "#b3261e"}.get(self.state, "#666")
+        left, wide = "text-align:left;", "white-space:pre-wrap;max-width:60em"
         rows = "".join(
-            f"<tr><td style='text-align:left;vertical-align:top;color:#666'>{head}</td>"
-            f"<td style='text-align:left;white-space:pre-wrap;max-width:60em'>{escape(text)}</td></tr>"
+            f"<tr><td style='{left}vertical-align:top;color:#666'>{head}</td>"
+            f"<td style='{left}{wide}'>{escape(text)}</td></tr>"
             for head, text in self.lines
         )
         title = f"<b style='color:{color}'>{escape(self.exercise)}: {self.state}</b>"
-        return f"<div style='border-left:4px solid {color};padding:.3em 1em'>{title}<table>{rows}</table></div>"
+        box = f"border-left:4px solid {color};padding:.3em 1em"
+        return f"<div style='{box}'>{title}<table>{rows}</table></div>"
 
 
 # --- nobody changes the tests ---
@@ -45,14 +50,15 @@ GUARDED = {"builtins", "math", "numpy", "pytest", "_pytest", "tinydiff"}
 
 
 def _functions(item):
-    """Note every function of NumPy, the package and the test's own file, and what dicts and lists hold."""
-    modules = [
-        m
-        for name, m in list(sys.modules.items())
-        if name.split(".")[0] in GUARDED and m is not None
-    ] + [item.module]
+    """Note the functions of NumPy, pytest, the package and the test's file, and dicts and lists.
+
+    item: a test of pytest -> list of (module, {name: (value, what is in it)}), for _restore
+    """
+    known = [(name, module) for name, module in list(sys.modules.items()) if module is not None]
+    guarded = [module for name, module in known if name.split(".")[0] in GUARDED]
     return [
-        (m, {k: (v, _inside(v)) for k, v in vars(m).items() if _guarded(k, v)}) for m in modules
+        (m, {k: (v, _inside(v)) for k, v in vars(m).items() if _guarded(k, v)})
+        for m in [*guarded, item.module]
     ]
 
 
@@ -63,29 +69,29 @@ def _guarded(name, value):
 def _inside(value):
     if inspect.isfunction(value):
         return value.__code__
-    return (
-        dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else None
-    )
+    if isinstance(value, dict):
+        return dict(value)
+    return list(value) if isinstance(value, list) else None
 
 
 def _restore(before):
     """Undo changes to what was noted -> the name of the first function that had changed, or None"""
     found = None
     for module, noted in before:
+        ours = module.__name__.startswith("test_")  # elsewhere dicts and lists are caches
         for key, (value, inside) in noted.items():
-            now = vars(module).get(key)
-            if now is not value and callable(value):
-                found = found or f"{module.__name__}.{key}"
+            changed = True
+            if vars(module).get(key) is not value and callable(value):
                 setattr(module, key, value)
             elif inspect.isfunction(value) and value.__code__ is not inside:
-                found = found or f"{module.__name__}.{key}"
                 value.__code__ = inside
-            elif (
-                module.__name__.startswith("test_") and _inside(value) != inside
-            ):  # elsewhere dicts and lists are caches
-                found = found or f"{module.__name__}.{key}"
+            elif ours and _inside(value) != inside:
                 value.clear()
                 value.update(inside) if isinstance(value, dict) else value.extend(inside)
+            else:
+                changed = False
+            if changed:
+                found = found or f"{module.__name__}.{key}"
     return found
 
 
@@ -93,29 +99,24 @@ def _restore(before):
 
 
 def run_tests(exercise, functions, noted=None):
-    """Run the tests of an exercise on several functions, each up to its first failure: Exercise, list of functions -> list of Verdicts.
+    """Run the tests of an exercise on several functions, each up to its first failure.
 
-    noted: dict to which the calls are added, by their key
+    functions: list; noted: dict to which the calls are added, by their key -> list of Verdicts
     """
     import pytest
 
     session = _Session(exercise, functions, noted)
-    quiet = "-p no:terminal -p no:cacheprovider -p no:faulthandler -p no:tinydiff -s -o addopts=".split()
-    pytest.main(
-        [*quiet, "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), str(exercise.tests)],
-        plugins=[session],
-    )
+    off = [f"-p no:{name}" for name in ("terminal", "cacheprovider", "faulthandler", "tinydiff")]
+    quiet = " ".join([*off, "-s -o addopts="]).split()
+    place = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), str(exercise.tests)]
+    pytest.main([*quiet, *place], plugins=[session])
     if len(session.verdicts) < len(functions):
-        why = (
-            session.problem
-            or f"no test in {exercise.tests.name} carries the mark exercise({exercise.name!r})"
-        )
+        mark = f"the mark exercise({exercise.name!r})"
+        why = session.problem or f"no test in {exercise.tests.name} carries {mark}"
         return [Verdict(exercise.name, "cannot be graded", (("why", why),))] * len(functions)
-    if exercise.on_card:
-        return [
-            Verdict(v.exercise, v.state, (("ran", _place()), *v.lines), v.seconds)
-            for v in session.verdicts
-        ]
+    if exercise.on_gpu:
+        ran = ("ran", _place())
+        return [Verdict(v.exercise, v.state, (ran, *v.lines), v.seconds) for v in session.verdicts]
     return session.verdicts
 
 
@@ -125,7 +126,7 @@ def _place():
     if cuda_array.SIMULATED:
         return "in numba's simulator"
     name = cuda_array.cuda.get_current_device().name
-    return f"on this card: {name.decode() if isinstance(name, bytes) else name}"
+    return f"on this GPU: {name.decode() if isinstance(name, bytes) else name}"
 
 
 class _Session:
@@ -134,24 +135,21 @@ class _Session:
     def __init__(self, exercise, functions, noted):
         self.exercise, self.functions, self.noted = exercise, functions, noted
         self.verdicts, self.problem, self.raised = [], "", None
+        keep_all = in_handout() or noted is not None
+        self.remembered = None if keep_all else REMEMBERED
 
     def pytest_configure(self, config):
-        config.addinivalue_line(
-            "markers", "exercise(name, changes=()): the test grades this function of the package"
-        )
+        config.addinivalue_line("markers", MARK)
 
     def pytest_collectreport(self, report):
         if report.failed:
-            self.problem = (
-                f"{self.exercise.tests.name} cannot be read: {report.longreprtext.splitlines()[-1]}"
-            )
+            why = report.longreprtext.splitlines()[-1]
+            self.problem = f"{self.exercise.tests.name} cannot be read: {why}"
 
     def pytest_collection_modifyitems(self, items):
-        items[:] = [
-            item
-            for item in items
-            if any(mark.args[0] == self.exercise.name for mark in item.iter_markers("exercise"))
-        ]
+        name = self.exercise.name
+        ours = lambda item: any(m.args[0] == name for m in item.iter_markers("exercise"))
+        items[:] = filter(ours, items)
 
     def pytest_runtest_makereport(self, item, call):
         if call.excinfo is not None and self.raised is None:
@@ -162,74 +160,62 @@ class _Session:
             self.verdicts = [self._verdict(session.items, f) for f in self.functions]
         return True
 
-    def _verdict(
-        self, items, f, restore=_restore
-    ):  # bound now: f may replace whatever it finds by name
+    def _verdict(self, items, f):
+        """Run the tests one by one, up to the first that fails: items, function -> Verdict"""
+        began, calls = time.perf_counter(), deque(maxlen=self.remembered)
+        marks = [mark for item in items for mark in item.iter_markers("exercise")]
+        changes = {name for mark in marks for name in mark.kwargs.get("changes", ())}
+        run = self._run  # bound now: f may replace whatever it finds by name
+        state, lines = "passed", ()
+        for item in items:
+            problem = run(item, f, changes, calls)
+            if problem is not None:
+                state, lines = problem
+                break
+        return Verdict(self.exercise.name, state, lines, time.perf_counter() - began)
+
+    def _run(self, item, f, changes, calls, restore=_restore):
+        """Run one test on f; changes, calls: as of stand_in -> (state, lines), None = passed"""
         import pytest
         from _pytest.runner import runtestprotocol
 
-        began, calls = (
-            time.perf_counter(),
-            deque(maxlen=None if in_handout() or self.noted is not None else REMEMBERED),
-        )
-        changes = {
-            name
-            for item in items
-            for mark in item.iter_markers("exercise")
-            for name in mark.kwargs.get("changes", ())
-        }
-        for item in items:
-            put(self.exercise, standing(self.exercise))  # also in modules that were loaded since
-            self.raised, before = None, _functions(item)
-            stopped = None
-            with in_place(self.exercise, stand_in(f, changes, calls)):
-                try:
-                    reports = runtestprotocol(item, log=False)
-                except (KeyboardInterrupt, pytest.exit.Exception) as error:
-                    stopped = (
-                        f"it was stopped by {type(error).__name__}: is there a loop without an end?"
-                    )
-            tampered = restore(before)
-            if self.noted is not None:
-                self.noted.update(
-                    (part.key(), part)
-                    for call in list(calls)[:KNOWN]
-                    for part in call.parts()[:KNOWN]
-                )
-                calls.clear()
-            if stopped:
-                lines = (("test", item.name), ("why", stopped))
-            elif tampered:
-                lines = (
-                    ("test", item.name),
-                    ("slip", f"it replaced {tampered}, which is not its to change"),
-                )
-            elif unwritten := diagnosis.missing(self.exercise, self.raised):
-                lines = (("why", f"its tests need {diagnosis.unwritten(unwritten)}"),)
-                return Verdict(
-                    self.exercise.name, "cannot be graded", lines, time.perf_counter() - began
-                )
-            elif any(report.outcome != "passed" for report in reports):
-                lines = (
-                    ("test", item.name),
-                    *diagnosis.explain(self.exercise, f, self.raised, calls),
-                )
-            else:
-                continue
-            return Verdict(self.exercise.name, "failed", lines, time.perf_counter() - began)
-        return Verdict(self.exercise.name, "passed", (), time.perf_counter() - began)
+        put(self.exercise, standing(self.exercise))  # also in modules that were loaded since
+        self.raised, before, stopped = None, _functions(item), None
+        with in_place(self.exercise, stand_in(f, changes, calls)):
+            try:
+                reports = runtestprotocol(item, log=False)
+            except (KeyboardInterrupt, pytest.exit.Exception) as error:
+                stopped = type(error).__name__
+        tampered = restore(before)
+        if self.noted is not None:
+            first = [part for call in list(calls)[:KNOWN] for part in call.parts()[:KNOWN]]
+            self.noted.update((part.key(), part) for part in first)
+            calls.clear()
+        test = ("test", item.name)
+        if stopped:
+            why = f"it was stopped by {stopped}: is there a loop without an end?"
+            return "failed", (test, ("why", why))
+        if tampered:
+            return "failed", (test, ("slip", f"it replaced {tampered}, which is not its to change"))
+        if other := diagnosis.missing(self.exercise, self.raised):
+            return "cannot be graded", (("why", f"its tests need {diagnosis.unwritten(other)}"),)
+        if any(report.outcome != "passed" for report in reports):
+            return "failed", (test, *diagnosis.explain(self.exercise, f, self.raised, calls))
+        return None
 
 
 def note_calls(exercise):
-    """Note what the reference and each mutant make of the tests' calls, so that a slip is named where neither is at hand.
+    """Note what the reference and each mutant make of the tests' calls.
 
-    Exercise -> {"calls": {key of a call: traces, first that of the reference}, "sentences": of the mutants}
+    By this a slip is named in a student's tree, where neither of them is at hand.
+    Exercise -> {"calls": {key of a call: traces, first that of the reference}, "sentences": of the
+    mutants, in the order of the other traces}
     """
     noted = {}
     run_tests(exercise, [original(exercise)], noted)
     others = [mutant(exercise, old, new) for old, new, _ in exercise.mutants]
+    functions = [original(exercise), *others]
     calls = {
-        key: [diagnosis.trace(attempt(call, f)) for f in (original(exercise), *others)]
-        for key, call in noted.items()
+        key: [diagnosis.trace(attempt(call, f)) for f in functions] for key, call in noted.items()
     }
     return {"calls": calls, "sentences": [sentence for _, _, sentence in exercise.mutants]}

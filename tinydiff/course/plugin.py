@@ -1,53 +1,46 @@
-"""Grade a whole file by pytest: `python -m pytest --grade FILE [--grade-csv grades.csv]`, FILE being a notebook or a .py.
+"""Grade a whole file by pytest: `python -m pytest --grade FILE [--grade-csv grades.csv]`.
 
-A pytest plugin (an entry point in pyproject.toml) that adds the options; what a test run means without them is untouched.
+FILE is a notebook or a .py. This plugin (an entry point in pyproject.toml) is loaded in every run
+of pytest in the environment, whatever the project: so it leaves all other runs alone, and imports
+what grades, and NumPy with it, only when it grades.
 """
 
 import sys
 from pathlib import Path
 
-from .board import board, write_csv
-from .exercises import in_handout
-from .submission import Unreadable, read
-from .worker import SECONDS, grade_all, grade_package
+from .exercises import MARK, ROOT, SECONDS, in_handout
 
 
 def pytest_addoption(parser):
     """Add the options of grading to pytest's command line."""
+    grade = "grade the exercises found in a notebook or .py instead of testing the package"
+    table = "with --grade: also write the result as CSV, one row per exercise"
+    seconds = f"with --grade: limit for one exercise (default: {SECONDS:g})"
     group = parser.getgroup("grading")
-    group.addoption(
-        "--grade",
-        metavar="FILE",
-        help="grade the exercises found in a notebook or .py instead of testing the package",
-    )
-    group.addoption(
-        "--grade-csv",
-        metavar="FILE",
-        help="with --grade: also write the result as CSV, a row an exercise",
-    )
-    group.addoption(
-        "--grade-seconds",
-        type=float,
-        default=SECONDS,
-        help=f"with --grade: limit for one exercise (default: {SECONDS:g})",
-    )
+    group.addoption("--grade", metavar="FILE", help=grade)
+    group.addoption("--grade-csv", metavar="FILE", help=table)
+    group.addoption("--grade-seconds", type=float, default=SECONDS, help=seconds)
 
 
 def pytest_configure(config):
     """Tell pytest the mark by which a test says which exercise it grades."""
-    config.addinivalue_line(
-        "markers", "exercise(name, changes=()): the test grades this function of the package"
-    )
+    config.addinivalue_line("markers", MARK)
 
 
 def pytest_cmdline_main(config):
-    """Grade instead of testing when --grade is given -> exit status: 0 graded and nothing failed, 1 something failed, 2 not gradable
+    """Grade instead of testing when --grade is given; in a student's tree also without arguments.
 
-    In a student's tree a run without a file grades the package.
+    -> exit status: 0 graded and nothing failed, 1 something failed, 2 cannot be graded; None to
+    let pytest go on
     """
-    own = not config.invocation_params.args and in_handout()
+    here = config.rootpath.resolve() == ROOT  # not in other projects of the same environment
+    own = here and not config.invocation_params.args and in_handout()
     if not (config.option.grade or own):
         return None
+    from .board import board, write_csv
+    from .submission import Unreadable, read
+    from .worker import grade_all, grade_package
+
     try:
         if own:
             submissions, results = grade_package()

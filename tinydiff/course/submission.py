@@ -1,7 +1,8 @@
-"""A file that a student handed in, a notebook or a .py: which functions it defines, and what each of them needs.
+"""A file that a student handed in, a notebook or a .py: its functions, and what each of them needs.
 
-The functions are found by name; of two with one name the last counts. Of the file only what a function needs is run: imports,
-functions, classes, and names for literals. Never run: the rest, calls of `check` among it.
+The functions are found by name; of two with one name the last counts. Of the file only what a
+function needs is run: imports, functions, classes, and names for literals. Never run: the rest,
+calls of `check` included.
 """
 
 import ast
@@ -21,7 +22,11 @@ class Unreadable(Exception):
 
 @dataclass
 class Submission:
-    """What a file defines. places: name -> (where, node) of the last definition; broken: name -> why its cell cannot be read."""
+    """What a file defines.
+
+    places: name -> (where, node) of the last definition; stars: (where, node) of `import *`
+    broken: name -> why its cell cannot be read; sources: where -> text of that cell or file
+    """
 
     path: Path
     places: dict = field(default_factory=dict)
@@ -30,28 +35,28 @@ class Submission:
     sources: dict = field(default_factory=dict)
 
     def needs(self, function):
-        """List what a function needs from the file: imports, then the rest in the order of the file -> list of (where, node)"""
+        """List what a function needs from the file: imports, then the rest in the file's order.
+
+        function: str -> list of (where, node)
+        """
         wanted, found = [function], {}
         while wanted:
             name = wanted.pop()
             if name in self.places and name not in found:
                 found[name] = self.places[name]
-                wanted += [
-                    node.id for node in ast.walk(found[name][1]) if isinstance(node, ast.Name)
-                ]
+                nodes = ast.walk(found[name][1])
+                wanted += [node.id for node in nodes if isinstance(node, ast.Name)]
         unique = {id(node): (where, node) for where, node in found.values()}
-        order, imports = list(self.sources), (ast.Import, ast.ImportFrom)
-        places = [*self.stars, *unique.values()]
-        return sorted(
-            places,
-            key=lambda place: (
-                not isinstance(place[1], imports),
-                order.index(place[0]),
-                place[1].lineno,
-            ),
-        )
+        cells, imports = list(self.sources), (ast.Import, ast.ImportFrom)
+
+        def order(place):
+            where, node = place
+            return not isinstance(node, imports), cells.index(where), node.lineno
+
+        return sorted([*self.stars, *unique.values()], key=order)
 
     def source(self, function):
+        """Cut a function out of the file, decorators included: str -> str"""
         where, node = self.places[function]
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
         return "\n".join(self.sources[where].splitlines()[first - 1 : node.end_lineno])
@@ -60,30 +65,42 @@ class Submission:
         """Hash all that was graded: str -> 12 hex digits"""
         try:
             text = "\n".join(ast.unparse(node) for _, node in self.needs(function))
-        except RecursionError:  # nested too deeply to be written down anew
+        except RecursionError:  # nested too deeply to be unparsed
             text = self.source(function)
         return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:12]
 
     def build(self, function):
-        """Run what a function needs -> the function. Raises what the file raises, its place in the message."""
-        scope = {
-            "__name__": "submission",
-            "__package__": find(function).module.__package__,
-        }  # a file of the package imports from it
+        """Run what a function needs: str -> the function
+
+        Raises Unreadable with what the file raises, and its place in the message.
+        """
+        package = find(function).module.__package__  # a file of the package imports from it
+        scope = {"__name__": "submission", "__package__": package}
         for where, node in self.needs(function):
-            linecache.cache[where] = (
-                len(self.sources[where]),
-                None,
-                self.sources[where].splitlines(True),
-                where,
-            )
+            source = self.sources[where]
+            linecache.cache[where] = (len(source), None, source.splitlines(True), where)
             try:
-                exec(compile(ast.Module([node], []), where, "exec"), scope)
+                _execute(node, where, scope)
             except Exception as error:
-                raise Unreadable(
-                    f"{where}, line {node.lineno}: {type(error).__name__}: {error}"
-                ) from None
+                why = f"{type(error).__name__}: {error}"
+                raise Unreadable(f"{where}, line {node.lineno}: {why}") from None
         return scope[function]
+
+
+def _execute(node, where, scope):
+    """Run one statement of a file; `from .x import y` also as in version 0.1, without wings."""
+    code = compile(ast.Module([node], []), where, "exec")
+    try:
+        exec(code, scope)
+    except ImportError:
+        if not isinstance(node, ast.ImportFrom) or node.level != 1:
+            raise
+        wing, scope["__package__"] = scope["__package__"], "tinydiff"
+        try:
+            exec(code, scope)
+        except ImportError:
+            scope["__package__"] = wing
+            raise
 
 
 def read(path):
@@ -94,70 +111,73 @@ def read(path):
         try:
             try:
                 nodes = ast.parse(text).body
-            except (
-                SyntaxError
-            ):  # perhaps lines that only a notebook understands: %time, !pip, ?help
+            except SyntaxError:  # perhaps by lines for notebooks only: %time, !pip, ?help
                 text = re.sub(r"^([ \t]*)[%!?].*$", r"\1pass", text, flags=re.M)
                 nodes = ast.parse(text).body
             found.sources[where] = text
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-            why = f"{where}, line {getattr(error, 'lineno', '?')}: {type(error).__name__}: {getattr(error, 'msg', error)}"
+            line, said = getattr(error, "lineno", "?"), getattr(error, "msg", error)
+            why = f"{where}, line {line}: {type(error).__name__}: {said}"
             for name in re.findall(r"^\s*(?:def|class)\s+(\w+)", text, re.M) or [""]:
                 found.places.pop(name, None)
                 found.broken[name] = why
             continue
         for node in nodes:
-            if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
-                found.stars.append((where, node))
-            for name in _defines(node):
-                if isinstance(node, ast.FunctionDef) or not isinstance(
-                    found.places.get(name, (0, 0))[1], ast.FunctionDef
-                ):
-                    found.places[name] = (where, node)  # a later import does not replace a function
-                found.broken.pop(name, None)
+            _note(found, where, node)
     return found
 
 
+def _note(found, where, node):
+    """Note what a statement defines: Submission, str, node -> None"""
+    is_function = isinstance(node, ast.FunctionDef)
+    if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+        found.stars.append((where, node))
+    for name in _defines(node):
+        _, before = found.places.get(name, (None, None))
+        if is_function or not isinstance(before, ast.FunctionDef):
+            found.places[name] = (where, node)  # a later import does not replace a function
+        found.broken.pop(name, None)
+
+
+WHYS = {
+    KeyError: "it has no cells",
+    json.JSONDecodeError: "not valid JSON",
+    UnicodeDecodeError: "it is not UTF-8",
+}
+
+
 def _cells(path):
-    """Give the pieces of a file -> list of (where, text)"""
+    """Cut a file into its pieces: Path -> list of (where, text)"""
+    is_notebook = path.suffix.lower() == ".ipynb"
+    hint = "give a notebook or a .py"
     try:
         text = path.read_text(encoding="utf-8-sig")
-        if path.suffix.lower() != ".ipynb":
+        if not is_notebook:
             return [(path.name, text)]
-        cells = json.loads(text)["cells"]
         return [
-            (f"{path.name} cell {k}", "".join(c["source"]))
-            for k, c in enumerate(cells, 1)
-            if c["cell_type"] == "code"
+            (f"{path.name} cell {k}", "".join(cell["source"]))
+            for k, cell in enumerate(json.loads(text)["cells"], 1)
+            if cell["cell_type"] == "code"
         ]
     except OSError as error:
-        raise Unreadable(
-            f"{path} cannot be read ({error.strerror}): give a notebook or a .py"
-        ) from None
+        raise Unreadable(f"{path} cannot be read ({error.strerror}): {hint}") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        kind = "notebook" if path.suffix.lower() == ".ipynb" else "text"
-        why = {
-            KeyError: "it has no cells",
-            json.JSONDecodeError: "it is no JSON",
-            UnicodeDecodeError: "it is not UTF-8",
-        }
-        raise Unreadable(
-            f"{path} is no {kind} ({why.get(type(error), error)}): give a notebook or a .py"
-        ) from None
+        kind = "a notebook" if is_notebook else "a text"
+        why = WHYS.get(type(error), error)
+        raise Unreadable(f"{path} is not {kind} ({why}): {hint}") from None
 
 
 def _defines(node):
-    """List the names that a statement gives a meaning, if it is of a kind that is run -> list of str"""
+    """List the names that a statement gives a meaning, if it is of a kind that is run: -> list"""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Import | ast.ImportFrom):
         return [(a.asname or a.name).split(".")[0] for a in node.names]
-    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
-        return [target.id for target in node.targets if isinstance(target, ast.Name)]
-    if isinstance(node, ast.Assign):
+    if not isinstance(node, ast.Assign):
+        return []
+    if not isinstance(node.value, ast.Lambda):
         try:
             ast.literal_eval(node.value)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return []
-        return [target.id for target in node.targets if isinstance(target, ast.Name)]
-    return []
+    return [target.id for target in node.targets if isinstance(target, ast.Name)]

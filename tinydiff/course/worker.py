@@ -1,7 +1,7 @@
 """Grade one exercise of a file in a process of its own, with limits on time and memory.
 
-A submission that loops, exits or floods costs only its own points. This is not a sandbox: grade untrusted submissions in a disposable
-account or container.
+A submission that loops, exits or floods costs only its own points. This is not a sandbox: grade
+untrusted submissions in a disposable account or container.
 """
 
 import ast
@@ -18,17 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import elsewhere, grade
-from .exercises import ROOT, Exercise, exercises, in_handout, in_place, original, put, untouched
+from .exercises import SECONDS, Exercise, exercises, in_handout, in_place, original, put, untouched
 from .judge import Verdict
 from .submission import Submission, Unreadable, read
 
-SECONDS = 60.0  # for one exercise
 MEMORY = 4 << 30  # bytes of address space for one exercise
+FILE = 64 << 20  # bytes of a file that it may write
+OTHERS = ("cpu", "cpu_direct", "cpu_winograd", "cpu_ladder", "cuda")  # kernels like those asked for
 
 
 @dataclass(frozen=True)
 class Result:
-    """One line of a board. submission: the file whose function was graded, None where no file has one."""
+    """One line of a board. submission: the file whose function was graded, None = no file has it"""
 
     exercise: Exercise
     submission: Submission | None
@@ -48,112 +49,90 @@ class Result:
 
 
 def counts(submissions, exercise):
-    """Choose the file that counts: the last that attempts the exercise, else the last that has it -> Submission or None"""
+    """Choose the file that counts: the last that attempts the exercise, else the last that has it.
+
+    submissions: list of Submissions; exercise: Exercise -> Submission or None
+    """
     name = exercise.function
-    having = [
-        s
-        for s in submissions
-        if name in s.broken or isinstance(s.places.get(name, (0, 0))[1], ast.FunctionDef)
-    ]
+    having = [s for s in submissions if name in s.broken or _is_defined(s, name)]
     tried = [s for s in having if name in s.broken or not untouched(s.source(name))]
     return (tried or having or [None])[-1]
 
 
+def _is_defined(submission, name):
+    return name in submission.places and isinstance(submission.places[name][1], ast.FunctionDef)
+
+
 def grade_one(submissions, exercise, seconds=SECONDS):
-    """Grade one exercise of the files of one student: list of Submissions, Exercise, seconds -> Result."""
+    """Grade one exercise of one student: list of Submissions, Exercise, limit -> Result"""
     try:
         submission = counts(submissions, exercise)
         if submission is None:
             return Result(exercise, None, Verdict(exercise.name, "not attempted"))
-        return Result(
-            exercise,
-            submission,
-            judge_apart(submission.path.resolve(), submission, exercise, seconds),
-        )
+        verdict = judge_apart(submission.path.resolve(), submission, exercise, seconds)
+        return Result(exercise, submission, verdict)
     except Exception as error:  # one file must not end the grading of a class
-        return Result(
-            exercise,
-            None,
-            Verdict(
-                exercise.name, "cannot be graded", (("why", f"{type(error).__name__}: {error}"),)
-            ),
-        )
+        why = f"{type(error).__name__}: {error}"
+        verdict = Verdict(exercise.name, "cannot be graded", (("why", why),))
+        return Result(exercise, None, verdict)
 
 
-def grade_all(submissions, exercises=None, seconds=SECONDS):
-    """Grade the files of one student: list of Submissions, Exercises (None = all) -> list of Results in the order of the lessons."""
+def grade_all(submissions, chosen=None, seconds=SECONDS):
+    """Grade the files of one student, as many exercises at a time as there are cores.
+
+    submissions: list of Submissions; chosen: list of Exercises, None = all; seconds: limit for one
+    -> list of Results in the order of the exercises
+    """
+    once = lambda exercise: grade_one(submissions, exercise, seconds)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return list(
-            pool.map(
-                lambda exercise: grade_one(submissions, exercise, seconds), exercises or exercises()
-            )
-        )
+        return list(pool.map(once, chosen or exercises()))
 
 
 def grade_package():
-    """Grade what stands in the package itself, in a student's tree: () -> list of Submissions (its files), list of Results"""
-    files = {e.module.__file__: read(Path(e.module.__file__)) for e in exercises()}
-    results = [
-        Result(e, files[e.module.__file__], grade.judge(e, original(e))) for e in exercises()
-    ]
+    """Grade what stands in the package itself, in a student's tree.
+
+    () -> list of Submissions (the package's files), list of Results
+    """
+    files = {e.file: read(e.file) for e in exercises()}
+    results = [Result(e, files[e.file], grade.judge(e, original(e))) for e in exercises()]
     return list(files.values()), results
 
 
 def judge_apart(path, submission, exercise, seconds=SECONDS):
-    """Grade one exercise of a file: Path, Submission, Exercise, seconds -> Verdict."""
+    """Grade one exercise of a file: Path, Submission, Exercise, limit in seconds -> Verdict"""
     name = exercise.function
     if name in submission.broken:
         return Verdict(exercise.name, "failed", (("why", submission.broken[name]),))
-    if name not in submission.places or not isinstance(submission.places[name][1], ast.FunctionDef):
-        return Verdict(
-            exercise.name, "not attempted", (("why", f"no function {name} in {path.name}"),)
-        )
+    if not _is_defined(submission, name):
+        why = f"no function {name} in {path.name}"
+        return Verdict(exercise.name, "not attempted", (("why", why),))
     if untouched(submission.source(name)):
         return Verdict(exercise.name, "not attempted")
-    if exercise.on_card:
-        return elsewhere.twice(
-            lambda simulate: _judge(path, exercise, seconds, elsewhere.surroundings(simulate))
-        )
-    return _judge(path, exercise, seconds, {})
+    if exercise.on_gpu:
+        here = lambda simulate: _judge(path, exercise, seconds, elsewhere.surroundings(simulate))
+        return elsewhere.twice(here)
+    return _judge(path, exercise, seconds, elsewhere.surroundings(False))
 
 
 def _judge(path, exercise, seconds, surroundings):
     """Start the worker, and wait for its report -> Verdict"""
-    secret = secrets.token_hex()  # only this process and the worker's first lines know it: who exits early cannot have reported
+    secret = secrets.token_hex()  # read before the student's code: who exits early cannot report
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         report = Path(folder) / "report.json"
-        command = [
-            sys.executable,
-            "-m",
-            "tinydiff.course.worker",
-            str(path),
-            exercise.name,
-            str(report),
-        ]
-        threads = dict.fromkeys(
-            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
-        )
+        words = [str(path), exercise.name, str(report)]
         worker = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "tinydiff.course.worker", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=folder,
-            env=os.environ
-            | threads
-            | {"TINYDIFF_KERNELS": "reference", "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
-            | surroundings,
+            env=os.environ | dict.fromkeys(threads, "1") | surroundings,
             start_new_session=True,
         )
         try:
             worker.communicate(secret.encode(), timeout=seconds)
-            names = {s.value: s.name for s in signal.Signals}
-            why = "it ended the process"
-            why += (
-                f" ({names.get(-worker.returncode, f'signal {-worker.returncode}')})"
-                if worker.returncode < 0
-                else ""
-            )
+            why = f"it ended the process{_signal(worker.returncode)}"
         except subprocess.TimeoutExpired:
             why = f"it did not finish within {seconds:g} seconds: is there a loop without an end?"
         finally:
@@ -161,24 +140,25 @@ def _judge(path, exercise, seconds, surroundings):
         try:
             said = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
             if said.pop("secret") == secret:
-                return Verdict(
-                    exercise.name, said["state"], tuple(map(tuple, said["lines"])), said["seconds"]
-                )
+                lines = tuple(map(tuple, said["lines"]))
+                return Verdict(exercise.name, said["state"], lines, said["seconds"])
         except Exception:
             pass  # whatever it wrote in the report's place
     return Verdict(exercise.name, "failed", (("why", why),))
+
+
+def _signal(code):
+    """Name the signal that ended a process: its return code -> " (SIGKILL)", or "" without one"""
+    names = {s.value: s.name for s in signal.Signals}
+    return f" ({names.get(-code, f'signal {-code}')})" if code < 0 else ""
 
 
 def _kill(worker):
     """End the worker and whatever it started."""
     try:
         os.killpg(worker.pid, signal.SIGKILL)
-    except (
-        ProcessLookupError,
-        PermissionError,
-        AttributeError,
-    ):  # it is gone already; or this is Windows
-        worker.kill()
+    except (ProcessLookupError, PermissionError, AttributeError):
+        worker.kill()  # it is gone already; or this is Windows
     worker.wait()
 
 
@@ -186,38 +166,25 @@ def _kill(worker):
 
 
 def _work(path, name, report):
-    """Do the worker's part: the function takes the package's place before the first line of the file is run."""
+    """Do the worker's part: path of the file, name of the exercise, path of the report.
+
+    The function takes the package's place before the first line of the file is run.
+    """
     secret = sys.stdin.read()
     exercise = next(e for e in exercises() if e.name == name)
-    if (
-        not exercise.on_card or os.environ["NUMBA_ENABLE_CUDASIM"] == "1"
-    ):  # the driver of a card reserves more than any limit
-        _limit_memory()
-    why = elsewhere.missing() if exercise.on_card else None
+    if not exercise.on_gpu or os.environ["NUMBA_ENABLE_CUDASIM"] == "1":
+        _limit_memory()  # a GPU's driver reserves more than any limit
+    why = elsewhere.missing() if exercise.on_gpu else None
     if why:
         return _report(report, secret, Verdict(name, "cannot be graded", (("why", why),)))
     submission, scope = read(Path(path)), {}
-    if name.startswith(
-        "kernels."
-    ):  # the package's other versions of this function are out of reach too
-        others = {"cpu", "cpu_direct", "cpu_winograd", "cuda", "cpu_ladder"} - {
-            exercise.module.__name__.split(".")[-1]
-        }
+    if name.startswith("kernels."):  # the package's other versions are out of reach, too
+        others = set(OTHERS) - {exercise.file.stem}
         sys.modules |= dict.fromkeys(f"tinydiff.kernels.{k}" for k in others)
     with in_place(exercise, lambda *args, **options: scope["f"](*args, **options)):
         try:
-            for other in (
-                exercises() if in_handout() else ()
-            ):  # what the package lacks there, the tests may need
-                if (
-                    other is exercise
-                    or other.function in submission.broken
-                    or not counts([submission], other)
-                ):
-                    continue
-                if not untouched(submission.source(other.function)):
-                    with suppress(Unreadable):  # that costs the other's point
-                        put(other, submission.build(other.function))
+            if in_handout():
+                _put_others(submission, exercise)
             scope["f"] = submission.build(exercise.function)
             verdict = grade.judge(exercise, scope["f"], here=True)
         except Unreadable as error:
@@ -225,14 +192,20 @@ def _work(path, name, report):
     _report(report, secret, verdict)
 
 
+def _put_others(submission, exercise):
+    """Put the file's other answers in their places: what the package lacks, the tests may need."""
+    for other in exercises():
+        name = other.function
+        if other is exercise or name in submission.broken or not counts([submission], other):
+            continue
+        if not untouched(submission.source(name)):
+            with suppress(Unreadable):  # that costs the other's point
+                put(other, submission.build(name))
+
+
 def _report(report, secret, verdict):
-    said = {
-        "secret": secret,
-        "state": verdict.state,
-        "lines": verdict.lines,
-        "seconds": verdict.seconds,
-    }
-    Path(report).write_text(json.dumps(said), encoding="utf-8")
+    said = {"state": verdict.state, "lines": verdict.lines, "seconds": verdict.seconds}
+    Path(report).write_text(json.dumps(said | {"secret": secret}), encoding="utf-8")
 
 
 def _limit_memory():
@@ -240,7 +213,7 @@ def _limit_memory():
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20, 64 << 20))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
     except (ImportError, ValueError, OSError):
         pass  # not on this system: the limit on time remains
 
