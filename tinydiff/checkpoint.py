@@ -1,6 +1,21 @@
-"""Weights on disk: one .npz file without pickle holds all that is needed to sample, or to go on training bit for bit.
+"""Weights on disk: one .npz file, without pickle, from which to sample, or to resume bit for bit.
 
-A file is written beside its final place and then moved there in one step: a crash leaves the old file or the new one.
+A file is written beside its final place and then moved there in one step: after a crash there is
+either the old file or the new one. `meta` describes the model, so that it can be rebuilt; it is a
+dict for JSON, which the file keeps under the name "about":
+
+    dataset    name of the data set: "portraits"
+    labels     names of its labels and of their values: {"hat": ["none", "blue", ...], ...}
+    model      the arguments of unet.UNet, without rng
+    schedule   {"kind": "linear", "cosine" or "sigmoid", "T": int}
+    train      {"predict": "eps" or "v", "batch": images per step, "lr": highest learning rate,
+               "forget": p_drop of train.train, "seed": int}
+    history    [step, seconds of training so far, mean loss of the last hundred steps], ...
+    recent     the losses since the last entry of history, in a training
+    steps      how many steps the model was trained, in an exported one
+
+`build` and `build_model` need only model and schedule. A classifier has a meta of its own, see
+measure/classifier.py.
 """
 
 import json
@@ -22,17 +37,17 @@ _TRAINING = ("theta", "ema", "m", "v")  # the arrays of a training; an exported 
 
 
 class CheckpointError(OSError):
-    """A checkpoint could not be written or read; the message says which file, why, and what to do."""
+    """Say that a checkpoint could not be written or read: which file, why, and what to do."""
 
 
 class Drawable(CheckpointError):
-    """The file is one that `export` wrote: weights to draw or to judge with, not a training that could go on."""
+    """Say that `export` wrote the file: weights to draw or classify with, not a training."""
 
 
 def save(path, run, meta):
     """Write a training to disk, atomically: weights (P,), their average, optimiser, step, rng.
 
-    path: file name; run: a Training; meta: dict for JSON with what rebuilds it, see `build` -> None
+    path: file name; run: a Training; meta: its description, see above -> None
     Raises CheckpointError when the disk is full or the folder is not writable, FloatingPointError
     as Training.fetch_losses does; the file that was there before stays.
     """
@@ -77,8 +92,8 @@ def load(path):
     """Read a checkpoint: rebuild model and training just as they were saved.
 
     path: file name -> run (a Training, theta (P,)), s (a Schedule), meta (dict)
-    Raises CheckpointError when the file is missing, truncated, pickled, of another program or
-    another version.
+    Raises CheckpointError when the file is missing, truncated or pickled, or was written by another
+    program or version.
     """
     header, arrays = read(Path(path))
     try:
@@ -100,7 +115,7 @@ def load(path):
 def build(meta, seed):
     """Build a fresh Training, and the schedule, from their description.
 
-    meta: see build_model; seed: int -> run (a Training at step 0), s (a Schedule of T + 1 entries)
+    meta: see above; seed: int -> run (a Training at step 0), s (a Schedule with arrays (T + 1,))
     """
     rng = np.random.default_rng(seed)
     model, s = build_model(meta, rng)
@@ -108,10 +123,9 @@ def build(meta, seed):
 
 
 def build_model(meta, rng):
-    """Build network and schedule from their description: no optimiser, so enough to draw with.
+    """Build network and schedule from their description: enough to draw with, no optimiser.
 
-    meta: {"model": arguments of UNet, "schedule": {"kind": "linear", "cosine" or "sigmoid",
-    "T": int}, ...}; rng draws the weights -> UNet, Schedule with arrays (T + 1,)
+    meta: see above; rng draws the weights -> UNet, Schedule with arrays (T + 1,)
     """
     kinds = {"linear": schedule.linear, "cosine": schedule.cosine, "sigmoid": schedule.sigmoid}
     model = UNet(**meta["model"], rng=rng)
@@ -119,10 +133,9 @@ def build_model(meta, rng):
 
 
 def averaged(run, meta):
-    """Build a network of its own with the running average of a training's weights.
+    """Build a network that has the running average of a training's weights, which draws better.
 
-    The average draws better than the last weights do. run: a Training, ema (P,), which is not
-    touched; meta: see build_model -> UNet
+    run: a Training, ema (P,), which is left as it is; meta: its description, see above -> UNet
     """
     model, _ = build_model(meta, np.random.default_rng(0))
     model.flatten()[:] = run.ema
@@ -130,10 +143,11 @@ def averaged(run, meta):
 
 
 def export(path, weights, meta):
-    """Write only what drawing or judging needs, as float16: weights (P,) and description -> None
+    """Write only what drawing or classifying needs: weights, as float16, and their description.
 
-    path: file name; weights: float32, as run.ema; meta: dict for JSON from which `pretrained`, or
-    classifier.load, can build the network. Raises CheckpointError when it cannot be written.
+    path: file name; weights: (P,) float32, as run.ema; meta: see above, or of a classifier, from
+    which `pretrained`, or classifier.load, builds the network -> None
+    Raises CheckpointError when it cannot be written.
     """
     header = {"format": FORMAT, "version": VERSION, "about": meta}
     _write(Path(path), header, {"weights": np.asarray(weights, np.float16)})
@@ -142,17 +156,17 @@ def export(path, weights, meta):
 def pretrained(name):
     """Load a model that comes with tinydiff, trained and ready to draw.
 
-    name: of a data set, as "portraits" -> model (a UNet, weights (P,)), s (a Schedule), meta (dict)
+    name: of a data set, "portraits" -> model (a UNet, weights (P,)), s (a Schedule), meta (dict)
     Raises CheckpointError when there is no such model, or its file is damaged.
     """
     return _exported(shipped(name))
 
 
 def ready(path):
-    """Load a model to draw with: one that comes with tinydiff by its name, any other by its file.
+    """Load a model to draw with: by its name one that comes with tinydiff, by its file any other.
 
     path: "digits", or a file that `train` or `export` wrote
-    -> model (a UNet, its averaged weights (P,)), s (a Schedule), meta (dict)
+    -> model (a UNet, with the averaged weights (P,)), s (a Schedule), meta (dict)
     Raises CheckpointError as `load` does.
     """
     file = Path(path)
@@ -166,6 +180,10 @@ def ready(path):
 
 
 def shipped(name):
+    """Find the file of a network that comes with tinydiff, weights (P,): "digits" -> Path
+
+    Raises CheckpointError when there is none of this name.
+    """
     path = FOLDER / "models" / f"{name}.npz"
     if not path.exists():
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.npz")))
@@ -186,17 +204,20 @@ def _exported(path):
 
 
 def read(path, names=_TRAINING):
-    """Read the file's parts and check that it is one of ours: -> meta (dict), arrays (dict)."""
-    foreign = CheckpointError(
-        f"{path} is not a tinydiff checkpoint: it was written by another program"
-    )
+    """Read a file's parts and check that tinydiff wrote it.
+
+    path: Path; names: of the arrays wanted -> header (dict, meta under "about"), arrays: dict of
+    name to array (P,)
+    Raises CheckpointError as `load` does, Drawable for an exported file where a training is wanted.
+    """
+    what = "is not a tinydiff checkpoint: it was written by another program"
+    foreign = CheckpointError(f"{path} {what}")
     try:
         with open(path, "rb") as f:
             start = f.read(2)
     except OSError as e:
-        raise CheckpointError(
-            f"{path} cannot be read ({e.strerror}): give a checkpoint that `python -m tinydiff train` wrote"
-        ) from None
+        advice = "give a checkpoint that `python -m tinydiff train` wrote"
+        raise CheckpointError(f"{path} cannot be read ({e.strerror}): {advice}") from None
     if start and start != b"PK":
         raise foreign
     try:
@@ -204,26 +225,22 @@ def read(path, names=_TRAINING):
             if damaged := f.testzip():
                 raise zipfile.BadZipFile(f"{damaged} has changed since it was written")
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error) as e:
-        raise CheckpointError(
-            f"{path} is damaged or truncated ({e}): take an older checkpoint"
-        ) from None
+        why = f"is damaged or truncated ({e}): take an older checkpoint"
+        raise CheckpointError(f"{path} {why}") from None
     with np.load(path, allow_pickle=False) as f:
         try:
-            meta = json.loads(str(f["meta"]))
-            if meta["format"] != FORMAT:
+            header = json.loads(str(f["meta"]))
+            if header["format"] != FORMAT:
                 raise foreign
-            if meta["version"] != VERSION:
-                raise CheckpointError(
-                    f"{path} has checkpoint version {meta['version']}; this tinydiff reads version {VERSION}"
-                )
+            if (found := header["version"]) != VERSION:
+                why = f"has checkpoint version {found}; this tinydiff reads version {VERSION}"
+                raise CheckpointError(f"{path} {why}")
             if "weights" in f.files and "weights" not in names:
-                raise Drawable(
-                    f"{path} holds weights to draw or judge with, not a training: give the file that `train` wrote"
-                )
-            return meta, {name: f[name] for name in names}
+                why = "holds weights to draw or judge with, not a training"
+                raise Drawable(f"{path} {why}: give the file that `train` wrote")
+            return header, {name: f[name] for name in names}
         except (KeyError, TypeError, ValueError) as e:
             if "pickle" in str(e):
-                raise CheckpointError(
-                    f"{path} holds pickled objects, which could run code, and is refused"
-                ) from None
+                why = "holds pickled objects, which could run code, and is refused"
+                raise CheckpointError(f"{path} {why}") from None
             raise foreign from None

@@ -20,10 +20,12 @@ STYLES = {"emoji": "emoji16.npz", "typefaces": "typefaces16.npz"}
 
 @dataclass
 class Dataset:
-    """A data set with its held-out part.
+    """Hold a data set with its held-out part.
 
-    train, test: (M, H, W, C) float32 in [-1, 1], M differing; train_labels, test_labels: (M, number of labels) ints;
-    labels: what each label is called, and each of its values: {"digit": ["0", "1", ...]}; classes: how many values each label has
+    train, test: (M, H, W, C) float32 in [-1, 1], each with its own M
+    train_labels, test_labels: (M, number of labels) ints
+    labels: the name of each label and of each of its values, {"digit": ["0", "1", ...]}
+    classes: how many values each label has
     """
 
     name: str
@@ -40,9 +42,10 @@ class Dataset:
 
 @dataclass
 class Styles:
-    """The same subjects drawn in several styles.
+    """Hold the same subjects drawn in several styles.
 
-    images: (M, S, H, W, C) float32 in [-1, 1], M subjects in S styles; names, styles: what the M and the S are called;
+    images: (M, S, H, W, C) float32 in [-1, 1], M subjects in S styles
+    names, styles: the names of the M subjects and of the S styles
     test: (M,) bool, the subjects held out, or (M, S) bool, the single pictures held out
     """
 
@@ -53,31 +56,29 @@ class Styles:
     test: np.ndarray
 
     def dataset(self):
-        """Lay the pictures out one by one, for a classifier: -> Dataset with M S images of shape (H, W, C)
+        """List the pictures one by one, for a classifier: -> Dataset with M S images (H, W, C)
 
-        Where whole subjects are held out there is one label, "style"; where single pictures are, there are two, "letter" and "face".
+        Where whole subjects are held out there is one label, "style"; where single pictures are,
+        there are two, "letter" and "face".
         """
-        indices = (
-            np.indices(self.images.shape[:2]).reshape(2, -1).T
-        )  # (M S, 2): which subject, which style
+        subject, style = np.indices(self.images.shape[:2]).reshape(2, -1)  # each (M S,)
         if self.test.ndim == 1:
-            indices, values, test = (
-                indices[:, 1:],
-                {"style": self.styles},
-                self.test.repeat(len(self.styles)),
-            )
+            labels, values = style[:, None], {"style": self.styles}
+            test = self.test.repeat(len(self.styles))
         else:
+            labels = np.stack([subject, style], axis=1)
             values, test = {"letter": self.names, "face": self.styles}, self.test.ravel()
         x = self.images.reshape(-1, *self.images.shape[2:])
-        return Dataset(self.name, x[~test], x[test], indices[~test], indices[test], values)
+        return Dataset(self.name, x[~test], x[test], labels[~test], labels[test], values)
 
 
 @dataclass
 class Edits:
-    """Pictures before and after one of their labels was changed: what an edit should come to.
+    """Hold pictures before and after one of their labels was changed: what an edit should give.
 
-    before, after: (M, H, W, C) float32 in [-1, 1]; labels_before, labels_after: (M, number of labels) ints; changed: (M,) ints, which
-    label differs, as an index into labels; labels: as in Dataset
+    before, after: (M, H, W, C) float32 in [-1, 1]
+    labels_before, labels_after: (M, number of labels) ints; labels: as in Dataset
+    changed: (M,) ints, which label differs, as an index into labels
     """
 
     before: np.ndarray
@@ -93,7 +94,8 @@ def load(name):
 
     name: "digits" (8 x 8 grey), "fashion" (16 x 16 grey), "portraits" or "patterns" (16 x 16 RGB)
     -> Dataset, images (N, H, W, C) in [-1, 1]
-    Raises ValueError for another name, FileNotFoundError when the file is missing, OSError when it is damaged.
+    Raises ValueError for another name, FileNotFoundError when the file is missing, OSError when it
+    is damaged.
     """
     return _read(name, FILES, _dataset)
 
@@ -101,112 +103,95 @@ def load(name):
 def load_styles(name):
     """Load a set of subjects in several styles that comes with tinydiff.
 
-    name: "emoji" (1,363 subjects in 5 styles, 16 x 16 RGB, whole subjects held out) or "typefaces" (26 capitals in 72 faces,
-    16 x 16 grey, single pictures held out) -> Styles, images (M, S, H, W, C) in [-1, 1]
-    Raises ValueError for another name, FileNotFoundError when the file is missing, OSError when it is damaged.
+    name: "emoji" (1,363 subjects in 5 styles, 16 x 16 RGB, whole subjects held out) or "typefaces"
+    (26 capitals in 72 faces, 16 x 16 grey, single pictures held out)
+    -> Styles, images (M, S, H, W, C) in [-1, 1]
+    Raises ValueError for another name, FileNotFoundError when the file is missing, OSError when it
+    is damaged.
     """
     return _read(name, STYLES, _styles)
 
 
 def load_edits():
-    """Load 300 held-out portraits, each before and after one label is changed: hat, glasses, hair-colour, mouth, clothes or background.
+    """Load 300 held-out portraits, each before and after one of its labels is changed.
 
-    -> Edits, images (M, H, W, C) in [-1, 1]; each is redrawn by the portraits' own program, so that all else is alike to the pixel
+    That label is hat, glasses, hair-colour, mouth, clothes or background. The program that drew the
+    portraits drew both, so all else is the same to the pixel.
+    -> Edits, images (M, H, W, C) in [-1, 1]
     Raises FileNotFoundError when the file is missing, OSError when it is damaged.
     """
     return _read("edits", {"edits": "edits16.npz"}, _edits)
 
 
 def _read(name, files, arrange):
-    """Open the file called name and let arrange(name, its arrays) check it and make the data set."""
+    """Read the file of a data set; arrange(name, its arrays) checks them and makes the data set."""
     if name not in files:
         raise ValueError(f"no data set {name!r}; there are: {', '.join(files)}")
     path = FOLDER / files[name]
     if not path.exists():
-        raise FileNotFoundError(
-            f"{path} is missing: install tinydiff from its folder with `pip install -e .`, or run data/build.py"
-        )
+        how = "install tinydiff from its folder with `pip install -e .`, or run data/build.py"
+        raise FileNotFoundError(f"{path} is missing: {how}")
     try:
         with np.load(path, allow_pickle=False) as f:
             if damaged := f.zip.testzip():
                 raise ValueError(f"{damaged} has changed since it was written")
             return arrange(name, f)
-    except (
-        Exception
-    ) as e:  # bytes that are not theirs make NumPy and zipfile raise a dozen different errors
+    except Exception as e:  # damaged bytes make NumPy and zipfile raise a dozen different errors
         raise OSError(f"{path} is damaged ({e}): restore it, or run data/build.py") from None
 
 
 def _dataset(name, f):
     images, labels, test, values = f["images"], f["labels"].astype(np.int64), f["test"], _values(f)
-    fits = (
-        images.ndim == 4
-        and labels.shape == (len(images), len(values))
-        and test.shape == (len(images),)
-    )
-    if not (fits and images.dtype == np.uint8 and test.dtype == bool):
-        raise ValueError(
-            f"images {images.shape}, labels {labels.shape} and test {test.shape} do not fit"
-        )
+    M = len(images)
+    shapes = images.ndim == 4 and labels.shape == (M, len(values)) and test.shape == (M,)
+    if not (shapes and images.dtype == np.uint8 and test.dtype == bool):
+        found = f"images {images.shape}, labels {labels.shape} and test {test.shape}"
+        raise ValueError(f"{found} do not fit")
     x = to_float(images)
     return Dataset(name, x[~test], x[test], labels[~test], labels[test], values)
 
 
 def _values(f):
-    """Read the labels' names and values: -> {"hat": ["none", "blue", ...], ...}"""
-    return {
-        str(label): str(v).split("|")
-        for label, v in zip(f["label_names"], f["label_values"], strict=True)
-    }
+    """Read the names of the labels and of their values: -> {"hat": ["none", "blue", ...], ...}"""
+    pairs = zip(f["label_names"], f["label_values"], strict=True)
+    return {str(label): str(values).split("|") for label, values in pairs}
 
 
 def _edits(name, f):
-    (before, after), values = (f["before"], f["after"]), _values(f)
-    told = [f[k].astype(np.int64) for k in ("labels_before", "labels_after")]
+    before, after, values = f["before"], f["after"], _values(f)
+    labels = [f[k].astype(np.int64) for k in ("labels_before", "labels_after")]
     changed = f["changed"].astype(np.int64)
-    fits = before.shape == after.shape and all(
-        labels.shape == (len(before), len(values)) for labels in told
-    )
-    if not (
-        fits
-        and before.ndim == 4
-        and before.dtype == after.dtype == np.uint8
-        and changed.shape == before.shape[:1]
-    ):
-        raise ValueError(
-            f"before {before.shape}, after {after.shape}, labels {told[0].shape} and changed {changed.shape} do not fit"
-        )
-    return Edits(to_float(before), to_float(after), *told, changed, values)
+    M = len(before)
+    shapes = before.ndim == 4 and before.shape == after.shape and changed.shape == (M,)
+    shapes = shapes and all(each.shape == (M, len(values)) for each in labels)
+    if not (shapes and before.dtype == after.dtype == np.uint8):
+        found = f"before {before.shape}, after {after.shape}, labels {labels[0].shape}"
+        raise ValueError(f"{found} and changed {changed.shape} do not fit")
+    return Edits(to_float(before), to_float(after), *labels, changed, values)
 
 
 def _styles(name, f):
     images, test = f["images"], f["test"]
     if name == "typefaces":  # the file has the faces first
-        images, test, names, styles = (
-            images.swapaxes(0, 1),
-            test.T,
-            f["letters"].tolist(),
-            f["font_names"].tolist(),
-        )
+        images, test = images.swapaxes(0, 1), test.T
+        names, styles = f["letters"].tolist(), f["font_names"].tolist()
     else:
         names, styles = f["names"].tolist(), f["style_names"].tolist()
-    fits = (
-        images.ndim == 5
-        and images.shape[:2] == (len(names), len(styles))
-        and test.shape in (images.shape[:1], images.shape[:2])
-    )
-    if not (fits and images.dtype == np.uint8 and test.dtype == bool):
-        raise ValueError(
-            f"images {images.shape}, {len(names)} names, {len(styles)} styles and test {test.shape} do not fit"
-        )
+    M, S = len(names), len(styles)
+    shapes = images.ndim == 5 and images.shape[:2] == (M, S) and test.shape in ((M,), (M, S))
+    if not (shapes and images.dtype == np.uint8 and test.dtype == bool):
+        found = f"images {images.shape}, {M} names, {S} styles and test {test.shape}"
+        raise ValueError(f"{found} do not fit")
     return Styles(name, to_float(images), names, styles, test)
 
 
 def open_image(path, size, channels):
-    """Read a user's picture and fit it to a model: cut to its middle square, scaled to size x size, grey or RGB, what is transparent white.
+    """Read a user's picture and fit it to a model: its middle square, scaled, grey or RGB.
 
-    path: PNG, JPEG or whatever else Pillow reads; size: pixels a side; channels: 1 or 3 -> x (1, H, W, C) float32 in [-1, 1], a line that
-    says what was done to it. Raises OSError when there is no such file, or it is no picture.
+    Transparent parts become white.
+    path: PNG, JPEG or whatever else Pillow reads; size: pixels per side; channels: 1 or 3
+    -> x (1, H, W, C) float32 in [-1, 1], a line that says what was done to it
+    Raises OSError when there is no such file, or it is not a picture.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -217,34 +202,30 @@ def open_image(path, size, channels):
     except UnidentifiedImageError:
         raise OSError(f"{path} is not a picture that can be read: give a PNG or JPEG") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-        raise OSError(
-            f"{path} cannot be read ({getattr(e, 'strerror', None) or e}): give a PNG or JPEG"
-        ) from None
+        why = getattr(e, "strerror", None) or e
+        raise OSError(f"{path} cannot be read ({why}): give a PNG or JPEG") from None
     done = [f"{picture.width} x {picture.height} {picture.mode}"]
     if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = Image.alpha_composite(
-            Image.new("RGBA", picture.size, "white"), picture.convert("RGBA")
-        )
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture.convert("RGBA"))
         done.append("transparent parts made white")
     picture, side = picture.convert("RGB" if channels == 3 else "L"), min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     if picture.size != (side, side):
         done.append("cut to its middle square")
     if picture.size != (size, size):
-        picture = picture.resize(
-            (size, size), Image.Resampling.BOX, (left, top, left + side, top + side)
-        )
+        square = (left, top, left + side, top + side)
+        picture = picture.resize((size, size), Image.Resampling.BOX, square)
         done.append(f"scaled to {size} x {size}")
-    return to_float(
-        np.asarray(picture).reshape(1, size, size, channels)
-    ), f"{path}: {', '.join(done)}"
+    x = to_float(np.asarray(picture).reshape(1, size, size, channels))
+    return x, f"{path}: {', '.join(done)}"
 
 
 def to_float(images):
-    """Map pixels from 0 .. 255 to [-1, 1]. (N, H, W, C) uint8 -> float32"""
+    """Map pixels from 0 .. 255 to [-1, 1]. (N, H, W, C) uint8 -> (N, H, W, C) float32"""
     return images.astype(np.float32) / np.float32(127.5) - 1
 
 
 def to_uint8(x):
-    """Map [-1, 1] to pixels 0 .. 255, cutting off what lies outside. (..., H, W, C) float -> uint8"""
+    """Map [-1, 1] to pixels 0 .. 255, clipping what lies outside. (..., H, W, C) float -> uint8"""
     return np.round((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8)

@@ -1,14 +1,15 @@
-"""The forward process q, stepwise and in closed form, and the algebra of eps, x0, v and the posterior.
+"""The forward process q, stepwise and in closed form; the algebra of eps, x0, v and the posterior.
 
-x_t = sqrt(alpha_bar[t]) x0 + sqrt(1 - alpha_bar[t]) eps is one equation in x0, eps and x_t: any two give the third.
-Shapes: an image batch is (N, ...), any number of axes after N. t is one int for all, or (N,) ints. 1 <= t <= T unless said.
+x_t = sqrt(alpha_bar[t]) x0 + sqrt(1 - alpha_bar[t]) eps is one equation in x0, eps and x_t: any two
+of them give the third. A batch of images is (N, ...), with any number of axes after N.
+t is one int for all images, or (N,) ints; 1 <= t <= T unless another range is given.
 """
 
 import numpy as np
 
 
 def at(values, t, x):
-    """Pick values[t], in x's precision (integers: float64) and shaped to multiply x.
+    """Pick values[t], in the precision of x (float64 for integers) and shaped to multiply x.
 
     values: (T + 1,); t: int or (N,) ints; x: (N, ...) -> () for an int t, (N, 1, ...) for (N,)
     """
@@ -16,16 +17,16 @@ def at(values, t, x):
 
 
 def shaped(picked, x):
-    """Give a number for all, or one per image, x's precision and the shape to multiply x.
+    """Give one number for all images, or one per image, the precision and shape to multiply x.
 
-    picked: () or (N,); x: (N, ...) -> () or (N, 1, ...)
+    picked: () or (N,); x: (N, ...) -> () or (N, 1, ...), in the precision of x (integers: float64)
     """
     picked = np.asarray(picked, dtype=np.result_type(x.dtype, np.float32))
     return picked.reshape(picked.shape + (1,) * (x.ndim - 1)) if picked.ndim else picked
 
 
 def rates(s, t, x):
-    """Give sqrt(alpha_bar[t]) and sqrt(1 - alpha_bar[t]), how much signal and how much noise.
+    """Give sqrt(alpha_bar[t]) and sqrt(1 - alpha_bar[t]): how much signal, how much noise.
 
     t: int or (N,) ints; x: (N, ...) -> two arrays () or (N, 1, ...), shaped to multiply x
     """
@@ -43,7 +44,7 @@ def q_step(s, x_prev, t, eps):
 
 
 def q_sample(s, x0, t, eps):
-    """Jump from clean data to time t at once: draw x_t from q(x_t | x0).
+    """Jump from clean data to time t in one step: draw x_t from q(x_t | x0).
 
     x_t = sqrt(alpha_bar[t]) x0 + sqrt(1 - alpha_bar[t]) eps
     x0, eps: (N, ...), eps standard normal; t: int or (N,) int, 0 .. T -> x_t (N, ...)
@@ -54,7 +55,7 @@ def q_sample(s, x0, t, eps):
 
 
 def predict_x0(s, x_t, t, eps_hat):
-    """Read the clean image off a noisy one, given (a guess of) its noise: q_sample solved for x0.
+    """Compute the clean image from a noisy one and (a guess of) its noise: q_sample solved for x0.
 
     x0_hat = (x_t - sqrt(1 - alpha_bar[t]) eps_hat) / sqrt(alpha_bar[t])
     x_t, eps_hat: (N, ...); t: int or (N,) int, 0 .. T -> x0_hat (N, ...)
@@ -65,7 +66,7 @@ def predict_x0(s, x_t, t, eps_hat):
 
 
 def predict_eps(s, x_t, t, x0_hat):
-    """Read the noise off a noisy image, given (a guess of) the clean one: q_sample solved for eps.
+    """Compute the noise from a noisy image and (a guess of) the clean one: q_sample solved for eps.
 
     eps_hat = (x_t - sqrt(alpha_bar[t]) x0_hat) / sqrt(1 - alpha_bar[t])
     x_t, x0_hat: (N, ...); t: int or (N,) int, 1 .. T -> eps_hat (N, ...)
@@ -75,7 +76,7 @@ def predict_eps(s, x_t, t, x0_hat):
 
 
 def v_target(s, x0, t, eps):
-    """Mix noise and image into the "velocity" v: close to eps when x_t is clean, close to -x0 when it is noise.
+    """Mix noise and image into the "velocity" v: near eps when x_t is clean, near -x0 when noise.
 
     v = sqrt(alpha_bar[t]) eps - sqrt(1 - alpha_bar[t]) x0
     x0, eps: (N, ...); t: int or (N,) int, 0 .. T -> v (N, ...)
@@ -86,7 +87,7 @@ def v_target(s, x0, t, eps):
 
 
 def x0_from_v(s, x_t, t, v):
-    """Read the clean image off a noisy one, given (a guess of) v.
+    """Compute the clean image from a noisy one and (a guess of) v.
 
     x0_hat = sqrt(alpha_bar[t]) x_t - sqrt(1 - alpha_bar[t]) v
     x_t, v: (N, ...); t: int or (N,) int, 0 .. T -> x0_hat (N, ...)
@@ -96,7 +97,7 @@ def x0_from_v(s, x_t, t, v):
 
 
 def eps_from_v(s, x_t, t, v):
-    """Read the noise off a noisy image, given (a guess of) v.
+    """Compute the noise from a noisy image and (a guess of) v.
 
     eps_hat = sqrt(alpha_bar[t]) v + sqrt(1 - alpha_bar[t]) x_t
     x_t, v: (N, ...); t: int or (N,) int, 0 .. T -> eps_hat (N, ...)
@@ -108,8 +109,10 @@ def eps_from_v(s, x_t, t, v):
 def posterior_weights(s, t):
     """Weigh x0 against x_t in the mean of q(x_{t-1} | x_t, x0).
 
-    c0 = sqrt(alpha_bar[t-1]) beta[t] / (1 - alpha_bar[t]);  ct = sqrt(alpha[t]) (1 - alpha_bar[t-1]) / (1 - alpha_bar[t])
-    t: int or (N,) int, 1 .. T -> c0, ct: float64, of t's shape. At t = 1 they are 1 and 0: the last step returns x0.
+    c0 = sqrt(alpha_bar[t-1]) beta[t] / (1 - alpha_bar[t])
+    ct = sqrt(alpha[t]) (1 - alpha_bar[t-1]) / (1 - alpha_bar[t])
+    t: int or (N,) int, 1 .. T -> c0, ct: float64, of t's shape
+    At t = 1 they are 1 and 0: the last step returns x0.
     Source: Ho et al. 2020, equation 7.
     """
     c0 = np.sqrt(s.alpha_bar[t - 1]) * s.beta[t] / (1 - s.alpha_bar[t])
@@ -121,7 +124,8 @@ def q_posterior(s, x0, x_t, t):
     """Undo one step of noise when the clean image is known: the Gaussian q(x_{t-1} | x_t, x0).
 
     mean = c0 x0 + ct x_t with (c0, ct) = posterior_weights(s, t);  var = beta_tilde[t]
-    x0, x_t: (N, ...); t: int or (N,) int, 1 .. T -> mean (N, ...), var: () or (N, 1, ...). At t = 1: (x0, 0).
+    x0, x_t: (N, ...); t: int or (N,) int, 1 .. T -> mean (N, ...), var: () or (N, 1, ...)
+    At t = 1 they are x0 and 0.
     Source: Ho et al. 2020, equations 6 and 7.
     """
     c0, ct = (shaped(c, x_t) for c in posterior_weights(s, t))
@@ -129,12 +133,16 @@ def q_posterior(s, x0, x_t, t):
 
 
 def ddim_weights(s, t, u, eta=0.0):
-    """Weigh x0_hat, x_t and fresh noise in a step of DDIM from t to an earlier u.
+    """Weigh x0_hat, x_t and fresh noise in DDIM's step from t to an earlier u.
 
     sigma = eta sqrt((1 - alpha_bar[u]) / (1 - alpha_bar[t]) (1 - alpha_bar[t] / alpha_bar[u]))
-    x_u = sqrt(alpha_bar[u]) x0_hat + sqrt(1 - alpha_bar[u] - sigma^2) eps_hat + sigma z, with
-    eps_hat = (x_t - sqrt(alpha_bar[t]) x0_hat) / sqrt(1 - alpha_bar[t]), is c0 x0_hat + ct x_t + sigma z
-    t, u: ints, T >= t > u >= 0; eta: 0 no noise .. 1 as much as ddpm -> c0, ct, sigma: float64, ()
+    ct = sqrt((1 - alpha_bar[u] - sigma^2) / (1 - alpha_bar[t]))
+    c0 = sqrt(alpha_bar[u]) - ct sqrt(alpha_bar[t])
+    so that c0 x0_hat + ct x_t + sigma z is the paper's
+    sqrt(alpha_bar[u]) x0_hat + sqrt(1 - alpha_bar[u] - sigma^2) eps_hat + sigma z,
+    where eps_hat = predict_eps(s, x_t, t, x0_hat)
+    t, u: ints, T >= t > u >= 0; eta: 0 = no noise .. 1 = as much as ddpm
+    -> c0, ct, sigma: float64, ()
     Source: Song et al. 2021 (DDIM), equations 12 and 16.
     """
     ab_t, ab_u = s.alpha_bar[t], s.alpha_bar[u]

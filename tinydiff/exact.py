@@ -1,8 +1,9 @@
-"""Perfect denoisers: what an ideal network would answer, for data whose distribution is known in closed form.
+"""Perfect denoisers: what an ideal network would answer, for data with a known distribution.
 
-Each function but gaussian_variance returns an eps_model, a callable (x_t, t int) -> eps_hat, exact to rounding. The samplers are taught and
-tested against these before any network exists: with a perfect model, whatever is still wrong is the sampler's fault.
-All rest on one fact: the best guess of x0 in the mean-square sense is the posterior mean E[x0 | x_t].
+Each function but gaussian_variance returns an eps_model, a callable (x_t, t int) -> eps_hat, exact
+to rounding. The samplers are taught and tested with these before any network exists: with a perfect
+model, whatever is still wrong is the sampler's fault. All rest on one fact: the best guess of x0 in
+the mean-square sense is the posterior mean E[x0 | x_t].
 """
 
 import numpy as np
@@ -15,18 +16,20 @@ def point(s, x0):
     """Denoise data that is one single image.
 
     E[x0 | x_t] = x0;  eps_hat = (x_t - sqrt(alpha_bar[t]) x0) / sqrt(1 - alpha_bar[t])
-    x0: (...) one image -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...), x_t's precision
+    x0: (...) one image
+    -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...) in x_t's precision
     """
     return lambda x_t, t: predict_eps(s, x_t, t, np.asarray(x0, dtype=x_t.dtype))
 
 
 def gaussian(s, mean, var):
-    """Denoise data distributed as N(mean, var), each number independent of the others.
+    """Denoise data distributed as N(mean, var), each value independent of the others.
 
     gain = sqrt(alpha_bar[t]) var / (alpha_bar[t] var + 1 - alpha_bar[t])
     E[x0 | x_t] = mean + gain (x_t - sqrt(alpha_bar[t]) mean)
     eps_hat = (x_t - sqrt(alpha_bar[t]) E[x0 | x_t]) / sqrt(1 - alpha_bar[t])
-    mean, var >= 0: numbers or (...) one image -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...), x_t's precision
+    mean, var >= 0: numbers or (...) one image
+    -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...) in x_t's precision
     """
 
     def eps_model(x_t, t):
@@ -39,7 +42,7 @@ def gaussian(s, mean, var):
 
 
 def gaussian_variance(s, var):
-    """Give the variance that makes ancestral sampling of N(mean, var) data exact at any number of steps.
+    """Give the variance with which ancestral sampling of N(mean, var) data is exact for any T.
 
     Var[x_{t-1} | x_t] = beta_tilde[t] + c0[t]^2 Var[x0 | x_t]
     Var[x0 | x_t] = var (1 - alpha_bar[t]) / (alpha_bar[t] var + 1 - alpha_bar[t])
@@ -55,9 +58,11 @@ def gaussian_variance(s, var):
 def mixture(s, weight, mean, var):
     """Denoise data drawn from M round Gaussians.
 
-    r[m] proportional to weight[m] N(x_t; sqrt(alpha_bar[t]) mean[m], total[m] I),  total[m] = alpha_bar[t] var[m] + 1 - alpha_bar[t]
-    E[x0 | x_t] = sum_m r[m] (mean[m] + sqrt(alpha_bar[t]) var[m] / total[m] (x_t - sqrt(alpha_bar[t]) mean[m]))
-    weight, var: (M,), weight > 0 with sum 1, var >= 0; mean: (M, ...) -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...)
+    total[m] = alpha_bar[t] var[m] + 1 - alpha_bar[t];  away[m] = x_t - sqrt(alpha_bar[t]) mean[m]
+    r[m] proportional to weight[m] N(away[m]; 0, total[m] I), with sum 1
+    E[x0 | x_t] = sum_m r[m] (mean[m] + sqrt(alpha_bar[t]) var[m] / total[m] away[m])
+    weight, var: (M,), weight > 0 with sum 1, var >= 0; mean: (M, ...)
+    -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...) in x_t's precision
     """
     weight, var = np.asarray(weight, dtype=np.float64), np.asarray(var, dtype=np.float64)
     mean = np.asarray(mean, dtype=np.float64)
@@ -67,9 +72,8 @@ def mixture(s, weight, mean, var):
         root, total = np.sqrt(s.alpha_bar[t]), s.alpha_bar[t] * var + 1 - s.alpha_bar[t]
         x = x_t.reshape(len(x_t), -1)  # (N, D)
         away = x[:, None] - root * flat  # (N, M, D)
-        logits = (
-            np.log(weight) - 0.5 * flat.shape[1] * np.log(total) - 0.5 * (away**2).sum(-1) / total
-        )
+        widths = 0.5 * flat.shape[1] * np.log(total)
+        logits = np.log(weight) - widths - 0.5 * (away**2).sum(-1) / total
         r = np.exp(logits - logits.max(1, keepdims=True))
         r /= r.sum(1, keepdims=True)  # (N, M)
         x0_hat = (r[:, :, None] * (flat + (root * var / total)[:, None] * away)).sum(1)
@@ -79,10 +83,13 @@ def mixture(s, weight, mean, var):
 
 
 def dataset(s, data):
-    """Denoise data that is drawn from a finite set: the network that has learned its training set by heart.
+    """Denoise data drawn from a finite set, like a network that has memorised its training set.
 
-    r[m] proportional to exp( -|x_t - sqrt(alpha_bar[t]) data[m]|^2 / (2 (1 - alpha_bar[t])) );  E[x0 | x_t] = sum_m r[m] data[m]
-    data: (M, ...), each image equally likely -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...)
+    r[m] proportional to exp( -|x_t - sqrt(alpha_bar[t]) data[m]|^2 / (2 (1 - alpha_bar[t])) ),
+    with sum 1
+    E[x0 | x_t] = sum_m r[m] data[m]
+    data: (M, ...), each image equally likely
+    -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...) in x_t's precision
     """
 
     def eps_model(x_t, t):

@@ -1,7 +1,8 @@
-"""Guidance: make a model draw what is asked for, or more of it. Each function takes models and gives a model, for any sampler.
+"""Guidance: make a model draw what is asked for, or more of it. Each function gives a new model.
 
-A model is a callable (x_t (N, ...), t int) -> eps_hat (N, ...). The score of x_t is -eps_hat / sqrt(1 - alpha_bar[t]), so a term that
-is added to the score is subtracted from eps_hat.
+A model is a callable (x_t (N, ...), t int) -> eps_hat (N, ...), for any sampler. The score of x_t
+is -eps_hat / sqrt(1 - alpha_bar[t]), so a term that is added to the score is subtracted from
+eps_hat.
 """
 
 import numpy as np
@@ -9,33 +10,37 @@ import numpy as np
 from .diffusion import predict_eps, predict_x0
 
 
-def classifier_free(told, untold, w, interval=None):
-    """Guide without a classifier: go on from what the model draws untold (unconditional), past what it draws when told (conditional).
+def classifier_free(cond, uncond, w, interval=None):
+    """Guide without a classifier: extrapolate from the unconditional past the conditional model.
 
-    eps_hat = untold(x_t, t) + w (told(x_t, t) - untold(x_t, t));  outside the interval told(x_t, t)
-    told, untold: the same network with its labels, and without; or with labels to keep away from: a negative prompt
-    w: 1 = no guidance, above 1 = more than asked for (the paper's w is this one minus 1); interval: (lowest, highest) time at which
-    to guide, both ends with it, None = all -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...), x_t's precision; it asks both models,
-    or told alone where that is enough
+    eps_hat = uncond(x_t, t) + w (cond(x_t, t) - uncond(x_t, t));  outside the interval cond(x_t, t)
+    cond, uncond: eps_models, the same network given its labels, and given none; or, for uncond,
+    given labels to lead away from: a negative prompt
+    w: 1 = no guidance, above 1 = more than asked for (the paper's w is this one minus 1)
+    interval: (lowest, highest) time at which to guide, both included, None = always
+    -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...) in x_t's precision; it calls both
+    models, or only cond where that is enough
     Source: Ho & Salimans 2022, equation 6; the interval: Kynkaanniemi et al. 2024.
     """
 
     def eps_model(x_t, t):
-        eps_hat = told(x_t, t)
+        eps_hat = cond(x_t, t)
         if w == 1 or (interval and not interval[0] <= t <= interval[1]):
             return eps_hat
-        without = untold(x_t, t)
+        without = uncond(x_t, t)
         return without + x_t.dtype.type(w) * (eps_hat - without)
 
     return eps_model
 
 
 def blend(a, b, share):
-    """Draw what lies between two models, or one model told two things, a red hat and a blue one: mix what they say.
+    """Mix two models, or one model given two labels, such as a red and a blue hat.
 
-    eps_hat = (1 - share) a(x_t, t) + share b(x_t, t);  where classifier_free goes on past told, this stays between the two
-    share: 0 .. 1, or an array that fits x_t, such as (N, 1, 1, 1), a number for each image: from one x_T for all, ddim then draws the
-    way from a to b in N pictures -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...), x_t's precision
+    eps_hat = (1 - share) a(x_t, t) + share b(x_t, t)
+    Where classifier_free extrapolates past cond, this stays between the two.
+    share: 0 .. 1, or an array that fits x_t, such as (N, 1, 1, 1), one share per image: with the
+    same x_T for all N, ddim then draws the way from a to b in N pictures
+    -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...) in x_t's precision
     """
 
     def eps_model(x_t, t):
@@ -46,11 +51,12 @@ def blend(a, b, share):
 
 
 def by_gradient(eps_model, s, log_p_gradient, strength=1.0):
-    """Guide by a classifier, or by anything else that says how good a noisy image is: follow its gradient uphill.
+    """Guide by a classifier, or by anything that rates noisy images: follow its gradient uphill.
 
     eps_hat = eps_model(x_t, t) - strength sqrt(1 - alpha_bar[t]) log_p_gradient(x_t, t)
-    log_p_gradient: (x_t (N, ...), t int) -> (N, ...), the gradient of log p(label | x_t) with respect to x_t; strength 1 = Bayes' rule
-    -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...), x_t's precision
+    log_p_gradient: (x_t (N, ...), t int) -> (N, ...), the gradient of log p(label | x_t) with
+    respect to x_t; strength: 1 = Bayes' rule
+    -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...) in x_t's precision
     Source: Dhariwal & Nichol 2021, algorithm 2.
     """
 
@@ -62,53 +68,59 @@ def by_gradient(eps_model, s, log_p_gradient, strength=1.0):
 
 
 def by_x0_hat(eps_model_vjp, s, log_p_gradient, strength=1.0):
-    """Guide by what the clean picture should be like: follow a gradient with respect to x0_hat, carried back to x_t by the chain rule.
+    """Guide by what the clean image should be like: a gradient in x0_hat, carried back to x_t.
 
-    x0_hat = predict_x0(s, x_t, t, eps_hat);  g = log_p_gradient(x0_hat, t), the gradient of log p(what is asked for | x_t) in x0_hat
-    the gradient in x_t: (g - sqrt(1 - alpha_bar[t]) J^T g) / sqrt(alpha_bar[t]),  J = d eps_hat / d x_t
-    eps_hat <- eps_hat - strength sqrt(1 - alpha_bar[t]) (the gradient in x_t)
-    eps_model_vjp: (x_t, t) -> eps_hat (N, ...) and the function g -> J^T g: train.with_vjp, exact, or assume_gaussian, cheap
-    log_p_gradient: (x0_hat (N, ...), t int) -> (N, ...); strength: 1 = Bayes' rule -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...)
+    x0_hat = predict_x0(s, x_t, t, eps_hat);  g = log_p_gradient(x0_hat, t)
+    by the chain rule the gradient in x_t is
+    (g - sqrt(1 - alpha_bar[t]) J^T g) / sqrt(alpha_bar[t]),  J = d eps_hat / d x_t
+    eps_hat <- eps_hat - strength sqrt(1 - alpha_bar[t]) (that gradient)
+    eps_model_vjp: (x_t, t) -> eps_hat (N, ...) and the function g -> J^T g, from train.with_vjp,
+    exact, or assume_gaussian, cheap
+    log_p_gradient: (x0_hat (N, ...), t int) -> (N, ...), the gradient with respect to x0_hat of
+    log p(what is asked for | x_t); strength: 1 = Bayes' rule
+    -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...)
     Source: Chung et al. 2023 (DPS); Song et al. 2023 (pseudo-inverse guidance).
     """
 
     def guided(x_t, t):
+        precision = x_t.dtype.type
         eps_hat, vjp = eps_model_vjp(x_t, t)
-        signal, noise = (
-            x_t.dtype.type(np.sqrt(part)) for part in (s.alpha_bar[t], 1 - s.alpha_bar[t])
-        )
+        signal = precision(np.sqrt(s.alpha_bar[t]))
+        noise = precision(np.sqrt(1 - s.alpha_bar[t]))
         g = log_p_gradient(predict_x0(s, x_t, t, eps_hat), t)
-        return eps_hat - x_t.dtype.type(strength) * noise / signal * (g - noise * vjp(g))
+        return eps_hat - precision(strength) * noise / signal * (g - noise * vjp(g))
 
     return guided
 
 
 def assume_gaussian(eps_model, s, cov):
-    """Stand in for the derivative of a model by that of the perfect one for Gaussian data: no walk back through a network.
+    """Replace a model's derivative by that of the perfect one for Gaussian data: no backward pass.
 
-    J = d eps_hat / d x_t = sqrt(1 - alpha_bar[t]) (alpha_bar[t] cov + (1 - alpha_bar[t]) I)^-1, whatever the mean
-    With it by_x0_hat is the step x0_hat <- x0_hat + strength C g, where C is the covariance of x0 when x_t is known,
-    C = (1 - alpha_bar[t]) cov (alpha_bar[t] cov + (1 - alpha_bar[t]) I)^-1
-    cov: number >= 0, the variance of every number in an image, or (D, D), of each with each
+    J = d eps_hat / d x_t = sqrt(1 - alpha_bar[t]) (alpha_bar[t] cov + (1 - alpha_bar[t]) I)^-1,
+    whatever the mean. With it by_x0_hat is the step x0_hat <- x0_hat + strength C g, where
+    C = (1 - alpha_bar[t]) cov (alpha_bar[t] cov + (1 - alpha_bar[t]) I)^-1 is the covariance of x0
+    given x_t.
+    cov: number >= 0, the variance of every value in an image, or (D, D), the covariance of all D
     -> (x_t (N, ...), t int) -> eps_hat (N, ...) and the function g (N, ...) -> J^T g (N, ...)
     """
     lam, Q = np.linalg.eigh(np.atleast_2d(cov))
 
     def eps_model_vjp(x_t, t):
         J = np.sqrt(1 - s.alpha_bar[t]) * (Q / (s.alpha_bar[t] * lam + 1 - s.alpha_bar[t])) @ Q.T
-        return eps_model(
-            x_t, t
-        ), lambda g: (g.reshape(-1, len(J)) @ J).reshape(g.shape).astype(g.dtype)
+        vjp = lambda g: (g.reshape(-1, len(J)) @ J).reshape(g.shape).astype(g.dtype)
+        return eps_model(x_t, t), vjp
 
     return eps_model_vjp
 
 
 def threshold(eps_model, s, share=0.995):
-    """Keep strong guidance from burning out: scale each x0_hat back into [-1, 1], unless only a few of its values stick out.
+    """Keep strong guidance from burning out: scale each x0_hat back into [-1, 1].
 
-    limit = max(1, the share-quantile of |x0_hat| in each image);  x0_hat <- clip(x0_hat, -limit, limit) / limit;  eps_hat follows
-    share: 0 .. 1, of the numbers in an image, all but the first axis -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...),
-    x_t's precision
+    limit = max(1, the share-quantile of |x0_hat| in each image)
+    x0_hat <- clip(x0_hat, -limit, limit) / limit;  eps_hat <- predict_eps(s, x_t, t, x0_hat)
+    So an image of which only a few values exceed 1 has these clipped, and is otherwise unchanged.
+    share: 0 .. 1, of the values in an image, all axes but the first
+    -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...) in x_t's precision
     Source: Saharia et al. 2022 (Imagen), dynamic thresholding.
     """
 

@@ -1,7 +1,7 @@
 """Layers: a Module owns parameters (plain arrays) and other Modules, and is called like a function.
 
-Called on arrays a Module gives arrays and records nothing. Inside `with model.variables() as params:` its parameters
-are Tensors, so the same call records a graph that `gradient` can walk.
+Called on arrays a Module gives arrays and records nothing. Inside `with model.variables() as
+params:` its parameters are Tensors, so the same call records a graph that `gradient` can walk.
 """
 
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ from .autodiff import Tensor
 
 
 class Module:
-    """Something with parameters: every attribute that is an array, or a Tensor, is one.
+    """Own parameters: every attribute that is an array, or a Tensor, is one.
 
-    Modules, lists of Modules and lists of lists of them are searched too.
+    Attributes that are Modules, lists of Modules or lists of lists of them are searched too.
     """
 
     def _slots(self):
-        """List where the parameters are, in a fixed order: -> (path, owner, name of attribute)"""
+        """List where the parameters are, in a fixed order -> iterator of path, owner, attribute"""
         for name, item in vars(self).items():
             if hasattr(item, "ndim"):
                 yield name, self, name
@@ -27,7 +27,7 @@ class Module:
                 yield from _inside(item, name)
 
     def params(self):
-        """Name the parameters, in a fixed order: () -> dict of name ("mid.0.conv1.w") to array (...)."""
+        """Name the parameters: () -> dict of name ("downs.0.1.conv1.w") to array (...), in order"""
         return {path: getattr(owner, name) for path, owner, name in self._slots()}
 
     def flatten(self, dtype=np.float32):
@@ -36,11 +36,8 @@ class Module:
         dtype: float32 or float64 -> theta (P,); changing theta changes the model
         """
         slots = list(self._slots())
-        theta = kernels.array(
-            np.concatenate(
-                [np.asarray(getattr(owner, name)).ravel() for _, owner, name in slots]
-            ).astype(dtype)
-        )
+        flat = [np.asarray(getattr(owner, name)).ravel() for _, owner, name in slots]
+        theta = kernels.array(np.concatenate(flat).astype(dtype))
         end = 0
         for _, owner, name in slots:
             shape = getattr(owner, name).shape
@@ -50,7 +47,10 @@ class Module:
 
     @contextmanager
     def variables(self):
-        """Make the parameters Tensors for the length of a `with` block -> list of Tensors (...), in the order of params()."""
+        """Make the parameters Tensors for the length of a `with` block.
+
+        -> list of Tensors (...), in the order of params()
+        """
         slots = [(owner, name, getattr(owner, name)) for _, owner, name in self._slots()]
         try:
             for owner, name, array in slots:
@@ -62,7 +62,7 @@ class Module:
 
 
 def _inside(item, path):
-    """List the slots of a Module, or of those in a list, or in lists of lists."""
+    """List the slots of a Module, or of the Modules in a list or in lists of lists."""
     if isinstance(item, Module):
         for inner, owner, name in item._slots():
             yield f"{path}.{inner}", owner, name
@@ -72,7 +72,7 @@ def _inside(item, path):
 
 
 def _init(rng, shape, fan_in):
-    """Draw weights of variance 1 / fan_in, so that a layer keeps the variance of what goes through it."""
+    """Draw weights of variance 1 / fan_in, with which a layer keeps the variance of its input."""
     return rng.standard_normal(shape, dtype=np.float32) / np.float32(np.sqrt(fan_in))
 
 
@@ -89,7 +89,8 @@ class Linear(Module):
 class Conv2d(Module):
     """Convolve with K x K windows, no bias: the norm or embedding that follows adds its own.
 
-    x: (N, H, W, C) -> (N, H, W, O); w: (K, K, C, O) ~ N(0, gain^2 / (K K C)); padding: "zeros" or "circular"
+    w: (K, K, C, O) ~ N(0, gain^2 / (K K C)); padding: "zeros" or "circular"
+    x: (N, H, W, C) -> (N, H, W, O)
     """
 
     def __init__(self, C, O, K=3, padding="zeros", gain=1.0, *, rng):
@@ -103,13 +104,15 @@ class Conv2d(Module):
 
 
 class GroupNorm(Module):
-    """Normalise groups of channels, then scale and shift each; with silu=True silu follows, in one pass. (N, ..., C) -> (N, ..., C)"""
+    """Normalise groups of channels, then scale and shift each channel.
+
+    x: (N, ..., C) -> (N, ..., C); with silu=True silu follows, in the same pass over memory
+    """
 
     def __init__(self, C, groups=8, silu=False):
         if C % groups:
-            raise ValueError(
-                f"{C} channels cannot be split into {groups} groups: take a width divisible by {groups}"
-            )
+            why = f"{C} channels cannot be split into {groups} groups"
+            raise ValueError(f"{why}: take a width divisible by {groups}")
         self.scale, self.shift = np.ones(C, np.float32), np.zeros(C, np.float32)
         self.groups, self.silu = groups, silu
 
@@ -119,7 +122,7 @@ class GroupNorm(Module):
 
 
 class Embedding(Module):
-    """Give each of M things a vector that is learned: i (N,) ints in 0 .. M - 1 -> (N, E)."""
+    """Give each of M values a learned vector. i: (N,) ints in 0 .. M - 1 -> (N, E)"""
 
     def __init__(self, M, E, *, rng):
         self.table = rng.standard_normal((M, E), dtype=np.float32)
@@ -129,7 +132,7 @@ class Embedding(Module):
 
 
 class Attention(Module):
-    """Let every pixel look at every other: ops.attention over the L = H W pixels, added to the input.
+    """Let every pixel look at every other: ops.attention over L = H W pixels, added to the input.
 
     x: (N, H, W, C) -> (N, H, W, C). q, k, v: (N, L, C), linear maps of the normalised x.
     The last map starts at 0, so that at first the layer changes nothing.
@@ -148,11 +151,12 @@ class Attention(Module):
 
 
 def time_embedding(t, E, longest=10_000.0):
-    """Write a number as E sines and cosines of wavelengths from 2 pi up to 2 pi longest^(1 - 2/E).
+    """Encode a number as E sines and cosines of wavelengths from 2 pi to 2 pi longest^(1 - 2/E).
 
-    f[i] = longest^(-i / (E/2)), i = 0 .. E/2 - 1;  (sin(t f[0]), ..., sin(t f[E/2-1]), cos(t f[0]), ..., cos(t f[E/2-1]))
+    f[i] = longest^(-i / (E/2)), i = 0 .. E/2 - 1
+    (sin(t f[0]), ..., sin(t f[E/2-1]), cos(t f[0]), ..., cos(t f[E/2-1]))
     t: (N,) numbers; E: even -> (N, E) float32 in [-1, 1]
-    Source: Vaswani et al. 2017, section 3.5, with sines and cosines side by side instead of interleaved.
+    Source: Vaswani et al. 2017, section 3.5, but first all sines, then all cosines.
     """
     f = longest ** (-np.arange(E // 2) / (E // 2))
     angle = np.asarray(t, dtype=np.float64)[:, None] * f

@@ -1,7 +1,8 @@
 """Every differentiable operation: its value beside its derivative.
 
-An operation returns (value, vjp); vjp(g) is J^T g, one gradient for each positional argument, in their order.
-Where shapes differ by broadcasting, `gradient` sums the gradients back, so no vjp here mentions it.
+An operation returns (value, vjp); vjp(g) is J^T g, one gradient per positional argument, in their
+order. Where shapes differ by broadcasting, `gradient` sums the gradients back, so no vjp here
+mentions it.
 """
 
 import numpy as np
@@ -45,9 +46,8 @@ def matmul(a, b):
 
     def vjp(g):
         if b.ndim == 2:  # one matrix for all rows: its gradient sums over them
-            gb = kernels.matmul(
-                a.reshape(-1, a.shape[-1]).swapaxes(0, 1), g.reshape(-1, g.shape[-1])
-            )
+            a_rows, g_rows = a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1])
+            gb = kernels.matmul(a_rows.swapaxes(0, 1), g_rows)
         else:
             gb = kernels.matmul(a.swapaxes(-1, -2), g)
         return kernels.matmul(g, b.swapaxes(-1, -2)), gb
@@ -58,12 +58,12 @@ def matmul(a, b):
 @op
 def sum(x):
     """Add up all elements. (...) -> ()"""
-    return x.sum(), lambda g: (x * 0 + g,)
+    return x.sum(), lambda g: (x**0 * g,)  # x ** 0: ones of x's kind, see autodiff.gradient
 
 
 @op
 def mse(a, b):
-    """Mean of the squared differences: mean((a - b)^2). (...), (...) -> ()"""
+    """Average the squared differences: mean((a - b)^2). (...), (...) -> ()"""
     d = a - b
     return (d * d).mean(), lambda g: (g * 2 / d.size * d, g * -2 / d.size * d)
 
@@ -73,7 +73,7 @@ def mse(a, b):
 
 @op
 def reshape(x, shape=None):
-    """Read the same numbers in another shape. (...) -> shape"""
+    """Arrange the same values in another shape. (...) -> shape"""
     return x.reshape(shape), lambda g: (g.reshape(x.shape),)
 
 
@@ -85,11 +85,16 @@ def swapaxes(x, i=-1, j=-2):
 
 @op
 def concat(*xs):
-    """Join along the last axis; the gradient is cut at the same places. (..., C1), (..., C2), ... -> (..., C1 + C2 + ...)"""
+    """Join along the last axis; the gradient is cut at the same places.
+
+    (..., C1), (..., C2), ... -> (..., C1 + C2 + ...)
+    """
     ends = np.cumsum([x.shape[-1] for x in xs])
-    return kernels.concat(*xs), lambda g: tuple(
-        g[..., e - x.shape[-1] : e] for x, e in zip(xs, ends, strict=True)
-    )
+
+    def vjp(g):
+        return tuple(g[..., e - x.shape[-1] : e] for x, e in zip(xs, ends, strict=True))
+
+    return kernels.concat(*xs), vjp
 
 
 @op
@@ -106,7 +111,7 @@ def embedding(table, i=None):
 
 @op
 def silu(x):
-    """Let positive numbers through and hold negative ones back, smoothly: x sigmoid(x). (...) -> (...)
+    """Apply a smooth gate, x sigmoid(x): x for large x, about 0 for very negative x. (...) -> (...)
 
     Source: Hendrycks & Gimpel 2016; Ramachandran et al. 2017 call it Swish.
     """
@@ -115,16 +120,20 @@ def silu(x):
 
 @op
 def softmax(x):
-    """Turn scores into weights: exp(x) normalised over the last axis; gx = y (g - sum(g y)). (..., L) -> (..., L)"""
+    """Turn scores into weights: exp(x) normalised over the last axis. (..., L) -> (..., L)
+
+    gx = y (g - sum(g y)), the sum over the last axis
+    """
     y = kernels.softmax(x)
     return y, lambda g: (kernels.softmax_grad(g, y),)
 
 
 @op
 def attention(q, k, v):
-    """Let each row of q ask all rows of k and average the rows of v by the answers: softmax(q k^T / sqrt(C)) v.
+    """Average the rows of v, for each row of q, weighted by how well it fits each row of k.
 
-    q, k, v: (N, L, C) -> (N, L, C); the weights are softmax over the last axis of (N, L, L)
+    softmax(q k^T / sqrt(C)) v, the softmax over the last axis of (N, L, L)
+    q, k, v: (N, L, C) -> (N, L, C)
     Source: Vaswani et al. 2017, equation 1.
     """
     return kernels.attention(q, k, v), lambda g: kernels.attention_grad(g, q, k, v)
@@ -132,21 +141,23 @@ def attention(q, k, v):
 
 @op
 def cross_entropy(scores, labels=None):
-    """Mean surprise at the right labels: -mean(log softmax(scores)[n, labels[n]]); gradient (softmax - one_hot) / N.
+    """Average the negative log-probability of the right labels, in nats.
 
-    scores: (N, M); labels: ints (N,) in 0 .. M - 1 -> (), in nats
+    -mean(log softmax(scores)[n, labels[n]]);  gradient (softmax(scores) - one_hot) / N
+    scores: (N, M); labels: ints (N,) in 0 .. M - 1 -> ()
     """
-    N, one_hot = scores.shape[0], kernels.array(np.eye(scores.shape[1], dtype=scores.dtype)[labels])
-    return -(one_hot * kernels.log_softmax(scores)).sum() / N, lambda g: (
-        g * (kernels.softmax(scores) - one_hot) / N,
-    )
+    N, M = scores.shape
+    one_hot = kernels.array(np.eye(M, dtype=scores.dtype)[labels])
+    value = -(one_hot * kernels.log_softmax(scores)).sum() / N
+    return value, lambda g: (g * (kernels.softmax(scores) - one_hot) / N,)
 
 
 @op
 def group_norm(x, scale, shift, groups=8, eps=1e-5):
-    """Normalise each image's channels, a group at a time, to mean 0 and variance 1; then scale and shift each channel.
+    """Normalise each image's groups of channels to mean 0 and variance 1, then scale and shift.
 
-    y = scale (x - mean) / sqrt(var + eps) + shift, mean and var over the pixels and channels of a group
+    y = scale (x - mean) / sqrt(var + eps) + shift
+    mean and var: over the pixels and channels of a group of one image
     x: (N, ..., C), C divisible by groups; scale, shift: (C,) -> (N, ..., C)
     Source: Wu & He 2018.
     """
@@ -156,7 +167,10 @@ def group_norm(x, scale, shift, groups=8, eps=1e-5):
 
 @op
 def norm_silu(x, scale, shift, groups=8, eps=1e-5):
-    """Do silu(group_norm(x, scale, shift)) in one pass over memory. Shapes as group_norm: (N, ..., C) -> (N, ..., C)"""
+    """Compute silu(group_norm(x, scale, shift)) in one pass over memory.
+
+    Arguments as for group_norm: (N, ..., C) -> (N, ..., C)
+    """
     y, mean, rstd = kernels.norm_silu(x, scale, shift, groups, eps)
     return y, lambda g: kernels.norm_silu_grad(g, x, scale, shift, mean, rstd)
 
@@ -166,10 +180,11 @@ def norm_silu(x, scale, shift, groups=8, eps=1e-5):
 
 @op
 def conv2d(x, w, padding="zeros"):
-    """Slide a K x K window over the image, whose border is padded so that its size stays.
+    """Slide a K x K window over the image, padded at its border so that the size stays the same.
 
-    y[n, h, w, o] = sum_{i, j, c} x[n, h + i - K//2, w + j - K//2, c] w[i, j, c, o], x outside being 0 or wrapped round
-    gx is the same convolution of g with the window turned by 180 degrees, C and O exchanged.
+    y[n, h, w, o] = sum_{i, j, c} x[n, h + i - K//2, w + j - K//2, c] w[i, j, c, o]
+    Outside the image x is 0, or wraps round. gx is the same convolution of g with the window turned
+    by 180 degrees, C and O exchanged.
     x: (N, H, W, C); w: (K, K, C, O), K odd; padding: "zeros" or "circular" -> (N, H, W, O)
     """
 
@@ -182,16 +197,23 @@ def conv2d(x, w, padding="zeros"):
 
 @op
 def down(x):
-    """Halve an image: the mean of each 2 x 2 block; the gradient is spread evenly. (N, H, W, C) -> (N, H/2, W/2, C)"""
+    """Halve an image: the mean of each 2 x 2 block; the gradient is spread evenly.
+
+    (N, H, W, C) -> (N, H/2, W/2, C)
+    """
     return kernels.down(x), lambda g: (kernels.up(g) / 4,)
 
 
 @op
 def up(x):
-    """Double an image: each pixel becomes a 2 x 2 block; the gradients of a block add up. (N, H, W, C) -> (N, 2H, 2W, C)"""
+    """Double an image: each pixel becomes a 2 x 2 block; the gradients of a block add up.
+
+    (N, H, W, C) -> (N, 2H, 2W, C)
+    """
     return kernels.up(x), lambda g: (kernels.down(g) * 4,)
 
 
+# lambdas find `add` and the others when called, so that the operators also use an adopted exercise
 Tensor.__add__ = Tensor.__radd__ = lambda a, b: add(a, b)
 Tensor.__mul__ = Tensor.__rmul__ = lambda a, b: mul(a, b)
 Tensor.__sub__, Tensor.__rsub__ = lambda a, b: sub(a, b), lambda a, b: sub(b, a)

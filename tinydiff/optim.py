@@ -1,4 +1,4 @@
-"""From gradients to better parameters: Adam, a learning rate that rises and falls, a running average.
+"""From gradients to better parameters: Adam, a learning rate that rises and falls, an average.
 
 All parameters of a model are one flat array theta (P,): see nn.Module.flatten.
 """
@@ -11,12 +11,12 @@ from . import kernels
 
 
 class Adam:
-    """AdamW on one flat parameter array, with gradient clipping and an average of the parameters.
+    """Optimise one flat parameter array with AdamW, clip its gradient, average the parameters.
 
     step(g, lr) changes theta in place and returns |g|; if that is not finite it changes nothing.
-    The equations stand at kernels.reference.clip_norm, adam_step and ema_step.
-    theta: (P,); g: (P,), may be changed; lr: learning rate; decay: weight decay; clip: maximum |g|;
-    wait=False: on a GPU |g| stays there, and k counts either way
+    The equations are those of kernels.reference.clip_norm, adam_step and ema_step.
+    theta: (P,); g: (P,), may be changed; lr: learning rate; decay: weight decay; clip: maximum |g|
+    wait: False = on a GPU |g| stays there, and k counts the step whether or not |g| is finite
     .m .v: (P,) running means of g and g^2; .ema: (P,) running average of theta; .k: steps done
     """
 
@@ -36,20 +36,21 @@ class Adam:
 
 
 class Readback:
-    """The losses and gradient norms of the latest steps, left with the kernels until they are due.
+    """Hold the losses and gradient norms of the latest steps, left with the kernels until fetched.
 
-    A CPU reads them at once. A GPU works behind Python's back: asking it for a number would make
-    Python wait for everything before, so they are fetched every kernels.STEPS_AHEAD steps.
+    A CPU reads them at once. A GPU works asynchronously: to read a number from it, Python has to
+    wait for everything before, so they are fetched every kernels.STEPS_AHEAD steps only.
     """
 
     def __init__(self):
         self.rows = []
 
     def nan_unless_finite(self, loss):
-        """Give 0, or NaN if this loss or a row not fetched yet is not finite. loss: () -> ()
+        """Give 0, or NaN if this loss or the last gradient norm not yet fetched is not finite.
 
-        Added to a gradient it stops Adam, which changes nothing where |g| is not finite: so a bad
-        step is undone before anybody has looked at it, and with it the steps after it.
+        Added to a gradient NaN stops Adam, which changes nothing where |g| is not finite: so a bad
+        step, and all steps after it, change no parameter although nobody has read its loss yet.
+        loss: () -> ()
         """
         return (loss + (self.rows[-1][1] if self.rows else 0)) * 0
 
@@ -58,7 +59,7 @@ class Readback:
         self.rows.append((loss, length))
 
     def fetch(self):
-        """Take the rows out, in one copy -> list of [loss, gradient norm], floats ()"""
+        """Take out what was pushed, in one copy -> list of [loss, gradient norm], floats ()"""
         if not self.rows:
             return []
         flat = kernels.concat(*[kernels.array(a).reshape(1) for row in self.rows for a in row])
@@ -67,10 +68,10 @@ class Readback:
 
 
 def require_finite(step, loss, length):
-    """Stop a training that has gone wrong, with the step and what was found there.
+    """Refuse to go on with a training whose loss or gradient is no longer finite.
 
-    step: its number, from 1; loss, length: its loss and gradient norm, numbers () -> None
-    Raises FloatingPointError where one of them is not finite.
+    step: number of the step, from 1; loss, length: its loss and gradient norm, numbers () -> None
+    Raises FloatingPointError where one of them is not finite; the message has all three.
     """
     if not (math.isfinite(loss) and math.isfinite(length)):
         found = f"the loss at step {step} is {loss}, its gradient norm {length}"
@@ -78,21 +79,21 @@ def require_finite(step, loss, length):
 
 
 def warmup_cosine(done, warmup=0.05, last=0.02):
-    """Shape the learning rate over a training: up in a straight line, then down along a half cosine.
+    """Shape the learning rate over a training: up in a straight line, then down a half cosine.
 
-    done < warmup: done / warmup;  else last + (1 - last) (1 + cos(pi (done - warmup) / (1 - warmup))) / 2
-    done: share of the training that is over, 0 .. 1 -> factor in [0, 1] (a number, shape ())
+    done < warmup: done / warmup
+    else: last + (1 - last) (1 + cos(pi (done - warmup) / (1 - warmup))) / 2
+    done: share of the training that is over, 0 .. 1 -> factor in [0, 1], a number ()
     Source: Loshchilov & Hutter 2017 (SGDR), one period.
     """
     if done < warmup:
         return done / warmup
-    return (
-        last + (1 - last) * (1 + math.cos(math.pi * (min(done, 1.0) - warmup) / (1 - warmup))) / 2
-    )
+    angle = math.pi * (min(done, 1.0) - warmup) / (1 - warmup)
+    return last + (1 - last) * (1 + math.cos(angle)) / 2
 
 
 def ema_decay(step, longest=0.999):
-    """Say how much of a running average to keep at a step, so that early steps, still poor, are soon forgotten.
+    """Give the decay of a running average at a step: small at first, to forget early steps soon.
 
     decay = min(longest, (1 + step) / (10 + step))
     step: int >= 0 -> number in (0, 1), shape ()

@@ -1,6 +1,7 @@
 """Pictures out: sheets of images, chains as GIF and as a player for notebooks, loss curves.
 
-Images are (N, H, W, C) in [-1, 1], C = 1 or 3. Files are written whole or not at all.
+Images are (N, H, W, C) in [-1, 1], C = 1 or 3. Files are written whole or not at all; a name that
+ends in another suffix than .png, or .gif for animations, is refused.
 """
 
 import base64
@@ -15,9 +16,10 @@ from .data import to_uint8
 
 
 def sheet(images, columns, gap=1, scale=1, paper=255):
-    """Lay images out in rows, left to right, each pixel drawn scale x scale, with gap pixels between.
+    """Lay images out in rows, left to right.
 
-    images: (N, H, W, C) in [-1, 1]; paper: 0 .. 255, the grey between -> (height, width, 3) uint8
+    images: (N, H, W, C) in [-1, 1]; columns: images per row; gap: pixels between images; scale:
+    each pixel is drawn scale x scale; paper: 0 .. 255, the grey between -> (height, width, 3) uint8
     """
     N, H, W, _ = images.shape
     rows = -(-N // columns)
@@ -25,29 +27,24 @@ def sheet(images, columns, gap=1, scale=1, paper=255):
     cells = out.reshape(-1, H + gap, W + gap, 3)
     cells[:N, :H, :W] = to_uint8(images)
     out = out.transpose(0, 2, 1, 3, 4).reshape(rows * (H + gap), columns * (W + gap), 3)
-    return (
-        np.pad(out, ((gap, 0), (gap, 0), (0, 0)), constant_values=paper)
-        .repeat(scale, 0)
-        .repeat(scale, 1)
-    )
+    framed = np.pad(out, ((gap, 0), (gap, 0), (0, 0)), constant_values=paper)
+    return framed.repeat(scale, 0).repeat(scale, 1)
 
 
 def labelled(images, columns, labels, title=None, scale=5):
-    """Draw a sheet with a label beside each row. images: (N, H, W, C); labels: one string a row -> matplotlib Figure"""
+    """Draw a sheet with a label beside each row.
+
+    images: (N, H, W, C); columns: images per row; labels: one string per row; scale: as for sheet
+    -> matplotlib Figure
+    """
     from matplotlib.figure import Figure
 
     picture = sheet(images, columns, scale=scale)
     height, width = picture.shape[:2]
-    words = max(map(len, labels))
-    margin, head = 30 + 7 * words, 30 if title else 8
-    figure = Figure(figsize=((width + margin + 8) / 100, (height + head + 8) / 100), dpi=100)
-    box = (
-        margin / (width + margin + 8),
-        8 / (height + head + 8),
-        width / (width + margin + 8),
-        height / (height + head + 8),
-    )
-    axes = figure.add_axes(box)
+    margin, head = 30 + 7 * max(map(len, labels)), 30 if title else 8  # room for the words
+    W, H = width + margin + 8, height + head + 8
+    figure = Figure(figsize=(W / 100, H / 100), dpi=100)
+    axes = figure.add_axes((margin / W, 8 / H, width / W, height / H))
     axes.imshow(picture, interpolation="nearest", aspect="auto")
     row = height / len(labels)
     axes.set_yticks([row * (i + 0.5) for i in range(len(labels))], labels)
@@ -61,26 +58,29 @@ def labelled(images, columns, labels, title=None, scale=5):
 
 
 def losses(values, window=50):
-    """Draw a loss curve: each step's loss, and its running mean. values: (steps,) -> matplotlib Figure"""
+    """Draw a loss curve: each step's loss, and its running mean over a window of steps.
+
+    values: (steps,) -> matplotlib Figure
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.5), dpi=120, layout="constrained")
     axes = figure.subplots()
-    axes.plot(np.arange(1, len(values) + 1), values, color="0.8", linewidth=0.7, label="each step")
+    steps = np.arange(1, len(values) + 1)
+    axes.plot(steps, values, color="0.8", linewidth=0.7, label="each step")
     if len(values) >= window:
         means = np.convolve(values, np.full(window, 1 / window), mode="valid")
-        axes.plot(
-            np.arange(window, len(values) + 1), means, color="C0", label=f"mean of {window} steps"
-        )
+        axes.plot(steps[window - 1 :], means, color="C0", label=f"mean of {window} steps")
     axes.set(xlabel="training step", ylabel="loss (mean squared error)", yscale="log")
     axes.legend(frameon=False)
     return figure
 
 
 def frames(chain, columns, scale=4, count=40):
-    """Turn a sampler's steps into the frames of an animation: evenly spaced ones, and the last held.
+    """Turn a sampler's steps into the frames of an animation: evenly spaced ones, the last held.
 
-    chain: list of (N, H, W, C), x_T .. x_0; count: frames before the hold -> list of (height, width, 3) uint8
+    chain: list of (N, H, W, C), x_T .. x_0; columns, scale: as for sheet; count: frames before the
+    last is held -> list of (height, width, 3) uint8
     """
     picked = np.unique(np.linspace(0, len(chain) - 1, count).round().astype(int))
     drawn = [sheet(chain[i], columns, scale=scale) for i in picked]
@@ -88,53 +88,60 @@ def frames(chain, columns, scale=4, count=40):
 
 
 def save_figure(figure, path):
-    """Write a matplotlib Figure as PNG, whole or not at all -> the path"""
-    return _whole(path, lambda f: figure.savefig(f, format="png"))
+    """Write a matplotlib Figure as PNG, whole or not at all -> the path
+
+    Raises OSError when it cannot be written, or path has another suffix than .png.
+    """
+    return _whole(path, ".png", lambda f: figure.savefig(f, format="png"))
 
 
 def save_png(picture, path):
-    """Write (height, width, 3) uint8 as PNG, whole or not at all -> the path"""
-    return _whole(path, lambda f: Image.fromarray(picture).save(f, format="PNG"))
+    """Write a picture as PNG, whole or not at all. picture: (height, width, 3) uint8 -> the path
+
+    Raises OSError when it cannot be written, or path has another suffix than .png.
+    """
+    return _whole(path, ".png", lambda f: Image.fromarray(picture).save(f, format="PNG"))
 
 
 def save_gif(pictures, path, seconds=0.06):
-    """Write a list of (height, width, 3) uint8 as an endless GIF, whole or not at all; seconds: of each frame -> the path"""
-    first, *rest = (Image.fromarray(p).quantize(32, dither=Image.Dither.NONE) for p in pictures)
-    return _whole(
-        path,
-        lambda f: first.save(
-            f,
-            format="GIF",
-            save_all=True,
-            append_images=rest,
-            duration=round(1000 * seconds),
-            loop=0,
-        ),
-    )
+    """Write pictures as an endless GIF, whole or not at all.
+
+    pictures: list of (height, width, 3) uint8; seconds: of each frame -> the path
+    Raises OSError when it cannot be written, or path has another suffix than .gif.
+    """
+
+    def write(f):
+        frames = [Image.fromarray(p).quantize(32, dither=Image.Dither.NONE) for p in pictures]
+        timing = {"duration": round(1000 * seconds), "loop": 0}
+        frames[0].save(f, format="GIF", save_all=True, append_images=frames[1:], **timing)
+
+    return _whole(path, ".gif", write)
 
 
 def player(pictures, seconds=0.06):
-    """Make a player for notebooks: play, pause, and a slider to drag through the frames; needs no kernel, reads on the web.
+    """Make a player for notebooks: play, pause, and a slider to drag through the frames.
 
-    pictures: list of (height, width, 3) uint8 -> IPython.display.HTML
+    It needs no running kernel, so it also works where a notebook is only shown.
+    pictures: list of (height, width, 3) uint8; seconds: of each frame -> IPython.display.HTML
     """
     from IPython.display import HTML
 
     def encode(p):
-        f = io.BytesIO()
-        Image.fromarray(p).quantize(64, kmeans=1, dither=Image.Dither.NONE).save(
-            f, format="PNG", optimize=True
-        )
+        f, small = io.BytesIO(), Image.fromarray(p).quantize(64, kmeans=1, dither=Image.Dither.NONE)
+        small.save(f, format="PNG", optimize=True)
         return base64.b64encode(f.getvalue()).decode()
 
     encoded = [encode(p) for p in pictures]
-    different = list(dict.fromkeys(encoded))  # a frame that is held is kept once
+    different = list(dict.fromkeys(encoded))  # a frame that is held is kept only once
     sources, order = ",".join(f'"{e}"' for e in different), [different.index(e) for e in encoded]
     name = "p" + os.urandom(4).hex()
     return HTML(f"""<div id="{name}"><img style="image-rendering:pixelated"><br>
-<button>play / pause</button> <input type="range" min="0" max="{len(pictures) - 1}" value="0" style="width:300px"> <span></span></div>
+<button>play / pause</button>
+<input type="range" min="0" max="{len(pictures) - 1}" value="0" style="width:300px">
+<span></span></div>
 <script>(() => {{
-  const frames = [{sources}], order = {order}, box = document.getElementById("{name}"), slider = box.querySelector("input");
+  const frames = [{sources}], order = {order};
+  const box = document.getElementById("{name}"), slider = box.querySelector("input");
   let timer = null;
   const show = i => {{ slider.value = i; box.querySelector("span").textContent = "frame " + i;
     box.querySelector("img").src = "data:image/png;base64," + frames[order[i]]; }};
@@ -145,8 +152,12 @@ def player(pictures, seconds=0.06):
 }})();</script>""")
 
 
-def _whole(path, write):
+def _whole(path, suffix, write):
+    """Let write(file) make the file, which appears under its name only when it is finished."""
     path = Path(path)
+    if path.suffix.lower() not in (suffix, ""):
+        how = f"give a name that ends in {suffix}, not {path.suffix}"
+        raise OSError(f"{path} could not be written (this is a {suffix[1:].upper()} file): {how}")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

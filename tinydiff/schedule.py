@@ -1,6 +1,7 @@
-"""How fast noise arrives: beta, alpha, alpha_bar and the signal-to-noise ratio, indexed by the paper's t.
+"""How fast noise arrives: beta, alpha, alpha_bar and the signal-to-noise ratio by the paper's t.
 
-Every array has T + 1 entries. Entry 0 is clean data: beta[0] = 0, alpha_bar[0] = 1. Entry T is (almost) pure noise.
+Every array has T + 1 entries. Entry 0 is clean data: beta[0] = 0, alpha_bar[0] = 1. Entry T is
+(almost) pure noise.
 """
 
 import warnings
@@ -8,16 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TERMINAL_SNR = 0.01  # above this, x_T still shows the data, and a sampler that starts from N(0, 1) starts wrong
+TERMINAL_SNR = 0.01  # above this, x_T still shows the data, and samplers start from the wrong place
 
 
-@dataclass(frozen=True, eq=False)  # as arrays have no single truth value: s == s is identity
+@dataclass(frozen=True, eq=False)  # comparing arrays gives no single truth value: == is identity
 class Schedule:
     """Hold one noise schedule; everything else follows from beta.
 
-    alpha[t] = 1 - beta[t];  alpha_bar[t] = alpha[1] ... alpha[t];  snr[t] = alpha_bar[t] / (1 - alpha_bar[t])
-    beta_tilde[t] = beta[t] (1 - alpha_bar[t-1]) / (1 - alpha_bar[t]), the variance of q(x_{t-1} | x_t, x0)
-    beta: (T + 1,) float64 with beta[0] = 0 -> .T int; .beta .alpha .alpha_bar .snr .beta_tilde: (T + 1,) float64
+    alpha[t] = 1 - beta[t]
+    alpha_bar[t] = alpha[1] ... alpha[t]
+    snr[t] = alpha_bar[t] / (1 - alpha_bar[t])
+    beta_tilde[t] = beta[t] (1 - alpha_bar[t-1]) / (1 - alpha_bar[t])
+    beta_tilde[t] is the variance of q(x_{t-1} | x_t, x0)
+    beta, alpha, alpha_bar, snr, beta_tilde: (T + 1,) float64, beta[0] = 0; T: int
     Source: Ho et al. 2020 (DDPM), equations 4 and 7; snr as in Kingma et al. 2021.
     """
 
@@ -29,7 +33,7 @@ class Schedule:
 
     @property
     def T(self):
-        """Return the number of noising steps: () -> int."""
+        """Give the number of noising steps: () -> int"""
         return len(self.beta) - 1
 
 
@@ -38,17 +42,14 @@ def from_betas(beta):
 
     alpha_bar[t] = (1 - beta_1) ... (1 - beta_t)
     beta: (T,) in (0, 1), the variances beta_1 .. beta_T -> Schedule with arrays (T + 1,)
-    Warns when snr[T] > 0.01: x_T is then not yet noise, and samples start from the wrong place.
+    Warns when snr[T] > 0.01: x_T is then not yet noise, and samplers start from the wrong place.
     Raises ValueError for an empty beta, or values outside (0, 1).
     """
     beta = np.asarray(beta, dtype=np.float64)
     if beta.ndim != 1 or beta.size == 0 or not np.all((beta > 0) & (beta < 1)):
-        got = f"shape {beta.shape}" + (
-            f", values {beta.min():.3g} to {beta.max():.3g}" if beta.size else ""
-        )
-        raise ValueError(
-            f"beta is a list of variances between 0 and 1, one for each step; got {got}"
-        )
+        span = f", values {beta.min():.3g} to {beta.max():.3g}" if beta.size else ""
+        wanted = "beta is a list of variances between 0 and 1, one per step"
+        raise ValueError(f"{wanted}; got shape {beta.shape}{span}")
     beta = np.concatenate([[0.0], beta])
     alpha = 1 - beta
     alpha_bar = np.cumprod(alpha)
@@ -57,10 +58,9 @@ def from_betas(beta):
     beta_tilde = np.zeros_like(beta)
     beta_tilde[1:] = beta[1:] * (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:])
     if snr[-1] > TERMINAL_SNR:
-        warnings.warn(
-            f"terminal SNR is {snr[-1]:.3g}: x_T still shows the data (wanted: at most {TERMINAL_SNR}). Take more steps or larger betas.",
-            stacklevel=2,
-        )
+        found = f"terminal SNR is {snr[-1]:.3g}: x_T still shows the data"
+        advice = f"(wanted: at most {TERMINAL_SNR}). Take more steps or larger betas."
+        warnings.warn(f"{found} {advice}", stacklevel=2)
     return Schedule(beta, alpha, alpha_bar, snr, beta_tilde)
 
 
@@ -79,8 +79,10 @@ def linear(T=1000, beta_1=1e-4, beta_T=0.02):
 def cosine(T=1000, offset=0.008, beta_max=0.999):
     """Build the schedule whose alpha_bar falls like a squared cosine: slow at both ends.
 
-    f(t) = cos^2( (t/T + offset) / (1 + offset) pi/2 );  beta[t] = min(1 - f(t) / f(t-1), beta_max)
-    T: int >= 1; offset >= 0; beta_max in (0, 1) clips the last steps only -> Schedule with arrays (T + 1,)
+    f(t) = cos^2( (t/T + offset) / (1 + offset) pi/2 )
+    beta[t] = min(1 - f(t) / f(t-1), beta_max)
+    T: int >= 1; offset >= 0; beta_max in (0, 1) clips the last steps only
+    -> Schedule with arrays (T + 1,)
     Source: Nichol & Dhariwal 2021 (improved DDPM), equation 17.
     """
     _require_steps(T)
@@ -89,18 +91,20 @@ def cosine(T=1000, offset=0.008, beta_max=0.999):
 
 
 def sigmoid(T=1000, start=-3.0, end=3.0, tau=1.0, beta_max=0.999):
-    """Build the schedule whose alpha_bar falls like a piece of the logistic curve, which start, end and tau cut out.
+    """Build the schedule whose alpha_bar falls like a piece of the logistic curve.
 
-    g(t) = 1 / (1 + exp((start + (end - start) t / T) / tau));  f(t) = (g(t) - g(T)) / (g(0) - g(T)), from 1 to 0
+    g(t) = 1 / (1 + exp((start + (end - start) t / T) / tau)), the piece from start to end
+    f(t) = (g(t) - g(T)) / (g(0) - g(T)), from 1 to 0
     beta[t] = min(1 - f(t) / f(t-1), beta_max)
-    T: int >= 1; start < end; tau > 0, small = steep; beta_max in (0, 1) clips the last steps only -> Schedule with arrays (T + 1,)
-    Raises ValueError where start, end and tau cut out no falling piece. Source: Jabri et al. 2022 (RIN), for its shape.
+    T: int >= 1; start < end; tau > 0, small = steep; beta_max in (0, 1) clips the last steps only
+    -> Schedule with arrays (T + 1,)
+    Raises ValueError unless start < end and tau > 0.
+    Source: Jabri et al. 2022 (RIN), for its shape.
     """
     _require_steps(T)
     if not (start < end and tau > 0):
-        raise ValueError(
-            f"a sigmoid schedule needs start < end and tau > 0; got start = {start}, end = {end}, tau = {tau}"
-        )
+        got = f"start = {start}, end = {end}, tau = {tau}"
+        raise ValueError(f"a sigmoid schedule needs start < end and tau > 0; got {got}")
     g = 1 / (1 + np.exp((start + (end - start) * np.arange(T + 1) / T) / tau))
     f = (g - g[-1]) / (g[0] - g[-1])
     return from_betas(np.minimum(1 - f[1:] / f[:-1], beta_max))
@@ -108,6 +112,5 @@ def sigmoid(T=1000, start=-3.0, end=3.0, tau=1.0, beta_max=0.999):
 
 def _require_steps(T):
     if not (isinstance(T, (int, np.integer)) and T >= 1):
-        raise ValueError(
-            f"T is the number of noising steps, a whole number of at least 1; got {T!r}"
-        )
+        wanted = "T is the number of noising steps, a whole number of at least 1"
+        raise ValueError(f"{wanted}; got {T!r}")

@@ -1,7 +1,7 @@
 """The bridge: here the network learns to undo what the forward process does (Algorithm 1 of DDPM).
 
-The network's output is read as the noise eps, or as v (diffusion.v_target), which keeps the loss
-well scaled at every t.
+The network predicts the noise eps, or v (diffusion.v_target), which keeps the loss well scaled at
+every t.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ class Training:
     model: an nn.Module, called as model(x_t, t, labels), with .classes if there are labels
     theta: (P,) its parameters; ema: (P,) their running average; adam: optim.Adam; step: steps done
     rng: np.random.Generator that draws batches, times and noise
-    losses: list of floats, one per step since this Training was made, and loss, the last of them;
-    both as far as `fetch_losses` has come
+    losses: list of floats, one per step since this Training was made; loss: the last of them; both
+    as of the last `fetch_losses`
     """
 
     def __init__(self, model, rng):
@@ -32,10 +32,10 @@ class Training:
         self.readback = Readback()  # loss and |g| of the latest steps, still with the kernels
 
     def fetch_losses(self):
-        """Read back the losses recorded since the last call into .losses and .loss, () -> None
+        """Read back the losses recorded since the last call into .losses and .loss: () -> None
 
-        Raises FloatingPointError when a loss or its gradient was not finite; .step and .adam.k then
-        are as before that step, as the parameters are.
+        Raises FloatingPointError when a loss or its gradient was not finite; .step and .adam.k are
+        then those before that step, as the parameters are.
         """
         rows = self.readback.fetch()
         for k, (loss, length) in enumerate(rows):
@@ -52,12 +52,13 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
 
     x_t = q_sample(s, x0, t, eps), t uniform in 1 .. T
     loss = mean |target - model(x_t, t, labels)|^2, target = eps or v
-    run: a Training; run.rng draws everything, train_step makes the step
+    run: a Training; run.rng draws everything, train_step makes the step with run.adam and keeps
+    run.step and run.loss (a float) up to date
     images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints or None; predict: "eps" or
     "v"; lr: steps done -> learning rate; p_drop: probability of dropping a label, see drop_labels
     -> yields `run` after each step
     Raises FloatingPointError, before the parameters change, when the loss or its gradient is not
-    finite. Source: Ho et al. 2020, algorithm 1, whose line numbers stand in the code.
+    finite. Source: Ho et al. 2020, algorithm 1; the comments number its lines.
     """
     if predict not in PREDICTIONS:
         raise ValueError(f"predict is one of {', '.join(PREDICTIONS)}; got {predict!r}")
@@ -76,12 +77,13 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
 
 
 def train_step(run, loss_of, lr):
-    """Move the parameters one step downhill: loss, gradient, is it finite, Adam.
+    """Move the parameters one step downhill: loss, gradient, a check that both are finite, Adam.
 
-    run: a Training; loss_of: a function of run.model, whose parameters are Tensors meanwhile, that
-    gives the loss, Tensor (); lr: learning rate -> None; run.step and run.losses are kept up to date
+    run: a Training, whose step and losses are kept up to date; loss_of: function of run.model,
+    whose parameters are Tensors meanwhile, that gives the loss, Tensor (); lr: learning rate
+    -> None
     Raises FloatingPointError, before the parameters change, when the loss or its gradient is not
-    finite; on a GPU up to kernels.STEPS_AHEAD steps later, with the parameters of before.
+    finite; on a GPU up to kernels.STEPS_AHEAD steps later, with the parameters before that step.
     """
     with run.model.variables() as params, np.errstate(over="ignore", invalid="ignore"):
         loss = loss_of(run.model)
@@ -96,10 +98,11 @@ def train_step(run, loss_of, lr):
 
 
 def repeat(run, lr, next_loss):
-    """Train without end on any loss: what the other loops (paired, flow, learned_variance) share.
+    """Train without end on any loss: the loop that paired, flow and learned_variance share.
 
     next_loss: rng -> a function of run.model that gives the loss () of a batch just drawn
-    run, lr: as for `train` -> yields `run` after each step. Raises FloatingPointError as train_step.
+    run, lr: as for `train` -> yields `run` after each step
+    Raises FloatingPointError as train_step does.
     """
     while True:
         train_step(run, next_loss(run.rng), lr(run.step))
@@ -111,7 +114,8 @@ def drop_labels(labels, classes, p_drop, rng):
 
     Each image draws its own probability u = U^(1/p_drop - 1), U uniform in (0, 1), with mean
     p_drop; each of its labels is replaced by classes[k], "any", with probability u. With a single
-    label that is a plain probability; with many, all, none or any part of them are often dropped.
+    label p_drop is just its probability; with several, it is common that all, none or some are
+    dropped.
     labels: (N, number of labels) ints; classes: how many values each label has; p_drop: 0 .. 1
     -> (N, number of labels) ints. Source: Ho & Salimans 2022, algorithm 1, for a single label.
     """
@@ -120,9 +124,10 @@ def drop_labels(labels, classes, p_drop, rng):
 
 
 def denoiser(model, s, labels=None, predict="v"):
-    """Make a network into what a sampler wants: a function from (x_t, t) to the noise it sees.
+    """Turn a network into what a sampler needs: a function of (x_t, t) that predicts the noise.
 
-    model: called as model(x_t, t (N,), labels); labels: (N, number of labels) ints or None; predict: what model was trained to say
+    model: called as model(x_t, t (N,), labels); labels: (N, number of labels) ints or None;
+    predict: "eps" or "v", what model was trained to predict
     -> eps_model: (x_t (N, H, W, C), t int 1 .. T) -> eps_hat (N, H, W, C)
     """
 
@@ -134,10 +139,11 @@ def denoiser(model, s, labels=None, predict="v"):
 
 
 def with_vjp(eps_model):
-    """Ask a network's eps_model also for its derivative, which guidance by x0_hat takes: autodiff, with x_t as the variable.
+    """Add a derivative to a network's eps_model, for guide.by_x0_hat: autodiff in the variable x_t.
 
     eps_model: made of networks, as `denoiser` and guide.classifier_free make it
-    -> (x_t (N, ...), t int) -> eps_hat (N, ...) and the function g (N, ...) -> J^T g (N, ...), J = d eps_hat / d x_t
+    -> (x_t (N, ...), t int) -> eps_hat (N, ...) and the function g (N, ...) -> J^T g (N, ...),
+    where J = d eps_hat / d x_t
     """
 
     def eps_model_vjp(x_t, t):

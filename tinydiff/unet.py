@@ -1,22 +1,22 @@
-"""The network: an image and a number go in, an image of the same shape comes out.
+"""The network, a U-Net: an image and a number go in, an image of the same size comes out.
 
-    x (N, H, W, C)                                                      out (N, H, W, C)
-      | conv                                                              ^ norm, SiLU, conv
-      v                                                                   |
-    [block]---- skip ------------------------------------------------> [block]     width * multipliers[0]
-    [block]---- skip ------------------------------------------------> [block]
-      | down                                                              ^ up
-      v                                                                   |
-        [block]---- skip --------------------------------------> [block]           width * multipliers[1]
-        [block]---- skip --------------------------------------> [block]
-          | down                                                    ^ up
-          v                                                         |
-            [block]---- skip ----------------------------> [block]                 width * multipliers[2]
-            [block]---- skip ----------------------------> [block]
-              |                                               ^
-              +-------> [block] -> [attention] -> [block] ----+
+    x (N, H, W, C)                                                out (N, H, W, C)
+      | conv_in                                                     ^ norm, SiLU, conv_out
+      v                                                             |
+    [block]---- skip ------------------------------------------> [block]    width * multipliers[0]
+    [block]---- skip ------------------------------------------> [block]                  channels
+      | down                                                        ^ up
+      v                                                             |
+        [block]---- skip --------------------------------> [block]          width * multipliers[1]
+        [block]---- skip --------------------------------> [block]
+          | down                                              ^ up
+          v                                                   |
+            [block]---- skip ----------------------> [block]                width * multipliers[2]
+            [block]---- skip ----------------------> [block]
+              |                                         ^
+              +---> [block] -> [attention] -> [block] --+
 
-Every block also gets e (N, E), which says how noisy the image is and what is to be drawn:
+Every block also gets e (N, E), which holds how noisy the image is and what is to be drawn:
     e = silu(MLP(time_embedding(t)) + sum of label embeddings)
 Source: Ronneberger et al. 2015 for the shape, Ho et al. 2020, appendix B, for its use here.
 """
@@ -30,9 +30,9 @@ from .nn import Attention, Conv2d, Embedding, GroupNorm, Linear, Module, time_em
 
 
 class Block(Module):
-    """Two convolutions beside a shortcut, with e added in between.
+    """Add two convolutions, with e added in between, to a shortcut: a residual block.
 
-    h = conv1(silu(norm1(x))) + linear(e);  y = shortcut(x) + conv2(silu(norm2(h)))
+    h = conv1(silu(norm1(x))) + embed(e);  y = shortcut(x) + conv2(silu(norm2(h)))
     x: (N, H, W, C); e: (N, E) -> (N, H, W, O). conv2 starts at 0: at first a block passes x on.
     Source: He et al. 2016 (residual blocks), in the order of Ho et al. 2020.
     """
@@ -52,14 +52,15 @@ class Block(Module):
 
 
 class UNet(Module):
-    """Map a noisy image, a number for each image and labels to an image: model(x, t, labels).
+    """Map noisy images, one number per image and labels to images: model(x, t, labels).
 
-    size: side of the images, divisible by 2^(levels - 1); channels: C, 1 grey or 3 RGB; width:
-    channels at full size, divisible by 8; multipliers: channels of each level in units of width;
-    depth: blocks per level; classes: how many values each label has, () for none; padding: "zeros"
-    or "circular"; out: channels of the output, None for as many as the input has.
-    x: (N, H, W, C); t: (N,) numbers; labels: (N, len(classes)) ints; label k is 0 .. classes[k] - 1,
-    or classes[k] for "any", a dropped label (labels=None drops all) -> (N, H, W, out)
+    size: side of the images, divisible by 2^(levels - 1); channels: C, 1 grey or 3 RGB
+    width: channels at full size, divisible by 8; multipliers: channels of each level, in units of
+    width; depth: blocks per level; classes: how many values each label has, () for no labels
+    padding: "zeros" or "circular"; out: channels of the output, None = as many as the input has
+    x: (N, H, W, C); t: (N,) numbers; labels: (N, len(classes)) ints, label k in
+    0 .. classes[k] - 1, or classes[k] for "any", a dropped label; None drops all
+    -> (N, H, W, out)
     Raises ValueError where sizes do not fit or a label is out of range.
     """
 
@@ -127,7 +128,7 @@ class UNet(Module):
         return self.conv_out(self.norm(h))
 
     def embed(self, t, labels, dtype):
-        """Turn numbers and labels into the vectors that condition every block.
+        """Turn numbers and labels into the vectors e that condition every block.
 
         t: (N,); labels: (N, len(classes)) or None -> (N, E)
         """
@@ -169,10 +170,10 @@ class UNet(Module):
 def circular(model):
     """Let a network see images as tiles for the length of a `with` block.
 
-    padding = "circular" in every Conv2d: they read past an edge on the other side; as it was at the
-    end, also after an error. Apart from the halving, nothing else in a UNet knows where a pixel is,
-    so model(roll(x)) = roll(model(x)) for rolls by multiples of 2^(levels - 1) pixels. No training
-    is needed where the texture is the same everywhere.
+    Every Conv2d gets padding = "circular": past an edge it reads on the opposite side. At the end,
+    also after an error, each padding is put back. Apart from the halving, nothing else in a UNet
+    depends on where a pixel is, so model(roll(x)) = roll(model(x)) for rolls by multiples of
+    2^(levels - 1) pixels. Where texture is the same everywhere, this needs no training.
     model: any Module, called with x (N, H, W, C) -> the model
     """
     convs = [owner for _, owner, _ in model._slots() if isinstance(owner, Conv2d)]
