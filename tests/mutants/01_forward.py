@@ -1,7 +1,8 @@
 """Wrong answers to lesson 01: how students miss the forward process.
 
-A mutant is (old, new, sentence): the package's function with `old`, which occurs once in its source, replaced by `new`.
-The suite proves that each fails (test_grade.py); a student whose function gives what a mutant gives reads its sentence.
+A mutant is (old, new, sentence): the package's function with `old`, which occurs once in its
+source, replaced by `new`. The suite proves that each fails (test_grade.py); a student whose
+function gives what a mutant gives reads its sentence.
 """
 
 MUTANTS = {
@@ -19,7 +20,8 @@ MUTANTS = {
         (
             "np.linspace(beta_1, beta_T, T)",
             "np.linspace(beta_1, beta_T, T, endpoint=False)",
-            "you divided by T where T - 1 belongs: from t = 1 to t = T there are T - 1 equal rises, and the last beta is beta_T",
+            "you divided by T instead of T - 1: from t = 1 to t = T there are T - 1 equal rises, "
+            "and the last beta is beta_T",
         ),
         (
             "np.linspace(beta_1, beta_T, T)",
@@ -34,19 +36,22 @@ MUTANTS = {
         (
             "np.linspace(beta_1, beta_T, T)",
             "np.linspace(beta_1**0.5, beta_T**0.5, T) ** 2",
-            "here sqrt(beta) grows evenly, as in Stable Diffusion; in DDPM's schedule beta itself does",
+            "here sqrt(beta) grows evenly, as in Stable Diffusion; in DDPM's schedule beta itself "
+            "does",
         ),
     ],
     "schedule.cosine": [
         (
             "np.minimum(1 - f[1:] / f[:-1], beta_max)",
             "1 - f[1:] / f[:-1]",
-            "you did not cut the betas off at beta_max: f(T) is 0, so the last beta comes out as 1; no beta may exceed beta_max",
+            "you did not cut the betas off at beta_max: f(T) is 0, so the last beta comes out as "
+            "1; no beta may exceed beta_max",
         ),
         (
             "np.minimum(1 - f[1:] / f[:-1], beta_max)",
             "np.clip(1 - f[1:] / f[:-1], 0.01, beta_max)",
-            "you also clipped from below, at 0.01: of a thousand betas that moves 800 and ruins the schedule; only large betas are clipped",
+            "you also clipped from below, at 0.01: of a thousand betas that moves 800 and ruins "
+            "the schedule; only large betas are clipped",
         ),
         (
             "np.pi / 2) ** 2",
@@ -61,7 +66,8 @@ MUTANTS = {
         (
             "f[:-1]",
             "f[0]",
-            "1 - f(t) / f(0) is 1 - alpha_bar[t]; one step's beta[t] compares neighbours: 1 - f(t) / f(t-1)",
+            "1 - f(t) / f(0) is 1 - alpha_bar[t]; one step's beta[t] compares neighbours: 1 - "
+            "f(t) / f(t-1)",
         ),
         (
             "(np.arange(T + 1) / T + offset) / (1 + offset)",
@@ -78,7 +84,8 @@ MUTANTS = {
         (
             "np.sqrt(s.beta)",
             "s.beta",
-            "you scaled the noise by beta; that is its variance, and its square root is the standard deviation",
+            "you scaled the noise by beta; that is its variance, and its square root is the "
+            "standard deviation",
         ),
         (
             "np.sqrt(s.alpha)",
@@ -88,11 +95,13 @@ MUTANTS = {
         (
             "at(np.sqrt(s.alpha), t, x_prev) * x_prev",
             "x_prev",
-            "you added noise without shrinking the image by sqrt(alpha[t]): the variance then grows at every step",
+            "you added noise without shrinking the image by sqrt(alpha[t]): the variance then "
+            "grows at every step",
         ),
         (
             "at(np.sqrt(s.alpha), t, x_prev) * x_prev + at(np.sqrt(s.beta), t, x_prev)",
-            "at(np.sqrt(s.alpha_bar), t, x_prev) * x_prev + at(np.sqrt(1 - s.alpha_bar), t, x_prev)",
+            "at(np.sqrt(s.alpha_bar), t, x_prev) * x_prev + at(np.sqrt(1 - s.alpha_bar), t, "
+            "x_prev)",
             "alpha_bar belongs to the jump from x0; one step uses alpha[t] and beta[t]",
         ),
         (
@@ -103,17 +112,22 @@ MUTANTS = {
         (
             "at(np.sqrt(s.alpha), t, x_prev) * x_prev + at(np.sqrt(s.beta), t, x_prev)",
             "at(np.sqrt(s.beta), t, x_prev) * x_prev + at(np.sqrt(s.alpha), t, x_prev)",
-            "the two factors are exchanged: sqrt(alpha[t]) keeps the image, sqrt(beta[t]) scales the noise",
+            "the two factors are exchanged: sqrt(alpha[t]) keeps the image, sqrt(beta[t]) scales "
+            "the noise",
         ),
         (
             "at(np.sqrt(s.alpha), t, x_prev) * x_prev + at(np.sqrt(s.beta), t, x_prev)",
-            "np.asarray(np.sqrt(s.alpha[t]), x_prev.dtype) * x_prev + np.asarray(np.sqrt(s.beta[t]), x_prev.dtype)",
-            "t may be an array with one time for each image: then alpha[t] must be shaped (N, 1, 1, 1) to multiply images, which at does",
+            "np.asarray(np.sqrt(s.alpha[t]), x_prev.dtype) * x_prev + "
+            "np.asarray(np.sqrt(s.beta[t]), x_prev.dtype)",
+            "t may be an array with one time per image: then alpha[t] must be shaped (N, 1, 1, 1) "
+            "to multiply images, which `at` does",
         ),
         (
             "at(np.sqrt(s.alpha), t, x_prev) * x_prev + at(np.sqrt(s.beta), t, x_prev)",
-            "at(np.sqrt(s.alpha), t, x_prev.astype(np.float64)) * x_prev + at(np.sqrt(s.beta), t, x_prev.astype(np.float64))",
-            "your result is always float64, as the schedule is; x_t is to have the precision of x_prev: at converts",
+            "at(np.sqrt(s.alpha), t, x_prev.astype(np.float64)) * x_prev + at(np.sqrt(s.beta), t, "
+            "x_prev.astype(np.float64))",
+            "your result is always float64, as the schedule is; x_t is to have the precision of "
+            "x_prev: `at` converts",
         ),
         (
             "at(np.sqrt(s.alpha), t, x_prev) * x_prev + at(np.sqrt(s.beta), t, x_prev)",
@@ -140,7 +154,8 @@ MUTANTS = {
         (
             "rates(s, t, x0)",
             "rates(s, t, x0.astype(np.float64))",
-            "your result is always float64, as the schedule is; x_t is to have the precision of x0: rates converts",
+            "your result is always float64, as the schedule is; x_t is to have the precision of "
+            "x0: `rates` converts",
         ),
         (
             "rates(s, t, x0)",
@@ -150,12 +165,14 @@ MUTANTS = {
         (
             "rates(s, t, x0)",
             "at(np.sqrt(s.alpha), t, x0), at(np.sqrt(s.beta), t, x0)",
-            "alpha[t] and beta[t] make one step; the jump from x0 to x_t takes alpha_bar[t], the product of all steps up to t",
+            "alpha[t] and beta[t] make one step; the jump from x0 to x_t takes alpha_bar[t], the "
+            "product of all steps up to t",
         ),
         (
             "signal * x0 + noise * eps",
             "noise * x0 + signal * eps",
-            "the two factors are exchanged: sqrt(alpha_bar[t]) keeps the image, sqrt(1 - alpha_bar[t]) scales the noise",
+            "the two factors are exchanged: sqrt(alpha_bar[t]) keeps the image, sqrt(1 - "
+            "alpha_bar[t]) scales the noise",
         ),
     ],
 }

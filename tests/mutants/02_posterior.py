@@ -1,11 +1,20 @@
-"""Wrong answers to lesson 02: how students miss what can be undone. What a mutant is: 01_forward.py."""
+"""Wrong answers to lesson 02: how students miss the way back by Bayes' rule.
+
+What a mutant is: see 01_forward.py.
+"""
+
+WEIGHTS = """np.sqrt(s.alpha_bar[t - 1]) * s.beta[t] / (1 - s.alpha_bar[t])
+    ct = np.sqrt(s.alpha[t]) * (1 - s.alpha_bar[t - 1])"""
+POSTERIOR = """c0, ct = (shaped(c, x_t) for c in posterior_weights(s, t))
+    return c0 * x0 + ct * x_t, at(s.beta_tilde, t, x_t)"""
 
 MUTANTS = {
     "diffusion.predict_x0": [
         (
             "(x_t - noise * eps_hat) / signal",
             "x_t - noise * eps_hat",
-            "you took the noise away but did not divide by sqrt(alpha_bar): the image stays too faint",
+            "you took the noise away but did not divide by sqrt(alpha_bar): the image stays too "
+            "faint",
         ),
         (
             "noise * eps_hat",
@@ -20,12 +29,12 @@ MUTANTS = {
         (
             "/ signal",
             "/ signal**2",
-            "you divided by alpha_bar; x0 stands in x_t with the factor sqrt(alpha_bar)",
+            "you divided by alpha_bar; in x_t, x0 has the factor sqrt(alpha_bar)",
         ),
         (
             "(x_t - noise * eps_hat)",
             "(x_t + noise * eps_hat)",
-            "you added the noise once more; it has to be taken away",
+            "you added the noise again; it has to be taken away",
         ),
         (
             "(x_t - noise * eps_hat) / signal",
@@ -52,7 +61,7 @@ MUTANTS = {
         (
             "signal * eps - noise * x0",
             "signal * eps + noise * x0",
-            "a plus where a minus belongs: the turn by an angle has one minus sign, and it is here",
+            "a plus instead of a minus: the turn by an angle has one minus sign, and it is here",
         ),
         (
             "signal * eps - noise * x0",
@@ -62,14 +71,15 @@ MUTANTS = {
         (
             "signal * eps - noise * x0",
             "eps - x0",
-            "eps - x0 is the velocity of flow matching, on a straight path; here the path is an arc, and its factors change with t",
+            "eps - x0 is the velocity of flow matching, on a straight path; here the path is an "
+            "arc, and its factors change with t",
         ),
     ],
     "diffusion.x0_from_v": [
         (
             "signal * x_t - noise * v",
             "signal * x_t + noise * v",
-            "a plus where a minus belongs: the way back turns by the opposite angle",
+            "a plus instead of a minus: the way back turns by the opposite angle",
         ),
         (
             "signal * x_t - noise * v",
@@ -96,7 +106,8 @@ MUTANTS = {
         (
             "return c0, ct",
             "return ct, c0",
-            "the weights of x0 and x_t are exchanged: c0, the weight of x0, comes first; at t = 1 it is 1",
+            "the weights of x0 and x_t are exchanged: c0, the weight of x0, comes first; at t = 1 "
+            "it is 1",
         ),
         (
             "np.sqrt(s.alpha_bar[t - 1])",
@@ -109,9 +120,10 @@ MUTANTS = {
             "ct takes 1 - alpha_bar[t-1], the noise one step earlier, not alpha_bar[t]",
         ),
         (
-            "np.sqrt(s.alpha_bar[t - 1]) * s.beta[t] / (1 - s.alpha_bar[t])\n    ct = np.sqrt(s.alpha[t]) * (1 - s.alpha_bar[t - 1])",
-            "np.sqrt(s.alpha_bar[t]) * s.beta[t] / (1 - s.alpha_bar[t])\n    ct = np.sqrt(s.alpha[t]) * (1 - s.alpha_bar[t])",
-            "above the line both weights take alpha_bar[t-1], one step earlier; you took alpha_bar[t] in both",
+            WEIGHTS,
+            WEIGHTS.replace("alpha_bar[t - 1]", "alpha_bar[t]"),
+            "in the numerator both weights take alpha_bar[t-1], one step earlier; you took "
+            "alpha_bar[t] in both",
         ),
         ("np.sqrt(s.alpha[t])", "s.alpha[t]", "ct takes the square root of alpha[t]"),
         (
@@ -129,7 +141,8 @@ MUTANTS = {
         (
             "s.beta_tilde",
             "s.beta",
-            "you returned beta[t], the variance of the step forward; the posterior's variance is beta_tilde[t]",
+            "you returned beta[t], the variance of the step forward; the posterior's variance is "
+            "beta_tilde[t]",
         ),
         (
             "s.beta_tilde",
@@ -139,7 +152,8 @@ MUTANTS = {
         (
             "s.beta_tilde",
             "1 - s.alpha_bar",
-            "1 - alpha_bar[t] is the variance of x_t when x0 is known; the posterior's is beta_tilde[t]",
+            "1 - alpha_bar[t] is the variance of x_t when x0 is known; the posterior's is "
+            "beta_tilde[t]",
         ),
         (
             "c0 * x0 + ct * x_t",
@@ -152,14 +166,15 @@ MUTANTS = {
             "you took beta_tilde[t - 1]; the step from x_t to x_{t-1} has entry t",
         ),
         (
-            "c0, ct = (at(c, ..., x_t) for c in posterior_weights(s, t))\n    return c0 * x0 + ct * x_t, at(s.beta_tilde, t, x_t)",
+            POSTERIOR,
             "c0, ct = posterior_weights(s, t)\n    return c0 * x0 + ct * x_t, s.beta_tilde[t]",
-            "t may be an array with one time for each image: weights and variance must then be shaped (N, 1, 1, 1), which at does",
+            "t may be an array with one time per image: weights and variance must then be shaped "
+            "(N, 1, 1, 1), as `shaped` and `at` do it",
         ),
         (
             "at(s.beta_tilde, t, x_t)",
             "s.beta_tilde[t]",
-            "var must be shaped to multiply the images and have their precision: pick it with at",
+            "var must be shaped to multiply the images and have their precision: pick it with `at`",
         ),
     ],
 }

@@ -1,4 +1,4 @@
-"""Wrong answers to lesson 03: how students miss the way back. (See 01_forward.py for what a mutant is.)"""
+"""Wrong answers to lesson 03: how students miss the samplers. What a mutant is: 01_forward.py."""
 
 PREDICT = "predict_eps(s, x_t, t, np.asarray(x0, dtype=x_t.dtype))"
 WEIGHTS = "c0, ct, std = ddim_weights(s, t, u, eta)"
@@ -7,24 +7,23 @@ SPELLED = """ab_t, ab_u = s.alpha_bar[t], s.alpha_bar[u]
         ct = np.sqrt(max(1 - ab_u - std**2, 0.0) / (1 - ab_t))
         c0 = np.sqrt(ab_u) - ct * np.sqrt(ab_t)"""
 UPDATE = "kernels.denoise_step(x, eps_hat, z, s.alpha_bar[t], c0, ct, std, clip)"
-CLIPPED = (
-    "(c0 + ct * np.sqrt(1 - n)) * np.clip((x - np.sqrt(n) * eps_hat) / np.sqrt(1 - n), -clip, clip)"
-)
+X0_HAT = "np.clip((x - np.sqrt(n) * eps_hat) / np.sqrt(1 - n), -clip, clip)"
+CLIPPED = f"(c0 + ct * np.sqrt(1 - n)) * {X0_HAT}"
 ONE_STEP = """    for t in range(s.T, 0, -1):
         c0, ct = posterior_weights(s, t)
         eps_hat = eps_model(x, t)
         std = np.sqrt(var(x, t) if callable(var) else var[t])
         z = np.asarray(std, x.dtype) * noise_like(x, std, rng)"""
-SAME_Z = ONE_STEP.replace("    for", "    same = noise_like(x, 1.0, rng)\n    for", 1).replace(
-    "noise_like(x, std, rng)", "same"
-)
+SAME_Z = ONE_STEP.replace("noise_like(x, std, rng)", "same")
+SAME_Z = f"    same = noise_like(x, 1.0, rng)\n{SAME_Z}"
 
 MUTANTS = {
     "exact.point": [
         (
             PREDICT,
             f"({PREDICT} / np.sqrt(1 - s.alpha_bar[t])).astype(x_t.dtype)",
-            "you divided by 1 - alpha_bar, the variance of the noise; its square root is what multiplies eps in x_t",
+            "you divided by 1 - alpha_bar, the variance of the noise; its square root is what "
+            "multiplies eps in x_t",
         ),
         (
             PREDICT,
@@ -33,7 +32,8 @@ MUTANTS = {
         ),
         (
             PREDICT,
-            "((x_t - s.alpha_bar[t] * np.asarray(x0)) / np.sqrt(1 - s.alpha_bar[t])).astype(x_t.dtype)",
+            "((x_t - s.alpha_bar[t] * np.asarray(x0)) / np.sqrt(1 - "
+            "s.alpha_bar[t])).astype(x_t.dtype)",
             "you shrank the image by alpha_bar; x_t holds sqrt(alpha_bar) x0",
         ),
         (
@@ -44,7 +44,8 @@ MUTANTS = {
         (
             PREDICT,
             "np.broadcast_to(np.asarray(x0, dtype=x_t.dtype), x_t.shape)",
-            "you answered with the image; an eps_model answers with the noise that leads from it to x_t",
+            "you answered with the image; an eps_model answers with the noise that leads from it "
+            "to x_t",
         ),
         (
             "np.asarray(x0, dtype=x_t.dtype)",
@@ -56,12 +57,14 @@ MUTANTS = {
         (
             "gain = root * var / (",
             "gain = s.alpha_bar[t] * var / (",
-            "your gain has alpha_bar on top; there it is the square root, for x0 enters x_t times sqrt(alpha_bar)",
+            "the numerator of your gain has alpha_bar; it takes the square root, since x0 enters "
+            "x_t times sqrt(alpha_bar)",
         ),
         (
             "+ 1 - s.alpha_bar[t])\n        x0_hat",
             "+ np.sqrt(1 - s.alpha_bar[t]))\n        x0_hat",
-            "you divided by alpha_bar var + sqrt(1 - alpha_bar); below the line stands the variance of x_t, so no root there",
+            "you divided by alpha_bar var + sqrt(1 - alpha_bar); the denominator is the variance "
+            "of x_t, so no root there",
         ),
         (
             "gain * (x_t - root * mean)",
@@ -71,7 +74,8 @@ MUTANTS = {
         (
             "x0_hat = mean + gain",
             "x0_hat = gain",
-            "you lost the mean: the guess is mean + gain times how far x_t is from where it was expected",
+            "you lost the mean: the guess is mean + gain times how far x_t is from where it was "
+            "expected",
         ),
         (
             "root * var / (s.alpha_bar[t] * var +",
@@ -81,12 +85,14 @@ MUTANTS = {
         (
             "return predict_eps(s, x_t, t, np.asarray(x0_hat, dtype=x_t.dtype))",
             "return np.asarray(x0_hat, dtype=x_t.dtype)",
-            "you answered with the guess of x0; an eps_model answers with the noise: turn one into the other by predict_eps",
+            "you answered with the guess of x0; an eps_model answers with the noise: turn one "
+            "into the other by predict_eps",
         ),
         (
             "np.asarray(x0_hat, dtype=x_t.dtype)",
             "np.asarray(x0_hat, dtype=np.float64)",
-            "your answer is always float64, as mean, var and the schedule are: convert x0_hat to x_t's precision",
+            "your answer is always float64, as mean, var and the schedule are: convert x0_hat to "
+            "x_t's precision",
         ),
     ],
     "sample.even_times": [
@@ -108,7 +114,8 @@ MUTANTS = {
         (
             "round(s.T * (steps - i) / steps)",
             "s.T - i * (s.T // steps)",
-            "you made the gap a whole number first, and its error adds up: where steps doesn't divide T, the last time is not 0",
+            "you made the gap a whole number first, and its error adds up: where steps doesn't "
+            "divide T, the last time is not 0",
         ),
         (
             "s.T * (steps - i) / steps",
@@ -132,7 +139,7 @@ MUTANTS = {
             "else var[t - 1])",
             "you took var[t - 1]; the step from t to t - 1 has entry t",
         ),
-        (ONE_STEP, SAME_Z, "you use the same z at each step: draw it anew inside the loop"),
+        (ONE_STEP, SAME_Z, "you use the same z at each step: draw a new one inside the loop"),
         (
             "s.alpha_bar[t], c0, ct, 1.0, clip)",
             "s.alpha_bar[t], c0, ct, 1.0, np.inf)",
@@ -146,7 +153,8 @@ MUTANTS = {
         (
             "noise_like(x, std, rng)",
             "noise_like(x, std if t > 2 else 0.0, rng)",
-            "you add no noise at t = 2: papers whose code counts from 0 say 't > 1'; here only t = 1, where var is 0, goes without",
+            "you add no noise at t = 2: papers whose code counts from 0 say 't > 1'; here only t "
+            "= 1, where var is 0, goes without",
         ),
         (
             "s.beta_tilde if var is None",
@@ -161,12 +169,12 @@ MUTANTS = {
         (
             "s.alpha_bar[t], c0",
             "s.alpha_bar[t - 1], c0",
-            "you read x0_hat off x_t with alpha_bar of another time; x_t lives at t",
+            "you computed x0_hat from x_t with alpha_bar of another time; x_t is at t",
         ),
         (
             "eps_model(x, t)",
             "eps_model(x, max(t - 1, 1))",
-            "you told the model t - 1; x_t lives at t, and T is the first time it sees",
+            "you gave the model t - 1; x_t is at t, and T is the first time it gets",
         ),
         (
             "range(s.T, 0, -1)",
@@ -188,22 +196,26 @@ MUTANTS = {
         (
             WEIGHTS,
             SPELLED.replace("ct = np.sqrt", "ct = -np.sqrt"),
-            "a minus for a plus: the noise found is added again, only less of it; with a minus the spread of the samples dies out",
+            "a minus for a plus: the noise found is added again, only less of it; with a minus "
+            "the spread of the samples dies out",
         ),
         (
             WEIGHTS,
             SPELLED.replace("1 - ab_u - std**2", "1 - ab_u"),
-            "your sigma z comes on top: old and new noise share the variance 1 - alpha_bar[u]: take sigma^2 off under the root",
+            "your sigma z comes on top: old and new noise share the variance 1 - alpha_bar[u]: "
+            "take sigma^2 off under the root",
         ),
         (
             "in pairwise(times):",
             "in pairwise(range(len(times) - 1, -1, -1)):",
-            "you count the steps and take the count for the time: with 50 steps of 1000 only the times 50 .. 0 are visited",
+            "you count the steps and take the count for the time: with 50 steps of 1000 only the "
+            "times 50 .. 0 are visited",
         ),
         (
             WEIGHTS,
             WEIGHTS.replace("t, u", "t, t - 1"),
-            "you step to t - 1; where times are skipped, the step goes to u, the next time in the list",
+            "you step to t - 1; where times are skipped, the step goes to u, the next time in the "
+            "list",
         ),
         (
             WEIGHTS,
@@ -213,7 +225,7 @@ MUTANTS = {
         (
             WEIGHTS,
             SPELLED.replace("eta * np.sqrt(", "eta * ("),
-            "your sigma lacks the square root: what stands under it is a variance",
+            "your sigma lacks the square root, without which it is a variance",
         ),
         (
             WEIGHTS,
@@ -223,7 +235,8 @@ MUTANTS = {
         (
             WEIGHTS,
             WEIGHTS.replace("eta", "1.0"),
-            "you left eta out: your walk adds all the noise of eta = 1, whatever eta is; sigma is eta times the root",
+            "you left eta out: your walk adds all the noise of eta = 1, whatever eta is; sigma is "
+            "eta times the root",
         ),
         (
             "in pairwise(times):",
@@ -233,12 +246,15 @@ MUTANTS = {
         (
             "c0, ct, std, clip)",
             "c0, ct, std, np.inf)",
-            "you don't use clip: x0_hat is kept within [-clip, clip], and eps_hat is then found anew from x_t and x0_hat",
+            "you don't use clip: x0_hat is kept within [-clip, clip], and eps_hat is then "
+            "computed again from x_t and x0_hat",
         ),
         (
             UPDATE,
-            f"(lambda n: ({CLIPPED} + ct * np.sqrt(n) * eps_hat + std * z).astype(x.dtype))(1 - s.alpha_bar[t])",
-            "you clipped x0_hat and kept the model's eps_hat; find eps_hat anew from x_t and the clipped x0_hat (predict_eps)",
+            f"(lambda n: ({CLIPPED} + ct * np.sqrt(n) * eps_hat + std * z).astype(x.dtype))"
+            "(1 - s.alpha_bar[t])",
+            "you clipped x0_hat and kept the model's eps_hat; compute eps_hat again from x_t and "
+            "the clipped x0_hat (predict_eps)",
         ),
     ],
 }

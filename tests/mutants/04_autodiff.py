@@ -1,4 +1,7 @@
-"""Wrong answers to lesson 04: how students miss a derivative, and the walk backwards. What a mutant is: see 01_forward.py."""
+"""Wrong answers to lesson 04: how students miss a derivative, and the walk backwards.
+
+What a mutant is: see 01_forward.py.
+"""
 
 MUTANTS = {
     "ops.mul": [
@@ -15,7 +18,8 @@ MUTANTS = {
         (
             "(g * b, g * a)",
             "g * b + g * a",
-            "that is the product rule for one variable; here are two: return a tuple, one gradient for each",
+            "that is the product rule for one variable; here are two: return a tuple, one "
+            "gradient for each",
         ),
         (
             "a * b, lambda",
@@ -51,7 +55,8 @@ MUTANTS = {
         (
             "return kernels.matmul(g, b.swapaxes(-1, -2)), gb",
             "return gb, kernels.matmul(g, b.swapaxes(-1, -2))",
-            "the two gradients are returned in the wrong order: first that of a, g b^T, then that of b, a^T g",
+            "the two gradients are returned in the wrong order: first that of a, g b^T, then that "
+            "of b, a^T g",
         ),
         (
             "(g, b.swapaxes(-1, -2)), gb",
@@ -59,13 +64,13 @@ MUTANTS = {
             "b is not transposed: the gradient of a is g b^T",
         ),
         (
-            "a.reshape(-1, a.shape[-1]).swapaxes(0, 1), g",
-            "a.reshape(-1, a.shape[-1]), g",
+            "(a_rows.swapaxes(0, 1), g_rows)",
+            "(a_rows, g_rows)",
             "a is not transposed: the gradient of b is a^T g",
         ),
         (
-            "a.reshape(-1, a.shape[-1]).swapaxes(0, 1), g.reshape(-1, g.shape[-1])",
-            "g.reshape(-1, g.shape[-1]).swapaxes(0, 1), a.reshape(-1, a.shape[-1])",
+            "(a_rows.swapaxes(0, 1), g_rows)",
+            "(g_rows.swapaxes(0, 1), a_rows)",
             "the gradient of b came out transposed: it is a^T g, shaped like b; you have g^T a",
         ),
         (
@@ -74,9 +79,11 @@ MUTANTS = {
             "b.T turns all axes round; only the last two are to be exchanged: swapaxes(-1, -2)",
         ),
         (
-            "gb = kernels.matmul(a.swapaxes(-1, -2), g)\n        return kernels.matmul(g, b.swapaxes(-1, -2)), gb",
+            "gb = kernels.matmul(a.swapaxes(-1, -2), g)\n"
+            "        return kernels.matmul(g, b.swapaxes(-1, -2)), gb",
             "gb = kernels.matmul(a.T, g)\n        return kernels.matmul(g, b.T), gb",
-            "a.T and b.T turn all axes round; only the last two are to be exchanged: swapaxes(-1, -2)",
+            "a.T and b.T turn all axes round; only the last two are to be exchanged: swapaxes(-1, "
+            "-2)",
         ),
     ],
     "autodiff.unbroadcast": [
@@ -115,31 +122,36 @@ MUTANTS = {
         (
             "g_parent = unbroadcast(g_parent, parent.shape)",
             "g_parent = g_parent",
-            "the gradient of a broadcast input is not summed back: unbroadcast it to the parent's shape",
+            "the gradient of a broadcast input is not summed back: unbroadcast it to the parent's "
+            "shape",
         ),
         (
             "for node in _backwards(loss.node):",
             "walk = [loss.node]\n    for node in walk:\n"
-            "        walk.extend(p for p in dict.fromkeys(node.parents) if p is not None and p not in walk)",
-            "a node was passed on before all its children had spoken: its gradient was not complete; walk in the order of _backwards",
+            "        walk.extend(p for p in dict.fromkeys(node.parents) if p is not None and p "
+            "not in walk)",
+            "a node was passed on before all its children had given their share: its gradient was "
+            "not complete; walk in the order of _backwards",
         ),
         (
             "before + g_parent",
             "before.__iadd__(g_parent) if before.ndim else before + g_parent",
-            "you added in place (+=): a vjp may give the same array to two parents (add does), and then both change; write a + b",
+            "you added in place (+=): a vjp may give the same array to two parents (add does), "
+            "and then both change; write a + b",
         ),
         (
-            "loss.value * 0 + 1",
-            "loss.value * 1",
+            "loss.value**0",
+            "loss.value",
             "the walk starts with dL/dL, which is 1, not the loss",
         ),
         (
             "grads.get(id(node)) if id(node) in kept else grads.pop(id(node), None)",
             "grads.pop(id(node), None)",
-            "the gradient of a Tensor in the middle of the graph is lost: keep it when it is among params",
+            "the gradient of a Tensor in the middle of the graph is lost: keep it when it is "
+            "among params",
         ),
         (
-            "else p.value * 0 for p",
+            "else p.value**0 - 1 for p",
             "else None for p",
             "where the loss does not depend on a Tensor its gradient is zeros, of its shape",
         ),
@@ -158,22 +170,26 @@ MUTANTS = {
         (
             "u = rng.standard_normal(value_of(f(*map(kernels.array, args))).shape)",
             "u = np.ones(value_of(f(*map(kernels.array, args))).shape)",
-            "the outputs are only summed up: errors that cancel in the sum are not seen; weigh them with a random u",
+            "the outputs are only summed up: errors that cancel in the sum are not seen; weigh "
+            "them with a random u",
         ),
         (
             "rng.standard_normal(a.shape) for a in args",
             "np.ones(a.shape) for a in args",
-            "the direction is not random: along (1, 1, ...) gradients with exchanged entries look right",
+            "the direction is not random: along (1, 1, ...) gradients with exchanged entries look "
+            "right",
         ),
         (
             "rng.standard_normal(a.shape) for a in args",
             "rng.standard_normal() for a in args",
-            "one random number for a whole argument moves all its entries alike: d needs the shape of its argument",
+            "one random number for a whole argument moves all its entries alike: d needs the "
+            "shape of its argument",
         ),
         (
             " / max(abs(exact), abs(numeric), 1.0)",
             "",
-            "the division is missing: the error is relative, divided by the largest of |exact|, |numeric| and 1",
+            "the division is missing: the error is relative, divided by the largest of |exact|, "
+            "|numeric| and 1",
         ),
         (
             "return abs(exact - numeric)",
@@ -183,7 +199,8 @@ MUTANTS = {
         (
             "max(abs(exact), abs(numeric), 1.0)",
             "max(abs(exact), abs(numeric))",
-            "the 1 in the denominator is missing: derivatives near 0 are then judged by their rounding errors",
+            "the 1 in the denominator is missing: for derivatives near 0 the error is then one of "
+            "rounding only",
         ),
     ],
 }

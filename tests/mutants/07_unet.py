@@ -1,4 +1,7 @@
-"""Wrong answers to lesson 07: how students miss the parts of the U-Net. What a mutant is: 01_forward.py."""
+"""Wrong answers to lesson 07: how students miss the parts of the U-Net.
+
+What a mutant is: see 01_forward.py.
+"""
 
 ROOT = "q.dtype.type(q.shape[2] ** -0.5)"
 CUT = "tuple(g[..., e - x.shape[-1] : e] for x, e in zip(xs, ends, strict=True))"
@@ -8,7 +11,8 @@ MUTANTS = {
         (
             "kernels.up(g) / 4",
             "kernels.up(g)",
-            "the gradient is four times too large: a pixel has a share of 1/4 in the mean of its block",
+            "the gradient is four times too large: a pixel has a share of 1/4 in the mean of its "
+            "block",
         ),
         (
             "kernels.up(g) / 4",
@@ -28,19 +32,22 @@ MUTANTS = {
         (
             "kernels.up(g) / 4",
             "np.tile(g, (1, 2, 2, 1)) / 4",
-            "you laid the whole gradient image out four times; each of its values belongs to one 2 x 2 block (repeat, not tile)",
+            "you repeated the whole gradient image four times; each of its values belongs to one "
+            "2 x 2 block (repeat, not tile)",
         ),
     ],
     "ops.up": [
         (
             "kernels.down(g) * 4",
             "kernels.down(g)",
-            "the gradient is four times too small: the four gradients of a block add up, you took their mean",
+            "the gradient is four times too small: the four gradients of a block add up, you took "
+            "their mean",
         ),
         (
             "kernels.down(g) * 4",
             "g[:, ::2, ::2]",
-            "you took the gradient of one pixel of each block; all four depend on x, so all four add up",
+            "you took the gradient of one pixel of each block; all four depend on x, so all four "
+            "add up",
         ),
         (
             "kernels.down(g) * 4",
@@ -50,7 +57,8 @@ MUTANTS = {
         (
             "kernels.up(x)",
             "np.tile(x, (1, 2, 2, 1))",
-            "you laid the whole image out four times; each pixel is to become a 2 x 2 block (repeat, not tile)",
+            "you repeated the whole image four times; each pixel is to become a 2 x 2 block "
+            "(repeat, not tile)",
         ),
         (
             "kernels.up(x)",
@@ -62,7 +70,8 @@ MUTANTS = {
         (
             CUT,
             "tuple(np.array_split(g, len(xs), axis=-1))",
-            "you cut the gradient into equal parts; each part is as wide as the array that was joined there",
+            "you cut the gradient into equal parts; each part is as wide as the array that was "
+            "joined there",
         ),
         (
             "e - x.shape[-1] : e",
@@ -94,7 +103,8 @@ MUTANTS = {
         (
             f"softmax(q @ k.swapaxes(1, 2) * {ROOT})",
             f"softmax((q @ k.swapaxes(1, 2) * {ROOT}).swapaxes(1, 2)).swapaxes(1, 2)",
-            "you took the softmax over the queries; for each query the weights of the keys sum to 1: the last axis of q k^T",
+            "you took the softmax over the queries; for each query the weights of the keys sum to "
+            "1: the last axis of q k^T",
         ),
         (
             "q.shape[2] ** -0.5",
@@ -104,7 +114,8 @@ MUTANTS = {
         (
             "q.shape[2] ** -0.5",
             "q.shape[1] ** -0.5",
-            "you divided by the root of the number of tokens; the scores are sums over the C channels",
+            "you divided by the root of the number of tokens; the scores are sums over the C "
+            "channels",
         ),
         (
             "q @ k.swapaxes(1, 2)",
@@ -114,14 +125,16 @@ MUTANTS = {
         (
             f"softmax(q @ k.swapaxes(1, 2) * {ROOT})",
             f"softmax(q @ k.swapaxes(1, 2)) * {ROOT}",
-            "you divided by sqrt(C) after the softmax; it belongs before it: the weights must sum to 1",
+            "you divided by sqrt(C) after the softmax; it belongs before it: the weights must sum "
+            "to 1",
         ),
     ],
     "kernels.reference.attention_grad": [
         (
             "v.swapaxes(1, 2), p) * root",
             "v.swapaxes(1, 2), p)",
-            "1/sqrt(C) is missing on the way back: it multiplies the scores, so it multiplies their gradient too",
+            "1/sqrt(C) is missing on the way back: it multiplies the scores, so it multiplies "
+            "their gradient too",
         ),
         (
             "k.swapaxes(1, 2) * root",
@@ -131,12 +144,13 @@ MUTANTS = {
         (
             "softmax_grad(g @ v.swapaxes(1, 2), p)",
             "p * (g @ v.swapaxes(1, 2))",
-            "the softmax's derivative lacks the part - p sum(p ...): raising one weight lowers the others",
+            "the softmax's derivative lacks the part - p sum(p ...): raising one weight lowers "
+            "the others",
         ),
         (
             "p.swapaxes(1, 2) @ g",
             "p @ g",
-            "gv needs p transposed: row j of v is heard by all queries i, with the weights p[i, j]",
+            "gv needs p transposed: row j of v reaches all queries i, with the weights p[i, j]",
         ),
         (
             "gs.swapaxes(1, 2) @ q",

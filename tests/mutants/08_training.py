@@ -1,6 +1,6 @@
 """Wrong answers to lesson 08: how students miss Algorithm 1. What a mutant is: 01_forward.py."""
 
-SAID = "hide(labels[i], run.model.classes, forget, rng)"
+COND = "drop_labels(labels[i], run.model.classes, p_drop, rng)"
 GRADS = "(g * 2 / d.size * d, g * -2 / d.size * d)"
 
 MUTANTS = {
@@ -8,7 +8,8 @@ MUTANTS = {
         (
             "(d * d).mean()",
             "(d * d).sum()",
-            "you added the squares up; mse takes their mean, so that the loss does not depend on the size of the batch",
+            "you added the squares up; mse takes their mean, so that the loss does not depend on "
+            "the size of the batch",
         ),
         (
             GRADS,
@@ -23,12 +24,13 @@ MUTANTS = {
         (
             GRADS,
             "(g * 2 / len(d) * d, g * -2 / len(d) * d)",
-            "you divided by the number of images; the mean is over all numbers, d.size",
+            "you divided by the number of images; the mean is over all values, d.size",
         ),
         (
             GRADS,
             "(g * 2 * d, g * -2 * d)",
-            "this is the gradient of the sum of squares; for the mean it is divided by their number",
+            "this is the gradient of the sum of squares; for the mean it is divided by their "
+            "number",
         ),
     ],
     "diffusion.eps_from_v": [
@@ -40,7 +42,7 @@ MUTANTS = {
         (
             "signal * v + noise * x_t",
             "signal * v - noise * x_t",
-            "a minus where a plus belongs: turning back changes the sign",
+            "a minus instead of a plus: turning back changes the sign",
         ),
         (
             "signal * v + noise * x_t",
@@ -62,22 +64,25 @@ MUTANTS = {
         (
             "rng.integers(1, s.T + 1, size=batch)",
             "rng.integers(0, s.T, size=batch)",
-            "times were drawn from 0 .. T - 1; here, as in the paper, they are 1 .. T: t = 0 is the clean image, and T is never learned",
+            "times were drawn from 0 .. T - 1; here, as in the paper, they are 1 .. T: t = 0 is "
+            "the clean image, and T is never learned",
         ),
         (
             "rng.integers(1, s.T + 1, size=batch)",
             "np.full(batch, rng.integers(1, s.T + 1))",
-            "all images of a batch got the same t: each image needs its own, or the loss jumps from step to step with t",
+            "all images of a batch got the same t: each image needs its own, or the loss jumps "
+            "from step to step with t",
         ),
         (
             'diffusion.v_target(s, x0, t, eps) if predict == "v" else eps',
             "eps",
-            "the target is eps whatever `predict` says; a sampler that reads the output as v then gets nonsense",
+            "the target is eps whatever `predict` says; a sampler that reads the output as v then "
+            "gets nonsense",
         ),
         (
             "x_t = diffusion.q_sample(s, x0, t, eps)",
             "x_t = diffusion.q_sample(s, x0, t - 1, eps)",
-            "alpha_bar is shifted by one: the network is told t and shown x at t - 1",
+            "alpha_bar is shifted by one: the network gets t, but x at t - 1",
         ),
         (
             'if predict == "v" else eps',
@@ -85,42 +90,43 @@ MUTANTS = {
             "the target is fresh noise; it must be the noise that is in x_t",
         ),
         (
-            SAID,
-            SAID.replace("labels[i]", "labels[:batch]"),
+            COND,
+            COND.replace("labels[i]", "labels[:batch]"),
             "the labels are those of other images: take the same rows i as for the images",
         ),
         (
-            SAID,
-            SAID.replace(" forget,", " 1 - forget,"),
-            "labels are kept where they should be hidden: `forget` is the share that is lost",
+            COND,
+            COND.replace(" p_drop,", " 1 - p_drop,"),
+            "labels are kept where they should be dropped: `p_drop` is the share that is dropped",
         ),
         (
-            SAID,
+            COND,
             "labels[i]",
-            "all labels are said: some must be hidden, or the network never learns to draw without them",
+            "all labels are given: some must be dropped, or the network never learns to draw "
+            "without them",
         ),
         (
             "lr(run.step)",
             "lr(run.step + 1)",
-            "the learning rate is that of the next step: the first step asks for lr(0)",
+            "the learning rate is that of the next step: the first step takes lr(0)",
         ),
     ],
     "train.denoiser": [
         (
             'diffusion.eps_from_v(s, x_t, t, out) if predict == "v" else out',
             "out",
-            "v is handed to the sampler as if it were the noise: turn it with eps_from_v",
+            "v is handed to the sampler as if it were the noise: convert it with eps_from_v",
         ),
         ("eps_from_v", "x0_from_v", "the sampler wants the noise; you gave it the image"),
         (
             'predict == "v" else',
             'predict == "eps" else',
-            'the two cases are exchanged: only with predict = "v" has the output to be turned',
+            'the two cases are exchanged: only with predict = "v" must the output be converted',
         ),
         (
             "np.full(x_t.shape[0], t)",
             "np.full(x_t.shape[0], t - 1)",
-            "the network is told t - 1: it was trained with t = 1 .. T",
+            "the network gets t - 1: it was trained with t = 1 .. T",
         ),
         (
             "np.full(x_t.shape[0], t), labels)",
@@ -130,7 +136,8 @@ MUTANTS = {
         (
             "np.full(x_t.shape[0], t)",
             "t",
-            "the network takes a t for each image, an array (N,); the sampler gives one number for all",
+            "the network takes one t per image, an array (N,); the sampler gives one number for "
+            "all",
         ),
     ],
 }

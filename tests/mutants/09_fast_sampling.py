@@ -1,4 +1,7 @@
-"""Wrong answers to lesson 09: how students leave the curve, or take its order away. What a mutant is: 01_forward.py."""
+"""Wrong answers to lesson 09: how students leave the flow, or lose a method's order.
+
+What a mutant is: see 01_forward.py.
+"""
 
 TESTS = {
     name: "test_solvers.py"
@@ -6,8 +9,8 @@ TESTS = {
 }
 
 STEP = "ddim_step(s, x, eps_model(x, t), t, u, clip)"
-UPWARD = "np.sqrt(s.alpha_bar[u]) * (x / np.sqrt(s.alpha_bar[t]) + (sigma(s, t) - sigma(s, u)) * eps_model(x, t))"
 X_BAR = "x / np.sqrt(s.alpha_bar[t]) + (sigma(s, u) - sigma(s, t)) * eps_model(x, t)"
+UPWARD = f"np.sqrt(s.alpha_bar[u]) * ({X_BAR.replace('(sigma', '-(sigma')})"
 SLOPES = "(slope + eps_model(there, u)) / 2"
 CHANGE = "(x0_hat - before[0]) * x.dtype.type(1 / (2 * r))"
 LEVELS = "np.linspace(high ** (1 / rho), sigma(s, 1) ** (1 / rho), steps) ** rho"
@@ -22,17 +25,19 @@ MUTANTS = {
         (
             STEP,
             "(x + (sigma(s, u) - sigma(s, t)) * eps_model(x, t)).astype(x.dtype)",
-            "you took the step in x itself; the slope belongs to x_bar = x / sqrt(alpha_bar): divide, step, multiply back",
+            "you took the step in x itself; the slope belongs to x_bar = x / sqrt(alpha_bar): "
+            "divide, step, multiply back",
         ),
         (
             STEP,
             f"({UPWARD}).astype(x.dtype)",
-            "the step has the wrong sign: from t to u sigma falls, so sigma[u] - sigma[t] is negative, and noise is taken away",
+            "the step has the wrong sign: from t to u sigma falls, so sigma[u] - sigma[t] is "
+            "negative, and noise is taken away",
         ),
         (
             "eps_model(x, t)",
             "eps_model(x, max(u, 1))",
-            "you asked the model at u; an Euler step takes the slope where it starts, at t",
+            "you called the model at u; an Euler step takes the slope where it starts, at t",
         ),
         (
             "        x, t = add_churn(s, x, t, churn, rng)\n",
@@ -42,7 +47,7 @@ MUTANTS = {
         (
             "x, t = add_churn",
             "x, _ = add_churn",
-            "after the fresh noise x lives at `up`: ask the model there, and step from there",
+            "after the fresh noise x is at `up`: call the model there, and step from there",
         ),
         (
             "t, u, clip)",
@@ -54,7 +59,8 @@ MUTANTS = {
         (
             SLOPES,
             "(slope + eps_model(there, t)) / 2",
-            "you told the model t at the far end; x_u' lives at u. It still converges, but no faster than Euler, for twice the questions",
+            "you gave the model t at the far end; x_u' is at u. It still converges, but no faster "
+            "than Euler, for twice the calls",
         ),
         (
             SLOPES,
@@ -69,22 +75,25 @@ MUTANTS = {
         (
             f"ddim_step(s, x, {SLOPES}, t, u, clip)",
             f"ddim_step(s, there, {SLOPES}, t, u, clip)",
-            "your second step starts where the first one ended: go back, and take the whole step once more from x_t",
+            "your second step starts where the first one ended: go back, and take the whole step "
+            "again from x_t",
         ),
         (
             f"ddim_step(s, x, {SLOPES}, t, u, clip)",
             "(x + there) / 2",
-            "you averaged the two images; it is the two slopes that are averaged, and then the step is taken",
+            "you averaged the two images; it is the two slopes that are averaged, and then the "
+            "step is taken",
         ),
         (
             "there if u == 0 else",
             "there if True else",
-            "this is Euler's method: the second question, at the far end, is missing",
+            "this is Euler's method: the second call, at the far end, is missing",
         ),
         (
             "there if u == 0 else",
             "there if u < 0 else",
-            "you asked the model at t = 0, where there is no noise left to name: in the last step x_u' stays",
+            "you called the model at t = 0, where there is no noise left to predict: in the last "
+            "step x_u' stays",
         ),
         (
             "x, t = add_churn(s, x, t, churn, rng)",
@@ -96,7 +105,8 @@ MUTANTS = {
         (
             "1 / (2 * r)",
             "1 / 2",
-            "you took r for 1: that is right where all steps are equal in lam, and on other grids it costs an order",
+            "you took r for 1: that is right where all steps are equal in lam, and on other grids "
+            "it costs an order",
         ),
         (
             "1 / (2 * r)",
@@ -106,12 +116,13 @@ MUTANTS = {
         (
             "1 / (2 * r)",
             "1 / r",
-            "you carried x0_hat on to the end of the step; its middle stands for the whole step: there is a 2 below the line",
+            "you extrapolated x0_hat to the end of the step; its middle stands for the whole "
+            "step: 2 r is in the denominator",
         ),
         (
             f"x0_hat + {CHANGE}",
             f"x0_hat - {CHANGE}",
-            "a minus for a plus: x0_hat goes on as it has changed last, not back",
+            "a minus instead of a plus: x0_hat goes on as it changed last, not back",
         ),
         (
             "before = x0_hat, lam",
@@ -126,12 +137,13 @@ MUTANTS = {
         (
             "if before and u > 0",
             "if False",
-            "D is x0_hat in every step: that is ddim; from the second step on it is carried on",
+            "D is x0_hat in every step: that is ddim; from the second step on it is extrapolated",
         ),
         (
             ".clip(-clip, clip)",
             "",
-            "you don't use clip: each x0_hat is kept within [-clip, clip] before anything is made of it",
+            "you don't use clip: each x0_hat is kept within [-clip, clip] before anything is made "
+            "of it",
         ),
     ],
     "sample.karras_times": [
@@ -153,7 +165,8 @@ MUTANTS = {
         (
             "min(sigma(s, s.T), sigma_max)",
             "sigma(s, s.T)",
-            "you start at T always; where sigma[T] is above sigma_max, the first time is the one with sigma_max",
+            "you start at T always; where sigma[T] is above sigma_max, the first time is the one "
+            "with sigma_max",
         ),
         (
             "min(sigma(s, s.T), sigma_max)",

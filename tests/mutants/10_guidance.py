@@ -10,7 +10,8 @@ MUTANTS = {
         (
             "- pull",
             "+ pull",
-            "you walk downhill: what is added to the score is subtracted from eps_hat, which is minus the score",
+            "you walk downhill: what is added to the score is subtracted from eps_hat, which is "
+            "minus the score",
         ),
         (
             ROOT,
@@ -20,7 +21,8 @@ MUTANTS = {
         (
             f"strength * {ROOT}",
             "strength",
-            "you treat eps_hat as if it were minus the score; between them stands the factor sqrt(1 - alpha_bar)",
+            "you treat eps_hat as if it were minus the score; they differ by the factor sqrt(1 - "
+            "alpha_bar)",
         ),
         (
             f"strength * {ROOT}",
@@ -30,7 +32,7 @@ MUTANTS = {
         (
             ROOT,
             "np.sqrt(s.alpha_bar[t])",
-            "this is the share of the image, sqrt(alpha_bar); the factor is that of the noise",
+            "this is the factor of the image, sqrt(alpha_bar); the factor is that of the noise",
         ),
         (f"strength * {ROOT}", ROOT, "the strength is not used"),
     ],
@@ -38,7 +40,8 @@ MUTANTS = {
         (
             MIX,
             MIX.replace("without +", "eps_hat +"),
-            "this is the w of the paper, 0 for no guidance; here w = 1 is told alone: start from untold",
+            "this is the w of the paper, 0 for no guidance; here w = 1 is cond alone: start from "
+            "uncond",
         ),
         (
             MIX,
@@ -48,18 +51,19 @@ MUTANTS = {
         (
             MIX,
             "x_t.dtype.type(w) * eps_hat - without",
-            "the weights of told and untold must add up to 1: w and 1 - w",
+            "the weights of cond and uncond must add up to 1: w and 1 - w",
         ),
         (
             "x_t.dtype.type(w) *",
             "w *",
             "a w of float64 makes your answer float64; a model answers in the precision of x_t",
         ),
-        ("t <= interval[1]", "t < interval[1]", "the highest time belongs to the interval too"),
+        ("t <= interval[1]", "t < interval[1]", "the interval includes its highest time"),
         (
             "return eps_hat\n",
-            "return untold(x_t, t)\n",
-            "where there is no guidance (w = 1, or t outside the interval) told answers; you asked untold",
+            "return uncond(x_t, t)\n",
+            "where there is no guidance (w = 1, or t outside the interval) the answer is cond's; "
+            "you called uncond",
         ),
     ],
     "guide.threshold": [
@@ -81,17 +85,18 @@ MUTANTS = {
         (
             SHRUNK,
             "x0_hat / limit",
-            "you divide but do not clip: the few numbers beyond the limit still leave [-1, 1]",
+            "you divide but do not clip: the few values beyond the limit still leave [-1, 1]",
         ),
         (
             SHRUNK,
             "np.clip(x0_hat, -1, 1)",
-            "you clip at 1 whatever the limit is: the static kind, which makes all that sticks out alike",
+            "you clip at 1 whatever the limit is: the static kind, which makes all that sticks "
+            "out alike",
         ),
         (
             "np.abs(x0_hat)",
             "x0_hat",
-            "the quantile is that of the sizes |x0_hat|: dark numbers stick out as bright ones do",
+            "the quantile is that of |x0_hat|: dark values stick out as bright ones do",
         ),
     ],
     "guide.blend": [
@@ -103,7 +108,8 @@ MUTANTS = {
         (
             BLEND,
             "np.sqrt(1 - towards) * a(x_t, t) + np.sqrt(towards) * b(x_t, t)",
-            "no roots here: they are for adding independent noises; two answers about one x_t are averaged",
+            "no roots here: they are for adding independent noises; two answers about one x_t are "
+            "averaged",
         ),
         (
             BLEND,
