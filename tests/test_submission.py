@@ -1,4 +1,4 @@
-"""Whole files graded: hostile and clumsy ones, each of which may cost its own points and nothing else."""
+"""Whole files graded: a hostile or clumsy one costs its own points and nothing else."""
 
 import csv
 import json
@@ -27,11 +27,25 @@ def right(first="pass", value="signal * x0 + noise * eps", before=""):
 
 
 FORGE = """__import__("json"); import glob, json, os, sys
-    open(sys.argv[3], "w").write(json.dumps({"secret": "", "state": "passed", "lines": [], "seconds": 0}))
+    said = {"secret": "", "state": "passed", "lines": [], "seconds": 0}
+    open(sys.argv[3], "w").write(json.dumps(said))
     os._exit(0)"""
 
 NUMBER = 'open(__import__("sys").argv[3], "w").write("1"); __import__("os")._exit(0)'
 PIPE = "import os, sys; os.mkfifo(sys.argv[3]); os._exit(0)"
+
+HELPER = "import test_diffusion as t_; t_.check_linear_in_both"
+CODE = f"{HELPER}.__code__ = (lambda f, expected, first=1: None).__code__"
+CHECKS = "import test_diffusion as t_; t_.CHECKS['q_sample'] = lambda f: None"
+JUDGE = "from tinydiff.course import grade, judge; grade.judge = judge._restore = lambda *a: None"
+OWN = """from tinydiff import diffusion
+def q_sample(s, x0, t, eps):
+    return diffusion.q_sample(s, x0, t, eps)
+"""
+OWN_IMPORTED = """from tinydiff.diffusion import q_sample as theirs
+def q_sample(s, x0, t, eps):
+    return theirs(s, x0, t, eps)
+"""
 
 # name: (text of a .py, what the verdict must say)
 FAILING = {
@@ -46,12 +60,9 @@ FAILING = {
     "nested too deeply": (right(value="-" * 10**5 + "1"), "Error"),
     "interrupt": (right("raise KeyboardInterrupt"), "KeyboardInterrupt"),
     "pytest.exit": (right("import pytest; pytest.exit('done', 0)"), "stopped by Exit"),
-    "pytest.skip": (right("import pytest; pytest.skip('not today')"), "no pass"),
+    "pytest.skip": (right("import pytest; pytest.skip('not today')"), "does not count as passed"),
     "huge allocation": (right("np.ones(10**12)"), "Memory"),
-    "many allocations": (
-        right("hoard = [bytearray(1 << 28) for _ in range(10**4)]"),
-        "MemoryError",
-    ),
+    "many allocations": (right("x = [np.empty(1 << 25) for _ in range(10**4)]"), "MemoryError"),
     "missing import": (
         right(before="import numpyy as np2\n", value="np2.asarray(x0)"),
         "line 1: ModuleNotFoundError: No module named 'numpyy'",
@@ -67,32 +78,14 @@ FAILING = {
         "it replaced builtins.abs",
     ),
     "test rewritten": (
-        right("import test_diffusion as t_; t_.check_linear_in_both = lambda *a, **k: None", "x0"),
+        right(f"{HELPER} = lambda *a, **k: None", "x0"),
         "it replaced test_diffusion.",
     ),
-    "test's code rewritten": (
-        right(
-            "import test_diffusion as t_; t_.check_linear_in_both.__code__ = (lambda f, expected, first=1: None).__code__",
-            "x0",
-        ),
-        "it replaced test_diffusion.",
-    ),
-    "list of tests rewritten": (
-        right("import test_diffusion as t_; t_.CHECKS['q_sample'] = lambda f: None", "x0"),
-        "it replaced test_diffusion.",
-    ),
-    "judge rewritten": (
-        right("from tinydiff import grade; grade.judge = judge._restore = lambda *a: None", "x0"),
-        "it replaced tinydiff.grade.",
-    ),
-    "the package's own": (
-        "from tinydiff import diffusion\ndef q_sample(s, x0, t, eps):\n    return diffusion.q_sample(s, x0, t, eps)\n",
-        "it calls the package's own q_sample",
-    ),
-    "the package's own, imported": (
-        "from tinydiff.diffusion import q_sample as theirs\ndef q_sample(s, x0, t, eps):\n    return theirs(s, x0, t, eps)\n",
-        "it calls the package's own q_sample",
-    ),
+    "test's code rewritten": (right(CODE, "x0"), "it replaced test_diffusion."),
+    "list of tests rewritten": (right(CHECKS, "x0"), "it replaced test_diffusion."),
+    "judge rewritten": (right(JUDGE, "x0"), "it replaced tinydiff.course."),
+    "the package's own": (OWN, "it calls the package's own q_sample"),
+    "the package's own, imported": (OWN_IMPORTED, "it calls the package's own q_sample"),
     "its input": (right(value="x0"), "called   q_sample("),
     "a constant": (right(value="0.0"), "called   q_sample("),
     "in place": (right("x0 *= 1.0; x0 += 1", "x0"), "changes its input x0 in place"),
@@ -101,6 +94,15 @@ FAILING = {
     "a name that is not defined": (right(value="signl * x0"), "NameError in line 7"),
     "wrong number of arguments": ("def q_sample(x0, t):\n    return x0\n", "TypeError"),
 }
+
+NAMES = "HALF = 0.5\nhelper = lambda a: a\nclass S:\n    one = 1\n\ndef q_sample"
+NOT_RUN = "import no_such_module\nopen('/no/such/file')\ncheck(q_sample)\nraise SystemExit\n"
+DECORATED = """import functools
+def same(f):
+    return functools.wraps(f)(lambda *a: f(*a))
+
+@same
+def q_sample(s, x0: np.ndarray, t: int, eps) -> np.ndarray:"""
 PASSING = {
     "plain": right(),
     "lines as web pages break them": right(before="x = 1  # one\u2028two\n"),
@@ -115,45 +117,32 @@ PASSING = {
     "first wrong, then right": right(value="x0") + right(),
     "helpers, constants, classes": right(
         value="S.one * helper(signal) * x0 + HALF * 2 * noise * eps"
-    ).replace(
-        "def q_sample", "HALF = 0.5\nhelper = lambda a: a\nclass S:\n    one = 1\n\ndef q_sample"
-    ),
-    "what is not needed is not run": right()
-    + "import no_such_module\nopen('/no/such/file')\ncheck(q_sample)\nraise SystemExit\n",
-    "decorators and annotations": right().replace(
-        "def q_sample(s, x0, t, eps):",
-        "import functools\ndef same(f):\n    return functools.wraps(f)(lambda *a: f(*a))\n\n"
-        "@same\ndef q_sample(s, x0: np.ndarray, t: int, eps) -> np.ndarray:",
-    ),
+    ).replace("def q_sample", NAMES),
+    "what is not needed is not run": right() + NOT_RUN,
+    "decorators and annotations": right().replace("def q_sample(s, x0, t, eps):", DECORATED),
 }
 
 
 def judged(folder, name, text, seconds=30.0):
-    path = folder / (
-        name.replace(" ", "_").replace("'", "").replace(",", "")
-        + (".ipynb" if text.lstrip().startswith("{") else ".py")
-    )
+    """Grade q_sample in a file of this text and name: -> Verdict"""
+    plain = name.replace(" ", "_").replace("'", "").replace(",", "")
+    path = folder / (plain + (".ipynb" if text.lstrip().startswith("{") else ".py"))
     path.write_text(text, encoding="utf-8")
     return worker.judge_apart(path, submission.read(path), Q_SAMPLE, seconds)
 
 
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory, request):
-    """Grade all that are asked for, two at a time: each is a process."""
-    asked = {
-        item.callspec.params["name"]
-        for item in request.session.items
-        if item.path == request.path and hasattr(item, "callspec")
-    }
-    folder, everything = (
-        tmp_path_factory.mktemp("files"),
-        {k: v[0] for k, v in FAILING.items()} | PASSING,
-    )
-    everything = {name: text for name, text in everything.items() if name in asked}
+    """Grade all that are asked for, two at a time: each is a process -> dict of name to Verdict"""
+    items = [item for item in request.session.items if item.path == request.path]
+    asked = {item.callspec.params.get("name") for item in items if hasattr(item, "callspec")}
+    texts = {name: text for name, (text, _) in FAILING.items()} | PASSING
+    folder, seconds = tmp_path_factory.mktemp("files"), lambda name: 4.0 if "loop" in name else 30.0
     with ThreadPoolExecutor(2) as pool:
         jobs = {
-            name: pool.submit(judged, folder, name, text, 4.0 if "loop" in name else 30.0)
-            for name, text in everything.items()
+            name: pool.submit(judged, folder, name, text, seconds(name))
+            for name, text in texts.items()
+            if name in asked
         }
     return {name: job.result() for name, job in jobs.items()}
 
@@ -166,8 +155,6 @@ QUICK = (
     "syntax error",
     "numpy rewritten",
     "test rewritten",
-)
-QUICK += (
     "the package's own",
     "its input",
     "in place",
@@ -175,9 +162,10 @@ QUICK += (
     "decorators and annotations",
     "plain",
 )
-slow_too = lambda names: [
-    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names
-]
+
+
+def slow_too(names):
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
 
 
 @pytest.mark.parametrize("name", slow_too(FAILING))
@@ -194,15 +182,12 @@ def test_does_no_harm(name, verdicts):
 def test_nothing_that_was_started_lives_on(tmp_path):
     """A process that the submission leaves behind is ended with it."""
     mark = tmp_path / "alive"
-    child = f"import time, pathlib\nwhile True:\n    pathlib.Path({str(mark)!r}).write_text(str(time.time())); time.sleep(0.05)"
-    start = f"q_sample.child = getattr(q_sample, 'child', None) or __import__('subprocess').Popen([{sys.executable!r}, '-c', {child!r}])"
-    verdict = judged(
-        tmp_path,
-        "child",
-        right(
-            start + f"; import os; os.path.exists({str(mark)!r}) or __import__('time').sleep(0.3)"
-        ),
-    )
+    write = f"pathlib.Path({str(mark)!r}).write_text(str(time.time()))"
+    child = f"import time, pathlib\nwhile True:\n    {write}; time.sleep(0.05)"
+    popen = f"__import__('subprocess').Popen([{sys.executable!r}, '-c', {child!r}])"
+    start = f"q_sample.child = getattr(q_sample, 'child', None) or {popen}"
+    wait = f"import os; os.path.exists({str(mark)!r}) or __import__('time').sleep(0.3)"
+    verdict = judged(tmp_path, "child", right(f"{start}; {wait}"))
     assert verdict.state == "passed" and mark.exists()
     time.sleep(0.2)
     last = mark.read_text()
@@ -214,12 +199,9 @@ def test_nothing_that_was_started_lives_on(tmp_path):
 
 
 def notebook(*cells):
-    return json.dumps(
-        {
-            "cells": [{"cell_type": "code", "source": text.splitlines(True)} for text in cells],
-            "nbformat": 4,
-        }
-    )
+    """Write cells of code as a notebook: -> str"""
+    cells = [{"cell_type": "code", "source": text.splitlines(True)} for text in cells]
+    return json.dumps({"cells": cells, "nbformat": 4})
 
 
 HEAD, BODY = right().split("def q_sample")
@@ -233,35 +215,25 @@ def in_notebook(tmp_path, *cells):
 
 
 def test_cells_in_any_order_copied_and_with_magics(tmp_path):
-    found, verdict = in_notebook(
-        tmp_path,
-        "%%time\n%matplotlib inline\n!pip list\nx = 3",
-        BODY.replace("signal *", "2 *"),
-        "check(q_sample)",
-        BODY,
-        "?q_sample",
-        HEAD,
-    )
+    magics = "%%time\n%matplotlib inline\n!pip list\nx = 3"
+    cells = (BODY.replace("signal *", "2 *"), "check(q_sample)", BODY, "?q_sample", HEAD)
+    found, verdict = in_notebook(tmp_path, magics, *cells)
     assert verdict.state == "passed"
     assert found.places["q_sample"][0] == "work.ipynb cell 4"
 
 
 def test_a_cell_split_in_two_is_a_failure_with_its_line(tmp_path):
     first, second = BODY.split("    return")
-    _, verdict = in_notebook(
-        tmp_path, HEAD, first.replace("    pass\n", "    x = (\n"), "    return" + second, "y = 1"
-    )
+    first = first.replace("    pass\n", "    x = (\n")
+    _, verdict = in_notebook(tmp_path, HEAD, first, "    return" + second, "y = 1")
     assert verdict.state == "failed"
     assert "work.ipynb cell 2, line 3: SyntaxError" in str(verdict)
 
 
 def test_a_function_apart_from_its_helpers(tmp_path):
-    cells = (
-        HEAD,
-        "def half(a):\n    return a / 2",
-        BODY.replace("noise * eps", "2 * half(noise) * eps"),
-    )
-    assert in_notebook(tmp_path, *cells)[1].state == "passed"
+    answer = BODY.replace("noise * eps", "2 * half(noise) * eps")
+    _, verdict = in_notebook(tmp_path, HEAD, "def half(a):\n    return a / 2", answer)
+    assert verdict.state == "passed"
 
 
 def test_a_broken_cell_elsewhere_does_no_harm(tmp_path):
@@ -277,6 +249,41 @@ def test_an_untouched_exercise_is_not_attempted(tmp_path):
     assert in_notebook(tmp_path, "q_sample = None")[1].state == "not attempted"
 
 
+# --- what stays out of reach, what stays in reach ---
+
+CONV = "def conv2d(x, w):\n    return theirs(x, w)\n"
+
+
+@pytest.mark.parametrize(
+    "place, module",
+    [
+        ("tinydiff.kernels.winograd", "cpu_winograd"),
+        pytest.param("tinydiff.kernels.cpu_winograd", "cpu_winograd", marks=pytest.mark.slow),
+        pytest.param("tinydiff.kernels.cpu", "cpu", marks=pytest.mark.slow),
+        pytest.param(".direct", "cpu_direct", marks=pytest.mark.slow),
+        pytest.param(".ladder", "cpu_ladder", marks=pytest.mark.slow),
+    ],
+)
+def test_other_kernel_sets_are_out_of_reach_under_any_name(tmp_path, place, module):
+    path, exercise = tmp_path / "ada.py", exercises.find("conv2d")
+    path.write_text(f"from {place} import conv2d as theirs\n\n{CONV}")
+    verdict = worker.judge_apart(path, submission.read(path), exercise)
+    says = f"line 1: ModuleNotFoundError: import of tinydiff.kernels.{module} halted"
+    assert verdict.state == "failed" and says in str(verdict)
+
+
+def test_a_file_of_the_package_may_be_from_before_the_wings(tmp_path):
+    """In version 0.1 edit.py stood beside kernels and sample, and imported from `.`"""
+    path, use = tmp_path / "edit.py", "\n\ndef slerp(x, y, u):\n    return np, kernels, ddim\n"
+    was = "import numpy as np\nfrom . import kernels\nfrom .sample import ddim"
+    for imports in (was, was.replace("from .", "from ..")):
+        path.write_text(imports + use)
+        assert len(submission.read(path).build("slerp")(0, 0, 0)) == 3
+    path.write_text("from .no_such_module import np, kernels, ddim" + use)
+    with pytest.raises(submission.Unreadable, match="No module named 'tinydiff.design.no_such"):
+        submission.read(path).build("slerp")
+
+
 # --- the command ---
 
 
@@ -285,51 +292,46 @@ def pytest_grade(*args, cwd):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=None, timeout=170)
 
 
+UNTOUCHED = "\ndef q_step(s, x_prev, t, eps):\n    raise NotImplementedError\n"
+V_TARGET = """
+def v_target(s, x0, t, eps):
+    signal, noise = rates(s, t, x0)
+    return signal * eps - noise * x0
+"""
+
+
 def test_board_and_csv(tmp_path):
-    """One file, three exercises: one right, one wrong, one untouched, the rest absent; the board says so."""
+    """One file, three exercises: one right, one wrong, one untouched, the rest absent."""
     path, table = tmp_path / "ada.py", tmp_path / "grades.csv"
-    path.write_text(
-        right(value="signal * x0 + noise**2 * eps")
-        + "\ndef q_step(s, x_prev, t, eps):\n    raise NotImplementedError\n"
-        + "\ndef v_target(s, x0, t, eps):\n    signal, noise = rates(s, t, x0)\n    return signal * eps - noise * x0\n"
-    )
+    path.write_text(right(value="signal * x0 + noise**2 * eps") + UNTOUCHED + V_TARGET)
     done = pytest_grade("--grade", path, "--grade-csv", table, cwd=exercises.ROOT)
     assert done.returncode == 1 and done.stderr == ""
-    lines = {
-        line.split()[0]: line
-        for line in done.stdout.splitlines()
-        if line.startswith("  ") and " / 1" in line
-    }
-    begun = {
-        e.lesson for e in exercises.exercises() if e.function in ("q_sample", "q_step", "v_target")
-    }
-    assert set(lines) == {e.function for e in exercises.exercises() if e.lesson in begun}
-    assert done.stdout.count("exercises is in this file") == len(
-        {e.lesson for e in exercises.exercises()} - begun
-    )
+    rows = [line for line in done.stdout.splitlines() if " / 1" in line and line[:2] == "  "]
+    lines = {line.split()[0]: line for line in rows}
+    every, there = exercises.exercises(), ("q_sample", "q_step", "v_target")
+    begun = {e.lesson for e in every if e.function in there}
+    others = {e.lesson for e in every} - begun
+    assert set(lines) == {e.function for e in every if e.lesson in begun}
+    assert done.stdout.count("exercises is in this file") == len(others)
     assert "1 / 1  passed" in lines["v_target"] and "ada.py #" in lines["v_target"]
-    assert (
-        "0 / 1  failed" in lines["q_sample"]
-        and "you scaled the noise by 1 - alpha_bar" in done.stdout
-    )
+    assert "0 / 1  failed" in lines["q_sample"]
+    assert "you scaled the noise by 1 - alpha_bar" in done.stdout
     assert "- / 1  not attempted" in lines["q_step"] and "- / 1  not attempted" in lines["linear"]
-    assert f"points: 1 of {len(exercises.exercises())} (" in done.stdout
-    rows = {row["exercise"]: row for row in csv.DictReader(table.open(encoding="utf-8"))}
-    assert len(rows) == len(exercises.exercises())
-    assert (rows["diffusion.v_target"]["points"], rows["diffusion.q_sample"]["points"]) == (
-        "1",
-        "0",
-    )
-    assert len(rows["diffusion.q_sample"]["hash"]) == 12 != rows["diffusion.v_target"]["hash"]
+    assert f"points: 1 of {len(every)} (" in done.stdout
+    table = {row["exercise"]: row for row in csv.DictReader(table.open(encoding="utf-8"))}
+    passed, failed = table["diffusion.v_target"], table["diffusion.q_sample"]
+    assert len(table) == len(every)
+    assert (passed["points"], failed["points"]) == ("1", "0")
+    assert len(failed["hash"]) == 12 and failed["hash"] != passed["hash"]
 
 
 @pytest.mark.parametrize(
     "name, content, says",
     [
         ("missing.py", None, "cannot be read"),
-        ("broken.ipynb", b"{}", "is no notebook"),
-        ("cut.ipynb", b'{"cells": [', "is no notebook"),
-        ("bytes.py", b"\xff\xfe\x00", "is no text"),
+        ("broken.ipynb", b"{}", "is not a notebook (it has no cells)"),
+        ("cut.ipynb", b'{"cells": [', "is not a notebook (not valid JSON)"),
+        ("bytes.py", b"\xff\xfe\x00", "is not a text (it is not UTF-8)"),
     ],
 )
 def test_a_file_that_cannot_be_graded_is_one_line(tmp_path, name, content, says):

@@ -89,18 +89,19 @@ class Submission:
 
 def _execute(node, where, scope):
     """Run one statement of a file; `from .x import y` also as in version 0.1, without wings."""
-    code = compile(ast.Module([node], []), where, "exec")
+    code, package = compile(ast.Module([node], []), where, "exec"), scope["__package__"]
     try:
         exec(code, scope)
-    except ImportError:
-        if not isinstance(node, ast.ImportFrom) or node.level != 1:
+    except ImportError as error:
+        is_near = isinstance(node, ast.ImportFrom) and node.level == 1
+        if not is_near or package in ("tinydiff", "tinydiff.kernels"):
             raise
-        wing, scope["__package__"] = scope["__package__"], "tinydiff"
         try:
+            scope["__package__"] = "tinydiff"
             exec(code, scope)
         except ImportError:
-            scope["__package__"] = wing
-            raise
+            scope["__package__"] = package
+            raise error from None
 
 
 def read(path):
