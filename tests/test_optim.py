@@ -1,4 +1,4 @@
-"""Adam against the paper's algorithm in plain Python; clipping; the learning rate's shape; the running average."""
+"""Adam against the paper in plain Python; clipping; the learning rate; the running average."""
 
 import math
 
@@ -23,14 +23,11 @@ def adamw(theta, gradients, lr, beta1, beta2, eps, decay):
 
 @pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 1e-5)])
 def test_adam_equals_the_paper(dtype, tolerance, kernel_set, rng):
-    theta, gradients = (
-        rng.standard_normal(7).astype(dtype),
-        rng.standard_normal((6, 7)).astype(dtype),
-    )
-    expected = adamw(
-        theta.tolist(), gradients.tolist(), lr=0.05, beta1=0.8, beta2=0.95, eps=1e-3, decay=0.3
-    )
-    adam = optim.Adam(theta, beta1=0.8, beta2=0.95, eps=1e-3, decay=0.3)
+    theta = rng.standard_normal(7).astype(dtype)
+    gradients = rng.standard_normal((6, 7)).astype(dtype)
+    settings = {"beta1": 0.8, "beta2": 0.95, "eps": 1e-3, "decay": 0.3}
+    expected = adamw(theta.tolist(), gradients.tolist(), lr=0.05, **settings)
+    adam = optim.Adam(theta, **settings)
     for g in gradients:
         before = g.copy()
         adam.step(g, 0.05)
@@ -47,7 +44,7 @@ def test_the_first_step_has_size_lr(kernel_set):
 
 
 def test_weight_decay_is_decoupled(kernel_set):
-    """Without a gradient the weights shrink by lr decay, and decay leaves no trace in the running means."""
+    """Without a gradient weights shrink by lr decay; the running means stay 0."""
     theta = np.array([1.0, -2.0])
     adam = optim.Adam(theta, decay=0.1)
     for k in (1, 2):
@@ -116,12 +113,12 @@ def test_warmup_cosine_rises_then_falls():
     assert np.abs(slopes).max() < 0.0051, "there is a jump: both pieces are 1 where they meet"
 
 
-def test_ema_keep():
-    keep = [optim.ema_keep(step) for step in range(20_000)]
-    assert keep[0] == 0.1 and keep[8] == 0.5
-    assert np.all(np.diff(keep) >= 0)
-    assert keep[8000] < 0.999 and keep[-1] == 0.999
-    assert optim.ema_keep(10**6, longest=0.9) == 0.9
+def test_ema_decay():
+    decay = [optim.ema_decay(step) for step in range(20_000)]
+    assert decay[0] == 0.1 and decay[8] == 0.5
+    assert np.all(np.diff(decay) >= 0)
+    assert decay[8000] < 0.999 and decay[-1] == 0.999
+    assert optim.ema_decay(10**6, longest=0.9) == 0.9
 
 
 def test_ema_step_by_hand(kernel_set):
@@ -131,26 +128,50 @@ def test_ema_step_by_hand(kernel_set):
     np.testing.assert_array_equal(theta, [3, -2])
 
 
-def test_ema_with_ema_keep_forgets_where_it_began():
+def test_ema_with_ema_decay_forgets_where_it_began():
     ema = np.array([1000.0])
     for step in range(100):
-        kernels.ema_step(ema, np.array([1.0]), optim.ema_keep(step))
+        kernels.ema_step(ema, np.array([1.0]), optim.ema_decay(step))
     assert abs(ema[0] - 1) < 1e-3
 
 
 def test_a_step_that_is_not_finite_does_not_count_unless_nobody_waits_for_it():
     adam = optim.Adam(np.ones(2))
-    for g, wait, k in [
-        ([1.0, 2.0], True, 1),
-        ([np.nan, 0.0], True, 1),
-        ([3.0, 4.0], True, 2),
-        ([np.inf, 0.0], False, 3),
-    ]:
+    waited = [([1.0, 2.0], True, 1), ([np.nan, 0.0], True, 1), ([3.0, 4.0], True, 2)]
+    for g, wait, k in [*waited, ([np.inf, 0.0], False, 3)]:
         before = adam.theta.copy()
         norm = adam.step(np.array(g), 0.1, wait)
-        assert (
-            adam.k == k
-            and (not wait or isinstance(norm, float))
-            and np.isclose(norm, np.linalg.norm(g), equal_nan=True)
-        )
+        assert adam.k == k and (not wait or isinstance(norm, float))
+        assert np.isclose(norm, np.linalg.norm(g), equal_nan=True)
         assert np.array_equal(adam.theta, before) != np.isfinite(norm)
+
+
+def test_readback_gives_what_was_pushed_and_forgets_it(kernel_set):
+    readback = optim.Readback()
+    assert readback.fetch() == []
+    for loss, length in ((1.5, 2.0), (0.5, np.inf)):
+        readback.push(np.array(loss), np.array(length))
+    assert readback.fetch() == [[1.5, 2.0], [0.5, np.inf]]
+    assert readback.fetch() == []
+
+
+def test_readback_stops_adam_after_a_step_that_was_not_finite():
+    """nan_unless_finite is NaN where this loss is, or the gradient norm before, not yet fetched."""
+    readback = optim.Readback()
+    assert readback.nan_unless_finite(np.array(3.0)) == 0
+    assert np.isnan(readback.nan_unless_finite(np.array(np.nan)))
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(readback.nan_unless_finite(np.array(np.inf)))
+        readback.push(np.array(1.0), np.array(np.inf))
+        assert np.isnan(readback.nan_unless_finite(np.array(3.0)))
+    readback.fetch()
+    assert readback.nan_unless_finite(np.array(3.0)) == 0
+
+
+@pytest.mark.parametrize("loss, length", [(np.nan, 1.0), (1.0, np.inf), (-np.inf, np.nan)])
+def test_what_is_not_finite_is_refused_with_the_step(loss, length):
+    optim.require_finite(7, 1.0, 2.0)
+    with pytest.raises(FloatingPointError, match="lower the learning rate") as e:
+        optim.require_finite(7, loss, length)
+    assert f"the loss at step 7 is {loss}, its gradient norm {length}:" in str(e.value)
+    assert "\n" not in str(e.value)
