@@ -1,11 +1,13 @@
 """Run the lessons and keep their outputs.
 
-    python tests/lessons.py [01 05 ...]      run these lessons (default: all) and write them back with their outputs
+    python tests/lessons.py [01 05 ...]      run these lessons (default: all), keep their outputs
 
-A lesson's metadata holds a hash of what its outputs depend on: its cells, and the package's code that it shows.
-TINYDIFF_FAST=1 in the environment makes lessons that train do so for a few steps only; outputs are then not kept.
+A lesson's metadata holds a hash of what its outputs depend on: its cells, and the package's code
+that it shows. With TINYDIFF_FAST=1 in the environment, lessons that train do so for a few steps
+only; do not keep those outputs.
 """
 
+import ast
 import base64
 import hashlib
 import inspect
@@ -15,6 +17,7 @@ import re
 import sys
 import time
 from pathlib import Path
+from pkgutil import resolve_name
 
 import nbformat
 from nbclient import NotebookClient
@@ -36,44 +39,53 @@ def read(path):
 def fingerprint(notebook):
     """Hash the cells and whatever they `show(...)`: a notebook -> hex digits"""
     text = [f"{cell.cell_type}\n{cell.source}" for cell in notebook.cells]
+    known = imported(notebook)
     for name in re.findall(r"^show\(([\w.]+)\)", "\n".join(text), re.M):
         module, *rest = name.split(".")
-        inside = "kernels." if (ROOT / "tinydiff" / "kernels" / f"{module}.py").exists() else ""
-        item = __import__(f"tinydiff.{inside}{module}", fromlist=["_"])
-        for part in rest:
-            item = getattr(item, part)
+        item = resolve_name(".".join([known[module], *rest]))
         text.append(inspect.getsource(inspect.unwrap(item)))
     return hashlib.sha256("\n\n".join(text).encode()).hexdigest()[:16]
 
 
+def imported(notebook):
+    """List what a lesson imports of the package -> {"edit": "tinydiff.design.edit", ...}"""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    without_magics, found = re.sub(r"^%.*", "", code, flags=re.M), {}
+    for node in ast.parse(without_magics).body:
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "tinydiff":
+            found |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    return found
+
+
 def run(notebook, seconds=600):
-    """Run a notebook's cells in a fresh process, from top to bottom; an error in a cell is raised here."""
+    """Run a notebook's cells in a fresh process, top to bottom; an error in a cell is raised here.
+
+    notebook: changed in place; seconds: limit for one cell -> notebook
+    """
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    client = NotebookClient(
-        notebook,
-        timeout=seconds,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(LESSONS)}},
-    )
-    client.execute()
+    here = {"metadata": {"path": str(LESSONS)}}
+    NotebookClient(notebook, timeout=seconds, kernel_name="python3", resources=here).execute()
     return notebook
 
 
 def smaller(png, colors):
-    """Give a picture so many colors where that takes less room: PNG in base64 -> the same"""
+    """Reduce a picture to a number of colours where that makes it smaller: PNG in base64 -> same"""
     original, small = base64.b64decode(png), io.BytesIO()
-    Image.open(io.BytesIO(original)).convert("RGB").quantize(
-        colors, kmeans=1, dither=Image.Dither.NONE
-    ).save(small, "png", optimize=True)
+    picture = Image.open(io.BytesIO(original)).convert("RGB")
+    picture = picture.quantize(colors, kmeans=1, dither=Image.Dither.NONE)
+    picture.save(small, "png", optimize=True)
     return base64.b64encode(min(original, small.getvalue(), key=len)).decode()
 
 
 def keep(path):
-    """Run a lesson and write it back, small and without traces of this machine."""
+    """Run a lesson and write it back, small and without traces of this machine.
+
+    path: Path -> seconds it took, size in bytes
+    """
     notebook, began = read(path), time.perf_counter()
     run(notebook)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
@@ -100,7 +112,5 @@ if __name__ == "__main__":
     for path in lessons():
         if not wanted or path.name[:2] in wanted:
             seconds, size = keep(path)
-            print(
-                f"{path.name}: {seconds:.0f} s, {size / 1000:.0f} kB"
-                + (" - TOO LARGE" if size > LARGEST else "")
-            )
+            warning = " - TOO LARGE" if size > LARGEST else ""
+            print(f"{path.name}: {seconds:.0f} s, {size / 1000:.0f} kB{warning}")

@@ -1,4 +1,7 @@
-"""The lessons as a student meets them: untouched they run through, filled in rightly every check passes, wrongly it says what is wrong."""
+"""The lessons as a student meets them.
+
+Untouched they run through; filled in rightly every check passes, wrongly it says what is wrong.
+"""
 
 import ast
 import inspect
@@ -9,8 +12,9 @@ import time
 import nbformat
 import pytest
 
-from lessons import LARGEST, ROOT, fingerprint, lessons, read, run
+from lessons import LARGEST, ROOT, fingerprint, imported, lessons, read, run
 from tinydiff.course import diagnosis, exercises, submission, worker
+from tinydiff.design import edit
 
 LESSONS = lessons()
 SECONDS = 120  # for a lesson in fast mode, on two cores
@@ -31,40 +35,27 @@ def code(notebook):
 
 
 def exercise_cell(notebook, exercise):
-    (cell,) = [
-        cell
-        for cell in code(notebook)
-        if re.search(rf"^def {exercise.function}\(", cell.source, re.M)
-    ]
+    start = rf"^def {exercise.function}\("
+    (cell,) = [cell for cell in code(notebook) if re.search(start, cell.source, re.M)]
     return cell
 
 
 def own_words(source):
     """Take a function apart -> decorators, signature, docstring"""
     node = ast.parse(textwrap.dedent(source)).body[-1]
-    return (
-        [ast.unparse(d) for d in node.decorator_list],
-        ast.unparse(node.args),
-        ast.get_docstring(node),
-    )
+    decorators = [ast.unparse(d) for d in node.decorator_list]
+    return decorators, ast.unparse(node.args), ast.get_docstring(node)
 
 
 def fill(notebook, exercise, function_source):
     """Write an answer into an exercise's cell, with an import of what it uses of its module."""
-    names = {
-        node.id
-        for node in ast.walk(ast.parse(textwrap.dedent(function_source)))
-        if isinstance(node, ast.Name)
-    }
-    used = sorted(
-        name for name in names & vars(exercise.module).keys() if name != exercise.function
-    )
+    source, module = textwrap.dedent(function_source), exercise.module
+    names = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    used = sorted(names & vars(module).keys() - {exercise.function})
+    imports = f"from {module.__name__} import {', '.join(used)}\n" if used else ""
     cell = exercise_cell(notebook, exercise)
-    start = cell.source[
-        : re.search(rf"^(?:@[^\n]+\n)?def {exercise.function}\(", cell.source, re.M).start()
-    ]
-    imports = f"from {exercise.module.__name__} import {', '.join(used)}\n" if used else ""
-    cell.source = start + imports + textwrap.dedent(function_source)
+    begin = re.search(rf"^(?:@[^\n]+\n)?def {exercise.function}\(", cell.source, re.M).start()
+    cell.source = cell.source[:begin] + imports + source
 
 
 def reference_source(exercise):
@@ -75,11 +66,8 @@ def said(cell):
     """Collect all that a cell showed, as plain text."""
     found = []
     for output in cell.get("outputs", ()):
-        found += [
-            output.get("text", ""),
-            output.get("data", {}).get("text/plain", ""),
-            "\n".join(output.get("traceback", ())),
-        ]
+        plain = output.get("data", {}).get("text/plain", "")
+        found += [output.get("text", ""), plain, "\n".join(output.get("traceback", ()))]
     return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(found))
 
 
@@ -104,16 +92,10 @@ def test_the_first_nine_lessons_are_there():
 def test_outputs_are_fresh(path):
     """Run `python tests/lessons.py` after a change in a lesson, or in code that a lesson shows."""
     notebook = read(path)
+    cells = code(notebook)
     assert notebook.metadata["tinydiff"]["fingerprint"] == fingerprint(notebook)
-    assert [cell.execution_count for cell in code(notebook)] == list(
-        range(1, len(code(notebook)) + 1)
-    )
-    assert not [
-        output
-        for cell in code(notebook)
-        for output in cell.outputs
-        if output.output_type == "error"
-    ]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert "error" not in {output.output_type for cell in cells for output in cell.outputs}
 
 
 @each_lesson
@@ -130,12 +112,8 @@ def test_exercises_are_asked_as_the_package_states_them(path):
     checks = check_cells(notebook)
     assert set(checks) == {e.function for e in exercises_of(path)}
     for exercise in exercises_of(path):
-        cell = exercise_cell(notebook, exercise)
-        node = next(
-            n
-            for n in ast.parse(cell.source).body
-            if isinstance(n, ast.FunctionDef) and n.name == exercise.function
-        )
+        nodes = ast.parse(exercise_cell(notebook, exercise).source).body
+        (node,) = [n for n in nodes if getattr(n, "name", None) == exercise.function]
         asked = ast.unparse(node)
         assert own_words(asked) == own_words(reference_source(exercise)), exercise.name
         assert exercises.untouched(asked)
@@ -145,29 +123,22 @@ def test_exercises_are_asked_as_the_package_states_them(path):
 
 @each_lesson
 def test_a_lesson_does_not_give_its_answers_away(path):
-    """No exercise, neither of this lesson nor of a later one, is shown, and no long line of its body stands in a cell."""
+    """No exercise of this or a later lesson is shown, no long line of its body stands in a cell."""
     notebook = read(path)
     text = "\n".join(cell.source for cell in notebook.cells)
-    shown = set(re.findall(r"^show\(([\w.]+)\)", text, re.M))
+    known, shown = imported(notebook), set()
+    for name in re.findall(r"^show\(([\w.]+)\)", text, re.M):
+        module, *rest = name.split(".")
+        shown.add(".".join([known[module], *rest]))
     for exercise in (e for e in exercises.exercises() if e.lesson >= path.stem):
-        module = exercise.name.split(".")[-2]
-        assert not shown & {
-            module,
-            f"{module}.{exercise.function}",
-            exercise.name,
-            f"kernels.{module}",
-        }
+        module = exercise.module.__name__
+        assert not shown & {module, f"{module}.{exercise.function}"}
+    text = text.replace('"', "'")
     for exercise in exercises_of(path):
         body = ast.parse(textwrap.dedent(reference_source(exercise))).body[0].body[1:]
-        results = [
-            ast.unparse(n)
-            for part in body
-            for n in ast.walk(part)
-            if isinstance(n, ast.Return | ast.Yield) and n.value
-        ]
-        assert not [
-            line for line in results if len(line) > 30 and line in text.replace('"', "'")
-        ], exercise.name
+        nodes = [n for part in body for n in ast.walk(part)]
+        results = [ast.unparse(n) for n in nodes if isinstance(n, ast.Return | ast.Yield)]
+        assert not [line for line in results if len(line) > 30 and line in text], exercise.name
 
 
 # --- run ---
@@ -201,57 +172,57 @@ def test_filled_in_rightly_it_runs_through(path, monkeypatch):
         assert ": passed" in said(cell), name
 
 
+with_exercises = [path for path in LESSONS if exercises_of(path)]
+each_with_exercises = pytest.mark.parametrize("path", with_exercises, ids=lambda p: p.stem)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [p for p in LESSONS if exercises_of(p)], ids=lambda p: p.stem)
+@each_with_exercises
 def test_filled_in_each_check_says_what_it_should(path, monkeypatch):
-    """Only the imports, the exercises and their checks are run: with a mutant in each, then with the reference."""
-    notebook, cells = read(path), []
+    """Run only imports, exercises and checks: with a mutant in each, then with the reference."""
     monkeypatch.setenv("TINYDIFF_FAST", "1")
-    cells += [
-        cell
-        for cell in code(notebook)
-        if re.search(r"^(from|import) ", cell.source) and "def " not in cell.source
-    ]
-    expected = []
+    notebook, expected = read(path), []
+    imports = [cell for cell in code(notebook) if re.search(r"^(from|import) ", cell.source)]
+    cells = [nbformat.from_dict(cell) for cell in imports if "def " not in cell.source]
+    goes_on = {"tags": ["raises-exception"]}
     for exercise in exercises_of(path):
         old, new, sentence = exercise.mutants[0]
-        source = reference_source(exercise)
-        for answer, words in (
-            (source.replace(old, new), sentence),
-            (source, f"{exercise.name}: passed"),
-        ):
+        right = reference_source(exercise)
+        wrong = right.replace(old, new)
+        for answer, words in ((wrong, sentence), (right, f"{exercise.name}: passed")):
             copied = nbformat.from_dict(notebook)
             fill(copied, exercise, answer)
-            check = nbformat.v4.new_code_cell(
-                f"check({exercise.function})", metadata={"tags": ["raises-exception"]}
-            )
-            cells += [nbformat.v4.new_code_cell(exercise_cell(copied, exercise).source), check]
+            cells.append(nbformat.v4.new_code_cell(exercise_cell(copied, exercise).source))
+            check = f"check({exercise.function})"
+            cells.append(nbformat.v4.new_code_cell(check, metadata=goes_on))
             expected.append((check, words))
-    short = nbformat.v4.new_notebook(cells=[nbformat.from_dict(cell) for cell in cells])
-    ran = [
-        cell
-        for cell in run(short, SECONDS).cells
-        if "raises-exception" in cell.metadata.get("tags", ())
-    ]
-    for cell, (check, words) in zip(ran, expected, strict=True):
-        assert cell.source == check.source
-        assert words in said(cell) or (
-            ": passed" not in words and ": failed" in said(cell) and "slip" not in said(cell)
-        )
-        assert ("WrongAnswer" not in said(cell)) and ("Traceback" not in said(cell)), (
-            "a verdict, not a traceback"
-        )
+    ran = run(nbformat.v4.new_notebook(cells=cells), SECONDS).cells
+    checks = [cell for cell in ran if cell.metadata.get("tags") == goes_on["tags"]]
+    for cell, (check, words) in zip(checks, expected, strict=True):
+        text = said(cell)
+        unnamed = ": passed" not in words and ": failed" in text and "slip" not in text
+        assert cell.source == check
+        assert words in text or unnamed
+        assert "WrongAnswer" not in text and "Traceback" not in text, "a verdict, not a traceback"
 
 
 def test_the_hash_notices_changes():
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell("show(diffusion.q_sample)")]
-    )
+    texts = "from tinydiff import diffusion", "show(diffusion.q_sample)"
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, texts)))
     before = fingerprint(notebook)
     assert fingerprint(notebook) == before
-    notebook.cells[0].source = "show(diffusion.q_step)"
+    notebook.cells[1].source = "show(diffusion.q_step)"
     assert fingerprint(notebook) != before
     assert ROOT == exercises.ROOT
+
+
+@pytest.mark.parametrize("name", ["edit", "edit as drawing"])
+def test_the_hash_follows_the_code_that_is_shown_of_a_wing(name, monkeypatch):
+    texts = f"from tinydiff.design import {name}", f"show({name.split()[-1]}.slerp)"
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, texts)))
+    before = fingerprint(notebook)
+    monkeypatch.setattr(edit, "slerp", edit.tile)
+    assert fingerprint(notebook) != before
 
 
 # --- handed in ---
@@ -265,7 +236,7 @@ def test_an_untouched_lesson_scores_nothing(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [p for p in LESSONS if exercises_of(p)], ids=lambda p: p.stem)
+@each_with_exercises
 def test_the_reference_handed_in_scores_everything(path, tmp_path):
     """Each exercise in a process of its own, where the package's function is out of reach."""
     notebook = read(path)
@@ -273,6 +244,5 @@ def test_the_reference_handed_in_scores_everything(path, tmp_path):
         fill(notebook, exercise, reference_source(exercise))
     nbformat.write(notebook, tmp_path / "work.ipynb")
     results = worker.grade_all([submission.read(tmp_path / "work.ipynb")], exercises_of(path))
-    assert [str(result.verdict).splitlines()[0] for result in results] == [
-        f"{e.name}: passed" for e in exercises_of(path)
-    ]
+    states = [str(result.verdict).splitlines()[0] for result in results]
+    assert states == [f"{e.name}: passed" for e in exercises_of(path)]
