@@ -11,9 +11,8 @@ def rng():
     return np.random.default_rng(20240613)
 
 
-compiled_when_slow = pytest.mark.parametrize(
-    "kernel_set", ["reference", pytest.param("cpu", marks=pytest.mark.slow)], indirect=True
-)
+slow_cpu = pytest.param("cpu", marks=pytest.mark.slow)
+compiled_when_slow = pytest.mark.parametrize("kernel_set", ["reference", slow_cpu], indirect=True)
 
 
 @pytest.fixture(params=("reference", "cpu"))

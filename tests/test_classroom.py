@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -200,6 +201,33 @@ def test_a_handout_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         main(["handout", str(tmp_path / "new"), "--lessons", "1"])
     assert list(tmp_path.iterdir()) == []
+
+
+# --- a class that worked with version 0.1 ---
+
+
+@pytest.mark.parametrize(
+    "lessons, points",
+    [
+        ("2", {"ada": "0", "bob": "5"}),
+        pytest.param("3,8-9,12", {"ada": "18", "bob": "0"}, marks=pytest.mark.slow),
+    ],
+)
+def test_answers_to_version_0_1_keep_their_points(tmp_path, lessons, points):
+    """A notebook and a .py with right answers as the package itself had them, before the wings.
+
+    They import from modules that have moved, and helpers that had an underscore then.
+    """
+    fixtures, table = exercises.ROOT / "tests" / "fixtures", tmp_path / "grades.csv"
+    (tmp_path / "class" / "bob").mkdir(parents=True)
+    shutil.copy(fixtures / "ada_v0.1.py", tmp_path / "class" / "ada.py")
+    shutil.copy(fixtures / "02_posterior_v0.1.ipynb", tmp_path / "class/bob/02_posterior.ipynb")
+    words = f"-m tinydiff grade class --out grades.csv --lessons {lessons} --seconds 120".split()
+    subprocess.run([sys.executable, *words], cwd=tmp_path, check=True, timeout=600)
+    rows = rows_of(table)
+    assert {name: row["points"] for name, row in rows.items()} == points
+    assert {row["problems"] for row in rows.values()} == {""}
+    assert set(points.values()) == {"0", rows["ada"]["of"]}, "every point there is"
 
 
 # --- a class of ten, three of them hostile ---
