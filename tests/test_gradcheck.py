@@ -1,4 +1,7 @@
-"""The difference quotient: small for right derivatives, as large as the mistake for wrong ones, whatever the order of the draws."""
+"""The difference quotient: small for right derivatives, as large as the mistake for wrong ones.
+
+Whatever the order of the draws.
+"""
 
 import numpy as np
 import pytest
@@ -36,16 +39,11 @@ def test_the_difference_is_central(rng):
     """phi is a cubic: the central quotient misses h^2 phi'''/6, the forward quotient h phi''/2."""
     x = np.full(5, 100.0)
     error = gradcheck.directional_error(cube, [x], rng, h=1e-2)
-    assert_error(
-        error,
-        -1e-5,
-        1e-5,
-        "f(x) = x^3 near 100, h = 0.01: so good is a central difference, divided by max(|exact|, |numeric|, 1)",
-    )
+    why = "f(x) = x^3 near 100, h = 0.01: this is a central difference's error, divided by "
+    assert_error(error, -1e-5, 1e-5, f"{why}max(|exact|, |numeric|, 1)")
     error = gradcheck.directional_error(cube, [x], rng, h=5.0)
-    assert_error(
-        error, 1e-6, 10, "f(x) = x^3 near 100 with h = 5: so long a step must show; is h used?"
-    )
+    why = "f(x) = x^3 near 100 with h = 5: the error of such a long step must show; is h used?"
+    assert_error(error, 1e-6, 10, why)
 
 
 @exercise
@@ -56,78 +54,54 @@ def test_the_difference_is_central(rng):
 def test_directional_error_measures_how_wrong(factor, expected, rng):
     """Derivatives far above 1: the error is relative, the same along every direction."""
     error = gradcheck.directional_error(scaled_square(factor), [1e4 + rng.random(50)], rng)
-    assert_error(
-        error,
-        0.99 * expected,
-        1.01 * expected,
-        f"every derivative was {factor} times what it should be",
-    )
+    why = f"every derivative was {factor} times what it should be"
+    assert_error(error, 0.99 * expected, 1.01 * expected, why)
 
 
 @exercise
 def test_errors_that_cancel_in_the_sum_are_seen(rng):
-    """x - mean(x) always adds up to 0, so only a random weighting of the outputs notices that its derivative is missing."""
+    """x - mean(x) always adds up to 0: only random weights notice that its gradient is missing."""
     centred = autodiff.op(lambda x: (x - x.mean(), lambda g: (g * 0,)))
     error = gradcheck.directional_error(centred, [rng.standard_normal(200)], rng)
-    assert_error(
-        error,
-        1e-3,
-        np.inf,
-        "a missing derivative was not noticed, the outputs always add up to 0: are they weighed with a random u?",
-    )
+    why = "a missing derivative was not noticed, the outputs always add up to 0: "
+    assert_error(error, 1e-3, np.inf, f"{why}are they weighted with a random u?")
 
 
 @exercise
 def test_exchanged_entries_are_seen(rng):
-    turned = autodiff.op(
-        lambda x: (x * np.arange(100.0), lambda g: ((g * np.arange(100.0))[::-1],))
-    )
+    slope = np.arange(100.0)
+    turned = autodiff.op(lambda x: (x * slope, lambda g: ((g * slope)[::-1],)))
     error = gradcheck.directional_error(turned, [rng.standard_normal(100)], rng)
-    assert_error(
-        error,
-        1e-2,
-        np.inf,
-        "a gradient with its entries in the wrong order was not noticed: has d a random number for each entry?",
-    )
+    why = "a gradient with its entries in the wrong order was not noticed: "
+    assert_error(error, 1e-2, np.inf, f"{why}has d a random number for each entry?")
 
 
 @exercise
 @pytest.mark.parametrize("wrong", [0, 1])
 def test_every_argument_counts(wrong, rng):
-    f = autodiff.op(
-        lambda a, b: (
-            a * b,
-            lambda g: tuple(gi * (i != wrong) for i, gi in enumerate((g * b, g * a))),
-        )
-    )
+    @autodiff.op
+    def f(a, b):
+        return a * b, lambda g: (g * b * (wrong != 0), g * a * (wrong != 1))
+
     error = gradcheck.directional_error(f, [1e3 + rng.random((4, 5)), 1e3 + rng.random(5)], rng)
-    assert_error(
-        error, 1e-2, np.inf, f"the gradient of argument {wrong} was 0 and this was not noticed"
-    )
+    why = f"the gradient of argument {wrong} was 0 and this was not noticed"
+    assert_error(error, 1e-2, np.inf, why)
 
 
 @exercise
-def test_small_derivatives_are_judged_absolutely(rng):
+def test_the_error_of_small_derivatives_is_absolute(rng):
     f = autodiff.op(lambda x: (1e-6 * x, lambda g: (0 * g,)))
     error = gradcheck.directional_error(f, [rng.standard_normal(20)], rng)
-    assert_error(
-        error,
-        1e-9,
-        1e-4,
-        "derivatives near 1e-6, all missing: |exact - numeric| is divided by 1 at least",
-    )
+    why = "derivatives near 1e-6, all missing: |exact - numeric| is divided by 1 at least"
+    assert_error(error, 1e-9, 1e-4, why)
 
 
 @exercise
 def test_float32_arguments_are_checked_in_float64(rng):
     x = rng.standard_normal(7).astype(np.float32)
     error = gradcheck.directional_error(lambda a: cube(a), [x], rng)
-    assert_error(
-        error,
-        -1e-7,
-        1e-7,
-        "the argument was float32: convert it, a difference quotient needs float64",
-    )
+    why = "the argument was float32: convert it, a difference quotient needs float64"
+    assert_error(error, -1e-7, 1e-7, why)
 
 
 # --- gradcheck ---

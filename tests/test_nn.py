@@ -1,4 +1,4 @@
-"""Layers: parameters found, flattened and lent out as Tensors; what each layer computes; its variance at initialisation."""
+"""Layers: parameters found, flattened, lent as Tensors; what each layer computes; its variance."""
 
 import math
 
@@ -10,18 +10,19 @@ from tinydiff.autodiff import Tensor
 
 
 class Net(nn.Module):
-    """Parameters of every kind: an own array, a layer, a list of layers; and things that are none."""
+    """Parameters of every kind: an array, a layer, lists of lists of layers; and what is none."""
 
     def __init__(self, rng):
         self.bias = np.arange(3, dtype=np.float32)
         self.first = nn.Linear(4, 3, rng=rng)
-        self.layers = [nn.Linear(3, 3, rng=rng), nn.GroupNorm(3, groups=3)]
+        self.levels = [[nn.Linear(3, 3, rng=rng), nn.GroupNorm(3, groups=3)], []]
         self.depth, self.nothing, self.classes = 2, None, (1, 2)
 
     def __call__(self, x):
         x = self.first(x) + self.bias
-        for layer in self.layers:
-            x = layer(x)
+        for level in self.levels:
+            for layer in level:
+                x = layer(x)
         return x
 
 
@@ -34,16 +35,9 @@ def net(rng):
 
 
 def test_params_names_every_array(net):
-    assert list(net.params()) == [
-        "bias",
-        "first.w",
-        "first.b",
-        "layers.0.w",
-        "layers.0.b",
-        "layers.1.scale",
-        "layers.1.shift",
-    ]
-    assert net.params()["layers.0.w"] is net.layers[0].w
+    inside = ["levels.0.0.w", "levels.0.0.b", "levels.0.1.scale", "levels.0.1.shift"]
+    assert list(net.params()) == ["bias", "first.w", "first.b", *inside]
+    assert net.params()["levels.0.0.w"] is net.levels[0][0].w
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -93,10 +87,8 @@ def test_gradient_of_a_whole_model(net, rng):
     start, d, x = theta.copy(), rng.standard_normal(theta.size), rng.standard_normal((5, 4))
     target = rng.standard_normal((5, 3))
     with net.variables() as params:
-        exact = (
-            np.concatenate([g.ravel() for g in autodiff.gradient(ops.mse(net(x), target), params)])
-            @ d
-        )
+        grads = autodiff.gradient(ops.mse(net(x), target), params)
+    exact = np.concatenate([g.ravel() for g in grads]) @ d
     values = []
     for h in (1e-5, -1e-5):
         theta[:] = start + h * d
@@ -140,10 +132,8 @@ def test_embedding_layer(rng):
 
 
 def test_layers_keep_the_variance_at_initialisation(rng):
-    x, image = (
-        rng.standard_normal((500, 64), dtype=np.float32),
-        rng.standard_normal((2, 9, 7, 64), dtype=np.float32),
-    )
+    x = rng.standard_normal((500, 64), dtype=np.float32)
+    image = rng.standard_normal((2, 9, 7, 64), dtype=np.float32)
     variances = {
         "linear, wider": nn.Linear(64, 128, rng=rng)(x).var(),
         "linear, narrower": nn.Linear(64, 16, rng=rng)(x).var(),
@@ -187,13 +177,9 @@ def test_attention_equals_pixel_by_pixel(kernel_set, rng):
         normed = layer.norm(x[n : n + 1])[0]
         for p in pixels:
             q = normed[p] @ layer.q.w[0, 0]
-            scores = np.array(
-                [math.exp(q @ (normed[r] @ layer.k.w[0, 0]) / math.sqrt(16)) for r in pixels]
-            )
-            mixed = sum(
-                s * (normed[r] @ layer.v.w[0, 0])
-                for s, r in zip(scores / scores.sum(), pixels, strict=True)
-            )
+            keys, values = ([normed[r] @ m.w[0, 0] for r in pixels] for m in (layer.k, layer.v))
+            scores = np.array([math.exp(q @ k / math.sqrt(16)) for k in keys])
+            mixed = sum(s * v for s, v in zip(scores / scores.sum(), values, strict=True))
             np.testing.assert_allclose(y[n][p], x[n][p] + mixed @ layer.out.w[0, 0], rtol=1e-10)
 
 
@@ -234,9 +220,8 @@ def test_time_embedding_by_hand(E, longest):
 def test_time_embedding_takes_whole_numbers_and_lists():
     for t in (np.array([3, 800]), [3, 800]):
         got = nn.time_embedding(t, 8)
-        expected = [
-            [f(s / 10**i) for f in (math.sin, math.cos) for i in range(4)] for s in (3, 800)
-        ]
+        waves = [(f, 10**i) for f in (math.sin, math.cos) for i in range(4)]
+        expected = [[f(s / length) for f, length in waves] for s in (3, 800)]
         assert got.shape == (2, 8), f"2 times, E = 8: expected the shape (2, 8), got {got.shape}"
         assert np.allclose(got, expected, atol=2e-4), (
             f"t = [3, 800] as {type(t).__name__}: got {got}, expected {np.round(expected, 4)}"
