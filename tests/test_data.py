@@ -1,4 +1,4 @@
-"""data.py: the sets that come with the package are what data/README.md says, and a damaged file is named as such."""
+"""data.py: the sets are what data/README.md says, and a damaged file is named as such."""
 
 import importlib.util
 import io
@@ -9,25 +9,12 @@ from test_sample import rejects
 
 from tinydiff import data
 
+FACES = {"hat": 8, "glasses": 3, "hair": 2, "hair-colour": 9, "beard": 2, "mouth": 2, "skin": 8}
+FACES |= {"clothes": 12, "background": 6}
 SIZES = {  # name -> train, test, (H, W, C), how many values each label has
     "digits": (1500, 297, (8, 8, 1), {"digit": 10}),
     "fashion": (10000, 2000, (16, 16, 1), {"kind": 10}),
-    "portraits": (
-        5400,
-        600,
-        (16, 16, 3),
-        {
-            "hat": 8,
-            "glasses": 3,
-            "hair": 2,
-            "hair-colour": 9,
-            "beard": 2,
-            "mouth": 2,
-            "skin": 8,
-            "clothes": 12,
-            "background": 6,
-        },
-    ),
+    "portraits": (5400, 600, (16, 16, 3), FACES),
     "patterns": (7200, 800, (16, 16, 3), {"kind": 10, "palette": 12}),
 }
 
@@ -40,10 +27,8 @@ def dataset(request):
 def test_shapes_types_and_range(dataset):
     N, M, shape, classes = SIZES[dataset.name]
     assert dataset.train.shape == (N, *shape) and dataset.test.shape == (M, *shape)
-    assert dataset.train_labels.shape == (N, len(classes)) and dataset.test_labels.shape == (
-        M,
-        len(classes),
-    )
+    assert dataset.train_labels.shape == (N, len(classes))
+    assert dataset.test_labels.shape == (M, len(classes))
     assert {label: len(set(values)) for label, values in dataset.labels.items()} == classes
     assert dataset.classes == tuple(classes.values())
     for x in (dataset.train, dataset.test):
@@ -60,12 +45,10 @@ def test_labels_are_in_range_and_every_class_is_in_both_parts(dataset):
 def test_train_and_test_are_disjoint_and_complete(dataset):
     with np.load(data.FOLDER / data.FILES[dataset.name]) as f:
         images, labels, test = f["images"], f["labels"], f["test"]
-    for held_out, x, said in [
-        (False, dataset.train, dataset.train_labels),
-        (True, dataset.test, dataset.test_labels),
-    ]:
-        assert np.array_equal(data.to_uint8(x), images[test == held_out])
-        assert np.array_equal(said, labels[test == held_out])
+    assert np.array_equal(data.to_uint8(dataset.train), images[~test])
+    assert np.array_equal(data.to_uint8(dataset.test), images[test])
+    assert np.array_equal(dataset.train_labels, labels[~test])
+    assert np.array_equal(dataset.test_labels, labels[test])
 
 
 def test_no_held_out_image_was_trained_on(dataset):
@@ -82,54 +65,46 @@ def test_same_label_means_alike():
 
 
 def test_labels_of_the_portraits_are_read_off_their_attributes():
-    """Spot checks of the table in data/build.py against the attributes that lie beside the labels."""
-    faces = data.load("portraits")
+    """Spot checks of the table in data/build.py against the attributes beside the labels."""
+    faces, drawn = data.load("portraits"), {}
     with np.load(data.FOLDER / data.FILES["portraits"]) as f:
-        values = dict(
-            zip(f["attribute_names"], (v.split("|") for v in f["attribute_values"]), strict=True)
-        )
-        drawn = {
-            name: np.array(values[name])[f["attributes"][f["test"], i]]
-            for i, name in enumerate(f["attribute_names"])
-        }
-    said = {
-        label: np.array(faces.labels[label])[faces.test_labels[:, k]]
-        for k, label in enumerate(faces.labels)
-    }
-    assert np.array_equal(said["hat"] == "none", drawn["hat"] == "none")
-    assert np.array_equal(
-        said["hat"] == "pink", (drawn["hat"] != "none") & (drawn["hatColor"] == "#cc6192")
-    )
-    assert np.array_equal(said["glasses"] == "dark", np.char.startswith(drawn["glasses"], "dark"))
-    assert np.array_equal(
-        said["hair-colour"] == "brown", np.isin(drawn["hairColor"], ["#603015", "#603a14"])
-    )
-    assert np.array_equal(said["skin"] == "8", drawn["skinColor"] == "#ffdbac")
-    assert np.array_equal(said["clothes"] == "navy", drawn["clothingColor"] == "#03396c")
-    corner = faces.test[:, 0, 0]  # mostly background
-    white = [
-        np.all(corner[said["background"] == value] == 1, axis=-1).mean()
-        for value in ("white", "blue")
-    ]
-    assert white[0] > 0.95 and white[1] < 0.01
+        attributes = f["attributes"][f["test"]].T
+        table = zip(f["attribute_names"], f["attribute_values"], attributes, strict=True)
+        for name, values, index in table:
+            drawn[str(name)] = np.array(values.split("|"))[index]
+
+    def has(label, value):
+        """Find the portraits whose label has this value -> (M,) bool"""
+        k = list(faces.labels).index(label)
+        return faces.test_labels[:, k] == faces.labels[label].index(value)
+
+    hat, brown = drawn["hat"] != "none", ["#603015", "#603a14"]
+    assert np.array_equal(has("hat", "none"), ~hat)
+    assert np.array_equal(has("hat", "pink"), hat & (drawn["hatColor"] == "#cc6192"))
+    assert np.array_equal(has("glasses", "dark"), np.char.startswith(drawn["glasses"], "dark"))
+    assert np.array_equal(has("hair-colour", "brown"), np.isin(drawn["hairColor"], brown))
+    assert np.array_equal(has("skin", "8"), drawn["skinColor"] == "#ffdbac")
+    assert np.array_equal(has("clothes", "navy"), drawn["clothingColor"] == "#03396c")
+    white = np.all(faces.test[:, 0, 0] == 1, axis=-1)  # this corner is mostly background
+    assert white[has("background", "white")].mean() > 0.95
+    assert white[has("background", "blue")].mean() < 0.01
 
 
 def test_patterns_are_drawn_again_by_their_formulas():
-    """The first 240, every kind in every palette twice: pixels to rounding, all mixtures of their palette's colours, and no plain crop."""
+    """The first 240, every kind in every palette twice: to rounding the pixels of the file.
+
+    All are mixtures of their palette's colours, and none is plain.
+    """
     spec = importlib.util.spec_from_file_location("patterns", data.FOLDER / "patterns.py")
     spec.loader.exec_module(patterns := importlib.util.module_from_spec(spec))
     images, labels = patterns.draw(240)
     with np.load(data.FOLDER / data.FILES["patterns"]) as f:
-        assert np.abs(images.astype(int) - f["images"][:240]).max() <= 1 and np.array_equal(
-            labels, f["labels"][:240]
-        )
+        assert np.abs(images.astype(int) - f["images"][:240]).max() <= 1
+        assert np.array_equal(labels, f["labels"][:240])
     assert len({tuple(pair) for pair in labels[:120]}) == 120
-    colours = np.array(
-        [[list(bytes.fromhex(c)) for c in p.split()] for p in patterns.PALETTES.values()]
-    )[labels[:, 1]]
-    assert np.all(images >= colours.min(1)[:, None, None]) and np.all(
-        images <= colours.max(1)[:, None, None]
-    )
+    palettes = [[list(bytes.fromhex(c)) for c in p.split()] for p in patterns.PALETTES.values()]
+    colours = np.array(palettes)[labels[:, 1], None, None]
+    assert np.all(images >= colours.min(3)) and np.all(images <= colours.max(3))
     assert np.all(images.std((1, 2)).max(1) > 8)
 
 
@@ -146,25 +121,20 @@ def test_what_lies_outside_is_cut_off():
 
 
 def test_a_picture_is_cut_scaled_and_made_opaque(tmp_path):
-    """16 x 8: the middle 8 x 8 is halved by 2 x 2 means; what is transparent is white; the line says all of it."""
+    """16 x 8: the middle 8 x 8 is halved by 2 x 2 means; transparent is white; the line says so."""
     from PIL import Image
 
     pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     x, said = data.open_image(tmp_path / "a.png", 4, 3)
     means = pixels[:, 4:12].reshape(4, 2, 4, 2, 3).mean((1, 3))
-    assert (
-        x.shape == (1, 4, 4, 3)
-        and x.dtype == np.float32
-        and np.abs((x[0] + 1) * 127.5 - means).max() < 1.01
-    )  # Pillow rounds twice
+    assert x.shape == (1, 4, 4, 3) and x.dtype == np.float32
+    assert np.abs((x[0] + 1) * 127.5 - means).max() < 1.01  # Pillow rounds twice
     assert said == f"{tmp_path / 'a.png'}: 16 x 8 RGB, cut to its middle square, scaled to 4 x 4"
     Image.fromarray(np.dstack([pixels[:, :8], np.zeros((8, 8), np.uint8)])).save(tmp_path / "b.png")
     x, said = data.open_image(tmp_path / "b.png", 8, 1)
-    assert (
-        np.array_equal(x, np.ones((1, 8, 8, 1)))
-        and "8 x 8 RGBA, transparent parts made white" in said
-    )
+    assert np.array_equal(x, np.ones((1, 8, 8, 1)))
+    assert "8 x 8 RGBA, transparent parts made white" in said
     exact = pixels[:, :8]
     Image.fromarray(exact).save(tmp_path / "c.png")
     x, said = data.open_image(tmp_path / "c.png", 8, 3)
@@ -172,9 +142,8 @@ def test_a_picture_is_cut_scaled_and_made_opaque(tmp_path):
 
 
 def test_another_name_is_refused():
-    with pytest.raises(
-        ValueError, match="no data set 'faces'; there are: digits, fashion, portraits, patterns"
-    ):
+    why = "no data set 'faces'; there are: digits, fashion, portraits, patterns"
+    with pytest.raises(ValueError, match=why):
         data.load("faces")
 
 
@@ -191,9 +160,8 @@ def damages():
     flipped[len(whole) // 2] ^= 1
     np.savez(plain := io.BytesIO(), **arrays)
     shifted = bytearray(plain.getvalue())
-    shifted[shifted.index(b"\x93NUMPY") + 8] -= (
-        16  # the header's length: pixels are then read 16 bytes too early, never to the end
-    )
+    # the header's length: pixels are then read 16 bytes too early, never to the end
+    shifted[shifted.index(b"\x93NUMPY") + 8] -= 16
     return {
         "empty": b"",
         "text": b"not pixels",
@@ -221,9 +189,8 @@ def test_a_damaged_or_wrong_file_is_named_as_such(damage, tmp_path, monkeypatch)
             np.savez(f, **content)
         else:
             np.save(f, content)
-    with pytest.raises(
-        OSError, match="digits8.npz is damaged .*: restore it, or run data/build.py"
-    ) as e:
+    why = "digits8.npz is damaged .*: restore it, or run data/build.py"
+    with pytest.raises(OSError, match=why) as e:
         data.load("digits")
     assert "\n" not in str(e.value)
 
@@ -241,9 +208,8 @@ def test_no_flipped_byte_passes_unnoticed(tmp_path, monkeypatch):
         except OSError as e:
             assert "is damaged" in str(e)
         else:  # a byte without meaning, such as a date
-            assert np.array_equal(dataset.train, as_written.train) and np.array_equal(
-                dataset.test_labels, as_written.test_labels
-            )
+            assert np.array_equal(dataset.train, as_written.train)
+            assert np.array_equal(dataset.test_labels, as_written.test_labels)
 
 
 # --- the same subjects in several styles ---
@@ -256,26 +222,19 @@ def test_styles_are_the_pixels_of_the_file(name, shape):
     d = data.load_styles(name)
     with np.load(data.FOLDER / data.STYLES[name]) as f:
         images = f["images"] if name == "emoji" else f["images"].transpose(1, 0, 2, 3, 4)
-    assert (
-        d.images.shape == shape
-        and d.images.dtype == np.float32
-        and np.array_equal(data.to_uint8(d.images), images)
-    )
+    assert d.images.shape == shape and d.images.dtype == np.float32
+    assert np.array_equal(data.to_uint8(d.images), images)
     assert (len(set(d.names)), len(set(d.styles))) == shape[:2]
 
 
 def test_emoji_of_the_line_style_are_grey_and_the_others_are_not():
     d = data.load_styles("emoji")
     assert d.styles == ["line", "flat", "shaded", "noto", "twemoji"]
-    assert (
-        np.ptp(d.images, axis=-1).max((0, 2, 3)).tolist()[0]
-        == 0
-        < np.ptp(d.images, axis=-1).max((0, 2, 3))[1:].min()
-    )
-    apple = (d.images[d.names.index("red apple")] + 1)[1:].mean(
-        (1, 2)
-    )  # red outweighs green and blue in every coloured style
-    assert np.all(apple[:, 0] > 1.1 * apple[:, 1:].max(1))
+    line, *others = np.ptp(d.images, axis=-1).max((0, 2, 3))
+    assert line == 0 < min(others)
+    apple = (d.images[d.names.index("red apple"), 1:] + 1).mean((1, 2))
+    red, green_and_blue = apple[:, 0], apple[:, 1:].max(1)
+    assert np.all(red > 1.1 * green_and_blue), "in every coloured style"
 
 
 def test_held_out_emoji_have_no_near_duplicate_in_training():
@@ -304,44 +263,32 @@ def test_styles_refuse_what_is_not_theirs(name, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="16.npz is missing: install"):
         data.load_styles(name)
-    for wrong in (
-        {"test": arrays["test"][:5]},
-        {"images": arrays["images"] / 255},
-        {"images": arrays["images"][:, :3]},
-    ):
+    images, few = arrays["images"], {"test": arrays["test"][:5]}
+    for wrong in (few, {"images": images / 255}, {"images": images[:, :3]}):
         np.savez(tmp_path / data.STYLES[name], **{**arrays, **wrong})
         with pytest.raises(OSError, match="16.npz is damaged .*: restore it, or run data/build.py"):
             data.load_styles(name)
 
 
 def check_picture_by_picture(dataset):
-    """Each picture keeps its labels: found again at their place in the set of styles. What is held out there is held out here."""
+    """Each picture keeps the labels of its place in the set of styles, and is held out as there."""
     for name, labels in (("emoji", ["style"]), ("typefaces", ["letter", "face"])):
         styles = data.load_styles(name)
         d = dataset(styles)
         M, S = styles.images.shape[:2]
         held_out = np.broadcast_to(styles.test.reshape(M, -1), (M, S))
-        assert (
-            d.name == name
-            and list(d.labels) == labels
-            and d.classes == ((S,) if name == "emoji" else (M, S))
-        )
+        assert d.name == name and list(d.labels) == labels
+        assert d.classes == ((S,) if name == "emoji" else (M, S))
         assert (len(d.test), len(d.train)) == (held_out.sum(), (~held_out).sum())
-        pictures = [
-            {x.tobytes() for x in images} for images in styles.images.swapaxes(0, 1)
-        ]  # of each style
-        for x, said in ((d.train, d.train_labels), (d.test, d.test_labels)):
-            assert all(
-                image.tobytes() in pictures[s]
-                for image, s in zip(x[::7], said[::7, -1], strict=True)
-            )
+        of_style = [{x.tobytes() for x in images} for images in styles.images.swapaxes(0, 1)]
+        for x, labels in ((d.train, d.train_labels), (d.test, d.test_labels)):
+            pairs = zip(x[::7], labels[::7, -1], strict=True)
+            assert all(image.tobytes() in of_style[style] for image, style in pairs)
         unseen = {x.tobytes() for x in styles.images[held_out]}
         assert {x.tobytes() for x in d.test} == unseen
     letters = styles.images[d.test_labels[:, 0], d.test_labels[:, 1]]
-    assert np.array_equal(letters, d.test) and d.labels == {
-        "letter": styles.names,
-        "face": styles.styles,
-    }
+    assert np.array_equal(letters, d.test)
+    assert d.labels == {"letter": styles.names, "face": styles.styles}
 
 
 def labels_exchanged(styles):
@@ -375,46 +322,38 @@ def test_slips_of_dataset(wrong):
 
 
 def test_edits_start_from_held_out_portraits_and_change_one_label():
-    """Before is a test portrait and its labels, to the pixel; after differs in the label that `changed` names and in no other."""
+    """Before is a test portrait with its labels, to the pixel; after differs in one, `changed`."""
     d, faces = data.load_edits(), data.load("portraits")
     with np.load(data.FOLDER / "edits16.npz") as f:
         portrait = f["portrait"]
     with np.load(data.FOLDER / data.FILES["portraits"]) as f:
         place = np.cumsum(f["test"])[portrait] - 1
         assert np.all(f["test"][portrait]) and len(set(portrait)) == len(portrait) == 300
-    assert np.array_equal(d.before, faces.test[place]) and np.array_equal(
-        d.labels_before, faces.test_labels[place]
-    )
+    assert np.array_equal(d.before, faces.test[place])
+    assert np.array_equal(d.labels_before, faces.test_labels[place])
     differs = d.labels_before != d.labels_after
     assert np.array_equal(differs, np.arange(9) == d.changed[:, None])
-    assert (
-        d.labels == faces.labels
-        and np.all(d.labels_after < faces.classes)
-        and d.after.dtype == np.float32
-    )
-    names, counts = np.unique(d.changed, return_counts=True)
-    assert [list(d.labels)[k] for k in names] == [
-        "hat",
-        "glasses",
-        "hair-colour",
-        "mouth",
-        "clothes",
-        "background",
-    ]
+    assert d.labels == faces.labels and np.all(d.labels_after < faces.classes)
+    assert d.after.dtype == np.float32
+    changed, counts = np.unique(d.changed, return_counts=True)
+    names = ["hat", "glasses", "hair-colour", "mouth", "clothes", "background"]
+    assert [list(d.labels)[k] for k in changed] == names
     assert np.all(counts == 50)
 
 
 def test_edits_change_what_they_should_and_where():
-    """Pixels of a new background were the old one's colour, clothes lie below the chin, a mouth is small; hats come and go."""
+    """A new background takes the old one's pixels; clothes are below the chin, mouths are small.
+
+    Hats and glasses come and go.
+    """
     d = data.load_edits()
     moved = np.any(d.before != d.after, axis=-1)
     of = {label: d.changed == k for k, label in enumerate(d.labels)}
     assert np.all(moved.any((1, 2)))
     for i in np.flatnonzero(of["background"]):
         for x in (d.before[i], d.after[i]):  # lenses and earrings let it through, the rest is plain
-            assert (
-                np.unique(x[moved[i]], axis=0, return_counts=True)[1].max() > 0.9 * moved[i].sum()
-            )
+            _, counts = np.unique(x[moved[i]], axis=0, return_counts=True)
+            assert counts.max() > 0.9 * moved[i].sum()
     assert not moved[of["clothes"], :11].any() and moved[of["mouth"]].sum((1, 2)).max() < 10
     for k, label in enumerate(("hat", "glasses")):
         assert np.all((d.labels_before[of[label], k] == 0) != (d.labels_after[of[label], k] == 0))
@@ -425,13 +364,9 @@ def test_edits_that_do_not_fit_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="edits16.npz is missing: install"):
         data.load_edits()
-    for wrong in (
-        {"after": arrays["after"][:5]},
-        {"before": arrays["before"] / 255},
-        {"labels_after": arrays["labels_after"][:, :3]},
-    ):
+    few, fewer = {"after": arrays["after"][:5]}, {"labels_after": arrays["labels_after"][:, :3]}
+    for wrong in (few, {"before": arrays["before"] / 255}, fewer):
         np.savez(tmp_path / "edits16.npz", **{**arrays, **wrong})
-        with pytest.raises(
-            OSError, match="edits16.npz is damaged .*: restore it, or run data/build.py"
-        ):
+        why = "edits16.npz is damaged .*: restore it, or run data/build.py"
+        with pytest.raises(OSError, match=why):
             data.load_edits()
