@@ -56,7 +56,11 @@ NAMES = {  # module -> what a name is called today (with a dot: elsewhere), or w
         **{n: f"tinydiff.course.grade.{n}" for n in ("judge", "judge_all", "WrongAnswer")},
         "Verdict": "tinydiff.course.judge.Verdict",
     },
-    "design.edit": {"_step": "inpaint_step", "_require_mask": "require_mask"},
+    "design.edit": {
+        **{"_step": "inpaint_step", "_require_mask": "require_mask"},
+        **{n: f"tinydiff.sample.{n}" for n in ("_ddim_step", "_noise", "_start", "_visited")},
+    },
+    "beyond.likelihood": {"_at": "tinydiff.diffusion.at"},
     "design.pipeline": {
         **{"wishes": "parse_labels", "guided": _method("eps_model"), "draw": _method("draw")},
         **{"tiles": _method("tile"), "change": _method("change"), "restored": _method("restore")},
