@@ -1,8 +1,9 @@
-"""Patterns for cloth and paper, drawn by formulas: ten kinds in twelve palettes. build.py makes patterns16.npz of them.
+"""Patterns for cloth and paper, drawn by formulas: ten kinds in twelve palettes.
 
-A kind is a function (x, y, rng) -> which of five colours each point has: the palette's four in an order drawn by chance, ground first,
-and, as the fifth, the mean of the first two. x, y: places on an endless plane, in pixels; rng draws the rest. The crops cut from the plane
-do not repeat when they are laid side by side.
+build.py makes patterns16.npz of them. A kind is a function (x, y, rng) -> (H, W) ints, the colour
+of each point: 0 to 3 are the four colours of a palette in random order, 0 the ground, and 4 is the
+mean of 0 and 1. x, y: (H, W), the places of the points on an endless plane, in pixels; everything
+else is drawn from rng. The crops cut from the plane do not repeat when they are laid side by side.
 """
 
 import numpy as np
@@ -24,39 +25,45 @@ PALETTES = {
 
 
 def turned(x, y, degrees):
-    """Turn the plane. -> x, y"""
+    """Turn the axes of the plane by an angle. -> x, y along the new axes"""
     a = np.deg2rad(degrees)
     return np.cos(a) * x + np.sin(a) * y, np.cos(a) * y - np.sin(a) * x
 
 
 def cell(x, y):
-    """Find the square of side 1 that a point lies in. -> column, row, and where in the square, 0 .. 1"""
+    """Find the unit square that each point lies in.
+
+    -> column, row (ints), and the place within the square: x, y in [0, 1)
+    """
     i, j = np.floor(x).astype(int), np.floor(y).astype(int)
     return i, j, x - i, y - j
 
 
 def bands(u, rng):
-    """Cut a coordinate into bands of 2 to 4 pixels, in an order of colours that comes again and again."""
+    """Cut a coordinate into bands, each 1.8 to 3.6 pixels wide, that repeat one order of colours.
+
+    u: any shape -> ints of that shape
+    """
     order = [[0, 1], [0, 1, 0, 2], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 1]][rng.integers(5)]
     ends = np.cumsum(rng.uniform(1.8, 3.6, len(order)))
     return np.take(order, np.searchsorted(ends, u % ends[-1], side="right"), mode="clip")
 
 
 def stripes(x, y, rng):
-    """Straight or in zigzags."""
+    """Draw stripes, straight or in zigzags."""
     x, y = turned(x, y, rng.choice([0, 90, 45, 135]))
     side = rng.uniform(5, 8)
     return bands(y + rng.integers(2) * np.abs(x % side - side / 2), rng)
 
 
 def waves(x, y, rng):
-    """Bands that swing."""
+    """Draw wavy bands."""
     x, y = turned(x, y, rng.choice([0, 90]))
     return bands(y + rng.uniform(0.8, 2) * np.sin(2 * np.pi * x / rng.uniform(7, 14)), rng)
 
 
 def checks(x, y, rng):
-    """Gingham: bands that cross, half and half where they do; some with thin lines."""
+    """Draw gingham: bands that cross, mixed half and half where they do; some with thin lines."""
     x, y = turned(x, y, rng.choice([0, 0, 45]))
     side, lines = rng.uniform(2, 4), rng.integers(2)
     down, across = ((np.floor(u / side) % 2).astype(int) for u in (x, y))
@@ -65,23 +72,28 @@ def checks(x, y, rng):
 
 
 def dots(x, y, rng):
-    """In rows, each second one shifted or not; of one colour or two, some with a middle."""
+    """Draw rows of dots, every other row shifted or not; in one or two colours, some with a core.
+
+    Each point takes the nearest dot of the two rows between which it lies.
+    """
     side, style = rng.uniform(4.5, 8), rng.integers(4)
     height, shift = side * rng.choice([1, 0.866]), rng.choice([0.0, 0.5])
-    rows = np.floor(y / height) + np.array([0, 1])[:, None, None]  # those above and below a point: (2, H, W)
+    rows = np.floor(y / height) + np.array([0, 1])[:, None, None]  # (2, H, W)
     columns = np.round(x / side - rows % 2 * shift)
     distance = np.hypot(x - (columns + rows % 2 * shift) * side, y - rows * height)
-    i, j, d = np.where(distance[0] < distance[1], [columns[0], rows[0], distance[0]], [columns[1], rows[1], distance[1]])
+    above, below = zip(columns, rows, distance, strict=True)
+    i, j, d = np.where(distance[0] < distance[1], above, below)
     radius = side * rng.uniform(0.24, 0.4)
     dot = np.where(d < radius, [1, 1 + i % 2, 1 + j % 2, 1][style], 0)
     return np.where((style == 3) & (radius > 2) & (d < radius / 2), 2, dot).astype(int)
 
 
 def scales(x, y, rng):
-    """Rings that overlap like the scales of a fish (seigaiha)."""
+    """Draw rings that overlap like the scales of a fish (seigaiha)."""
     x, y = turned(x, y, rng.choice([0, 0, 90, 180]))
     radius = rng.uniform(5, 8)
-    rings = [[1, 1, 1, 0], [0, 0, 0, 1], [0, 1, 0, 1], [2, 2, 0, 1], [1, 2, 1, 0], [3, 0, 1, 0]][rng.integers(6)]
+    choices = [[1, 1, 1, 0], [0, 0, 0, 1], [0, 1, 0, 1], [2, 2, 0, 1], [1, 2, 1, 0], [3, 0, 1, 0]]
+    rings = choices[rng.integers(6)]  # from the centre outwards
     index = np.zeros(x.shape, int)
     for k in range(-2, 4):  # rows from the top, each over the one before
         j = np.floor(2 * y / radius) + k
@@ -91,20 +103,31 @@ def scales(x, y, rng):
 
 
 def arcs(x, y, rng):
-    """Quarter circles around two corners of each square; around which two is chance (Truchet's tiles)."""
-    side, turn, style, width = rng.uniform(4.5, 7), rng.integers(2, size=(64, 64)), rng.integers(3), rng.uniform(0.12, 0.2)
+    """Draw quarter circles around two opposite corners of each square, chosen at random (Truchet).
+
+    The lines are drawn, or the areas between them, or both.
+    """
+    side, turn = rng.uniform(4.5, 7), rng.integers(2, size=(64, 64))
+    style, width = rng.integers(3), rng.uniform(0.12, 0.2)
     i, j, fx, fy = cell(x / side, y / side)
     bit = turn[j % 64, i % 64]
     fx = np.where(bit, 1 - fx, fx)
     d = np.minimum(np.hypot(fx, fy), np.hypot(1 - fx, 1 - fy))
-    line, inside = np.abs(d - 0.5) < width, (d < 0.5) ^ ((i + j + bit) % 2 == 1)  # inside and outside go on across the squares
-    return [np.where(line, 1, 0), np.where(inside, 1, 0), np.where(line, 1, np.where(inside, 2, 0))][style]
+    line = np.abs(d - 0.5) < width
+    inside = (d < 0.5) ^ ((i + j + bit) % 2 == 1)  # swapped so that areas continue across squares
+    both = np.where(line, 1, np.where(inside, 2, 0))
+    return [np.where(line, 1, 0), np.where(inside, 1, 0), both][style]
 
 
 def terrazzo(x, y, rng):
-    """Chips of stone: what is clearly nearer to one random spot than to any other."""
+    """Draw chips of stone: the points that are clearly closer to one random spot than to any other.
+
+    Every square of the grid has one spot, and its stone a random colour or that of the ground.
+    """
     side, gap, share = rng.uniform(3.5, 6), rng.uniform(0.1, 0.3), rng.uniform(0.75, 1)
-    spots, colours = rng.uniform(0.1, 0.9, (64, 64, 2)), np.where(rng.random((64, 64)) < share, rng.integers(1, 4, (64, 64)), 0)
+    spots = rng.uniform(0.1, 0.9, (64, 64, 2))
+    coloured = rng.random((64, 64)) < share
+    colours = np.where(coloured, rng.integers(1, 4, (64, 64)), 0)
     i, j, fx, fy = cell(x / side, y / side)
     around = np.arange(25).reshape(25, 1, 1)  # a point's own square and the 24 around it
     across, down = around % 5 - 2, around // 5 - 2
@@ -116,7 +139,7 @@ def terrazzo(x, y, rng):
 
 
 def camouflage(x, y, rng):
-    """Blobs: a sum of waves in all directions, cut at one, two or three heights."""
+    """Draw blobs: a sum of 30 waves in all directions, cut at one, two or three heights."""
     angle, phase = rng.uniform(0, 2 * np.pi, (2, 30, 1, 1))
     k = 2 * np.pi / rng.uniform(7, 11) * rng.uniform(0.6, 1.2, (30, 1, 1))
     height = np.cos(k * (np.cos(angle) * x + np.sin(angle) * y) + phase).sum(0) / np.sqrt(15)
@@ -124,19 +147,20 @@ def camouflage(x, y, rng):
 
 
 def petals(x, y, rng):
-    """Circles that overlap by petals (shippo), some with a dot in the middle."""
+    """Draw circles whose overlaps are petals (shippo), some with dots at their centres."""
     x, y = turned(x, y, 45)
     side, style = rng.uniform(5.5, 9), rng.integers(4)
     _, _, fx, fy = cell(x / side, y / side)
     d = np.array([np.hypot(fx - a, fy - b) for a in (0, 1) for b in (0, 1)])
     held = d < 0.5**0.5
-    lying, upright = (held[0] & held[1]) | (held[2] & held[3]), (held[0] & held[2]) | (held[1] & held[3])
+    lying = (held[0] & held[1]) | (held[2] & held[3])
+    upright = (held[0] & held[2]) | (held[1] & held[3])
     index = np.where(upright, 1, np.where(lying, 1 + style // 2, 0))
     return np.where((d.min(0) < 0.17) & (style % 2 == 1), 3, index)
 
 
 def triangles(x, y, rng):
-    """Of equal sides; colours by chance, or by which way they point."""
+    """Draw equilateral triangles, coloured at random or by the way they point."""
     x, y = turned(x, y, rng.choice([0, 90]))
     side, style, colours = rng.uniform(4.5, 7), rng.integers(3), rng.integers(4, size=(64, 64, 2))
     v = y / (side * 0.866)
@@ -150,14 +174,21 @@ KINDS = (stripes, waves, checks, dots, scales, arcs, terrazzo, camouflage, petal
 
 
 def draw(M, size=16, fine=4, seed=0):
-    """Draw M crops, kinds and palettes in turn, a pixel the mean of fine x fine points -> (M, size, size, 3), labels (M, 2), uint8"""
+    """Draw M crops that take the kinds in turn, and the palettes likewise, one per round of kinds.
+
+    Each pixel is the mean of fine x fine points.
+    -> images (M, size, size, 3) uint8, labels (M, 2) uint8: indices into KINDS and PALETTES
+    """
     rng, images = np.random.default_rng(seed), np.empty((M, size, size, 3), np.uint8)
-    colours = np.array([[list(bytes.fromhex(c)) for c in p.split()] for p in PALETTES.values()])  # (12, 4, 3)
-    labels = np.stack([np.arange(M) % len(KINDS), np.arange(M) // len(KINDS) % len(PALETTES)], axis=1).astype(np.uint8)
+    # (12, 4, 3)
+    colours = np.array([[list(bytes.fromhex(c)) for c in p.split()] for p in PALETTES.values()])
+    turn = np.arange(M)
+    pairs = turn % len(KINDS), turn // len(KINDS) % len(PALETTES)
+    labels = np.stack(pairs, axis=1).astype(np.uint8)
     y, x = (np.mgrid[: size * fine, : size * fine] + 0.5) / fine
     for n, (kind, palette) in enumerate(labels):
         c = rng.permutation(colours[palette])
-        while np.abs(c[0] - c[1]).sum() < 200:  # too near to tell one from the other
+        while np.abs(c[0] - c[1]).sum() < 200:  # too similar to tell apart
             c = rng.permutation(c)
         across, down = rng.uniform(100, 900, 2)
         index = KINDS[kind](x + across, y + down, rng)
