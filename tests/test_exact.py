@@ -1,4 +1,4 @@
-"""The perfect denoisers against integrals, brute force and each other, on both kernel sets and in both precisions."""
+"""The perfect denoisers against integrals, brute force and each other, in both precisions."""
 
 import math
 import warnings
@@ -26,12 +26,9 @@ def kernel_set(request):
 
 
 def grades(name):
-    """Mark a test of an exercise: graded on the reference kernels; the ordinary suite runs it on every set."""
-    sets = [
-        pytest.param(k, marks=pytest.mark.exercise(name)) if k == "reference" else k
-        for k in ("reference", "cpu")
-    ]
-    return pytest.mark.parametrize("kernel_set", sets, indirect=True)
+    """Mark a test of an exercise: graded on the reference kernels, otherwise run on every set."""
+    graded = pytest.param("reference", marks=pytest.mark.exercise(name))
+    return pytest.mark.parametrize("kernel_set", [graded, "cpu"], indirect=True)
 
 
 def rejects(check, wrong):
@@ -41,7 +38,7 @@ def rejects(check, wrong):
 
 
 def agree(eps_model, x_t, t, want):
-    """The denoiser answers want (float64), in x_t's own shape and precision, and leaves x_t alone."""
+    """The denoiser gives want (float64), in x_t's shape and precision, and leaves x_t as it is."""
     for dtype, tol in PRECISIONS:
         x = x_t.astype(dtype)
         eps_hat = eps_model(x, t)
@@ -79,9 +76,8 @@ def normal(x, mean, var):
     return np.exp(-((x - mean) ** 2) / (2 * var)) / math.sqrt(2 * math.pi * var)
 
 
-X = np.array(
-    [-1.0, 0.3, 0.9, 1.7, 2.5, 3.1]
-)  # points x_t that data N(2, 0.5^2) and its neighbours reach
+# points x_t that data N(2, 0.5^2) and its neighbours reach
+X = np.array([-1.0, 0.3, 0.9, 1.7, 2.5, 3.1])
 IMAGES = np.random.default_rng(1).normal(0.3, 0.6, (5, 2, 3, 1))  # asymmetric
 
 
@@ -94,13 +90,12 @@ def check_point(point):
     for s, t in CASES:
         x_t = math.sqrt(s.alpha_bar[t]) * IMAGES[0] + math.sqrt(1 - s.alpha_bar[t]) * eps
         agree(point(s, IMAGES[0]), x_t, t, eps)
-    agree(
-        point(T8, 2.0), np.array([[1.5], [-0.5]]), 3, eps_of(T8, np.array([[1.5], [-0.5]]), 3, 2.0)
-    )
+    x_t = np.array([[1.5], [-0.5]])
+    agree(point(T8, 2.0), x_t, 3, eps_of(T8, x_t, 3, 2.0))
 
 
 def check_gaussian(gaussian):
-    """Against the integral over all clean images; an image for mean and var against the regression of eps on x_t."""
+    """Against the integral over all clean images; for images also against regression on x_t."""
     for s, t in CASES:
         x0_hat = by_quadrature(s, lambda x0: normal(x0, 2, 0.25), X, t)
         agree(gaussian(s, 2.0, 0.25), X[:, None], t, eps_of(s, X, t, x0_hat)[:, None])
@@ -110,49 +105,36 @@ def check_gaussian(gaussian):
         ab = T8.alpha_bar[t]  # Cov(eps, x_t) / Var(x_t) is the slope of the best guess of eps
         want = math.sqrt(1 - ab) / (ab * var + 1 - ab) * (x_t - math.sqrt(ab) * mean)
         agree(gaussian(T8, mean, var), x_t, t, want)
-        agree(
-            gaussian(T8, mean, 0.0), x_t, t, eps_of(T8, x_t, t, mean)
-        )  # no spread: one single image
+        agree(gaussian(T8, mean, 0.0), x_t, t, eps_of(T8, x_t, t, mean))  # a single image
 
 
 def check_mixture(mixture):
-    """Against integrals in one dimension and in two: there the widths of the components enter with a power."""
-    weight, mean, var = (
-        np.array([0.5, 0.2, 0.3]),
-        np.array([2.0, -1.0, 0.5]),
-        np.array([0.25, 0.04, 1.0]),
-    )
+    """Against integrals in one dimension and in two, where the widths enter with a power."""
+    weight, var = np.array([0.5, 0.2, 0.3]), np.array([0.25, 0.04, 1.0])
+    mean = np.array([2.0, -1.0, 0.5])
+
+    def density(x0):
+        return sum(w * normal(x0, m, v) for w, m, v in zip(weight, mean, var, strict=True))
+
     for s, t in CASES:
-        x0_hat = by_quadrature(
-            s,
-            lambda x0: sum(w * normal(x0, m, v) for w, m, v in zip(weight, mean, var, strict=True)),
-            X,
-            t,
-        )
-        agree(
-            mixture(s, weight, mean[:, None], var), X[:, None], t, eps_of(s, X, t, x0_hat)[:, None]
-        )
-    mean2 = np.array([[2.0, 0.0], [-1.0, 0.7], [0.5, 1.5]])
+        want = eps_of(s, X, t, by_quadrature(s, density, X, t))
+        agree(mixture(s, weight, mean[:, None], var), X[:, None], t, want[:, None])
+    mean = np.array([[2.0, 0.0], [-1.0, 0.7], [0.5, 1.5]])
     axis = np.linspace(-10, 12, 401)
     a, b = np.meshgrid(axis, axis, indexing="ij")
-    density = sum(
-        w * normal(a, m[0], v) * normal(b, m[1], v)
-        for w, m, v in zip(weight, mean2, var, strict=True)
-    )
+    parts = zip(weight, mean, var, strict=True)
+    prior = sum(w * normal(a, m[0], v) * normal(b, m[1], v) for w, m, v in parts)
     x_t = np.array([[1.0, 0.5], [0.2, 0.6], [-0.5, 0.9]])
     for t in (2, 5, 8):
         root, noise = math.sqrt(T8.alpha_bar[t]), 1 - T8.alpha_bar[t]
-        post = [
-            density * normal(x[0], root * a, noise) * normal(x[1], root * b, noise) for x in x_t
-        ]
-        x0_hat = np.array([[(p * a).sum() / p.sum(), (p * b).sum() / p.sum()] for p in post])
-        agree(mixture(T8, weight, mean2, var), x_t, t, eps_of(T8, x_t, t, x0_hat))
-        agree(
-            mixture(T8, weight, mean2.reshape(3, 1, 2), var),
-            x_t.reshape(3, 1, 2),
-            t,
-            eps_of(T8, x_t, t, x0_hat).reshape(3, 1, 2),
-        )
+        x0_hat = []
+        for x in x_t:
+            p = prior * normal(x[0], root * a, noise) * normal(x[1], root * b, noise)
+            x0_hat.append([(p * a).sum() / p.sum(), (p * b).sum() / p.sum()])
+        want = eps_of(T8, x_t, t, np.array(x0_hat))
+        agree(mixture(T8, weight, mean, var), x_t, t, want)
+        images = mixture(T8, weight, mean.reshape(3, 1, 2), var)
+        agree(images, x_t.reshape(3, 1, 2), t, want.reshape(3, 1, 2))
 
 
 def check_dataset(dataset):
@@ -170,13 +152,11 @@ def check_dataset(dataset):
 
 
 def check_gaussian_variance(gaussian_variance):
-    """Var[x_{t-1} | x_t] by conditioning the joint Gaussian of x_{t-1} and x_t = sqrt(alpha) x_{t-1} + noise."""
+    """Var[x_{t-1} | x_t] by conditioning the joint Gaussian of x_{t-1} and x_t."""
     for s in (T8, LONG):
         for var in (0.25, 0.0, 3.0):
-            before, now = (
-                (s.alpha_bar * var + 1 - s.alpha_bar)[:-1],
-                (s.alpha_bar * var + 1 - s.alpha_bar)[1:],
-            )
+            of_x_t = s.alpha_bar * var + 1 - s.alpha_bar
+            before, now = of_x_t[:-1], of_x_t[1:]
             want = before - (1 - s.beta[1:]) * before**2 / now
             got = gaussian_variance(s, var)
             assert got.shape == (s.T + 1,) and got.dtype == np.float64 and got[0] == 0
@@ -209,24 +189,16 @@ def test_gaussian_variance():
 
 
 def test_the_denoisers_are_special_cases_of_one_another():
-    """One component is a Gaussian; components of no width are a data set; a data set of one is a point."""
+    """One component is a Gaussian; components of no width are a data set; one image is a point."""
     x_t = np.random.default_rng(4).normal(0.2, 0.8, (3, 2, 3, 1))
     for s, t in CASES:
-        agree(
-            exact.mixture(s, [1.0], IMAGES[:1], [0.25]),
-            x_t,
-            t,
-            exact.gaussian(s, IMAGES[0], 0.25)(x_t, t),
-        )
-        agree(
-            exact.mixture(s, np.full(5, 0.2), IMAGES, np.zeros(5)),
-            x_t,
-            t,
-            exact.dataset(s, IMAGES)(x_t, t),
-        )
+        gaussian, dataset = exact.gaussian(s, IMAGES[0], 0.25), exact.dataset(s, IMAGES)
+        agree(exact.mixture(s, [1.0], IMAGES[:1], [0.25]), x_t, t, gaussian(x_t, t))
+        no_width = exact.mixture(s, np.full(5, 0.2), IMAGES, np.zeros(5))
+        agree(no_width, x_t, t, dataset(x_t, t))
         agree(exact.dataset(s, IMAGES[:1]), x_t, t, exact.point(s, IMAGES[0])(x_t, t))
         twice = np.concatenate([IMAGES, IMAGES])
-        agree(exact.dataset(s, twice), x_t, t, exact.dataset(s, IMAGES)(x_t, t))
+        agree(exact.dataset(s, twice), x_t, t, dataset(x_t, t))
 
 
 def test_far_from_all_data_the_answer_stays_finite():
@@ -235,14 +207,10 @@ def test_far_from_all_data_the_answer_stays_finite():
     x_t[1] = -50
     for dtype, tol in PRECISIONS:
         x = x_t.astype(dtype)
+        mixture = exact.mixture(T8, np.full(5, 0.2), IMAGES, np.full(5, 0.1))
         for t in (1, 8):
-            near = exact.dataset(T8, IMAGES)(x, t)
-            assert (
-                np.isfinite(near).all()
-                and np.isfinite(
-                    exact.mixture(T8, np.full(5, 0.2), IMAGES, np.full(5, 0.1))(x, t)
-                ).all()
-            )
+            assert np.isfinite(exact.dataset(T8, IMAGES)(x, t)).all()
+            assert np.isfinite(mixture(x, t)).all()
         nearest = [IMAGES[np.argmax(np.sign(x.flat[0]) * IMAGES.sum((1, 2, 3)))] for x in x_t]
         want = np.stack([eps_of(T8, a, 1, b) for a, b in zip(x_t, nearest, strict=True)])
         assert np.allclose(exact.dataset(T8, IMAGES)(x, 1), want, rtol=tol)
@@ -257,7 +225,7 @@ def test_data_may_be_stored_in_another_precision():
 
 @pytest.mark.parametrize("s", (T8, LONG), ids=["T8", "T1000"])
 def test_the_best_variance_lies_between_ddpms_two_choices(s):
-    """beta_tilde is best for a single point, beta for data of variance 1: DDPM's two choices are two assumptions about the data."""
+    """beta_tilde is best for a single point, beta for data of variance 1."""
     assert np.allclose(exact.gaussian_variance(s, 0.0), s.beta_tilde, rtol=0, atol=1e-15)
     assert np.allclose(exact.gaussian_variance(s, 1.0), s.beta, rtol=1e-10)
     between = exact.gaussian_variance(s, 0.25)[1:]
@@ -281,12 +249,11 @@ def test_errata_point():
 
 
 def test_errata_gaussian():
-    """The score for the noise, the noise for its variance, the gain without alpha_bar; alpha_bar shifted by one."""
+    """The score for the noise, alpha_bar shifted by one, the data taken for a single point."""
 
     def score(s, mean, var):
-        return lambda x, t: (
-            -exact.gaussian(s, mean, var)(x, t) / np.sqrt(1 - s.alpha_bar[t])
-        ).astype(x.dtype)
+        noise = exact.gaussian(s, mean, var)
+        return lambda x, t: (-noise(x, t) / np.sqrt(1 - s.alpha_bar[t])).astype(x.dtype)
 
     def shifted(s, mean, var):
         return lambda x, t: exact.gaussian(s, mean, var)(x, max(t - 1, 1))
@@ -300,18 +267,12 @@ def test_errata_gaussian():
 
 def test_errata_mixture():
     """Weights forgotten, or the widths of the components."""
-    rejects(
-        check_mixture,
-        lambda s, weight, mean, var: exact.mixture(
-            s, np.full(len(weight), 1 / len(weight)), mean, var
-        ),
-    )
-    rejects(
-        check_mixture,
-        lambda s, weight, mean, var: exact.mixture(
-            s, weight, mean, np.full(len(var), np.mean(var))
-        ),
-    )
+    alike = lambda values: np.full(len(values), np.mean(values))
+    for wrong in (
+        lambda s, weight, mean, var: exact.mixture(s, alike(weight), mean, var),
+        lambda s, weight, mean, var: exact.mixture(s, weight, mean, alike(var)),
+    ):
+        rejects(check_mixture, wrong)
 
 
 def test_errata_dataset():
@@ -326,9 +287,8 @@ def test_errata_dataset():
 
     def wide(s, data):
         def eps_model(x, t):
-            away = ((x[:, None] - np.sqrt(s.alpha_bar[t]) * data) ** 2).sum((2, 3, 4)) / (
-                4 * (1 - s.alpha_bar[t])
-            )
+            away = ((x[:, None] - np.sqrt(s.alpha_bar[t]) * data) ** 2).sum((2, 3, 4))
+            away = away / (4 * (1 - s.alpha_bar[t]))
             r = np.exp(away.min(1, keepdims=True) - away)
             r /= r.sum(1, keepdims=True)
             return eps_of(s, x, t, np.tensordot(r, data, 1)).astype(x.dtype)

@@ -1,8 +1,9 @@
 """The samplers, exactly: no Monte Carlo, no tolerance for luck.
 
-For data N(2, 0.5^2) the perfect denoiser is affine in x_t, so a whole sampling run is affine in x_T and in each noise it draws.
-A generator of unit impulses reads the coefficients off the sampler itself; mean and variance of x_0 follow, to rounding, and
-are compared with two numbers, mean and variance, carried from T to 0 by equations written a second time in another form.
+For data N(2, 0.5^2) the perfect denoiser is affine in x_t, so a whole sampling run is affine in x_T
+and in each noise it draws. A generator of unit impulses finds the coefficients from the sampler
+itself; mean and variance of x_0 follow, to rounding, and are compared with a mean and a variance
+carried from T to 0 by equations written a second time in another form.
 """
 
 import math
@@ -23,15 +24,12 @@ def quiet(build, *args):
         return build(*args)
 
 
-T8 = quiet(
-    schedule.from_betas, np.linspace(0.02, 0.6, 8)
-)  # short and loud: an index off by one shows in the first digit
+# short and loud: an index off by one shows in the first digit
+T8 = quiet(schedule.from_betas, np.linspace(0.02, 0.6, 8))
 LONG = schedule.from_betas(np.linspace(1e-4, 0.02, 1000))
 SCHEDULES = (T8, LONG)
-SMOOTH_BAR = np.cos(np.linspace(0, 1.4, 961)) ** 2
-SMOOTH = quiet(
-    schedule.from_betas, 1 - SMOOTH_BAR[1:] / SMOOTH_BAR[:-1]
-)  # 960 steps that can be halved often
+SMOOTH_BAR = np.cos(np.linspace(0, 1.4, 961)) ** 2  # 960 steps, which can be halved often
+SMOOTH = quiet(schedule.from_betas, 1 - SMOOTH_BAR[1:] / SMOOTH_BAR[:-1])
 NOISE = (0.0, 1.0)  # mean and variance of x_T as a sampler draws it
 
 
@@ -45,12 +43,9 @@ def kernel_set(request):
 
 
 def grades(name):
-    """Mark a test of an exercise: graded on the reference kernels; the ordinary suite runs it on every set."""
-    sets = [
-        pytest.param(k, marks=pytest.mark.exercise(name)) if k == "reference" else k
-        for k in ("reference", "cpu")
-    ]
-    return pytest.mark.parametrize("kernel_set", sets, indirect=True)
+    """Mark a test of an exercise: graded on the reference kernels, otherwise run on every set."""
+    graded = pytest.param("reference", marks=pytest.mark.exercise(name))
+    return pytest.mark.parametrize("kernel_set", [graded, "cpu"], indirect=True)
 
 
 def rejects(check, wrong):
@@ -59,18 +54,18 @@ def rejects(check, wrong):
         check(wrong)
 
 
-# --- the law of x_0, read off a sampler ---
+# --- the law of x_0, found from a sampler ---
 
 
 class Impulses:
-    """Stand in for a random generator: at draw i only row i + 2 sees any noise, and it sees a one."""
+    """Stand in for a random generator: at draw i row i + 2 gets a one, every other row 0."""
 
     def __init__(self):
         self.draws = 0
 
     def standard_normal(self, size=None, dtype=np.float64, out=None):
         assert size is not None, (
-            "rng.standard_normal was called without a shape: each number needs noise of its own"
+            "rng.standard_normal was called without a shape: each value needs noise of its own"
         )
         size = (size,) if np.ndim(size) == 0 else size
         assert self.draws + 2 < size[0], "the sampler draws noise more often than it takes steps"
@@ -84,9 +79,10 @@ class Impulses:
 
 
 def law(run, s, x_T):
-    """Mean and standard deviation of x_0 when x_T is N(mean, var) and all draws are N(0, 1): run(rng, shape, x_T) is a sampler.
+    """Mean and standard deviation of x_0 when x_T is N(mean, var) and all draws are N(0, 1).
 
-    Row 0 starts at 0 and sees no noise: the offset. Row 1 starts at 1: the slope. Every other row sees one draw.
+    run(rng, shape, x_T) is a sampler. Row 0 starts at 0 and gets no noise: the offset. Row 1 starts
+    at 1: the slope. Every other row gets one draw.
     """
     rows = np.zeros((s.T + 4, 1))
     rows[1] = 1
@@ -99,13 +95,23 @@ def law(run, s, x_T):
     return slope * mean + offset, math.sqrt(slope**2 * var + (noises**2).sum())
 
 
+def law_of(sampler, s, x_T, *args, **options):
+    """The law of x_0 for data N(2, 0.5^2) and the perfect model; args, options: of the sampler."""
+    model = exact.gaussian(s, MEAN, VAR)
+    run = lambda rng, shape, x: sampler(model, s, shape, rng, *args, x_T=x, **options)
+    return law(run, s, x_T)
+
+
 def forward(s, t):
     """Mean and variance of the true x_t: where a perfect sampler has to start."""
     return math.sqrt(s.alpha_bar[t]) * MEAN, s.alpha_bar[t] * VAR + 1 - s.alpha_bar[t]
 
 
 def carried(s, times, x_T, step):
-    """Mean and standard deviation of x_0 from those of x_T: step(t, u) -> factor, offset, variance added on the way from t to u."""
+    """Mean and standard deviation of x_0 from those of x_T.
+
+    step(t, u) -> factor, offset and variance added on the way from t to u
+    """
     mean, var = x_T
     for t, u in pairwise(times):
         factor, offset, added = step(t, u)
@@ -114,13 +120,16 @@ def carried(s, times, x_T, step):
 
 
 def score(s, t):
-    """The score of the true x_t is pull (centre - x_t): the steepest way back to the data. -> pull, centre"""
+    """The score of the true x_t is pull (centre - x_t), the steepest way to the data. -> both"""
     mean, var = forward(s, t)
     return 1 / var, mean
 
 
 def ddpm_step(s, variances):
-    """Line 4 of algorithm 2 in score form: x_{t-1} = (x_t + beta score) / sqrt(alpha), plus noise. (The package: c0 x0_hat + ct x_t.)"""
+    """Line 4 of algorithm 2 in score form: x_{t-1} = (x_t + beta score) / sqrt(alpha), plus noise.
+
+    The package has c0 x0_hat + ct x_t.
+    """
 
     def step(t, u):
         pull, centre = score(s, t)
@@ -131,7 +140,10 @@ def ddpm_step(s, variances):
 
 
 def ddim_step(s, eta):
-    """Equation 12 in score form: eps_hat = -sqrt(1 - alpha_bar) score, x0_hat = (x_t + (1 - alpha_bar) score) / sqrt(alpha_bar)."""
+    """Equation 12 in score form.
+
+    eps_hat = -sqrt(1 - alpha_bar) score, x0_hat = (x_t + (1 - alpha_bar) score) / sqrt(alpha_bar)
+    """
 
     def step(t, u):
         pull, centre = score(s, t)
@@ -151,163 +163,124 @@ def everyday_variances(s):
     """DDPM's two choices, and the best one for this data."""
     no_noise_at_1 = s.beta.copy()
     no_noise_at_1[1] = 0
-    return {
-        "beta_tilde": s.beta_tilde,
-        "beta": no_noise_at_1,
-        "best": exact.gaussian_variance(s, VAR),
-    }
+    best = exact.gaussian_variance(s, VAR)
+    return {"beta_tilde": s.beta_tilde, "beta": no_noise_at_1, "best": best}
 
 
 def paths(s):
     """Visited times: all, even, uneven, from below T, one single leap."""
-    all_of_them = list(range(s.T, -1, -1))
-    return [
-        all_of_them,
-        [8, 6, 4, 2, 0],
-        [8, 7, 3, 1, 0],
-        [5, 2, 0],
-        [8, 0],
-        [s.T, s.T // 2, 3, 2, 0],
-    ]
+    uneven = [[8, 7, 3, 1, 0], [s.T, s.T // 2, 3, 2, 0]]
+    return [list(range(s.T, -1, -1)), [8, 6, 4, 2, 0], *uneven, [5, 2, 0], [8, 0]]
 
 
 def close(got, want, what, tol=1e-10):
     for name, a, b in zip(("mean", "standard deviation"), got, want, strict=True):
-        numbers = (
-            f"{a:.6g}, expected {b:.6g}"
-            if f"{a:.6g}" != f"{b:.6g}"
-            else f"off by {a - b:.2g} from the expected {b:.6g}"
-        )
+        numbers = f"{a:.6g}, expected {b:.6g}"
+        if f"{a:.6g}" == f"{b:.6g}":
+            numbers = f"off by {a - b:.2g} from the expected {b:.6g}"
         assert abs(a - b) < tol, f"{what}: the {name} of x_0 is {numbers}"
 
 
 def started(x_T):
     """Say where a run starts, and why the right mean need not be 2."""
-    return (
-        "from N(0, 1) (not the true x_T yet, so not even a right sampler ends exactly at 2)"
-        if x_T == NOISE
-        else "from the true x_T"
-    )
+    if x_T != NOISE:
+        return "from the true x_T"
+    return "from N(0, 1) (not the true x_T yet, so not even a right sampler ends exactly at 2)"
 
 
 # --- the checks: each takes the sampler under test ---
 
 
 def check_ddpm(ddpm):
-    """Mean and variance of x_0 for each variance, at T = 8 and 1000, from noise and from the true x_T."""
-    model, times = exact.gaussian(T8, MEAN, VAR), list(range(8, -1, -1))
-    got = law(lambda rng, shape, x_T: ddpm(model, T8, shape, rng, x_T), T8, forward(T8, 8))
-    close(
-        got,
-        carried(T8, times, forward(T8, 8), ddpm_step(T8, T8.beta_tilde)),
-        "T = 8, from the true x_T",
-    )
-    check_manners(
-        lambda model, s, rng, x_T, clip=np.inf: ddpm(
-            model, s, (3, 2, 2, 1), rng, x_T=x_T, clip=clip
-        ),
-        times,
-        "clip = 1.5: x0_hat is kept within [-1.5, 1.5] before it is multiplied by c0",
-    )
+    """Mean and variance of x_0 for each variance, at T = 8 and 1000, from noise and from the truth."""
+    times, x_T = list(range(8, -1, -1)), forward(T8, 8)
+    want = carried(T8, times, x_T, ddpm_step(T8, T8.beta_tilde))
+    close(law_of(ddpm, T8, x_T), want, "T = 8, from the true x_T")
+
+    def run(model, s, rng, x_T, clip=np.inf):
+        return ddpm(model, s, (3, 2, 2, 1), rng, x_T=x_T, clip=clip)
+
+    clipping = "clip = 1.5: x0_hat is kept within [-1.5, 1.5] before it is multiplied by c0"
+    check_manners(run, times, clipping)
     for s in SCHEDULES:
-        model = exact.gaussian(s, MEAN, VAR)
         times = range(s.T, -1, -1)
         for name, var in everyday_variances(s).items():
-
-            def run(rng, shape, x_T):
-                return ddpm(model, s, shape, rng, x_T, var)
-
             for x_T in (NOISE, forward(s, s.T)):
-                got = law(run, s, x_T)
-                close(
-                    got,
-                    carried(s, times, x_T, ddpm_step(s, var)),
-                    f"T = {s.T}, var = {name}, {started(x_T)}",
-                )
+                got, want = law_of(ddpm, s, x_T, var=var), carried(s, times, x_T, ddpm_step(s, var))
+                close(got, want, f"T = {s.T}, var = {name}, {started(x_T)}")
             if name == "best":
-                close(
-                    got, (MEAN, math.sqrt(VAR)), "the best variance makes ancestral sampling exact"
-                )
-        default = law(lambda rng, shape, x_T: ddpm(model, s, shape, rng, x_T), s, NOISE)
-        close(
-            default,
-            carried(s, times, NOISE, ddpm_step(s, s.beta_tilde)),
-            f"the default variance is beta_tilde; {started(NOISE)}",
-        )
+                exactly = "the best variance makes ancestral sampling exact"
+                close(got, (MEAN, math.sqrt(VAR)), exactly)
+        want = carried(s, times, NOISE, ddpm_step(s, s.beta_tilde))
+        default = f"the default variance is beta_tilde; {started(NOISE)}"
+        close(law_of(ddpm, s, NOISE), want, default)
 
 
 def check_ddim(ddim):
-    """Mean and variance of x_0 for eta = 0, 0.5 and 1 along full, even and uneven paths, at T = 8 and 1000."""
-    model = exact.gaussian(T8, MEAN, VAR)
+    """Mean and variance of x_0 for eta = 0, 0.5 and 1 along full, even and uneven paths."""
+    x_T = forward(T8, 8)
     for times in ([8, 7, 6, 5, 4, 3, 2, 1, 0], [8, 6, 4, 2, 0]):
-        got = law(
-            lambda rng, shape, x: ddim(model, T8, shape, rng, times, 0.0, x), T8, forward(T8, 8)
-        )
-        close(
-            got,
-            carried(T8, times, forward(T8, 8), ddim_step(T8, 0.0)),
-            f"T = 8, times = {times}, eta = 0, from the true x_T",
-        )
+        got, want = law_of(ddim, T8, x_T, times, 0.0), carried(T8, times, x_T, ddim_step(T8, 0.0))
+        close(got, want, f"T = 8, times = {times}, eta = 0, from the true x_T")
+    clipping = (
+        "clip = 1.5: x0_hat is kept within [-1.5, 1.5], and eps_hat is then computed again from "
+        "x_t and the clipped x0_hat"
+    )
     for times in ([8, 7, 3, 1, 0], [5, 0]):
-        check_manners(
-            lambda model, s, rng, x_T, clip=np.inf: ddim(
-                model, s, (3, 2, 2, 1), rng, times=times, eta=0.5, x_T=x_T, clip=clip
-            ),
-            times,
-            "clip = 1.5: x0_hat is kept within [-1.5, 1.5], and eps_hat is then found anew from x_t and the clipped x0_hat",
-        )
+
+        def run(model, s, rng, x_T, clip=np.inf):
+            return ddim(model, s, (3, 2, 2, 1), rng, times=times, eta=0.5, x_T=x_T, clip=clip)
+
+        check_manners(run, times, clipping)
     for s in SCHEDULES:
-        model = exact.gaussian(s, MEAN, VAR)
         for times in paths(s):
             for eta in (0.0, 0.5, 1.0):
                 for x_T in (NOISE, forward(s, times[0])):
-                    got = law(
-                        lambda rng, shape, x: ddim(model, s, shape, rng, times, eta, x), s, x_T
-                    )
+                    got = law_of(ddim, s, x_T, times, eta)
                     path = f"{times}" if len(times) < 10 else f"{times[0]}, {times[1]}, ..., 0"
                     what = f"T = {s.T}, times = {path}, eta = {eta}, {started(x_T)}"
                     close(got, carried(s, times, x_T, ddim_step(s, eta)), what)
-        default = law(lambda rng, shape, x: ddim(model, s, shape, rng, x_T=x), s, NOISE)
-        close(
-            default,
-            carried(s, range(s.T, -1, -1), NOISE, ddim_step(s, 0.0)),
-            f"by default: all times, eta = 0; {started(NOISE)}",
-        )
+        want = carried(s, range(s.T, -1, -1), NOISE, ddim_step(s, 0.0))
+        default = f"by default: all times, eta = 0; {started(NOISE)}"
+        close(law_of(ddim, s, NOISE), want, default)
 
 
 def check_even_times(even_times):
     """From T to 0, no time twice, and no gap more than one longer than another."""
     few = even_times(T8, 4)
-    assert isinstance(few, list), f"T = 8, 4 steps: came {type(few).__name__}, expected a list"
-    assert few == [8, 6, 4, 2, 0], f"T = 8, 4 steps: came {few}, expected [8, 6, 4, 2, 0]"
+    assert isinstance(few, list), f"T = 8, 4 steps: got {type(few).__name__}, expected a list"
+    assert few == [8, 6, 4, 2, 0], f"T = 8, 4 steps: got {few}, expected [8, 6, 4, 2, 0]"
     for s in SCHEDULES:
         for steps in range(1, s.T + 1) if s.T == 8 else (1, 2, 3, 7, 50, 333, 600, 999, 1000):
             times, case = even_times(s, steps), f"T = {s.T}, steps = {steps}"
             assert len(times) == steps + 1, (
-                f"{case}: came {len(times)} times, expected {steps + 1}: a step lies between two times"
+                f"{case}: got {len(times)} times, expected {steps + 1}: a step is between two times"
             )
             assert all(type(t) is int for t in times), (
-                f"{case}: the times are whole numbers, Python's int; came {type(times[0]).__name__}"
+                f"{case}: the times are whole numbers, Python's int; got {type(times[0]).__name__}"
             )
             assert times[0] == s.T, f"{case}: the first time is {times[0]}, expected T = {s.T}"
             assert times[-1] == 0, f"{case}: the last time is {times[-1]}, expected 0"
             gaps = -np.diff(times)
             assert gaps.min() >= 1, (
-                f"{case}: the times decrease, no time twice; came {times[:5]} ..."
+                f"{case}: the times decrease, no time twice; got {times[:5]} ..."
             )
             assert gaps.max() - gaps.min() <= 1, (
-                f"{case}: gaps from {gaps.min()} to {gaps.max()}, expected even ones, at most one apart"
+                f"{case}: gaps from {gaps.min()} to {gaps.max()}, expected even ones, at most one "
+                "apart"
             )
             worst = max(abs(t - s.T * (steps - i) / steps) for i, t in enumerate(times))
             assert worst <= 0.5, (
-                f"{case}: one time is {worst:.4g} from T (steps - i) / steps, expected the nearest whole number"
+                f"{case}: one time is {worst:.4g} from T (steps - i) / steps, expected the nearest "
+                "whole number"
             )
 
 
 def check_ddim_converges(ddim):
-    """Halve all steps and the error halves, on an even and on two uneven grids: the limit is the probability flow.
+    """Halve all steps and the error halves, on an even and on two uneven grids.
 
-    For a Gaussian that flow is known: it keeps each sample's place in the bell, x_0 = mean + std / std_T (x_T - mean_T).
+    The limit is the probability flow. For a Gaussian it is known: each sample keeps its place in
+    the bell, x_0 = mean + std / std_T (x_T - mean_T).
     """
     s, T = SMOOTH, SMOOTH.T
     x_T = np.array([[-1.3], [0.4], [2.2]])
@@ -317,20 +290,23 @@ def check_ddim_converges(ddim):
         errors = []
         for steps in (80, 160, 320):
             gap = T // steps
-            times = sorted(
-                [*range(0, T + 1, 2 * gap), *range(round(gap * late), T, 2 * gap)], reverse=True
-            )
+            moved = range(round(gap * late), T, 2 * gap)
+            times = sorted([*range(0, T + 1, 2 * gap), *moved], reverse=True)
             assert len(times) == steps + 1
             *_, x0 = ddim(exact.gaussian(s, MEAN, VAR), s, x_T.shape, None, times=times, x_T=x_T)
             errors.append(np.abs(x0 - flow).max())
         orders = [math.log2(a / b) for a, b in pairwise(errors)]
+        got = ", ".join(f"{error:.4g}" for error in errors)
         assert all(abs(order - 1) < 0.03 for order in orders), (
-            f"80, 160 and 320 steps: expected errors that halve each time; came {', '.join(f'{error:.4g}' for error in errors)}"
+            f"80, 160 and 320 steps: expected errors that halve each time; got {got}"
         )
 
 
 def check_manners(run, times, clipping):
-    """What holds for every sampler: run(model, s, rng, x_T, clip) visits times and yields as many arrays; clipping: what clip does."""
+    """What holds for every sampler: it visits times and yields as many arrays.
+
+    run(model, s, rng, x_T, clip): the sampler; clipping: what clip does
+    """
     model, called = exact.gaussian(T8, MEAN, VAR), []
 
     def listening(x, t):
@@ -346,32 +322,33 @@ def check_manners(run, times, clipping):
             at_that_time.append(x.copy())
         asked = [t for t, _ in called]
         assert asked == times[:-1], (
-            f"the model is asked once at each time but the last: at t = {asked}, expected {times[:-1]}"
+            f"the model is called once at each time but the last: expected {times[:-1]}, "
+            f"got t = {asked}"
         )
         assert all(isinstance(t, (int, np.integer)) for t in asked), "the model expects an int t"
         assert len(seen) == len(times), (
-            f"it yields {len(seen)} arrays, expected {len(times)}: x_T, then one a step"
+            f"it yields {len(seen)} arrays, expected {len(times)}: x_T, then one per step"
         )
         shapes, kinds = {x.shape for x in seen}, {str(x.dtype) for x in seen}
         assert shapes == {x_T.shape}, (
             f"it yields arrays of shapes {shapes}, expected {x_T.shape} each time"
         )
         assert kinds == {str(x_T.dtype)}, (
-            f"x_T is {x_T.dtype}, and so is all that follows; came: {sorted(kinds)}"
+            f"x_T is {x_T.dtype}, and so is all that follows; got {sorted(kinds)}"
         )
         assert np.array_equal(x_T, start.astype(dtype)), "x_T is not to be changed"
         assert all(np.array_equal(a, b) for a, b in zip(seen, at_that_time, strict=True)), (
             "an array was changed after it had been yielded: make a new one at each step"
         )
         assert all(np.array_equal(a, x) for a, (_, x) in zip(seen, called, strict=False)), (
-            "the model sees what was yielded"
+            "the model gets what was yielded"
         )
     drawn = list(run(model, T8, np.random.default_rng(2), None))
     assert drawn[0].shape == (3, 2, 2, 1), (
-        f"without x_T noise of the shape given is drawn; came: {drawn[0].shape}, expected (3, 2, 2, 1)"
+        f"without x_T noise of the shape given, (3, 2, 2, 1), is drawn; got {drawn[0].shape}"
     )
     assert all(x.dtype == np.float32 for x in drawn), (
-        f"x_T is drawn as float32, and so is all that follows; came: {drawn[-1].dtype}"
+        f"x_T is drawn as float32, and so is all that follows; got {drawn[-1].dtype}"
     )
     again, other = (list(run(model, T8, np.random.default_rng(seed), None)) for seed in (2, 3))
     assert np.array_equal(drawn[-1], again[-1]), (
@@ -385,21 +362,19 @@ def check_manners(run, times, clipping):
         x0_hat = np.clip(diffusion.predict_x0(T8, x, t, model(x, t)), -1.5, 1.5)
         return diffusion.predict_eps(T8, x, t, x0_hat)
 
-    ours, theirs = (
-        list(run(*args)) for args in ((model, T8, Flat(), start, 1.5), (clipped, T8, Flat(), start))
-    )
+    ours, theirs = list(run(model, T8, Flat(), start, 1.5)), list(run(clipped, T8, Flat(), start))
     assert np.allclose(ours, theirs, rtol=0, atol=1e-10), clipping
     assert np.abs(ours[-1]).max() <= 1.5, (
         "with clip = 1.5 the last image, which is x0_hat, lies within [-1.5, 1.5]"
     )
     free = np.abs(list(run(model, T8, Flat(), start))[-1]).max()
     assert free > 1.5, (
-        f"without clip nothing is cut off: the largest number here is above 1.5; came {free:.4g}"
+        f"without clip nothing is cut off: the largest value here is above 1.5; got {free:.4g}"
     )
 
 
 class Flat:
-    """Stand in for a random generator whose every number is 0.5."""
+    """Stand in for a random generator that only ever draws 0.5."""
 
     def standard_normal(self, size=None, dtype=np.float64, out=None):
         return np.full(size, 0.5, dtype)
@@ -437,21 +412,47 @@ def test_ddim_with_full_noise_over_all_steps_is_ddpm(s):
 
 
 def test_three_variances_three_widths():
-    """The mean is right with all three; the width is not: beta_tilde assumes a single image, beta data of variance 1."""
-    model = exact.gaussian(T8, MEAN, VAR)
+    """The mean is right with all three; the width is not.
+
+    beta_tilde assumes a single image, beta data of variance 1.
+    """
     for name, std in (("beta_tilde", 0.3681), ("beta", 0.5444), ("best", 0.5)):
-        var = everyday_variances(T8)[name]
-        got = law(
-            lambda rng, shape, x_T: sample.ddpm(model, T8, shape, rng, x_T=x_T, var=var),
-            T8,
-            forward(T8, 8),
-        )
+        got = law_of(sample.ddpm, T8, forward(T8, 8), var=everyday_variances(T8)[name])
         assert (round(got[0], 4), round(got[1], 4)) == (2, std)
+
+
+def test_the_last_step_of_ddpm_adds_whatever_var_holds_at_1():
+    """A single image is found exactly with beta_tilde; with beta the last step adds noise."""
+    x_T, spread = np.zeros((2, 1)), {}
+    for name, var in (("beta", T8.beta), ("none", everyday_variances(T8)["beta"])):
+        model = exact.point(T8, np.zeros(1))
+        rng = np.random.default_rng(0)
+        *_, x0 = sample.ddpm(model, T8, x_T.shape, rng, x_T=x_T, var=var)
+        spread[name] = np.abs(x0).max()
+    assert spread["none"] < 1e-12 < 0.01 < spread["beta"]
+
+
+def test_ddpm_draws_and_carries_its_noise_in_x_ts_precision(monkeypatch):
+    given, step = [], kernels.denoise_step
+
+    def listening(x, eps_hat, z, *rest):
+        given.append(np.asarray(z).dtype)
+        return step(x, eps_hat, z, *rest)
+
+    monkeypatch.setattr(kernels, "denoise_step", listening, raising=False)
+    for dtype in (np.float32, np.float64):
+        given.clear()
+        x_T = np.ones((3, 2), dtype)
+        pixelwise = lambda x, t: np.full(x.shape, T8.beta_tilde[t])
+        for var in (None, T8.beta, pixelwise):
+            model, rng = exact.gaussian(T8, MEAN, VAR), np.random.default_rng(0)
+            list(sample.ddpm(model, T8, x_T.shape, rng, x_T=x_T, var=var))
+        assert set(given) == {np.dtype(dtype)} and len(given) == 3 * 8
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
 def test_one_image_is_found_exactly(sampler):
-    """A model that knows one image only leads to that image, whatever the noise; clip then has the last word."""
+    """A model that knows one image leads to that image, whatever the noise; then it is clipped."""
     x0 = np.array([[0.5, -1.0], [3.0, 0.0]])
     run = getattr(sample, sampler)
     *_, found = run(exact.point(T8, x0), T8, (5, 2, 2), np.random.default_rng(0))
@@ -462,7 +463,7 @@ def test_one_image_is_found_exactly(sampler):
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
 def test_a_data_set_is_reproduced(sampler):
-    """With the network that knows its data by heart, every sample is one of the images, and each image is found."""
+    """With a model that has memorised its data each sample is one of the images; all are found."""
     data = np.array([[[1.0, -1.0]], [[0.0, 2.0]], [[-1.5, 0.5]]])
     run, s = getattr(sample, sampler), schedule.cosine(100)
     *_, found = run(exact.dataset(s, data), s, (40, 1, 2), np.random.default_rng(0))
@@ -479,38 +480,24 @@ def test_single_precision_is_enough(s):
         assert np.allclose(single, double, rtol=0, atol=1e-4)
 
 
-BAD_TIMES = [
-    [8, 4],
-    [9, 0],
-    [0],
-    [],
-    [3, 5, 0],
-    [8, 8, 0],
-    [8, 4, 4, 0],
-    [8, 4, -1],
-    [8, -1, 0],
-    [0, 4, 8],
-]
+NOT_FROM_T_TO_0 = [[8, 4], [9, 0], [0], [], [8, 4, -1], [8, -1, 0]]
+NOT_FALLING = [[3, 5, 0], [8, 8, 0], [8, 4, 4, 0], [0, 4, 8]]
 
 
-@pytest.mark.parametrize("times", BAD_TIMES, ids=str)
+@pytest.mark.parametrize("times", NOT_FROM_T_TO_0 + NOT_FALLING, ids=str)
 def test_bad_times(times):
+    model, rng = exact.gaussian(T8, MEAN, VAR), np.random.default_rng(0)
     with pytest.raises(ValueError, match="times must decrease from at most T = 8 to 0") as error:
-        list(
-            sample.ddim(
-                exact.gaussian(T8, MEAN, VAR), T8, (1, 1), np.random.default_rng(0), times=times
-            )
-        )
+        list(sample.ddim(model, T8, (1, 1), rng, times=times))
     assert "\n" not in str(error.value) and str(times) in str(error.value)
 
 
 def test_times_may_be_any_sequence():
     x_T, model = np.ones((1, 1)), exact.gaussian(T8, MEAN, VAR)
-    results = [
-        list(sample.ddim(model, T8, (1, 1), None, times=times, x_T=x_T))
-        for times in ((8, 4, 0), np.array([8, 4, 0]), range(8, -1, -4))
-    ]
-    assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
+    run = lambda times: list(sample.ddim(model, T8, (1, 1), None, times=times, x_T=x_T))
+    expected = run((8, 4, 0))
+    assert np.array_equal(run(np.array([8, 4, 0])), expected)
+    assert np.array_equal(run(range(8, -1, -4)), expected)
 
 
 @grades("sample.even_times")
@@ -525,11 +512,11 @@ def test_even_times_bad_steps(steps):
     assert "\n" not in str(error.value)
 
 
-# --- errata: each slip is planted once, its figure reproduced, and the check that the right sampler passes stops it ---
+# --- errata: each slip planted once, its number reproduced, and stopped by the right check ---
 
 
 def ddim_with(update, visited=lambda times: times):
-    """A whole DDIM, written plainly around one line: update(x0_hat, eps_hat, z, sigma, ab_t, ab_u) -> x_u."""
+    """A whole DDIM around one line: update(x0_hat, eps_hat, z, sigma, ab_t, ab_u) -> x_u"""
 
     def ddim(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
         times = visited(list(range(s.T, -1, -1) if times is None else times))
@@ -547,15 +534,13 @@ def ddim_with(update, visited=lambda times: times):
 
 
 def right(x0_hat, eps_hat, z, sigma, ab_t, ab_u):
-    return (
-        np.sqrt(ab_u) * x0_hat + np.sqrt(np.maximum(1 - ab_u - sigma**2, 0)) * eps_hat + sigma * z
-    )
+    along = np.sqrt(np.maximum(1 - ab_u - sigma**2, 0))
+    return np.sqrt(ab_u) * x0_hat + along * eps_hat + sigma * z
 
 
 def minus_for_plus(x0_hat, eps_hat, z, sigma, ab_t, ab_u):
-    return (
-        np.sqrt(ab_u) * x0_hat - np.sqrt(np.maximum(1 - ab_u - sigma**2, 0)) * eps_hat + sigma * z
-    )
+    along = np.sqrt(np.maximum(1 - ab_u - sigma**2, 0))
+    return np.sqrt(ab_u) * x0_hat - along * eps_hat + sigma * z
 
 
 def noise_on_top(x0_hat, eps_hat, z, sigma, ab_t, ab_u):
@@ -571,7 +556,7 @@ def same_t_again(x0_hat, eps_hat, z, sigma, ab_t, ab_u):
 
 
 def first_steps_only(times):
-    """The loop counts the steps and forgets to translate them into times: as many times, but the first ones."""
+    """The loop takes the number of the step for the time: as many times, but the lowest ones."""
     return list(range(len(times) - 1, -1, -1))
 
 
@@ -587,19 +572,18 @@ def test_errata_ddim(wrong):
 
 
 def ddim_law(ddim, s, times, x_T=NOISE):
-    model = exact.gaussian(s, MEAN, VAR)
-    return law(lambda rng, shape, x: ddim(model, s, shape, rng, times=times, x_T=x), s, x_T)
+    return law_of(ddim, s, x_T, times=times)
 
 
 def test_errata_ddim_with_a_minus():
-    """The mean stays right, so a plot of the average hides it: the spread is gone. Order of convergence: none."""
+    """The mean stays right, so a plot of the average hides it: the spread is gone."""
     mean, std = ddim_law(ddim_with(minus_for_plus), LONG, sample.even_times(LONG, 50))
     assert abs(mean - 2) < 1e-6 and round(std, 3) == 0.000
     rejects(check_ddim_converges, ddim_with(minus_for_plus))
 
 
 def test_errata_ddim_visiting_only_the_first_steps():
-    """50 steps of 1000 are then the times 50 .. 0: x_T = noise is taken for an almost clean image, and stays noise."""
+    """50 steps of 1000 are then the times 50 .. 0: noise is taken for an almost clean image."""
     wrong = ddim_with(right, first_steps_only)
     mean, std = ddim_law(wrong, LONG, sample.even_times(LONG, 50))
     assert (round(mean, 2), round(std, 2)) == (0.11, 0.96)
@@ -608,7 +592,7 @@ def test_errata_ddim_visiting_only_the_first_steps():
 
 
 def test_errata_ddim_next_time_computed_again():
-    """u = t - T // steps is right on an even path only; on an uneven one the pairs (t, u) no longer chain."""
+    """u = t - T // steps is right on an even path only; elsewhere the pairs (t, u) do not chain."""
 
     def recomputed(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
         times = list(range(s.T, -1, -1) if times is None else times)
@@ -627,18 +611,16 @@ def test_errata_ddim_next_time_computed_again():
 
 
 def ddpm_with(mean, silent_up_to=1):
-    """A whole DDPM, written plainly: mean(s, x, t, x0_hat) and the last time at which no noise is added."""
+    """A whole DDPM: mean(s, x, t, x0_hat), and no noise from the time silent_up_to on."""
 
     def ddpm(eps_model, s, shape, rng, x_T=None, var=None, clip=np.inf):
         var = s.beta_tilde if var is None else var
         x = rng.standard_normal(shape, dtype=np.float32) if x_T is None else x_T
         yield x
         for t in range(s.T, 0, -1):
-            z = (
-                rng.standard_normal(x.shape, dtype=x.dtype)
-                if t > silent_up_to
-                else np.zeros_like(x)
-            )
+            z = np.zeros_like(x)
+            if t > silent_up_to:
+                z = rng.standard_normal(x.shape, dtype=x.dtype)
             x0_hat = np.clip(diffusion.predict_x0(s, x, t, eps_model(x, t)), -clip, clip)
             x = mean(s, x, t, x0_hat) + x.dtype.type(np.sqrt(var[t])) * z
             yield x
@@ -655,20 +637,16 @@ def test_the_plain_ddpm_is_right():
 
 
 def test_errata_no_noise_at_two_steps():
-    """The paper's "no noise for t <= 1" in code that counts from 0 is the paper's t <= 2: one noise is missing."""
+    """The paper's t <= 1 without noise, in code that counts from 0, is t <= 2: one draw is missing."""
     wrong = ddpm_with(posterior_mean, silent_up_to=2)
-    model = exact.gaussian(T8, MEAN, VAR)
-    mean, std = law(
-        lambda rng, shape, x_T: wrong(model, T8, shape, rng, x_T=x_T), T8, forward(T8, 8)
-    )
+    mean, std = law_of(wrong, T8, forward(T8, 8))
     assert (round(mean, 4), round(std, 4)) == (2, 0.3473)  # 0.3681 with the noise
     rejects(check_ddpm, wrong)
 
 
 def variance_for_deviation(eps_model, s, shape, rng, x_T=None, var=None, clip=np.inf):
-    return sample.ddpm(
-        eps_model, s, shape, rng, x_T, (s.beta_tilde if var is None else var) ** 2, clip
-    )
+    var = s.beta_tilde if var is None else var
+    return sample.ddpm(eps_model, s, shape, rng, x_T, var**2, clip)
 
 
 def always_beta(eps_model, s, shape, rng, x_T=None, var=None, clip=np.inf):
@@ -685,41 +663,34 @@ def alpha_bar_of_the_step_after(s, x, t, x0_hat):
 
 
 def x0_and_noise_again(s, x, t, x0_hat):
-    """Jump to x0_hat and noise it anew: the mean of q(x_{t-1} | x0_hat), which forgets x_t."""
+    """Jump to x0_hat and noise it again: the mean of q(x_{t-1} | x0_hat), which forgets x_t."""
     return x0_hat * x.dtype.type(np.sqrt(s.alpha_bar[t - 1]))
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        variance_for_deviation,
-        always_beta,
-        *map(ddpm_with, (swapped_weights, alpha_bar_of_the_step_after, x0_and_noise_again)),
-    ],
-)
+WRONG_MEANS = swapped_weights, alpha_bar_of_the_step_after, x0_and_noise_again
+
+
+@pytest.mark.parametrize("wrong", [variance_for_deviation, always_beta, *WRONG_MEANS])
 def test_errata_ddpm(wrong):
+    wrong = ddpm_with(wrong) if wrong in WRONG_MEANS else wrong
     rejects(check_ddpm, wrong)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda s, steps: list(range(steps, -1, -1)),  # the first steps only
-        lambda s, steps: list(range(s.T, -1, -(s.T // steps)))[
-            : steps + 1
-        ],  # misses 0 where steps does not divide T
-        lambda s, steps: [
-            s.T * (steps - i) // steps for i in range(steps + 1)
-        ],  # cut off, not rounded
-        lambda s, steps: np.linspace(s.T, 0, steps + 1).round(),
-    ],
-)
+WRONG_TIMES = {
+    "the lowest times": lambda s, steps: list(range(steps, -1, -1)),
+    "0 is missing": lambda s, steps: list(range(s.T, -1, -(s.T // steps)))[: steps + 1],
+    "not rounded": lambda s, steps: [s.T * (steps - i) // steps for i in range(steps + 1)],
+    "an array": lambda s, steps: np.linspace(s.T, 0, steps + 1).round(),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_TIMES.values(), ids=WRONG_TIMES)
 def test_errata_even_times(wrong):
     rejects(check_even_times, wrong)
 
 
 def learned_from(q_sample, s):
-    """The best a network can learn from noisy images made by q_sample: E[eps | x_t], for Gaussian data a straight line."""
+    """What a network learns at best from q_sample's images: E[eps | x_t], here a straight line."""
 
     def eps_model(x, t):
         one, zero = np.ones(1), np.zeros(1)
@@ -731,34 +702,28 @@ def learned_from(q_sample, s):
 
 def learned_law(q_sample, s, var=None):
     model = learned_from(q_sample, s)
-    return law(
-        lambda rng, shape, x_T: sample.ddpm(model, s, shape, rng, x_T=x_T, var=var), s, NOISE
-    )
+    run = lambda rng, shape, x_T: sample.ddpm(model, s, shape, rng, x_T=x_T, var=var)
+    return law(run, s, NOISE)
 
 
 def test_what_the_right_forward_process_teaches():
     """So the two tests below blame q_sample and not the way the network is imitated."""
     for s in SCHEDULES:
-        close(
-            learned_law(diffusion.q_sample, s),
-            carried(s, range(s.T, -1, -1), NOISE, ddpm_step(s, s.beta_tilde)),
-            f"T = {s.T}",
-        )
+        want = carried(s, range(s.T, -1, -1), NOISE, ddpm_step(s, s.beta_tilde))
+        close(learned_law(diffusion.q_sample, s), want, f"T = {s.T}")
 
 
 def test_errata_noise_by_its_variance():
-    """A forward process with 1 - alpha_bar for its root trains well, loss and all; the samples are a third too wide."""
+    """With 1 - alpha_bar for its root a model trains well; the samples are a third too wide."""
 
     def slipped(s, x0, t, eps):
         return np.sqrt(s.alpha_bar[t]) * x0 + (1 - s.alpha_bar[t]) * eps
 
     cosine = schedule.cosine()
-    mean, std = learned_law(slipped, cosine, everyday_variances(cosine)["beta"])
+    beta = everyday_variances(cosine)["beta"]
+    mean, std = learned_law(slipped, cosine, beta)
     assert abs(mean - 2) < 1e-6 and round(std, 3) == 0.678
-    assert (
-        round(learned_law(diffusion.q_sample, cosine, everyday_variances(cosine)["beta"])[1], 2)
-        == 0.50
-    )
+    assert round(learned_law(diffusion.q_sample, cosine, beta)[1], 2) == 0.50
 
 
 def test_errata_alpha_bar_shifted_by_one():
@@ -772,12 +737,9 @@ def test_errata_alpha_bar_shifted_by_one():
 
 
 def test_errata_a_schedule_that_ends_too_early():
-    """T = 50 with DDPM's betas: model and sampler are perfect, and still start from the wrong place."""
+    """T = 50 with DDPM's betas: a perfect model and sampler that start from the wrong place."""
     s = quiet(schedule.linear, 50)
-    model = exact.gaussian(s, MEAN, VAR)
-
-    def run(rng, shape, x_T):
-        return sample.ddpm(model, s, shape, rng, x_T=x_T, var=exact.gaussian_variance(s, VAR))
-
-    assert round(law(run, s, NOISE)[0], 2) == 1.45
-    close(law(run, s, forward(s, 50)), (MEAN, math.sqrt(VAR)), "from the true x_T nothing is lost")
+    best = exact.gaussian_variance(s, VAR)
+    assert round(law_of(sample.ddpm, s, NOISE, var=best)[0], 2) == 1.45
+    right_start = law_of(sample.ddpm, s, forward(s, 50), var=best)
+    close(right_start, (MEAN, math.sqrt(VAR)), "from the true x_T nothing is lost")

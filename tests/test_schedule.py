@@ -1,16 +1,16 @@
-"""The schedule against formulas written a second time, in plain Python; and the slips that textbooks warn of."""
+"""The schedule against formulas written a second time, in plain Python; and textbooks' slips."""
 
 import math
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
 
 from tinydiff import schedule
 
-BETAS = np.linspace(
-    0.02, 0.6, 8
-)  # short and loud: at T = 8 an index off by one shows in the first digit
+# short and loud: at T = 8 an index off by one shows in the first digit
+BETAS = np.linspace(0.02, 0.6, 8)
 TOO_SHORT = "ignore:terminal SNR"  # 8 such steps leave some data in x_T, and the package says so
 
 
@@ -21,7 +21,7 @@ def rejects(check, wrong):
 
 
 def quiet(build, *args):
-    """Build a schedule whose terminal SNR is beside the point."""
+    """Build a schedule whose terminal SNR does not matter here."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "terminal SNR")
         return build(*args)
@@ -39,13 +39,8 @@ def check_from_betas(from_betas):
         assert s.T == T
         for values in (s.beta, s.alpha, s.alpha_bar, s.snr, s.beta_tilde):
             assert values.shape == (T + 1,) and values.dtype == np.float64
-        assert (
-            s.beta[0] == 0
-            and s.alpha[0] == 1
-            and s.alpha_bar[0] == 1
-            and s.snr[0] == np.inf
-            and s.beta_tilde[0] == 0
-        )
+        first = [values[0] for values in (s.beta, s.alpha, s.alpha_bar, s.snr, s.beta_tilde)]
+        assert first == [0, 1, 1, np.inf, 0]
         assert np.array_equal(s.beta[1:], betas), "beta[t] is the t-th variance given"
         signal = 1.0
         for t in range(1, T + 1):
@@ -56,8 +51,9 @@ def check_from_betas(from_betas):
                 f"alpha_bar[{t}] is alpha[1] ... alpha[{t}]"
             )
             assert s.snr[t] == pytest.approx(signal / (1 - signal), **close)
-            # beta_tilde by Bayes: precisions add, that of x_{t-1} given x0 and that of x_{t-1} given x_t
-            precision = (1 - betas[t - 1]) / betas[t - 1] + (1 / (1 - before) if t > 1 else np.inf)
+            # beta_tilde by Bayes: the precisions of x_{t-1} given x0 and given x_t add
+            given_x0 = 1 / (1 - before) if t > 1 else np.inf
+            precision = (1 - betas[t - 1]) / betas[t - 1] + given_x0
             assert s.beta_tilde[t] == pytest.approx(1 / precision, **close), f"beta_tilde[{t}]"
         assert s.beta_tilde[1] == 0, "the last step of sampling adds no noise, exactly"
         assert np.array_equal(given, betas), "the caller's array stays as it was"
@@ -65,9 +61,10 @@ def check_from_betas(from_betas):
 
 def is_schedule(s, T):
     assert isinstance(s, schedule.Schedule), (
-        f"expected a Schedule, came {type(s).__name__}: hand the betas to from_betas and return the result"
+        f"expected a Schedule, got {type(s).__name__}: give the betas to from_betas and return its "
+        "result"
     )
-    assert s.T == T, f"T = {T}: expected betas for t = 1, ..., {T}, came {s.T} of them"
+    assert s.T == T, f"T = {T}: expected betas for t = 1, ..., {T}, got {s.T} of them"
     assert s.beta[0] == 0 and s.alpha_bar[0] == 1, (
         "entry 0 is clean data: beta[0] = 0, alpha_bar[0] = 1; from_betas puts it there"
     )
@@ -80,33 +77,34 @@ def check_linear(linear):
         is_schedule(s, T)
         for t in range(1, T + 1):
             want = first + (last - first) * (t - 1) / max(T - 1, 1)
-            said = f"linear({T}, {first}, {last}): expected beta[{t}] = {want:.6g}, came {s.beta[t]:.6g}"
-            assert s.beta[t] == pytest.approx(want, rel=1e-12), said
+            said = f"linear({T}, {first}, {last}): expected beta[{t}] = {want:.6g}"
+            assert s.beta[t] == pytest.approx(want, rel=1e-12), f"{said}, got {s.beta[t]:.6g}"
     assert np.array_equal(linear().beta, linear(1000, 1e-4, 0.02).beta), (
         "the defaults are the paper's: T = 1000, 1e-4 to 0.02"
     )
 
 
 def check_cosine(cosine):
-    """alpha_bar is f(t) / f(0) wherever the clip does not act, and the clip acts at the very end only."""
+    """alpha_bar is f(t) / f(0) wherever the clip does not act: everywhere but at the very end."""
     for T in (8, 50, 1000):
         try:
             s = quiet(cosine, T)
         except ValueError as error:
             assert "beta is a list of variances" not in str(error), (
-                f"cosine({T}): from_betas refuses the betas. Are they cut off above at beta_max = 0.999? "
-                "f(T) is 0, so without the cut the last beta is 1"
+                f"cosine({T}): from_betas refuses the betas. Are they clipped at beta_max = 0.999? "
+                "f(T) is 0, so without the clip the last beta is 1"
             )
             raise
         is_schedule(s, T)
         # cos^2 through the half-angle formula
         f = [0.5 + 0.5 * math.cos((t / T + 0.008) / 1.008 * math.pi) for t in range(T + 1)]
         for t in range(T):
-            said = f"cosine({T}): expected alpha_bar[{t}] = f({t}) / f(0) = {f[t] / f[0]:.6g}, came {s.alpha_bar[t]:.6g}"
-            assert s.alpha_bar[t] == pytest.approx(f[t] / f[0], rel=1e-9), said
-        said = f"cosine({T}): expected beta[{T}] = beta_max = 0.999, came {s.beta[T]:.6g}"
+            want, got = f[t] / f[0], s.alpha_bar[t]
+            said = f"cosine({T}): expected alpha_bar[{t}] = f({t}) / f(0) = {want:.6g}"
+            assert got == pytest.approx(want, rel=1e-9), f"{said}, got {got:.6g}"
         assert s.beta[T] == 0.999, (
-            said + "; without the clip it is 1, and x0 cannot be read off x_T"
+            f"cosine({T}): expected beta[{T}] = beta_max = 0.999, got {s.beta[T]:.6g}; without the "
+            "clip it is 1, and x0 cannot be computed from x_T"
         )
     assert cosine().alpha_bar[500] == pytest.approx(0.494, abs=5e-4), (
         "half way, alpha_bar[500] of 1000 is 0.494"
@@ -121,25 +119,26 @@ def check_cosine(cosine):
 
 
 def check_sigmoid(sigmoid):
-    """alpha_bar is the piece of the logistic curve, stretched to run from 1 to 0; the clip acts on the last step only."""
-    for T, start, end, tau in (
-        (1000, -3.0, 3.0, 1.0),
-        (50, -3.0, 3.0, 0.5),
-        (1000, 0.0, 3.0, 0.7),
-        (8, -1.0, 4.0, 2.0),
-    ):
+    """alpha_bar is the piece of the logistic curve, stretched to run from 1 to 0.
+
+    The clip acts on the last step only.
+    """
+    long = (1000, -3.0, 3.0, 1.0), (1000, 0.0, 3.0, 0.7)
+    for T, start, end, tau in (*long, (50, -3.0, 3.0, 0.5), (8, -1.0, 4.0, 2.0)):
         s, case = quiet(sigmoid, T, start, end, tau), f"sigmoid({T}, {start}, {end}, {tau})"
         is_schedule(s, T)
         a, b = start / (2 * tau), end / (2 * tau)
         for t in range(T):
-            # the logistic curve is (1 + tanh) / 2, and tanh(b) - tanh(x) = sinh(b - x) / (cosh(b) cosh(x))
+            # the logistic curve is (1 + tanh) / 2,
+            # and tanh(b) - tanh(x) = sinh(b - x) / (cosh(b) cosh(x))
             x = a + (b - a) * t / T
             want = math.sinh(b - x) / math.sinh(b - a) * math.cosh(a) / math.cosh(x)
             assert s.alpha_bar[t] == pytest.approx(want, rel=1e-9), (
-                f"{case}: expected alpha_bar[{t}] = {want:.6g}, came {s.alpha_bar[t]:.6g}"
+                f"{case}: expected alpha_bar[{t}] = {want:.6g}, got {s.alpha_bar[t]:.6g}"
             )
         assert s.beta[T] == 0.999, (
-            f"{case}: expected beta[{T}] = beta_max = 0.999, came {s.beta[T]:.6g}; without the clip it is 1"
+            f"{case}: expected beta[{T}] = beta_max = 0.999, got {s.beta[T]:.6g}; without the clip "
+            "it is 1"
         )
         assert np.all(np.diff(s.alpha_bar) < 0), f"{case}: alpha_bar falls at every step"
     assert np.array_equal(sigmoid().beta, sigmoid(1000, -3.0, 3.0, 1.0).beta), (
@@ -149,7 +148,8 @@ def check_sigmoid(sigmoid):
         "with the defaults the curve is symmetric: alpha_bar[500] of 1000 is 1/2"
     )
     assert sigmoid().alpha_bar[1000] < 1e-6, (
-        f"almost nothing of x0 is left in x_T; came alpha_bar[1000] = {sigmoid().alpha_bar[1000]:.3g}"
+        "almost nothing of x0 is left in x_T; "
+        f"got alpha_bar[1000] = {sigmoid().alpha_bar[1000]:.3g}"
     )
     assert quiet(sigmoid, 8, -3.0, 3.0, 1.0, 0.3).beta.max() == 0.3, (
         "sigmoid(8, beta_max=0.3): the largest beta is 0.3"
@@ -178,18 +178,20 @@ def test_sigmoid():
 
 
 def test_more_noise_at_every_step():
-    for s in (
-        schedule.linear(),
-        schedule.cosine(),
-        schedule.sigmoid(),
-        quiet(schedule.from_betas, BETAS),
-    ):
+    usual = schedule.linear(), schedule.cosine(), schedule.sigmoid()
+    for s in (*usual, quiet(schedule.from_betas, BETAS)):
         assert np.all(np.diff(s.alpha_bar) < 0) and np.all(np.diff(s.snr) < 0)
         assert np.all(s.beta_tilde <= s.beta), "beta_tilde is beta times a factor below 1"
 
 
 def test_numpy_whole_numbers_are_whole_numbers():
     assert schedule.linear(np.int64(1000)).T == 1000
+
+
+def test_schedules_compare_by_identity_and_can_be_hashed():
+    """Arrays have no single truth value, so == by value would raise."""
+    s, same = schedule.linear(), schedule.linear()
+    assert s == s and s != same and len({s, s, same}) == 2
 
 
 # --- the terminal SNR ---
@@ -203,19 +205,11 @@ def test_a_schedule_that_ends_too_early_says_so():
     assert len(caught) == 1 and "\n" not in str(caught[0].message)
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda: schedule.linear(1000),
-        lambda: schedule.cosine(),
-        lambda: schedule.cosine(8),
-        lambda: schedule.sigmoid(8),
-    ],
-)
-def test_a_schedule_that_ends_in_noise_is_silent(build):
+@pytest.mark.parametrize("build, T", [("linear", 1000), *product(("cosine", "sigmoid"), (8, 1000))])
+def test_a_schedule_that_ends_in_noise_is_silent(build, T):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert build().snr[-1] <= 0.01
+        assert getattr(schedule, build)(T).snr[-1] <= 0.01
 
 
 @pytest.mark.parametrize("snr, warns", [(0.0099, False), (0.0101, True)])
@@ -226,7 +220,7 @@ def test_the_limit_is_one_percent(snr, warns):
     assert len(caught) == warns
 
 
-# --- bad input: one line that says what came and what was wanted ---
+# --- bad input: one line that says what was wanted and what was given ---
 
 
 @pytest.mark.parametrize("betas", [[], [0.0, 0.1], [-0.1], [0.1, 1.5], [0.1, np.nan], 0.1])
@@ -261,9 +255,8 @@ def test_linear_passes_bad_betas_on(args):
     "start, end, tau", [(3, -3, 1), (1, 1, 1), (-3, 3, 0), (-3, 3, -1), (np.nan, 3, 1)]
 )
 def test_sigmoid_needs_a_falling_piece(start, end, tau):
-    with pytest.raises(
-        ValueError, match=f"start < end and tau > 0; got start = {start}, end = {end}, tau = {tau}"
-    ) as error:
+    why = f"start < end and tau > 0; got start = {start}, end = {end}, tau = {tau}"
+    with pytest.raises(ValueError, match=why) as error:
         schedule.sigmoid(10, start, end, tau)
     assert "\n" not in str(error.value)
 
@@ -277,7 +270,7 @@ def cosine_clipped_from_below(T=1000, offset=0.008, beta_max=0.999):
 
 
 def test_errata_cosine_clipped_from_below():
-    """A lower clip of 0.01 acts on four fifths of all steps: the schedule is no cosine any more, and nobody sees it."""
+    """A lower clip of 0.01 acts on four fifths of all steps: no cosine is left."""
     assert cosine_clipped_from_below().alpha_bar[500] == pytest.approx(0.0066, abs=5e-5)
     rejects(check_cosine, cosine_clipped_from_below)
 
@@ -292,28 +285,27 @@ def test_errata_off_by_one():
         return schedule.Schedule(s.beta, s.alpha, alpha_bar, s.snr, s.beta_tilde)
 
     rejects(check_from_betas, late)
-    rejects(
-        check_linear,
-        lambda T=1000, first=1e-4, last=0.02: schedule.from_betas(
-            first + (last - first) * np.arange(1, T + 1) / T
-        ),
-    )
+
+    def from_0(T=1000, first=1e-4, last=0.02):
+        return schedule.from_betas(first + (last - first) * np.arange(1, T + 1) / T)
+
+    rejects(check_linear, from_0)
     rejects(check_cosine, lambda T=1000, offset=0.008, beta_max=0.999: quiet(schedule.linear, T))
 
 
 def sigmoid_with(curve, clip=True):
-    """curve(x, tau) for x from start to end, turned into betas as they come, or stretched to run from 1 to 0."""
+    """Make a schedule whose alpha_bar is curve(x, tau) for x from start to end."""
 
     def sigmoid(T=1000, start=-3.0, end=3.0, tau=1.0, beta_max=0.999):
         f = curve(np.linspace(start, end, T + 1), tau)
-        return quiet(
-            schedule.from_betas, np.clip(1 - f[1:] / f[:-1], 1e-12, beta_max if clip else 0.9999)
-        )
+        beta = np.clip(1 - f[1:] / f[:-1], 1e-12, beta_max if clip else 0.9999)
+        return quiet(schedule.from_betas, beta)
 
     return sigmoid
 
 
 def stretched(curve):
+    """Shift a curve so that it ends at 0."""
     return lambda x, tau: curve(x, tau) - curve(x, tau)[-1]
 
 
@@ -322,15 +314,16 @@ def logistic(x, tau):
 
 
 def test_errata_sigmoid():
-    """The plain version passes; not stretched, tau forgotten or upside down, the rising curve, the clip forgotten: none does."""
+    """The plain version passes; none of the others does.
+
+    Not stretched, the clip forgotten; tau forgotten or upside down, the rising curve; lines.
+    """
     check_sigmoid(sigmoid_with(stretched(logistic)))
     rejects(check_sigmoid, sigmoid_with(logistic))
     rejects(check_sigmoid, sigmoid_with(stretched(logistic), clip=False))
-    for curve in (
-        lambda x, tau: logistic(x, 1),
-        lambda x, tau: logistic(x, 1 / tau),
-        lambda x, tau: logistic(x[-1] + x[0] - x, tau),
-    ):
+    forgotten, upside_down = lambda x, tau: logistic(x, 1), lambda x, tau: logistic(x, 1 / tau)
+    rising = lambda x, tau: logistic(x[-1] + x[0] - x, tau)
+    for curve in (forgotten, upside_down, rising):
         rejects(check_sigmoid, sigmoid_with(stretched(curve)))
     for line in (lambda x, tau: x[-1] - x, lambda x, tau: logistic(x, tau) * (x[-1] - x)):
         rejects(check_sigmoid, sigmoid_with(line))
