@@ -1,4 +1,7 @@
-"""Restoration against closed forms: for Gaussian data the law of what is drawn, and the posterior it should have, are known to rounding."""
+"""Restoration against closed forms: for Gaussian data the law of what is drawn is known.
+
+So is the posterior that it should have, both to rounding.
+"""
 
 import inspect
 import math
@@ -16,11 +19,10 @@ pytestmark = pytest.mark.usefixtures("kernel_set")
 
 
 def slip(function, old, new):
-    """The function with one piece of its source exchanged."""
+    """Build the function with one piece of its source exchanged."""
     source = inspect.getsource(function)
-    assert source.count(old) == 1, (
-        f"{old!r} stands {source.count(old)} times in {function.__name__}"
-    )
+    said = f"{old!r} stands {source.count(old)} times in {function.__name__}"
+    assert source.count(old) == 1, said
     scope = dict(function.__globals__)
     exec(source.replace(old, new), scope)
     return scope[function.__name__]
@@ -28,9 +30,8 @@ def slip(function, old, new):
 
 # --- project ---
 
-SEEN = np.array(
-    [[0.5, 0.5, 0.2, 0.0], [0.0, -0.3, 0.6, 1.0]]
-)  # two numbers of four are known, neither of them a pixel
+# two values of four are known, neither of them a pixel
+SEEN = np.array([[0.5, 0.5, 0.2, 0.0], [0.0, -0.3, 0.6, 1.0]])
 UNSEEN = np.eye(4) - np.linalg.pinv(SEEN) @ SEEN
 KNOWN = SEEN @ PHOTO
 
@@ -45,23 +46,20 @@ def see_pinv(y):
 
 def restored(project, model, times, eta):
     agreeing = project(model, T8, KNOWN, see, see_pinv)
-    return law(
-        lambda rng, x: sample.ddim(agreeing, T8, x.shape, rng, times, eta, x), SHAPE, white(4)
-    )
+    run = lambda rng, x: sample.ddim(agreeing, T8, x.shape, rng, times, eta, x)
+    return law(run, SHAPE, white(4))
 
 
 def check_project_law(project):
-    """x0_hat as an affine function of x_t, projected, and eps_hat and the step from it; correlated pixels."""
+    """Project x0_hat, an affine function of x_t, and take eps_hat and the step from it."""
     for times, eta in ((range(8, -1, -1), 0.0), ([8, 6, 3, 1, 0], 0.7)):
         want = white(4)
         for t, u in pairwise(times):
             _, _, sigma2, _ = step(T8, t, u, eta)
             ab_t, ab_u = T8.alpha_bar[t], T8.alpha_bar[u]
             gain = math.sqrt(ab_t) * COV @ np.linalg.inv(ab_t * COV + (1 - ab_t) * np.eye(4))
-            G, g = (
-                UNSEEN @ gain,
-                UNSEEN @ (MIDDLE - math.sqrt(ab_t) * gain @ MIDDLE) + np.linalg.pinv(SEEN) @ KNOWN,
-            )
+            unseen = UNSEEN @ (MIDDLE - math.sqrt(ab_t) * gain @ MIDDLE)
+            G, g = UNSEEN @ gain, unseen + np.linalg.pinv(SEEN) @ KNOWN
             along = math.sqrt(max(1 - ab_u - sigma2, 0) / (1 - ab_t))
             to_x0 = math.sqrt(ab_u) - along * math.sqrt(ab_t)
             want = carried(want, to_x0 * G + along * np.eye(4), to_x0 * g, sigma2)
@@ -69,15 +67,14 @@ def check_project_law(project):
 
 
 def check_agreement(project):
-    """What is known holds to rounding; what A does not see is drawn as ever, where the one says nothing of the other."""
+    """What is known holds to rounding; what A does not see is drawn as ever, if independent."""
     model = exact.gaussian(T8, 0.4, 0.3)
     for times, eta in ((range(8, -1, -1), 0.0), ([8, 6, 3, 1, 0], 0.7)):
         for any_model in (model, correlated(T8, MIDDLE, COV)):
             mean, cov = restored(project, any_model, times, eta)
             assert np.abs(SEEN @ mean - KNOWN).max() < 1e-12 and np.abs(SEEN @ cov).max() < 1e-12
-        (mean, cov), free = (
-            restored(how, model, times, eta) for how in (project, lambda eps_model, *_: eps_model)
-        )
+        mean, cov = restored(project, model, times, eta)
+        free = restored(lambda eps_model, *_: eps_model, model, times, eta)
         close((UNSEEN @ mean, cov), (UNSEEN @ free[0], UNSEEN @ free[1] @ UNSEEN), "round Gaussian")
 
 
@@ -87,8 +84,12 @@ def test_project(check):
 
 
 def test_project_in_pictures():
-    """Enlarge and colour: the means of 2 x 2 pixels and of channels stay as they are, each repeated for a pseudo-inverse."""
+    """Enlarge and colour: the means of 2 x 2 pixels and of channels stay as they are.
+
+    Repeating each is the pseudo-inverse.
+    """
     photo = np.random.default_rng(3).normal(0.2, 0.6, (2, 4, 6, 3))
+    x_T = np.random.default_rng(4).normal(size=photo.shape)
     down = lambda x: x.reshape(2, 2, 2, 3, 2, 3).mean((2, 4))
     up = lambda y: y.repeat(2, 1).repeat(2, 2)
     grey = lambda x: x.mean(-1, keepdims=True)
@@ -96,32 +97,26 @@ def test_project_in_pictures():
     for A, A_pinv in ((down, up), (grey, spread)):
         model = restore.project(exact.gaussian(T8, 0.4, 0.3), T8, A(photo), A, A_pinv)
         for sampler in (sample.ddim, sample.heun, sample.dpmpp_2m):
-            *_, x0 = sampler(
-                model, T8, photo.shape, None, x_T=np.random.default_rng(4).normal(size=photo.shape)
-            )
+            *_, x0 = sampler(model, T8, photo.shape, None, x_T=x_T)
             assert np.abs(A(x0) - A(photo)).max() < 1e-10 and np.abs(x0 - photo).max() > 0.1
 
 
 def test_errata_project():
-    """A sign, the transpose for the pseudo-inverse, the old x0_hat, the noisy image in its place."""
-    line = "return predict_eps(s, x_t, t, x0_hat + A_pinv(y - A(x0_hat)))"
+    """A sign, the transpose for the pseudo-inverse, the old x0_hat, the noisy image for it."""
+    line = "predict_eps(s, x_t, t, x0_hat + A_pinv(y - A(x0_hat)))"
     for check, new in (
-        (check_agreement, "return predict_eps(s, x_t, t, x0_hat - A_pinv(y - A(x0_hat)))"),
-        (check_agreement, "return predict_eps(s, x_t, t, x0_hat)"),
-        (check_agreement, "return predict_eps(s, x_t, t, A_pinv(y))"),
-        (check_project_law, "return predict_eps(s, x_t, t, x0_hat + A_pinv(y - A(x_t)))"),
-        (
-            check_project_law,
-            "return predict_eps(s, x_t, max(t - 1, 1), x0_hat + A_pinv(y - A(x0_hat)))",
-        ),
+        (check_agreement, "predict_eps(s, x_t, t, x0_hat - A_pinv(y - A(x0_hat)))"),
+        (check_agreement, "predict_eps(s, x_t, t, x0_hat)"),
+        (check_agreement, "predict_eps(s, x_t, t, A_pinv(y))"),
+        (check_project_law, "predict_eps(s, x_t, t, x0_hat + A_pinv(y - A(x_t)))"),
+        (check_project_law, "predict_eps(s, x_t, max(t - 1, 1), x0_hat + A_pinv(y - A(x0_hat)))"),
     ):
         rejects(check, slip(restore.project, line, new))
-    rejects(
-        check_agreement,
-        lambda eps_model, s, y, A, _: restore.project(
-            eps_model, s, y, A, lambda y: (y @ SEEN).reshape(-1, *SHAPE)
-        ),
-    )
+
+    def transposed(eps_model, s, y, A, _):
+        return restore.project(eps_model, s, y, A, lambda y: (y @ SEEN).reshape(-1, *SHAPE))
+
+    rejects(check_agreement, transposed)
 
 
 # --- degradations ---
@@ -141,9 +136,8 @@ KINDS = {
 def test_adjoint_and_pseudo_inverse(A, shape):
     """<A x, g> = <x, A^T g>, and A A_pinv A = A; all that is one colour stays that colour."""
     y = restore.degrade(A, PIXELS)
-    assert (
-        y.shape == (2, *shape) and restore.degrade(A, PIXELS.astype(np.float32)).dtype == np.float32
-    )
+    assert y.shape == (2, *shape)
+    assert restore.degrade(A, PIXELS.astype(np.float32)).dtype == np.float32
     g = np.random.default_rng(9).normal(size=y.shape)
     assert abs((y * g).sum() - (PIXELS * restore.degrade([M.T for M in A], g)).sum()) < 1e-10
     back = restore.degrade([np.linalg.pinv(M) for M in A], y)
@@ -159,7 +153,7 @@ def check_shrink(shrink):
 
 
 def check_blur(blur):
-    """A sum over mirrored neighbours, pixel by pixel; symmetric, since the window and the mirror are."""
+    """A sum over mirrored neighbours, pixel by pixel; symmetric, as window and mirror are."""
     for size, std in ((5, 0.8), (8, 2.0)):
         w = {j: math.exp(-(j**2) / (2 * std**2)) for j in range(-size, size + 1)}
         want = np.zeros((size, size))
@@ -167,18 +161,14 @@ def check_blur(blur):
             at = (i + j) % (2 * size)
             want[i, min(at, 2 * size - 1 - at)] += w[j] / sum(w.values())
         rows, columns, channels = blur(size, 2, std)
-        assert (
-            np.abs(rows - want).max() < 1e-12
-            and np.abs(columns - want).max() < 1e-12
-            and np.array_equal(channels, np.eye(2))
-        )
+        assert np.abs(rows - want).max() < 1e-12 and np.abs(columns - want).max() < 1e-12
+        assert np.array_equal(channels, np.eye(2))
         assert np.abs(rows - rows.T).max() < 1e-12
 
 
 def check_grey(grey):
-    assert (
-        np.abs(restore.degrade(grey(8, 3), PIXELS) - PIXELS.mean(-1, keepdims=True)).max() < 1e-12
-    )
+    want = PIXELS.mean(-1, keepdims=True)
+    assert np.abs(restore.degrade(grey(8, 3), PIXELS) - want).max() < 1e-12
 
 
 def test_degradations():
@@ -188,15 +178,11 @@ def test_degradations():
 
 
 def test_errata_degradations():
-    """A sum for a mean, every k-th pixel, a window that does not add up to 1, is twice as wide, or has black beyond the edge."""
+    """A sum for a mean, every k-th pixel, a window of other sum or width, black outside."""
+    repeated = "np.repeat(np.eye(size // k), k, axis=1)"
     for check, function, old, new in (
         (check_shrink, restore.shrink, "axis=1) / k", "axis=1)"),
-        (
-            check_shrink,
-            restore.shrink,
-            "np.repeat(np.eye(size // k), k, axis=1)",
-            "np.tile(np.eye(size // k), k)",
-        ),
+        (check_shrink, restore.shrink, repeated, "np.tile(np.eye(size // k), k)"),
         (check_blur, restore.blur, " / w.sum()", ""),
         (check_blur, restore.blur, "(2 * std**2)", "(std**2)"),
         (check_blur, restore.blur, '"symmetric"', '"reflect"'),
@@ -208,33 +194,26 @@ def test_errata_degradations():
 
 # --- log_p_gradient, and guide.by_x0_hat with it: the exact posterior of Gaussian data ---
 
-DOWN = (
-    np.array([[0.3, 0.7]]),
-    np.eye(2),
-    np.eye(1),
-)  # 2 x 2 pixels become 1 x 2, the lower row counting more
-SEES, NOISE = (
-    np.array([[0.3, 0, 0.7, 0], [0, 0.3, 0, 0.7]]),
-    0.4,
-)  # the same, of the flattened picture
+# 2 x 2 pixels become 1 x 2, the lower row counting more; and the same, of the flattened picture
+DOWN = (np.array([[0.3, 0.7]]), np.eye(2), np.eye(1))
+SEES, NOISE = np.array([[0.3, 0, 0.7, 0], [0, 0.3, 0, 0.7]]), 0.4
 GIVEN = np.array([0.9, -0.5])
 
 
 def posterior(mean, cov):
-    """N(mean, cov) once y = SEES x + NOISE z = GIVEN is known: precisions add up."""
+    """Condition N(mean, cov) on y = SEES x + NOISE z = GIVEN: precisions add up."""
     after = np.linalg.inv(np.linalg.inv(cov) + SEES.T @ SEES / NOISE**2)
     return after @ (np.linalg.solve(cov, mean) + SEES.T @ GIVEN / NOISE**2), after
 
 
 def through(eps_model, s, cov):
-    """The perfect model of data with covariance cov, and its own derivative: what autodiff gives of a network."""
+    """Give a model's derivative too, as autodiff does for a network; cov is not needed."""
     D = math.prod(SHAPE)
 
     def eps_model_vjp(x_t, t):
         zero = eps_model(np.zeros((1, *SHAPE)), t)
-        J = (
-            (eps_model(np.eye(D).reshape(D, *SHAPE), t) - zero).reshape(D, D).T
-        )  # it is affine: column by column
+        units = np.eye(D).reshape(D, *SHAPE)
+        J = (eps_model(units, t) - zero).reshape(D, D).T  # it is affine: column by column
         return eps_model(x_t, t), lambda g: (g.reshape(-1, D) @ J).reshape(g.shape)
 
     return eps_model_vjp
@@ -262,7 +241,10 @@ def test_covariance():
 def check_posterior(
     log_p_gradient, by_x0_hat=guide.by_x0_hat, providers=(through, guide.assume_gaussian)
 ):
-    """At every t, guided eps_hat is that of the perfect model for the exact posterior, whichever way the derivative came."""
+    """At every t guided eps_hat is that of the perfect model for the exact posterior.
+
+    So it is whichever way the derivative came.
+    """
     x = np.random.default_rng(5).normal(0.2, 1.3, (3, *SHAPE))
     for (name, (matrix, cov)), vjp_of in product(DATA.items(), providers):
         want = correlated(T8, *posterior(MIDDLE, matrix))
@@ -273,16 +255,15 @@ def check_posterior(
 
 
 def check_drawn(log_p_gradient):
-    """ddim from the exact posterior at T: its mean comes out to rounding, its covariance up to the size of a step; the data's are far."""
+    """ddim from the exact posterior at T: the mean is right to rounding, the rest to a step."""
     s, (mean, cov), y = SMOOTH, posterior(MIDDLE, COV), GIVEN.reshape(1, 1, 2, 1)
     plain = guide.assume_gaussian(correlated(s, MIDDLE, COV), s, COV)
     model = guide.by_x0_hat(plain, s, log_p_gradient(s, y, DOWN, NOISE, COV))
     ab, off = s.alpha_bar[-1], []
     for leap in (32, 16):
         x_T = math.sqrt(ab) * mean, ab * cov + (1 - ab) * np.eye(4)
-        run = lambda rng, x, leap=leap: sample.ddim(
-            model, s, x.shape, rng, range(960, -1, -leap), x_T=x
-        )
+        times = range(960, -1, -leap)
+        run = lambda rng, x: sample.ddim(model, s, x.shape, rng, times, x_T=x)
         got = law(run, SHAPE, x_T)
         assert np.abs(got[0] - mean).max() < 1e-10, f"the mean is {got[0]}, expected {mean}"
         off.append(np.abs(got[1] - cov).max())
@@ -309,9 +290,8 @@ def check_float32(log_p_gradient):
         x = np.random.default_rng(5).normal(0.2, 1.3, (2, *SHAPE)).astype(np.float32)
         got = restored_by(log_p_gradient, guide.by_x0_hat, guide.assume_gaussian, COV, cov)
         want = got(x.astype(np.float64), 3)
-        model = guide.assume_gaussian(
-            lambda x_t, t: correlated(T8, MIDDLE, COV)(x_t, t).astype(x_t.dtype), T8, cov
-        )
+        plain = lambda x_t, t: correlated(T8, MIDDLE, COV)(x_t, t).astype(x_t.dtype)
+        model = guide.assume_gaussian(plain, T8, cov)
         y = GIVEN.reshape(1, 1, 2, 1).astype(np.float32)
         guided = guide.by_x0_hat(model, T8, log_p_gradient(T8, y, DOWN, NOISE, cov))(x, 3)
         assert guided.dtype == np.float32 and np.abs(guided - want).max() < 1e-5
@@ -326,13 +306,10 @@ def test_strength_zero_changes_nothing_and_it_is_a_straight_line():
     x = np.random.default_rng(5).normal(0.2, 1.3, (3, *SHAPE))
     plain = correlated(T8, MIDDLE, COV)
     up = restore.log_p_gradient(T8, np.ones((3, 1, 2, 1)), DOWN, NOISE, COV)
-    zero, one, three = (
-        guide.by_x0_hat(guide.assume_gaussian(plain, T8, COV), T8, up, strength)(x, 4)
-        for strength in (0, 1, 3)
-    )
-    assert (
-        np.array_equal(zero, plain(x, 4)) and np.abs(three - zero - 3 * (one - zero)).max() < 1e-12
-    )
+    believed = guide.assume_gaussian(plain, T8, COV)
+    zero, one, three = (guide.by_x0_hat(believed, T8, up, k)(x, 4) for k in (0, 1, 3))
+    assert np.array_equal(zero, plain(x, 4))
+    assert np.abs(three - zero - 3 * (one - zero)).max() < 1e-12
 
 
 def test_projection_is_its_limit():
@@ -341,25 +318,16 @@ def test_projection_is_its_limit():
     model = exact.gaussian(T8, 0.2, ROUND)
     for A, _ in KINDS.values():
         y = restore.degrade(A, PIXELS)
-        wide, narrow = ([f(M) for M in A] for f in (lambda M: M, np.linalg.pinv))
-        want = restore.project(
-            model,
-            T8,
-            y,
-            lambda x, A=wide: restore.degrade(A, x),
-            lambda y, A=narrow: restore.degrade(A, y),
-        )(x, 4)
-        up = restore.log_p_gradient(T8, y, A, 1e-7, ROUND)
-        assert (
-            np.abs(
-                guide.by_x0_hat(guide.assume_gaussian(model, T8, ROUND), T8, up)(x, 4) - want
-            ).max()
-            < 1e-6
-        )
+        inverse = [np.linalg.pinv(M) for M in A]
+        down, up = (lambda x: restore.degrade(A, x)), (lambda y: restore.degrade(inverse, y))
+        want = restore.project(model, T8, y, down, up)(x, 4)
+        gradient = restore.log_p_gradient(T8, y, A, 1e-7, ROUND)
+        believed = guide.assume_gaussian(model, T8, ROUND)
+        assert np.abs(guide.by_x0_hat(believed, T8, gradient)(x, 4) - want).max() < 1e-6
 
 
 def test_errata_log_p_gradient():
-    """Noise that is not squared or forgotten, the data's covariance in place of what is left of it, a sign, noise and signal exchanged."""
+    """Noise not squared or left out, the data's covariance for what is left of it, a sign, ..."""
     for check, old, new in (
         (check_posterior, "sigma_y**2", "sigma_y"),
         (check_posterior, " + sigma_y**2 * np.eye(len(seen))", ""),
@@ -375,16 +343,17 @@ def test_errata_log_p_gradient():
 
 
 def test_errata_by_x0_hat():
-    """The chain rule left out or half done, a wrong sign, the score's factor left out, the derivative of another time or another model."""
+    """The chain rule left out or half done, a wrong sign, the derivative of another time."""
     check = lambda by_x0_hat: check_posterior(restore.log_p_gradient, by_x0_hat)
     for old, new in (
         ("(g - noise * vjp(g))", "g"),
         ("noise / signal *", "noise *"),
         ("(g - noise * vjp(g))", "(g + noise * vjp(g))"),
         ("(g - noise * vjp(g))", "(g - vjp(g))"),
-        ("eps_hat - x_t", "eps_hat + x_t"),
-        ("type(strength) * noise", "type(strength)"),
-        ("(s.alpha_bar[t], 1 - s.alpha_bar[t])", "(1 - s.alpha_bar[t], s.alpha_bar[t])"),
+        ("return eps_hat - ", "return eps_hat + "),
+        ("precision(strength) * noise", "precision(strength)"),
+        ("noise / signal *", "signal / noise *"),
+        ("np.sqrt(1 - s.alpha_bar[t])", "np.sqrt(s.alpha_bar[t])"),
     ):
         rejects(check, slip(guide.by_x0_hat, old, new))
     check = lambda assume: check_posterior(restore.log_p_gradient, providers=(assume,))
@@ -392,6 +361,19 @@ def test_errata_by_x0_hat():
         ("J = np.sqrt(1 - s.alpha_bar[t])", "J = np.sqrt(s.alpha_bar[t])"),
         ("s.alpha_bar[t] * lam + 1 - s.alpha_bar[t]", "lam + 1 - s.alpha_bar[t]"),
         ("np.atleast_2d(cov)", "np.atleast_2d(2 * cov)"),
-        ("eps_model(x_t, t), lambda", "eps_model(x_t, max(t - 1, 1)), lambda"),
+        ("eps_model(x_t, t), vjp", "eps_model(x_t, max(t - 1, 1)), vjp"),
     ):
         rejects(check, slip(guide.assume_gaussian, old, new))
+
+
+def test_nan_stays_nan():
+    """NaN in a picture, or in y, must not come out as a picture; nor NaN in a covariance."""
+    x, y = np.zeros((1, 2, 2, 1)), np.zeros((1, 1, 2, 1))
+    half_known = np.array([0.5, np.nan]).reshape(y.shape)
+    assert np.isnan(restore.degrade(DOWN, x * np.nan)).all()
+    assert np.isnan(restore.covariance(np.array([[1.0, np.nan], [2.0, 3.0]]))).sum() == 3
+    for given, x0_hat in ((half_known, x), (y, x * np.nan)):
+        up = restore.log_p_gradient(T8, given, DOWN, NOISE, COV)
+        assert np.isnan(up(x0_hat, 3)).all()
+    with pytest.raises(ValueError, match="Eigenvalues did not converge"):
+        restore.log_p_gradient(T8, y, DOWN, NOISE, COV * np.nan)

@@ -1,10 +1,14 @@
-"""Wrong answers to lesson 11: how students miss what a metric measures. (See 01_forward.py for what a mutant is.)"""
+"""Wrong answers to lesson 11: how students miss what a metric measures.
+
+What a mutant is: 01_forward.py.
+"""
 
 OVERLAP = "np.linalg.svd(R_r @ R_f.T, compute_uv=False).sum()"
 ENTRIES = "np.sqrt(np.diag(R_r.T @ R_r @ R_f.T @ R_f)).sum()"
 SCORE = "gap @ gap + (R_r**2).sum() + (R_f**2).sum() - 2 * overlap"
 PAIRS = "(total(x, x) - diagonal) / (len(x) * (len(x) - 1))"
-KERNEL = """        blocks = (a[i : i + ROWS] @ b.T / a.shape[1] + 1 for i in range(0, len(a), ROWS))
+KERNEL = """\
+        blocks = (a[i : i + ROWS] @ b.T / a.shape[1] + 1 for i in range(0, len(a), ROWS))
         return sum((p * p * p).sum() for p in blocks)  # p ** 3 takes several times as long
 
     def within(x):
@@ -22,7 +26,8 @@ MUTANTS = {
         (
             "np.sqrt(len(x) - 1)",
             "np.sqrt(len(x))",
-            "you divided the covariances by N; they are divided by N - 1, as the mean was taken from the same images",
+            "you divided the covariances by N; they are divided by N - 1, as the mean was taken "
+            "from the same images",
         ),
         ("gap @ gap +", "np.sqrt(gap @ gap) +", "the distance of the means enters squared"),
         (
@@ -33,7 +38,8 @@ MUTANTS = {
         (
             OVERLAP,
             ENTRIES,
-            "np.sqrt takes the root of each entry; the root of a matrix is that which gives the matrix when multiplied by itself",
+            "np.sqrt takes the root of each entry; the root of a matrix is that which gives the "
+            "matrix when multiplied by itself",
         ),
         (
             f"max(float({SCORE}), 0.0)",
@@ -47,7 +53,7 @@ MUTANTS = {
         ),
         (
             OVERLAP,
-            f"np.sqrt(np.trace({'R_r.T @ R_r @ R_f.T @ R_f'}))",
+            "np.sqrt(np.trace(R_r.T @ R_r @ R_f.T @ R_f))",
             "you took the trace first and then its root: first the root, then the trace",
         ),
     ],
@@ -55,7 +61,8 @@ MUTANTS = {
         (
             PAIRS,
             "total(x, x) / len(x) ** 2",
-            "you let each image count as its own neighbour (i = j): that makes equal distributions look apart",
+            "you let each image count as its own neighbour (i = j): that makes equal distributions "
+            "look apart",
         ),
         (
             PAIRS,
@@ -83,17 +90,20 @@ MUTANTS = {
         (
             IN_BALL,
             HOLDS,
-            "you counted real balls that hold a sample: that is coverage; precision counts the samples that lie in a ball",
+            "you counted real balls that hold a sample: that is coverage; precision counts the "
+            "samples that lie in a ball",
         ),
         (
             IN_BALL,
             "_balls(fake, real, k)[1] > 0",
-            "you drew the balls around the samples: that is recall; here they are around the real features",
+            "you drew the balls around the samples: that is recall; here they are around the real "
+            "features",
         ),
         (
             f"np.mean({IN_BALL})",
             TABLES.format(less="<=", nth="k - 1", axis=0),
-            "you let each centre be its own nearest neighbour: its distance 0 to itself does not count",
+            "you let each centre be its own nearest neighbour: its distance 0 to itself does not "
+            "count",
         ),
         (
             f"np.mean({IN_BALL})",
@@ -120,24 +130,27 @@ MUTANTS = {
         (
             "precision(fake, real, k)",
             "float(np.mean(_balls(real, fake, k)[0] > 0))",
-            "you counted real balls that hold a sample: that is coverage; recall counts real features in the balls of samples",
+            "you counted real balls that hold a sample: that is coverage; recall counts real "
+            "features in the balls of samples",
         ),
         (
             "precision(fake, real, k)",
             "float(np.mean(_balls(fake, real, k)[0] > 0))",
-            "you counted the samples whose ball holds a real feature; count the real features that lie in a ball",
+            "you counted the samples whose ball holds a real feature; count the real features that "
+            "lie in a ball",
         ),
         (
             "precision(fake, real, k)",
             "1 - precision(real, fake, k)",
-            "recall is no remainder of precision: a model can have both, or neither",
+            "recall is not what precision leaves: a model can have both, or neither",
         ),
     ],
     "metrics.coverage": [
         (
             HOLDS,
             IN_BALL,
-            "you counted the samples that lie in a ball: that is precision; coverage counts the balls",
+            "you counted the samples that lie in a ball: that is precision; coverage counts the "
+            "balls",
         ),
         (
             HOLDS,
@@ -147,12 +160,14 @@ MUTANTS = {
         (
             HOLDS,
             "_balls(fake, real, k)[1] > 0",
-            "this is recall: real features in the balls of samples. Coverage asks which real balls hold a sample",
+            "this is recall: real features in the balls of samples. Coverage asks which real balls "
+            "hold a sample",
         ),
         (
             f"np.mean({HOLDS})",
             TABLES.format(less="<=", nth="k - 1", axis=1),
-            "you let each centre be its own nearest neighbour: its distance 0 to itself does not count",
+            "you let each centre be its own nearest neighbour: its distance 0 to itself does not "
+            "count",
         ),
         (
             f"np.mean({HOLDS})",
@@ -173,20 +188,19 @@ MUTANTS = {
         ),
         (
             MEDIANS,
-            MEDIANS.replace("(fake, train)", "(train, fake)").replace(
-                "(held_out, train)", "(train, held_out)"
-            ),
-            "you asked for the sample nearest to each training image; ask for the training image nearest to each sample",
+            "np.median(nearest(train, fake)[0]) / np.median(nearest(train, held_out)[0])",
+            "you asked for the sample nearest to each training image; ask for the training image "
+            "nearest to each sample",
         ),
         (
             "nearest(held_out, train)[0]",
             "nearest(fake, held_out)[0]",
-            "below the line stands how far unseen real images are from the training images",
+            "the denominator is how far unseen real images are from the training images",
         ),
         (
             MEDIANS,
             "np.median(nearest(held_out, train)[0]) / np.median(nearest(fake, train)[0])",
-            "your ratio is upside down: copies, which are near, must come out near 0",
+            "your ratio is upside down: copies, which are close, must come out near 0",
         ),
         (
             MEDIANS,
@@ -196,7 +210,7 @@ MUTANTS = {
         (
             MEDIANS,
             "np.median(nearest(fake, train)[0])",
-            "you did not divide: how near is near, only unseen real images can tell",
+            "you did not divide: how close is close, only unseen real images can tell",
         ),
     ],
 }

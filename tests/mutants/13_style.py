@@ -1,6 +1,10 @@
-"""Wrong answers to lesson 13: how students miss a transfer, or measure it wrongly. What a mutant is: 01_forward.py."""
+"""Wrong answers to lesson 13: how students miss a transfer, or measure it wrongly.
 
-OVERLAP = "np.sum(ink_a & ink_b, axis=(1, 2)) / np.maximum(union, 1)"
+What a mutant is: 01_forward.py.
+"""
+
+TESTS = {"gram.gram": "test_gatys.py"}
+SHARE = "np.where(union > 0, shared / np.maximum(union, 1), 1.0)"
 MEAN = "rmse(np.mean(samples, axis=0, dtype=np.float64), truth)"
 PRODUCT = "ops.matmul(ops.swapaxes(rows), rows) * (1 / (H * W))"
 
@@ -9,7 +13,8 @@ MUTANTS = {
         (
             "np.any(np.abs(x - paper) > threshold, axis=-1)",
             "np.all(np.abs(x - paper) > threshold, axis=-1)",
-            "you ask that all channels differ from the paper; one is enough: pure red differs from white in two",
+            "you ask that all channels differ from the paper; one is enough: pure red differs from "
+            "white in two",
         ),
         (
             "np.abs(x - paper) > threshold",
@@ -19,40 +24,46 @@ MUTANTS = {
         (
             "np.abs(x - paper)",
             "np.abs(x - 1.0)",
-            "your paper is always white; the letters of this lesson are white ink on black paper, paper = -1",
+            "your paper is always white; the letters of this lesson are white ink on black paper, "
+            "paper = -1",
         ),
         ("> threshold", "> 0.2", "you don't use threshold"),
         (
             "np.sum(ink_a | ink_b, axis=(1, 2))",
             "np.sum(ink_a, axis=(1, 2))",
-            "you divide by the ink of a alone; then a page full of ink overlaps with everything: divide by what is ink in a or in b",
+            "you divide by the ink of a alone; then a page full of ink overlaps with everything: "
+            "divide by what is ink in a or in b",
         ),
         (
-            f"np.where(union > 0, {OVERLAP}, 1.0)",
-            f"np.where(union > 0, {OVERLAP}, 0.0)",
+            SHARE,
+            SHARE.replace("1.0", "0.0"),
             "two empty images agree: where neither has ink the overlap is 1",
         ),
         (
-            f"np.mean(np.where(union > 0, {OVERLAP}, 1.0))",
-            "np.sum(ink_a & ink_b) / np.sum(union)",
-            "you counted the pixels of all images together; each image has its own share, and these are averaged",
+            f"np.mean({SHARE})",
+            "np.sum(shared) / np.sum(union)",
+            "you counted the pixels of all images together; each image has its own share, and "
+            "these are averaged",
         ),
         (
-            f"np.mean(np.where(union > 0, {OVERLAP}, 1.0))",
+            f"np.mean({SHARE})",
             "np.mean(ink_a == ink_b)",
-            "you counted the pixels where a and b agree; blank paper agrees with blank paper, and most of an image is paper",
+            "you counted the pixels where a and b agree; blank paper agrees with blank paper, and "
+            "most of an image is paper",
         ),
     ],
     "baselines.ridge": [
         (
             "strength * np.eye(len(S))",
             "strength",
-            "strength was added to every entry of S; strength I has it on the diagonal only (np.eye)",
+            "strength was added to every entry of S; strength I has it on the diagonal only "
+            "(np.eye)",
         ),
         (
             "strength * np.eye(len(S))",
             "strength / len(rows) * np.eye(len(S))",
-            "your penalty is divided by the number of pairs; here the error is a mean over pairs, so strength stays as it is",
+            "your penalty is divided by the number of pairs; here the error is a mean over pairs, "
+            "so strength stays as it is",
         ),
         (
             "strength * np.eye(len(S))",
@@ -62,12 +73,14 @@ MUTANTS = {
         (
             "S = rows.T @ rows / len(rows)",
             "S = rows.T @ rows",
-            "S is a sum over the pairs, the right-hand side a mean: S is the covariance, divided by M",
+            "S is a sum over the pairs, the right-hand side a mean: S is the covariance, divided "
+            "by M",
         ),
         (
             "rows = rows - mean_x",
             "rows = rows - 0 * mean_x",
-            "x still has its mean when w is fitted: S is then no covariance; take mean x off first",
+            "x still has its mean when w is fitted: S is then not a covariance; take mean x off "
+            "first",
         ),
         (
             "x.reshape(len(x), -1) - mean_x",
@@ -77,7 +90,8 @@ MUTANTS = {
         (
             "x.reshape(len(x), -1) - mean_x",
             "x.reshape(len(x), -1) - x.reshape(len(x), -1).mean(0)",
-            "you took off the mean of the new x; it is the mean of the training pairs that was taken off in the fit",
+            "you took off the mean of the new x; it is the mean of the training pairs that was "
+            "taken off in the fit",
         ),
         ("@ w + mean_y", "@ w", "mean y is missing: without it all guesses are centred on 0"),
         (".astype(y.dtype)", "", "the guess is float64 whatever y is; give it the precision of y"),
@@ -86,7 +100,8 @@ MUTANTS = {
         (
             MEAN,
             "rmse(samples, truth)",
-            "this is the error of single samples: average over the first axis before you compare with the truth",
+            "this is the error of single samples: average over the first axis before you compare "
+            "with the truth",
         ),
         (
             MEAN,
@@ -106,7 +121,8 @@ MUTANTS = {
         (
             MEAN,
             f"2 * {MEAN}",
-            "this error is on the scale from -1 to 1; rmse halves it, so that black against white is 1",
+            "this error is on the scale from -1 to 1; rmse halves it, so that black against white "
+            "is 1",
         ),
         (MEAN, f"{MEAN} ** 2", "this is the mean square: the root is missing"),
         (
@@ -119,12 +135,14 @@ MUTANTS = {
         (
             "x = ddim_invert(eps_from",
             "x = ddim_invert(eps_to",
-            "you went up with eps_to: then it draws back what it was shown, and nothing is translated",
+            "you went up with eps_to: then it draws back what it was shown, and nothing is "
+            "translated",
         ),
         (
             "eps_to(x, t)",
             "eps_from(x, t)",
-            "you came down with eps_from: that is there and back, and the image stays in the old style",
+            "you came down with eps_from: that is there and back, and the image stays in the old "
+            "style",
         ),
         ("times, rounds)\n", "times, 1)\n", "you don't pass rounds on to ddim_invert"),
         (
@@ -145,7 +163,7 @@ MUTANTS = {
         (
             "eps_to(x, t), t, u",
             "eps_to(x, u), t, u",
-            "you told the model u; x lives at t until the step is taken",
+            "you gave the model u; x lives at t until the step is taken",
         ),
         ("t, u, clip)", "t, u, np.inf)", "you don't use clip on the way down"),
     ],
@@ -153,7 +171,8 @@ MUTANTS = {
         (
             PRODUCT,
             "ops.matmul(ops.swapaxes(rows), rows)",
-            "you added up over the pixels; take their mean: larger images must not have a stronger style",
+            "you added up over the pixels; take their mean: larger images must not have a stronger "
+            "style",
         ),
         (
             PRODUCT,
@@ -163,17 +182,20 @@ MUTANTS = {
         (
             PRODUCT,
             PRODUCT.replace("ops.swapaxes(rows), rows", "rows, ops.swapaxes(rows)"),
-            "you multiplied pixels with pixels, (N, H W, H W): that keeps where things are; G is features by features, (N, C, C)",
+            "you multiplied pixels with pixels, (N, H W, H W): that keeps where things are; G is "
+            "features by features, (N, C, C)",
         ),
         (
             "ops.matmul(ops.swapaxes(rows), rows)",
             "ops.matmul(ops.reshape(h, shape=(N, C, H * W)), rows)",
-            "reshape to (N, C, H W) does not transpose: it cuts the same numbers up differently; use ops.swapaxes",
+            "reshape to (N, C, H W) does not transpose: it cuts the same values up differently; "
+            "use ops.swapaxes",
         ),
         (
             "ops.reshape(h, shape",
             "ops.reshape(h - h.mean((1, 2), keepdims=True), shape",
-            "you took the mean of each feature off: this is the covariance; a Gram matrix keeps how strong a feature is",
+            "you took the mean of each feature off: this is the covariance; a Gram matrix keeps "
+            "how strong a feature is",
         ),
     ],
 }

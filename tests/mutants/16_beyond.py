@@ -1,11 +1,14 @@
-"""Wrong answers to lesson 16: how students get lost beyond the main road. What a mutant is: 01_forward.py."""
+"""Wrong answers to lesson 16: how students get lost beyond the basics.
 
+What a mutant is: 01_forward.py.
+"""
+
+TESTS = {"learned.as_schedule": "test_learned_schedule.py"}
 MISS = "np.mean(((a - b) / (t - u) - (x[0] - x[-1])) ** 2)"
 SUM = "(at(fixed, t, square) + np.log(var) + (at(s.beta_tilde, t, square) + square) / var) / 2"
 OWN = "np.maximum(at(s.beta_tilde, t, square), 1e-300)"
-OTHER_WAY = (
-    f"np.where({OWN} > 1e-200, (np.log({OWN} / var) + (var + square) / {OWN} - 1) / 2, {SUM})"
-)
+REVERSE = f"(np.log({OWN} / var) + (var + square) / {OWN} - 1) / 2"
+OTHER_WAY = f"np.where({OWN} > 1e-200, {REVERSE}, {SUM})"
 SHRINK = "float(np.sqrt(s.alpha_bar[t]) + np.sqrt(1 - s.alpha_bar[t]))"
 
 MUTANTS = {
@@ -13,7 +16,8 @@ MUTANTS = {
         (
             f"x_t / {SHRINK}",
             "x_t",
-            "you didn't rescale: on the path image and noise have shares that add up to 1, in x_t they are sqrt(alpha_bar) and its partner",
+            "you didn't rescale: on the path image and noise have shares that add up to 1, in x_t "
+            "they are sqrt(alpha_bar) and sqrt(1 - alpha_bar)",
         ),
         (
             "* velocity(x_flow, flow_t)",
@@ -23,7 +27,8 @@ MUTANTS = {
         (
             "* velocity(x_flow, flow_t)",
             "* velocity(x_flow, t / s.T)",
-            "you told it t / T; the flow time is the one with as much noise for its signal, flow_time(s, t)",
+            "you gave it t / T; the flow time is the one with the same ratio of noise to signal, "
+            "flow_time(s, t)",
         ),
         (
             "return x_flow + (1 - flow_t) * velocity",
@@ -43,7 +48,8 @@ MUTANTS = {
         (
             SHRINK,
             "(np.sqrt(s.alpha_bar[t]) + np.sqrt(1 - s.alpha_bar[t]))",
-            "your answer is float64 for a float32 image: a number of the schedule is a NumPy float64; float(...) makes it a plain one",
+            "your answer is float64 for a float32 image: a number of the schedule is a NumPy "
+            "float64; float(...) makes it a plain one",
         ),
     ],
     "flow.straightness": [
@@ -60,17 +66,20 @@ MUTANTS = {
         (
             "((a - b) / (t - u) - (x[0] - x[-1]))",
             "((a - b) - (x[0] - x[-1]))",
-            "you compared a piece's length with the whole way; divide it by its time first: two velocities",
+            "you compared a piece's length with the whole way; divide it by its time first: two "
+            "velocities",
         ),
         (
             "((a - b) / (t - u) - (x[0] - x[-1]))",
             "((a - b) / (t - u))",
-            "you took the velocity's square; it is its distance from the straight way, x[0] - x[n], that counts",
+            "you took the velocity's square; it is its distance from the straight way, x[0] - "
+            "x[n], that counts",
         ),
         (
             MISS,
             MISS.replace("np.mean", "np.sum"),
-            "you summed over all numbers; take the mean, so that neither the batch nor the size of an image counts",
+            "you summed over all values; take the mean, so that neither the batch nor the size of "
+            "an image counts",
         ),
         (
             MISS,
@@ -87,7 +96,8 @@ MUTANTS = {
         (
             "(at(s.beta_tilde, t, square) + square) / var",
             "square / var",
-            "you forgot that q has a width of its own: on average its x_{t-1} misses mean_hat by beta_tilde + square",
+            "you forgot that q has a width of its own: on average its x_{t-1} misses mean_hat by "
+            "beta_tilde + square",
         ),
         (
             "np.log(s.beta_tilde[2:]) - 1",
@@ -102,12 +112,14 @@ MUTANTS = {
         (
             "np.log(var)",
             "np.log(var) / 2",
-            "you took the logarithm of the standard deviation; under a common half it is that of the variance",
+            "you took the logarithm of the standard deviation; under a common half it is that of "
+            "the variance",
         ),
         (
             f"return {SUM}",
             f"return {OTHER_WAY}",
-            "this is the divergence the other way round, KL(p || q): below the line belongs the model's var",
+            "this is the divergence the other way round, KL(p || q): the model's var belongs in "
+            "the denominator",
         ),
     ],
     "learned.as_schedule": [
@@ -124,7 +136,8 @@ MUTANTS = {
         (
             "alpha_bar[1:] / alpha_bar[:-1]",
             "alpha_bar[1:]",
-            "1 - alpha_bar[t] is the noise of all steps up to t; one step's is 1 - alpha_bar[t] / alpha_bar[t-1]",
+            "1 - alpha_bar[t] is the noise of all steps up to t; one step's is "
+            "1 - alpha_bar[t] / alpha_bar[t-1]",
         ),
         (
             "sigmoid(-at[:, 0])",
@@ -134,7 +147,8 @@ MUTANTS = {
         (
             "sigmoid(-at[:, 0])",
             "sigmoid(at[:, 0])",
-            "the sign is turned round: gamma is minus the log of the snr, it rises while alpha_bar falls",
+            "the sign is turned round: gamma is minus the log of the snr, it rises while alpha_bar "
+            "falls",
         ),
     ],
 }

@@ -1,6 +1,7 @@
-"""One page that shows what the models that come along can do: a row for each use, all drawn anew, in under two minutes.
+"""One page that shows what the included models can do: one row per use, in under two minutes.
 
-Nothing is picked by hand but the subjects: what stands here is what the first call with a seed gives.
+Nothing is picked by hand but the subjects: what stands here is what the first call with a seed
+gives.
 """
 
 import numpy as np
@@ -16,29 +17,25 @@ EMOJI = ("tomato", "penguin", "house with garden", "cactus")  # unseen subjects
 
 
 def rows(seed):
-    """Draw the rows of the page one after the other, each with a generator begun anew: no row depends on those before it.
+    """Draw the rows of the page one after the other, each with a new generator of random numbers.
 
-    seed: int -> yields title, words, [(caption, picture (height, width, 3) uint8), ...], as `page` takes them
+    So no row depends on those before it.
+    seed: int -> yields title, words, [(caption, picture (height, width, 3) uint8), ...], as `page`
+    takes them
     """
     for row in ROWS:
         yield row(np.random.default_rng(seed))
 
 
 def on_request(rng):
-    """Portraits for a few words each. rng -> a row, pictures (height, width, 3)"""
+    """Draw portraits for a few words each. rng -> a row, pictures (height, width, 3)"""
     pipe = Pipeline.load("portraits")
     asked = ("hat=red glasses=dark", "hair=long hair-colour=blue", "hair-colour=blond beard=beard")
     labels = np.repeat([parse_labels(pipe.labels, words.split()) for words in asked], 4, axis=0)
     x = pipe.draw(labels, rng, "dpmpp_2m", 15, "karras", w=2.0)[-1]
-    pictures = [
-        (words, plot.sheet(part, 4, scale=4))
-        for words, part in zip(asked, np.split(x, len(asked)), strict=True)
-    ]
-    return (
-        "On request",
-        "People who don't exist, drawn for a few words each (classifier-free guidance).",
-        pictures,
-    )
+    sheets = [plot.sheet(part, 4, scale=4) for part in np.split(x, len(asked))]
+    words = "People who don't exist, drawn for a few words each (classifier-free guidance)."
+    return "On request", words, list(zip(asked, sheets, strict=True))
 
 
 def faces():
@@ -48,40 +45,28 @@ def faces():
 
 
 def filled_in(rng):
-    """The upper part of portraits drawn anew. rng -> a row, pictures (height, width, 3)"""
+    """Draw the upper part of portraits again. rng -> a row, pictures (height, width, 3)"""
     pipe = Pipeline.load("portraits")
     x0, labels = (np.repeat(v[:2], 5, axis=0) for v in faces())
     keep = np.repeat(np.arange(16)[:, None] > 6, 16, axis=1)
-    labels[:, :4] = pipe.model.classes[
-        :4
-    ]  # hat, glasses, hair and its colour: whatever the model likes
-    times = sample.even_times(pipe.s, STEPS)
-    *_, x = edit.inpaint(
-        pipe.eps_model(labels), pipe.s, x0, keep, rng, times, rounds=4, wide=True, clip=1.0
-    )
+    labels[:, :4] = pipe.model.classes[:4]  # hat, glasses, hair, its colour: whatever it likes
+    eps_model, times = pipe.eps_model(labels), sample.even_times(pipe.s, STEPS)
+    options = {"rounds": 4, "wide": True, "clip": 1.0}
+    *_, x = edit.inpaint(eps_model, pipe.s, x0, keep, rng, times, **options)
     with_hole = np.where(keep[..., None], x0, 0)
-    pictures = [
-        ("the hole, and five ways to fill it", sheet([with_hole[i], *x[i : i + 5]])) for i in (0, 5)
-    ]
-    return (
-        "Filled in",
-        "What is grey was drawn anew; the rest is as it was, bit for bit (inpainting).",
-        pictures,
-    )
+    caption = "the hole, and five ways to fill it"
+    pictures = [(caption, sheet([with_hole[i], *x[i : i + 5]])) for i in (0, 5)]
+    words = "What is grey was drawn anew; the rest is as it was, bit for bit (inpainting)."
+    return "Filled in", words, pictures
 
 
 def changed(rng):
-    """Portraits with one thing changed at a time. rng -> a row, pictures (height, width, 3)"""
+    """Change one thing of portraits at a time. rng -> a row, pictures (height, width, 3)"""
     pipe = Pipeline.load("portraits")
     edits = (
-        "hat=red",
-        "hat=green",
-        "glasses=none",
-        "hair-colour=red",
-        "background=violet",
-        "clothes=navy",
-        "mouth=sad",
+        "hat=red hat=green glasses=none hair-colour=red background=violet clothes=navy mouth=sad"
     )
+    edits = edits.split()
     (x0, labels), names = faces(), list(pipe.labels)
     drawn = [x0]
     for words in edits:
@@ -89,61 +74,41 @@ def changed(rng):
         k = names.index(words.split("=")[0])
         after[:, k] = row[k]
         drawn.append(pipe.change(x0, labels, after, rng))
-    pictures = [
-        (caption, sheet(x[:2], 1)) for caption, x in zip(("before", *edits), drawn, strict=True)
-    ]
-    return (
-        "One thing changed",
-        "The model finds by itself where two tellings disagree, and draws that part anew (DiffEdit).",
-        pictures,
-    )
+    captioned = zip(("before", *edits), drawn, strict=True)
+    pictures = [(caption, sheet(x[:2], 1)) for caption, x in captioned]
+    words = "The model finds where two descriptions disagree, and draws that part anew (DiffEdit)."
+    return "One thing changed", words, pictures
 
 
 def between(rng):
-    """From one portrait to another through portraits. rng -> a row, pictures (height, width, 3)"""
+    """Draw a way from one portrait to another. rng -> a row, pictures (height, width, 3)"""
     pipe = Pipeline.load("portraits")
     x0, _ = faces()
-    unconditional = pipe.eps_model(None)
-    x = edit.interpolate(
-        unconditional,
-        pipe.s,
-        x0[:2],
-        x0[2:4],
-        np.linspace(0, 1, 7),
-        sample.even_times(pipe.s, STEPS),
-        rounds=2,
-    )
+    uncond, shares = pipe.eps_model(None), np.linspace(0, 1, 7)
+    times = sample.even_times(pipe.s, STEPS)
+    x = edit.interpolate(uncond, pipe.s, x0[:2], x0[2:4], shares, times, rounds=2)
     pictures = [("both ends are real", sheet(x[:, i])) for i in (0, 1)]
-    return (
-        "In between",
-        "Two portraits are turned into noise; what lies between on an arc is drawn (DDIM inversion).",
-        pictures,
-    )
+    words = "Two portraits are turned into noise; the arc between them is drawn (DDIM inversion)."
+    return "In between", words, pictures
 
 
 def tiles(rng):
-    """Seamless tiles, three by three, and a panorama. rng -> a row, pictures (height, width, 3)"""
+    """Draw seamless tiles, three by three, and a panorama. rng -> a row, (height, width, 3)"""
     pipe = Pipeline.load("patterns")
     asked = ("petals rose", "checks terracotta", "dots ocean", "camouflage night")
-    labels = np.array(
-        [
-            parse_labels(
-                pipe.labels, [f"{k}={v}" for k, v in zip(pipe.labels, a.split(), strict=True)]
-            )
-            for a in asked
-        ]
-    )
+
+    def labels_of(values):
+        named = zip(pipe.labels, values.split(), strict=True)
+        return parse_labels(pipe.labels, [f"{label}={value}" for label, value in named])
+
+    labels = np.array([labels_of(values) for values in asked])
     x = pipe.tile(labels, rng, STEPS, w=2.5)[-1]
     wide = pipe.draw(labels[[0, 3]], rng, steps=STEPS, w=2.5, size=(16, 64))[-1]
-    pictures = [
-        (a, sheet([np.tile(tile, (3, 3, 1))], scale=3)) for a, tile in zip(asked, x, strict=True)
-    ]
+    sheets = [sheet([np.tile(tile, (3, 3, 1))], scale=3) for tile in x]
+    pictures = list(zip(asked, sheets, strict=True))
     pictures.append(("wider than the model has seen", plot.sheet(wide, 1, scale=3)))
-    return (
-        "Tiles",
-        "Each is one tile, nine times: no seam (circular padding, a random shift at each step).",
-        pictures,
-    )
+    words = "Each is one tile, nine times: no seam (circular padding, a random shift at each step)."
+    return "Tiles", words, pictures
 
 
 def emoji_subjects(styles, of, to):
@@ -153,27 +118,19 @@ def emoji_subjects(styles, of, to):
 
 
 def restyled(rng):
-    """Unseen emoji in another style. rng -> a row, pictures (height, width, 3)"""
+    """Draw unseen emoji in another style. rng -> a row, pictures (height, width, 3)"""
     pipe, styles = Pipeline.load("emoji"), data.load_styles("emoji")
     pictures = []
     for of, to in paired.DIRECTIONS:
         source, truth = emoji_subjects(styles, of, to)
         x = pipe.restyle(source, to, rng, steps=STEPS, w=2.0)
-        pictures.append(
-            (
-                f"{of}, {to} as drawn here, {to}",
-                sheet(np.stack([source, x, truth], 1).reshape(-1, 16, 16, 3), 3, scale=4),
-            )
-        )
-    return (
-        "In another style",
-        "Subjects that the model has never seen: it looks at the left picture; the right one is the truth.",
-        pictures,
-    )
+        pictures.append((f"{of}, {to} as drawn here, {to}", side_by_side(source, x, truth)))
+    words = "Unseen subjects: the model looks at the left picture; the right one is the truth."
+    return "In another style", words, pictures
 
 
 def completed(rng):
-    """An alphabet from a few letters. rng -> a row, pictures (height, width, 3)"""
+    """Complete alphabets from a few letters. rng -> a row, pictures (height, width, 3)"""
     pipe, typefaces = Pipeline.load("typefaces"), data.load_styles("typefaces")
     lines = []
     for face in ("lobster", "alfa-slab-one"):
@@ -181,26 +138,17 @@ def completed(rng):
         known = {c: letters[typefaces.names.index(c)] for c in "AERT"}
         given = [known.get(c, np.zeros((16, 16, 1))) for c in typefaces.names]
         lines += [*given, *pipe.alphabet(known, rng, STEPS, w=1.5), *letters]
-    pictures = [
-        (
-            "four letters given; the alphabet drawn from them; the real one",
-            sheet(lines, 26, scale=2),
-        )
-    ]
-    return (
-        "An alphabet from four letters",
-        "In training the model has seen four in five letters of these faces; README measures it on unseen ones.",
-        pictures,
-    )
+    caption = "four letters given; the alphabet drawn from them; the real one"
+    words = "In training the model has seen four in five letters of these faces; "
+    words += "tests/bench/RESULTS.md measures it on unseen ones."
+    pictures = [(caption, sheet(lines, 26, scale=2))]
+    return "An alphabet from four letters", words, pictures
 
 
 def three_ways(rng):
-    """One direction, three ways and the one before diffusion. rng -> a row, pictures (height, width, 3)"""
-    pipe, (judge, _), styles = (
-        Pipeline.load("emoji"),
-        classifier.load("emoji"),
-        data.load_styles("emoji"),
-    )
+    """Draw emoji in another style in four ways. rng -> a row, pictures (height, width, 3)"""
+    pipe, (reader, _) = Pipeline.load("emoji"), classifier.load("emoji")
+    styles = data.load_styles("emoji")
     source, truth = emoji_subjects(styles, "twemoji", "noto")
     pictures = [("twemoji", source)]
     ways = {
@@ -211,46 +159,39 @@ def three_ways(rng):
     for way, caption in ways.items():
         x = pipe.restyle(source, "noto", rng, way, "twemoji", STEPS, w=2.0)
         pictures.append((caption, x))
-    noto = gatys.style_of(judge, styles.images[~styles.test, styles.styles.index("noto")])
-    *_, x = gatys.transfer(judge, source, noto)
+    noto = gatys.style_of(reader, styles.images[~styles.test, styles.styles.index("noto")])
+    *_, x = gatys.transfer(reader, source, noto)
     pictures += [("Gram matrices, no diffusion", x), ("noto, the truth", truth)]
-    words = "Only the first way has seen pairs; the next two know styles alone; then what was done before, and the truth."
+    words = "Only the first way has seen pairs; the next two know styles alone; "
+    words += "then what was done before, and the truth."
     return "One direction, four ways", words, [(caption, sheet(x, 2)) for caption, x in pictures]
 
 
 def coloured(rng):
-    """Patterns and portraits in colours that are asked for. rng -> a row, pictures (height, width, 3)"""
+    """Draw patterns and portraits in requested colours. rng -> a row, (height, width, 3)"""
     pictures = []
-    for name, words in (
-        ("patterns", "#14213d #fca311 #e5e5e5"),
-        ("portraits", "#1d2b53 #ff77a8 #fff1e8 #ffa300"),
-    ):
-        pipe = Pipeline.load(name)
-        cov, palette = (
-            restore.covariance(data.load(name).train),
-            [colour.parse(c) for c in words.split()],
-        )
+    asked = {
+        "patterns": "#14213d #fca311 #e5e5e5",
+        "portraits": "#1d2b53 #ff77a8 #fff1e8 #ffa300",
+    }
+    for name, words in asked.items():
+        pipe, palette = Pipeline.load(name), [colour.parse(c) for c in words.split()]
+        cov = restore.covariance(data.load(name).train)
         labels = np.tile(parse_labels(pipe.labels, []), (6, 1))
-        labels[:, 0] = np.minimum(
-            [0, 1, 4, 7, 8, 9], labels[:, 0]
-        )  # stripes, waves, scales ...; hats of several colours
+        # stripes, waves, scales ...; hats of several colours
+        labels[:, 0] = np.minimum([0, 1, 4, 7, 8, 9], labels[:, 0])
         also = lambda eps_model: colour.coloured(eps_model, pipe.s, cov, pipe.model.size, palette)
         pictures.append((words, sheet(pipe.draw(labels, rng, steps=STEPS, w=2.0, also=also)[-1])))
-    return (
-        "In given colours",
-        "The gradient of a colour loss at the guessed clean picture pulls every step.",
-        pictures,
-    )
+    words = "The gradient of a colour loss at the guessed clean picture pulls every step."
+    return "In given colours", words, pictures
 
 
 def restored(rng):
-    """Degraded portraits, what they may have been, and what they were. rng -> a row, pictures (height, width, 3)"""
+    """Draw what degraded portraits may have been. rng -> a row, pictures (height, width, 3)"""
     pipe = Pipeline.load("portraits")
     portraits, (x0, _) = data.load("portraits"), faces()
-    cov, untold = (
-        restore.covariance(portraits.train),
-        np.tile(parse_labels(pipe.labels, []), (2, 1)),
-    )
+    cov = restore.covariance(portraits.train)
+    uncond = np.tile(parse_labels(pipe.labels, []), (2, 1))
     ways = {
         "noise": (restore.shrink(16, 3, 1), 0.3),
         "blurred": (restore.blur(16, 3, 1.0), 0.05),
@@ -262,21 +203,26 @@ def restored(rng):
     for caption, (A, sigma_y) in ways.items():
         y = restore.degrade(A, x0[:2])
         y = y + sigma_y * rng.standard_normal(y.shape, dtype=np.float32)
-        x = pipe.restore(untold, y, A, sigma_y, cov, rng, STEPS)
+        x = pipe.restore(uncond, y, A, sigma_y, cov, rng, STEPS)
         wide = restore.enlarge(y, 16, 3)
-        pictures.append(
-            (caption, sheet(np.stack([wide, x, x0[:2]], 1).reshape(-1, 16, 16, 3), 3, scale=3))
-        )
-    return (
-        "Restored",
-        "What was left, what it may have been, what it was (held-out portraits; nothing was trained for this).",
-        pictures,
-    )
+        pictures.append((caption, side_by_side(wide, x, x0[:2], scale=3)))
+    words = "What was left, what it may have been, what it was "
+    words += "(held-out portraits; nothing was trained for this)."
+    return "Restored", words, pictures
 
 
 def sheet(images, columns=None, scale=4):
-    """Lay images out in one row, or in columns. images: list of (H, W, C) -> (height, width, 3) uint8"""
+    """Lay images out in one row, or in columns.
+
+    images: list of (H, W, C) -> (height, width, 3) uint8
+    """
     return plot.sheet(np.stack(images), columns or len(images), scale=scale)
+
+
+def side_by_side(before, drawn, truth, scale=4):
+    """Lay triples out, one per line: each (N, H, W, C) -> (height, width, 3) uint8"""
+    triples = np.stack([before, drawn, truth], 1)
+    return sheet(triples.reshape(-1, *before.shape[1:]), 3, scale)
 
 
 ROWS = (
@@ -294,37 +240,35 @@ ROWS = (
 
 
 def page(rows, width=1000):
-    """Lay out a page: for each row a title, a line that explains it, and captioned pictures from left to right, pixel for pixel.
+    """Lay out a page: for each row a title, a line that explains it, and captioned pictures.
 
-    rows: list of (title, words, [(caption, picture (height, width, 3) uint8), ...]); width: pixels -> matplotlib Figure
-    Raises ValueError when the pictures of a row are wider than the page.
+    Pictures stand from left to right, pixel for pixel.
+    rows: list of (title, words, [(caption, picture (height, width, 3) uint8), ...]); width: pixels
+    -> matplotlib Figure. Raises ValueError when the pictures of a row are wider than the page.
     """
     from matplotlib.figure import Figure
 
     margin, head, foot, between = 20, 44, 22, 16
-    tall = [
-        head + max(picture.shape[0] for _, picture in pictures) + foot for _, _, pictures in rows
-    ]
-    height = sum(tall) + margin
+    tallest = [max(picture.shape[0] for _, picture in pictures) for _, _, pictures in rows]
+    heights = [head + tall + foot for tall in tallest]
+    height = sum(heights) + margin
     figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
+
+    def write(text, x, y, **style):
+        figure.text(x / width, y / height, text, **style)
+
     y = height - margin / 2  # the top of the row, counted from below, as matplotlib does
-    for (title, words, pictures), high in zip(rows, tall, strict=True):
-        figure.text(margin / width, (y - 17) / height, title, fontsize=11, fontweight="bold")
-        figure.text(margin / width, (y - 35) / height, words, fontsize=8.5, color="0.35")
+    for (title, words, pictures), high in zip(rows, heights, strict=True):
+        write(title, margin, y - 17, fontsize=11, fontweight="bold")
+        write(words, margin, y - 35, fontsize=8.5, color="0.35")
         x = margin
         for caption, picture in pictures:
-            if x + picture.shape[1] > width:
-                raise ValueError(
-                    f"the row {title!r} is wider than the page of {width} pixels: take fewer or smaller pictures"
-                )
-            figure.figimage(picture, x, y - head - picture.shape[0])
-            figure.text(
-                (x + 2) / width,
-                (y - head - picture.shape[0] - 13) / height,
-                caption,
-                fontsize=8,
-                color="0.35",
-            )
-            x += max(picture.shape[1], 6 * len(caption)) + between
+            tall, wide = picture.shape[:2]
+            if x + wide > width:
+                limit = f"the page of {width} pixels: take fewer or smaller pictures"
+                raise ValueError(f"the row {title!r} is wider than {limit}")
+            figure.figimage(picture, x, y - head - tall)
+            write(caption, x + 2, y - head - tall - 13, fontsize=8, color="0.35")
+            x += max(wide, 6 * len(caption)) + between
         y -= high
     return figure

@@ -1,1 +1,1 @@
-"""Beyond the basics, as in lesson 16: likelihoods, straight paths, learned variances and noise schedules."""
+"""Beyond the basics, lesson 16: likelihood, straight paths, learned variance and schedule."""

@@ -1,7 +1,8 @@
-"""Learn the variance of the reverse step too: a network with twice the channels, trained on the hybrid loss.
+"""Learn the variance of the reverse step too: a network with twice the channels, a hybrid loss.
 
-The first half of the channels says eps (or v) as ever. The second half, called mix here, places the variance of each number between
-DDPM's two choices, see likelihood.learned_variance. Only the variational bound can teach it: the squared error does not mention it.
+The first half of the channels is eps (or v) as ever. The second half, called mix here, places the
+variance of each value between DDPM's two choices, see likelihood.learned_variance. Only the
+variational bound can teach it: the squared error does not depend on it.
 """
 
 import numpy as np
@@ -15,50 +16,56 @@ from . import likelihood
 
 @op
 def half(x, i=0):
-    """Take the first half of the channels (i = 0) or the second (i = 1). (N, ..., 2 C) -> (N, ..., C)"""
+    """Take the first half of the channels (i = 0) or the second (i = 1).
+
+    x: (N, ..., 2 C) -> (N, ..., C)
+    """
     C = x.shape[-1] // 2
-    return x[..., i * C : (i + 1) * C], lambda g: (
-        kernels.concat(g * 0, g) if i else kernels.concat(g, g * 0),
-    )
+
+    def vjp(g):
+        return (kernels.concat(g * 0, g) if i else kernels.concat(g, g * 0),)
+
+    return x[..., i * C : (i + 1) * C], vjp
 
 
 @op
 def bound_of_mix(mix, s=None, t=None, square=None):
-    """Mean of likelihood.bound_term as a function of the variance alone: what the mean misses, square, is a constant.
+    """Average likelihood.bound_term as a function of the variance alone, for autodiff.
 
-    var = learned_variance(s, t, mix);  d term / d mix = (1 - (beta_tilde[t] + square) / var) / 2 * d log var / d mix
+    square, by which the mean misses, is a constant.
+    var = learned_variance(s, t, mix)
+    d term / d mix = (1 - (beta_tilde[t] + square) / var) / 2 * d log var / d mix
     d log var / d mix = log(beta[t] / positive_beta_tilde[t]) / 2
     mix, square: (N, ...); t: (N,) ints, 1 .. T -> (), in nats
     """
-    mix = np.asarray(mix)  # fetched from a graphics card
+    mix = np.asarray(mix)  # copied from the GPU, if the kernels run there
     var = likelihood.learned_variance(s, t, mix)
     slope = np.log(at(s.beta, t, mix) / at(likelihood.positive_beta_tilde(s), t, mix)) / 2
     excess = 1 - (at(s.beta_tilde, t, mix) + square) / var
-    return likelihood.bound_term(s, t, square, var).mean(), lambda g: (
-        g / mix.size * excess / 2 * slope,
-    )
+    term = likelihood.bound_term(s, t, square, var).mean()
+    return term, lambda g: (g / mix.size * excess / 2 * slope,)
 
 
 def hybrid_loss(out, s, x0, t, eps, predict="v", weight=1e-3):
-    """Score a network that says both noise and variance: the simple loss for the one, the bound for the other.
+    """Score a network that predicts both noise and variance: simple loss, plus the bound.
 
-    loss = mean |target - out_1|^2 + weight T mean bound_term(t, (mean - mean_hat)^2, learned_variance(s, t, out_2))
-    mean_hat follows from out_1 but is held constant in the second term, so that the bound teaches the variance only
-    out: Tensor (N, ..., 2 C), the halves out_1 and out_2, said of x_t = q_sample(s, x0, t, eps); x0, eps: (N, ..., C); t: (N,) ints;
-    predict: "eps" or "v" -> Tensor (). T times the mean over a uniform t is the sum over t: the bound, here in nats per number.
+    loss = mean |target - out_1|^2
+    + weight T mean bound_term(t, (mean - mean_hat)^2, learned_variance(s, t, out_2))
+    mean_hat follows from out_1 but is held constant in the second term, so that the bound teaches
+    the variance only. T times the mean over a uniform t is the sum over t: the bound, here in nats
+    per value.
+    out: Tensor (N, ..., 2 C), its halves out_1 and out_2, for x_t = q_sample(s, x0, t, eps);
+    x0, eps: (N, ..., C); t: (N,) ints; predict: "eps" or "v" -> Tensor ()
     Source: Nichol & Dhariwal 2021, equation 16.
     """
     x_t, said = diffusion.q_sample(s, x0, t, eps), half(out, i=0)
     target = diffusion.v_target(s, x0, t, eps) if predict == "v" else eps
-    x0_hat = (diffusion.x0_from_v if predict == "v" else diffusion.predict_x0)(
-        s, x_t, t, np.asarray(value_of(said))
-    )
-    square = (
-        diffusion.q_posterior(s, x0, x_t, t)[0] - diffusion.q_posterior(s, x0_hat, x_t, t)[0]
-    ) ** 2
-    return ops.mse(said, target) + weight * s.T * bound_of_mix(
-        half(out, i=1), s=s, t=t, square=square
-    )
+    x0_from = diffusion.x0_from_v if predict == "v" else diffusion.predict_x0
+    x0_hat = x0_from(s, x_t, t, np.asarray(value_of(said)))
+    mean, _ = diffusion.q_posterior(s, x0, x_t, t)
+    mean_hat, _ = diffusion.q_posterior(s, x0_hat, x_t, t)
+    bound = bound_of_mix(half(out, i=1), s=s, t=t, square=(mean - mean_hat) ** 2)
+    return ops.mse(said, target) + weight * s.T * bound
 
 
 def train_hybrid(
@@ -72,11 +79,11 @@ def train_hybrid(
     p_drop=0.1,
     weight=1e-3,
 ):
-    """Train without end as train.train does, but a network with 2 C channels out, on the hybrid loss.
+    """Train a network with 2 C channels out without end, as train.train does, on the hybrid loss.
 
-    run: a Training whose model is a UNet(..., out=2 C); images: (M, H, W, C) in [-1, 1]; weight: see hybrid_loss; the others: see
-    train.train -> yields `run` after each step
-    Raises FloatingPointError, before the parameters change, when the loss or its gradient is not finite.
+    run: a Training whose model is a UNet(..., out=2 C); images: (M, H, W, C) in [-1, 1]; weight:
+    see hybrid_loss; the others: see train.train -> yields `run` after each step
+    Raises FloatingPointError as train.train_step does.
     """
 
     def next_loss(rng):
@@ -85,21 +92,19 @@ def train_hybrid(
         eps = rng.standard_normal(x0.shape, dtype=np.float32)
         cond = None if labels is None else drop_labels(labels[i], run.model.classes, p_drop, rng)
         x_t = diffusion.q_sample(s, x0, t, eps)
-
-        def loss_of(model):
-            return hybrid_loss(model(x_t, t, cond), s, x0, t, eps, predict, weight)
-
-        return loss_of
+        return lambda model: hybrid_loss(model(x_t, t, cond), s, x0, t, eps, predict, weight)
 
     return repeat(run, lr, next_loss)
 
 
 def denoiser(model, s, labels=None, predict="v"):
-    """Make a network with 2 C channels out into what sample.ddpm and likelihood.bound want: its noise and its variance.
+    """Make a network with 2 C channels out into an eps_model and a variance, for sample.ddpm.
 
-    model: called as model(x_t, t (N,), labels); labels: (N, number of labels) ints or None; predict: what model was trained to say
-    -> eps_model and var, both (x_t (N, ..., C), t int 1 .. T) -> (N, ..., C). Asked both about the same x_t and t, one after the
-    other, the network runs once; x_t must not change in between.
+    likelihood.bound takes them too. model: called as model(x_t, t (N,), labels); labels: (N, number
+    of labels) ints or None; predict: what the model was trained to predict, "eps" or "v"
+    -> eps_model and var, both (x_t (N, ..., C), t int 1 .. T) -> (N, ..., C). Where both are called
+    with the same x_t and t, one after the other, the network runs once; x_t must not change in
+    between.
     """
     last = [None, None, None]  # x_t, t, answer
 

@@ -1,7 +1,8 @@
-"""Style transfer before diffusion: change the pixels until a classifier sees the other style in them, by gradient descent.
+"""Style transfer before diffusion: change the pixels until a classifier sees the other style.
 
-Style is which features appear together, wherever that is: their Gram matrices. Content is which features appear where. No pairs are needed
-and nothing is drawn at random: there is one loss, and every image walks down it.
+Style is which features appear together, wherever that is: their Gram matrices. Content is which
+features appear where. No pairs are needed and nothing is drawn at random: there is one loss, and
+every image walks down its gradient.
 Source: Gatys et al. 2016, with another network and other weights.
 """
 
@@ -13,7 +14,7 @@ from ..optim import Adam, require_finite, warmup_cosine
 
 
 def gram(h):
-    """Multiply each two features and average over the pixels; where something is, is forgotten.
+    """Multiply every feature with every other and average over the pixels: places are forgotten.
 
     G[n, i, j] = mean over pixels p of h[n, p, i] h[n, p, j]
     h: (N, H, W, C) -> (N, C, C)
@@ -24,31 +25,33 @@ def gram(h):
 
 
 def style_of(model, images, spreads=None):
-    """Describe a style by pictures drawn in it: for each map of a classifier the mean Gram matrix, and how far pictures are from it.
+    """Describe a style by pictures drawn in it: mean Gram matrices, and how far pictures are off.
 
-    G = mean over images of gram(h);  spread = mean over images of |gram(h) - G|^2, a number
-    model: a Classifier; images: (M, H, W, C), one or many; spreads: to be taken instead, as one picture has none
-    -> list of (G (1, C, C), spread), one for each of model.maps, C differing
+    For each map h of the classifier: G = mean over images of gram(h), and
+    spread = mean over images of |gram(h) - G|^2, a number
+    model: a Classifier; images: (M, H, W, C), one or many; spreads: to be taken instead, since a
+    single picture has none -> list of (G (1, C, C), spread), one per map of model.maps, C differing
     """
     grams = [np.asarray(gram(h)) for h in model.maps(images)]
     means = [G.mean(0, keepdims=True) for G in grams]
-    own = [
-        float(((G - mean) ** 2).sum((1, 2)).mean()) for G, mean in zip(grams, means, strict=True)
-    ]
+    squares = [(G - mean) ** 2 for G, mean in zip(grams, means, strict=True)]
+    own = [float(square.sum((1, 2)).mean()) for square in squares]
     return list(zip(means, spreads or own, strict=True))
 
 
 def squared(d):
-    """Add up the squares of all numbers, here of all images: sum_n |d[n]|^2. d: (N, ...) -> ()"""
+    """Add up the squares of all values, of all images: sum_n |d[n]|^2. d: (N, ...) -> ()"""
     return ops.sum(d * d)
 
 
 def loss(model, x, content, style, weight):
-    """Say how far images are from a style and, times weight, from a content; added up over the images, each counts for itself.
+    """Measure how far images are from a style and, times weight, from a content.
 
-    sum over n and maps h of |gram(h)[n] - G|^2 / spread  +  weight sum_n |last map[n] - content[n]|^2 / |content[n]|^2
-    A picture in the style has about 1 for each map. model: a Classifier; x: (N, H, W, C), Tensor; content: (N, H/2, W/2, C),
-    model.maps(source)[-1]; style: list of (G, spread), see style_of, G (1, C, C) for all or (N, C, C) -> ()
+    sum over n and maps h of |gram(h)[n] - G|^2 / spread
+    + weight sum_n |last map[n] - content[n]|^2 / |content[n]|^2
+    It is a sum over the images: each counts for itself. A picture in the style has about 1 per map.
+    model: a Classifier; x: (N, H, W, C), Tensor; content: (N, H/2, W/2, C), model.maps(source)[-1];
+    style: list of (G, spread), see style_of, G (1, C, C) for all or (N, C, C) -> ()
     """
     maps = model.maps(x)
     length = np.sqrt((content * content).sum((1, 2, 3), keepdims=True))
@@ -59,12 +62,13 @@ def loss(model, x, content, style, weight):
 
 
 def transfer(model, source, style, weight=0.1, steps=60, lr=0.03):
-    """Redraw pictures in another style: Adam on the pixels, down the gradient of `loss`, cut off to [-1, 1] after each step.
+    """Redraw pictures in another style: Adam on the pixels, down the gradient of `loss`.
 
-    Learning rate: lr warmup_cosine(step / steps), step = 0, 1, ...
-    model: a Classifier; source: (N, H, W, C), the content, where the walk begins; style: see loss; weight: of the content
-    -> yields x (N, H, W, C), steps + 1 times, source first
-    Raises FloatingPointError when the loss or its gradient is not finite.
+    After each step pixels are cut off to [-1, 1]; learning rate: lr warmup_cosine(step / steps),
+    step = 0, 1, ...
+    model: a Classifier; source: (N, H, W, C), the content, where the walk begins; style: see loss;
+    weight: of the content -> yields x (N, H, W, C), steps + 1 times, source first
+    Raises FloatingPointError when the loss or its gradient is not finite, as with NaN in a picture.
     """
     x, content = kernels.array(source.copy()), np.asarray(model.maps(source)[-1])
     adam = Adam(x.reshape(-1))  # the same memory: a step of Adam changes x

@@ -35,9 +35,8 @@ def parse_labels(labels, words):
         label, equals, value = word.rpartition("=")
         label = next(iter(labels)) if not label and len(labels) == 1 else label
         if not equals and word in labels:
-            raise ValueError(
-                f"{word} needs a value: {word}=VALUE, one of {', '.join(labels[word])}"
-            )
+            values = ", ".join(labels[word])
+            raise ValueError(f"{word} needs a value: {word}=VALUE, one of {values}")
         if label not in labels:
             use = f"{', '.join(labels)}, used as {next(iter(labels))}=VALUE"
             raise ValueError(f"no label {label or word!r}; there are: {use}")
@@ -89,16 +88,16 @@ class Pipeline:
 
     @classmethod
     def of(cls, model, s, meta):
-        """Make a Pipeline of what checkpoint.ready gives: UNet, Schedule, description -> Pipeline"""
+        """Make a Pipeline of what checkpoint.ready gives: UNet, Schedule, meta -> Pipeline"""
         return cls(model, s, meta["labels"], meta["train"]["predict"], meta["dataset"])
 
     @property
     def paired(self):
-        """Say whether the network looks at a source image, see paired.beside: -> bool"""
+        """Tell whether the network takes a source image, see paired.beside -> bool"""
         return self.model.out < self.model.channels
 
     def eps_model(self, labels, w=1.0, avoid=None, interval=None, source=None):
-        """Make an eps_model that draws labels, by classifier-free guidance of strength w.
+        """Make an eps_model that draws given labels, by classifier-free guidance of strength w.
 
         labels: (N, number of labels) ints or None; w, interval: as in guide.classifier_free;
         avoid: (N, number of labels) ints, what guidance leads away from, None = no labels;
@@ -148,9 +147,9 @@ class Pipeline:
         return [np.asarray(x) for x in chain]  # copied from the GPU, if the kernels run there
 
     def tile(self, labels, rng, steps=50, times="even", w=1.0, avoid=None, size=None):
-        """Draw images that repeat without a seam, with ddim: edit.tile's rolls, and a network that
-        sees the image as a tile (unet.circular).
+        """Draw images that repeat without a seam, with ddim.
 
+        edit.tile shifts them at each step, and the network sees the image as a tile (unet.circular)
         labels, steps, times, w, avoid, size: as in `draw` -> list of (N, H, W, C), x_T .. x_0
         """
         eps_model, grid = self.eps_model(labels, w, avoid), self._grid(steps, times)
@@ -159,9 +158,9 @@ class Pipeline:
             return list(edit.tile(eps_model, self.s, shape, rng, grid, clip=1.0))
 
     def change(self, x0, before, after, rng, w=2.0, steps=20):
-        """Change what the labels say of images and leave the rest as it is.
+        """Change images from one set of labels to another and leave the rest as it is.
 
-        keep = edit.difference(before, after, s, x0, 0.6 T, rng, 5 draws) < 0.2
+        keep = edit.difference(before, after, s, x0, 0.6 T, rng, 5 draws) < 0.2; then
         edit.translate from `before` to `after`, guided by w, x0_hat clipped to [-1, 1], over 0.8 T
         and those of even_times(s, steps) below it
         x0: (N, H, W, C); before, after: (N, number of labels) ints -> (N, H, W, C), x0 where keep
@@ -192,11 +191,11 @@ class Pipeline:
         return np.asarray(x)
 
     def restyle(self, images, to, rng, way="source", of=None, steps=50, w=1.0, strength=0.7):
-        """Draw images once more in another style, in one of three ways; two need no pairs.
+        """Draw images in another style, in one of three ways, of which two need no pairs.
 
-        source: from noise, the network looking at the images;  inversion: edit.translate, from the
-        noise that style `of` makes the images of;  noise: edit.image_to_image, which hides what is
-        finer than the noise. In the last two the network gets a style and looks at nothing.
+        source: from noise, with the images as the network's source;  inversion: edit.translate,
+        from the noise that style `of` makes the images of;  noise: edit.image_to_image, which hides
+        what is finer than the noise. In the last two the network gets a style and no source.
         images: (N, H, W, C); to, of: names of styles; way: a name in WAYS; w: guidance;
         strength: 0 .. 1, how far up, in units of T, inversion and noise go: the further, the more
         of the style and the less of the images. All with ddim over even_times(s, steps), x0_hat
@@ -242,6 +241,6 @@ class Pipeline:
         return getattr(sample, f"{times}_times")(self.s, steps)
 
     def _from(self, share, steps):
-        """List the times from `share` of T downwards: that one, then the even ones below it."""
+        """List the times from `share` of T down: that one, then the even ones below it."""
         start = max(1, round(share * self.s.T))
         return [start, *(t for t in self._grid(steps) if t < start)]

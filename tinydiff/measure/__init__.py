@@ -1,1 +1,1 @@
-"""How good is it? Metrics, baselines to beat, the classifiers that judge, and one table that puts it all together."""
+"""How good is it? Metrics, baselines to beat, classifiers of images, and one table of it all."""

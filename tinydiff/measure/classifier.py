@@ -1,9 +1,11 @@
-"""The judge: a small convolutional network that reads labels off images. It knows nothing of noise or diffusion.
+"""The classifier: a small convolutional network that reads labels off images.
 
-Its answers say whether a drawn image shows what was asked for; its features, 64 numbers an image, are what metrics.py compares.
+It knows nothing of noise or diffusion. Its answers say whether a drawn image shows what was
+requested; its features, 64 values per image, are what metrics.py compares.
 """
 
 import time
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,35 +13,35 @@ from .. import checkpoint, kernels, ops
 from ..autodiff import Tensor, gradient
 from ..nn import Conv2d, GroupNorm, Linear, Module
 from ..optim import Adam, Readback, require_finite, warmup_cosine
+from .metrics import finite
 
 
 class Classifier(Module):
-    """Each pixel's colour, three convolutions, two halvings, a linear map: the image in 64 numbers; then a linear map for each label.
+    """A network from an image to 64 features, and from these to scores for each label.
 
-    h = silu(colour(x)), width channels; three times h = silu(norm(conv(h))), 3 x 3, to width, 2 width, 2 width channels, halved (down)
-    after the first and the last; features = silu(squeeze(h)); scores[k] = heads[k](features)
-    colour starts steep (w six times as large as usual) and spread out (b uniform in -4 .. 4), to tell near colours apart
-    size: side of the images, divisible by 4; channels: C; classes: how many values each label has
+    h = silu(colour(x)), a linear map of each pixel to width channels;
+    three times h = silu(norm(conv(h))), 3 x 3, to width, 2 width, 2 width channels, halved (down)
+    after the first and the last;
+    features = silu(squeeze(h)); scores[k] = heads[k](features), linear maps
+    colour starts steep (w six times as large as usual) and spread out (b uniform in -4 .. 4), to
+    tell similar colours apart
+    size: pixels per side, divisible by 4; channels: C; classes: how many values each label has
     x: (N, H, W, C) -> scores: one array (N, classes[k]) for each label k
     """
 
     def __init__(self, size, channels, classes, width=32, *, rng):
         self.classes = tuple(classes)
         self.colour = Linear(channels, width, rng=rng)
-        self.colour.w, self.colour.b = (
-            6 * self.colour.w,
-            rng.uniform(-4, 4, width).astype(np.float32),
-        )
-        self.convs = [
-            Conv2d(C, O, rng=rng)
-            for C, O in [(width, width), (width, 2 * width), (2 * width, 2 * width)]
-        ]
-        self.norms = [GroupNorm(C, silu=True) for C in (width, 2 * width, 2 * width)]
+        self.colour.w = 6 * self.colour.w
+        self.colour.b = rng.uniform(-4, 4, width).astype(np.float32)
+        widths = (width, width, 2 * width, 2 * width)
+        self.convs = [Conv2d(C, O, rng=rng) for C, O in pairwise(widths)]
+        self.norms = [GroupNorm(C, silu=True) for C in widths[1:]]
         self.squeeze = Linear((size // 4) ** 2 * 2 * width, 64, rng=rng)
         self.heads = [Linear(64, M, rng=rng) for M in classes]
 
     def maps(self, x):
-        """Show what each layer sees: after the colours and after each convolution, not yet halved.
+        """Compute what each layer sees: after the colours and each convolution, not yet halved.
 
         x: (N, H, W, C) -> two (N, H, W, width), two (N, H/2, W/2, 2 width), from shallow to deep
         """
@@ -49,7 +51,7 @@ class Classifier(Module):
         return maps
 
     def features(self, x):
-        """Describe each image by the numbers that the answers are read from. x: (N, H, W, C) -> (N, 64)"""
+        """Compute the values that all answers are read from. x: (N, H, W, C) -> (N, 64)"""
         h = ops.down(self.maps(x)[-1])
         return ops.silu(self.squeeze(ops.reshape(h, shape=(h.shape[0], -1))))
 
@@ -61,9 +63,9 @@ class Classifier(Module):
 def fit(images, labels, classes, rng, steps=300, batch=64, lr=3e-3, change=lambda x: x):
     """Train a Classifier on images and their labels, by the sum of their cross-entropies.
 
-    images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints, label k in 0 .. classes[k] - 1
-    lr: highest learning rate; change: (N, H, W, C) -> (N, H, W, C), what to do to each batch first,
-    such as adding noise -> Classifier
+    images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints, label k in
+    0 .. classes[k] - 1; lr: highest learning rate; change: (N, H, W, C) -> (N, H, W, C), what to do
+    to each batch first, such as adding noise -> Classifier
     Raises FloatingPointError when the loss or its gradient is not finite, as with NaN in an image.
     """
     model = Classifier(images.shape[1], images.shape[3], classes, rng=rng)
@@ -85,11 +87,11 @@ def fit(images, labels, classes, rng, steps=300, batch=64, lr=3e-3, change=lambd
 
 
 def learn(dataset, steps, seed):
-    """Train the classifier that judges a data set's images.
+    """Train the classifier that reads a data set's labels off its images.
 
-    It sees mirror images too, but not of digits and letters. dataset: data.Dataset with (M, H, W, C)
-    images -> weights (P,), meta: dict with what rebuilds it, see `load`, and its accuracy on the
-    held-out images, by label
+    It sees mirror images too, but not of digits and letters.
+    dataset: data.Dataset with (M, H, W, C) images -> weights (P,), meta: dict with what rebuilds
+    it, see `load`, and its accuracy on the held-out images, by label
     """
     began, rng = time.perf_counter(), np.random.default_rng(seed)
 
@@ -128,18 +130,19 @@ def nll(model, x, labels, asked=None):
 
 
 def log_p_gradient(model, labels, asked=None):
-    """Make a classifier into what guide.by_gradient wants: the gradient of log p(labels | x) with respect to each image.
+    """Make a classifier into what guide.by_gradient wants: the gradient of log p(labels | x).
 
-    model: a Classifier, best one trained on noisy images; labels: (N, number of labels) ints; asked: which labels count, None = all
-    -> (x (N, H, W, C), t) -> (N, H, W, C); t is ignored: this classifier has to see by itself how noisy x is
+    It is taken with respect to each image.
+    model: a Classifier, best one trained on noisy images; labels: (N, number of labels) ints;
+    asked: which labels count, None = all
+    -> (x (N, H, W, C), t) -> (N, H, W, C); t is ignored: the classifier must see how noisy x is
     """
 
     def uphill(x, t):
         x = Tensor(x)
         (g,) = gradient(nll(model, x, labels, asked), [x])
-        return -g * g.dtype.type(
-            len(g)
-        )  # nll is a mean over N images, each of which depends on its own log p alone
+        # nll is a mean over N images, each of which depends on its own log p alone
+        return -g * g.dtype.type(len(g))
 
     return uphill
 
@@ -148,15 +151,13 @@ def accuracy(model, images, labels, batch=500):
     """Count for each label how often the value with the highest score is the right one.
 
     images: (N, H, W, C); labels: (N, number of labels) ints -> (number of labels,) shares in [0, 1]
+    Raises ValueError where a score is not finite, as with NaN in an image.
     """
-    right = [
-        [
-            np.argmax(np.asarray(scores), axis=1) == labels[i : i + batch, k]
-            for k, scores in enumerate(model(images[i : i + batch]))
-        ]
-        for i in range(0, len(images), batch)
-    ]
-    return np.concatenate(right, axis=1).mean(axis=1)
+    right = []
+    for i in range(0, len(images), batch):
+        read = [finite(np.asarray(a)).argmax(1) for a in model(images[i : i + batch])]
+        right.append(np.stack(read, axis=1) == labels[i : i + batch])
+    return np.concatenate(right).mean(axis=0)
 
 
 def load(name):

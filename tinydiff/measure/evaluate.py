@@ -1,12 +1,14 @@
 """One honest table: how good are a model's images, how diverse, how stable, and what do they cost?
 
-Beside the samplers stands a row of real images, judged as the samples are: the floor, below which a Fréchet distance says nothing more.
-Precision and density above it are no praise: dull samples lie safely among the real ones. The features compared are those of a classifier
-that tinydiff trained on the same data set: the distances can be compared with each other, never with others' numbers.
+Beside the samplers stands a row of real images, measured as the samples are: the floor, below which
+a Fréchet distance says nothing more. Precision or density above that row is no merit: bland samples
+sit safely inside the real data. The features compared are those of a classifier that tinydiff
+trained on the same data set: compare the distances with each other, never with those of others.
 """
 
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -27,16 +29,17 @@ STABLE = 512  # images for each seed, at most
 
 
 def parse(spec, s):
-    """Read "heun:25", "dpmpp_2m:10:karras" or "ddpm" -> sampler, steps (int), times, as `draw` takes them
+    """Read "heun:25", "dpmpp_2m:10:karras" or "ddpm".
 
-    Without steps they are 50; ddpm always takes all T; without times they are even. s: Schedule with arrays (T + 1,)
+    Without steps they are 50, or T if that is less; ddpm always takes all T; without times they are
+    even. s: Schedule with arrays (T + 1,)
+    -> sampler, steps (int), times, as Pipeline.draw takes them
     Raises ValueError for an unknown sampler or grid, or steps outside 1 .. T.
     """
     name, steps, times = [*spec.split(":"), "", ""][:3]
     if name not in KNOWN or spec.count(":") > 2:
-        raise ValueError(
-            f"no sampler {spec!r}; there are: {', '.join(KNOWN)}, all but ddpm with a number of steps, as ddim:50"
-        )
+        known = f"{', '.join(KNOWN)}, all but ddpm with a number of steps, as ddim:50"
+        raise ValueError(f"no sampler {spec!r}; there are: {known}")
     if name == "ddpm" and (steps or times):
         raise ValueError("ddpm visits every step: write ddpm, and nothing behind it")
     steps, times = steps or str(min(50, s.T)), times or "even"
@@ -47,44 +50,47 @@ def parse(spec, s):
     return name, s.T if name == "ddpm" else int(steps), times
 
 
-def features(judge, images):
-    """Describe images by a classifier's features, a batch at a time. images: (N, H, W, C) -> (N, F)"""
-    return np.concatenate(
-        [np.asarray(judge.features(images[i : i + BATCH])) for i in range(0, len(images), BATCH)]
-    )
+def features(model, images):
+    """Compute a classifier's features, BATCH images at a time. images: (N, H, W, C) -> (N, F)"""
+    parts = (images[i : i + BATCH] for i in range(0, len(images), BATCH))
+    return np.concatenate([np.asarray(model.features(part)) for part in parts])
 
 
 class Yardstick:
-    """What samples are measured against: n real training images, and what a second n of them scores in the samples' place.
+    """What samples are measured against: n real training images.
 
-    Each half has its share of every value of the first label. Samples are drawn for the labels of the second half, which training has
-    seen: where labels nearly name an image, as nine do, this makes memorisation a little lower than it is for new labels.
-    Features are divided by one number, the root of their mean variance over the real images: distances then have a unit.
-    judge: a Classifier; dataset: a data.Dataset with (M, H, W, C) images; n: at most M / 2; rng chooses the images
+    `floor` holds what a second n of them scores in the samples' place. Each half has its share of
+    every value of the first label. Samples are drawn for `labels`, those of the second half, which
+    training has seen: where labels nearly name an image, as nine do, this makes memorisation a
+    little lower than it is for new labels. Features are divided by one number, the root of their
+    mean variance over the real images: distances then have a unit.
+    model: a Classifier; dataset: a data.Dataset with (M, H, W, C) images; n: at most M / 2;
+    rng chooses the images
     """
 
-    def __init__(self, judge, dataset, n, rng):
-        self.judge, self.dataset = judge, dataset
+    def __init__(self, model, dataset, n, rng):
+        self.classifier, self.dataset = model, dataset
         order = rng.permutation(len(dataset.train))
         order = order[np.argsort(dataset.train_labels[order, 0], kind="stable")]
         order = order[np.arange(2 * n) * len(order) // (2 * n)]
-        real = features(judge, dataset.train[order[::2]])
+        real = features(model, dataset.train[order[::2]])
         self.unit = np.sqrt(real.var(0).mean())
         self.real = real / self.unit
         self.labels = dataset.train_labels[order[1::2]]
         self.floor = self.measure(dataset.train[order[1::2]], self.labels)
-        right = classifier.accuracy(
-            judge, dataset.test, dataset.test_labels
-        )  # of images that the judge has not been trained on
-        self.floor |= {
-            "agreement": dict(zip(dataset.labels, right.tolist(), strict=True)),
-            "memorisation": 1.0,
-        }
+        # of images that the classifier has not been trained on
+        right = classifier.accuracy(model, dataset.test, dataset.test_labels)
+        self.floor["agreement"] = dict(zip(dataset.labels, right.tolist(), strict=True))
+        self.floor["memorisation"] = 1.0
 
     def measure(self, images, labels):
-        """Measure images that were drawn for labels. (N, H, W, C), (N, number of labels) -> dict of numbers, agreement by label"""
-        drawn = features(self.judge, images) / self.unit
-        agreement = classifier.accuracy(self.judge, images, labels)
+        """Measure images that were drawn for labels.
+
+        images: (N, H, W, C); labels: (N, number of labels) ints
+        -> dict of numbers, and agreement: a dict of shares by label
+        """
+        drawn = features(self.classifier, images) / self.unit
+        right = classifier.accuracy(self.classifier, images, labels)
         row = {
             "frechet": metrics.frechet(self.real, drawn),
             "kernel": metrics.kernel_distance(self.real, drawn),
@@ -92,23 +98,19 @@ class Yardstick:
             "recall": metrics.recall(self.real, drawn),
             "density": metrics.density(self.real, drawn),
             "coverage": metrics.coverage(self.real, drawn),
-            "agreement": {
-                label: float(share)
-                for label, share in zip(self.dataset.labels, agreement, strict=True)
-            },
+            "agreement": dict(zip(self.dataset.labels, right.tolist(), strict=True)),
             "memorisation": metrics.memorisation(images, self.dataset.train, self.dataset.test),
         }
         if images.shape[3] == 3:
-            row["colours"] = np.mean(metrics.palette(images[:BATCH]))
-        return {
-            name: value if isinstance(value, dict) else float(value) for name, value in row.items()
-        }
+            row["colours"] = float(np.mean(metrics.palette(images[:BATCH])))
+        return row
 
 
 def sample_all(pipe, labels, seed, way, w=1.0, tick=lambda images: None):
-    """Draw an image for each row of labels, BATCH at a time -> images (N, H, W, C), seconds
+    """Draw an image for each row of labels, BATCH at a time.
 
     way: sampler, steps, times; tick(n) is called when n more are drawn
+    -> images (N, H, W, C), seconds
     """
     rng, parts, began = np.random.default_rng(seed), [], time.perf_counter()
     for i in range(0, len(labels), BATCH):
@@ -120,43 +122,39 @@ def sample_all(pipe, labels, seed, way, w=1.0, tick=lambda images: None):
 def rows(pipe, yardstick, ways, w, seed, tick=lambda work: None):
     """Measure one sampler after the other.
 
-    ways: list of (sampler, steps, times); w: guidance; tick(work) is told of network evaluations done
-    -> yields dicts: the metrics of Yardstick.measure (images (N, H, W, C)), evaluations, seconds for an image
+    ways: list of (sampler, steps, times); w: guidance; tick(work) counts network evaluations done
+    -> yields dicts: sampler, steps, times, evaluations and seconds per image, and the metrics of
+    Yardstick.measure (images (N, H, W, C))
     """
-    pipe.draw(
-        yardstick.labels[:BATCH], np.random.default_rng(0), steps=1
-    )  # compiles what the clock is not for
+    labels = yardstick.labels
+    pipe.draw(labels[:BATCH], np.random.default_rng(0), steps=1)  # warm-up: compile before timing
     for way in ways:
-        asked = evaluations(pipe.s, *way[:2], w)
-        images, seconds = sample_all(
-            pipe, yardstick.labels, seed, way, w, lambda n, asked=asked: tick(n * asked)
-        )
-        row = dict(zip(("sampler", "steps", "times"), way, strict=True)) | {
-            "evaluations": asked,
-            "seconds": seconds / len(images),
-        }
-        yield row | yardstick.measure(images, yardstick.labels)
+        each = evaluations(pipe.s, *way[:2], w)
+        images, seconds = sample_all(pipe, labels, seed, way, w, lambda n: tick(n * each))
+        row = dict(zip(("sampler", "steps", "times"), way, strict=True))
+        cost = {"evaluations": each, "seconds": seconds / len(images)}
+        yield row | cost | yardstick.measure(images, labels)
 
 
 def stability(pipe, yardstick, way, w, seeds, tick=lambda work: None):
-    """Ask what chance and numerics do: spread over seeds, DDIM there and back, values out of range when nothing is clipped.
+    """Measure what chance and numerics do: spread over seeds, DDIM there and back, range.
 
-    seeds: ints, STABLE images each -> dict: mean and standard deviation over them of each metric that is one number; round_trip, the root
-    mean square error (scale [-1, 1]) of 32 held-out images (N, H, W, C) inverted and drawn again in 20 steps, by rounds of the inversion;
-    out_of_range, share of these images, drawn without clipping, that leave [-1, 1] by more than 0.1
+    seeds: ints, STABLE images each -> dict: seeds, how many; spread, mean and standard deviation
+    over them of each metric that is one number; round_trip, root mean square error (scale [-1, 1])
+    of 32 held-out images (N, H, W, C) inverted and drawn again in 20 steps, by rounds of the
+    inversion; out_of_range, share of 32 images, drawn without clipping, that leave [-1, 1] by more
+    than 0.1
     """
-    asked = evaluations(pipe.s, *way[:2], w)
+    each = evaluations(pipe.s, *way[:2], w)
     found = []
     labels = yardstick.labels[np.random.default_rng(0).permutation(len(yardstick.labels))[:STABLE]]
     for seed in seeds:
-        images, _ = sample_all(pipe, labels, seed, way, w, lambda n: tick(n * asked))
+        images, _ = sample_all(pipe, labels, seed, way, w, lambda n: tick(n * each))
         found.append(yardstick.measure(images, labels))
-    spread = {
-        k: (float(np.mean(v)), float(np.std(v, ddof=1)))
-        for k in found[0]
-        if np.isscalar(found[0][k])
-        for v in [[f[k] for f in found]]
-    }
+    spread = {}
+    for name in (name for name, value in found[0].items() if np.isscalar(value)):
+        values = [row[name] for row in found]
+        spread[name] = (float(np.mean(values)), float(np.std(values, ddof=1)))
     x0, labels = yardstick.dataset.test[:32], yardstick.dataset.test_labels[:32]
     eps_model, times = pipe.eps_model(labels), sample.even_times(pipe.s, min(20, pipe.s.T))
     round_trip = {}
@@ -164,158 +162,146 @@ def stability(pipe, yardstick, way, w, seeds, tick=lambda work: None):
         *_, x_T = sample.ddim_invert(eps_model, pipe.s, x0, times, rounds)
         *_, back = sample.ddim(eps_model, pipe.s, x0.shape, None, times=times, x_T=x_T)
         round_trip[rounds] = float(np.sqrt(np.mean((back - x0) ** 2)))
-    *_, free = sample.ddim(
-        pipe.eps_model(labels, w), pipe.s, x0.shape, np.random.default_rng(seeds[0]), times=times
-    )
-    return {
-        "seeds": len(found),
-        "spread": spread,
-        "round_trip": round_trip,
-        "out_of_range": float(metrics.out_of_range(free, slack=0.1)),
-    }
+    eps_model, rng = pipe.eps_model(labels, w), np.random.default_rng(seeds[0])
+    *_, free = sample.ddim(eps_model, pipe.s, x0.shape, rng, times=times)
+    out = metrics.out_of_range(free, slack=0.1)
+    return {"seeds": len(found), "spread": spread, "round_trip": round_trip, "out_of_range": out}
 
 
 def multiply_adds(model, labels):
-    """Count the multiply-adds of one network evaluation of one image: those of its convolutions and matrix products.
+    """Count the multiply-adds of one network evaluation of one image.
 
-    labels: of one image, ints -> int; a convolution of (1, H, W, C) has H W K K C O, a product of (L, C) and (C, O) has L C O
+    They are those of its convolutions and matrix products: a convolution of (1, H, W, C) has
+    H W K K C O, a product of (L, C) and (C, O) has L C O.
+    labels: of one image, (1, number of labels) ints -> int
     """
-    counts = []
+    used, counts = kernels.active(), []
 
     def conv2d(x, w, padding):
         counts.append(x[..., 0].size * w.size)
-        return kernels.active().conv2d(x, w, padding)
+        return used.conv2d(x, w, padding)
 
     def matmul(a, b):
         counts.append(a.size * b.shape[-1])
-        return kernels.active().matmul(a, b)
+        return used.matmul(a, b)
 
     def attention(q, k, v):
         counts.append(2 * q.size * k.shape[1])
-        return kernels.active().attention(q, k, v)
+        return used.attention(q, k, v)
 
     counting = {"conv2d": conv2d, "matmul": matmul, "attention": attention}
-    vars(kernels).update(counting)  # found before the kernel set in use is asked
+    x = np.zeros((1, model.size, model.size, model.channels), np.float32)
+    kernels._active = SimpleNamespace(**vars(used) | counting)  # a kernel set that counts
     try:
-        model(np.zeros((1, model.size, model.size, model.channels), np.float32), np.ones(1), labels)
+        model(x, np.ones(1), labels)
     finally:
-        for name in counting:
-            delattr(kernels, name)
+        kernels._active = used
     return sum(counts)
 
 
 def peak_memory():
-    """Tell the largest memory that this process has had so far, in bytes: () -> int, or None where the system doesn't say"""
+    """Find the largest memory that this process has had so far.
+
+    () -> int, in bytes, or None where the system does not tell
+    """
     try:
         import resource
     except ImportError:
         return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def title(row):
-    """Name a row of images (N, H, W, C): "dpmpp_2m 10 karras", even times unsaid. row: dict with sampler, steps, times -> string"""
-    return f"{row['sampler']} {row['steps']}" + (
-        f" {row['times']}" if row["times"] != "even" else ""
-    )
+    """Name a row of images (N, H, W, C): "dpmpp_2m 10 karras", even times left out.
+
+    row: dict with sampler, steps, times -> string
+    """
+    times = f" {row['times']}" if row["times"] != "even" else ""
+    return f"{row['sampler']} {row['steps']}{times}"
 
 
-COLUMNS = (
-    "frechet",
-    "kernel",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "memorisation",
-    "colours",
-)
-LEGEND = """frechet, kernel (KID): distance of the features' distributions, lower is better (kernel is about 0 between equal ones, at times
-below); precision, density: samples that lie among real images; recall, coverage: real images that lie among samples; memorisation: about 1,
-samples are no nearer to the training images than unseen real ones are, near 0, copies; colours: how many an image has; agreement: share of
-labels that the judge reads as asked for, in the first row on unseen real images; evaluations: of the network, for an image (NFE)."""
+COLUMNS = "frechet kernel precision recall density coverage memorisation colours".split()
+LEGEND = """\
+frechet, kernel (KID): distance of the features' distributions, lower is better (kernel is about 0
+between equal ones, at times below); precision, density: samples that lie among real images; recall,
+coverage: real images that lie among samples; memorisation: about 1, samples are no closer to the
+training images than unseen real ones are, near 0, copies; colours: how many an image has;
+agreement: share of labels that the classifier reads as requested, in the first row on unseen real
+images; evaluations: of the network, per image (NFE)."""
 
 
 def table(floor, found):
-    """Lay out the floor and the rows as text: dicts of numbers, those of images (N, H, W, C) as in `rows` -> string, a line each"""
+    """Lay out the floor and the rows as text.
+
+    floor, found: dicts of numbers, measured on images (N, H, W, C), as in `rows` -> string, one
+    line per row
+    """
     columns = [c for c in COLUMNS if c in floor]
-    head = ["sampler", "evaluations", *columns, "agreement", "ms/image"]
-    lines = [head]
+    lines = [["sampler", "evaluations", *columns, "agreement", "ms/image"]]
     for row in [{"sampler": "real images"} | floor, *found]:
         name = title(row) if "steps" in row else row["sampler"]
+        numbers = [f"{row[c]:.4f}" if c == "kernel" else f"{row[c]:.3g}" for c in columns]
         agreement = f"{np.mean(list(row['agreement'].values())):.1%}"
-        cost = [
-            str(row.get("evaluations", "-")),
-            f"{1000 * row['seconds']:.1f}" if "seconds" in row else "-",
-        ]
-        lines.append(
-            [
-                name,
-                cost[0],
-                *(f"{row[c]:.3g}" if c != "kernel" else f"{row[c]:.4f}" for c in columns),
-                agreement,
-                cost[1],
-            ]
-        )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    aligned = [
-        [word.rjust(w) for word, w in zip(line[1:], widths[1:], strict=True)] for line in lines
-    ]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *numbers])
-        for line, numbers in zip(lines, aligned, strict=True)
-    )
+        ms = f"{1000 * row['seconds']:.1f}" if "seconds" in row else "-"
+        lines.append([name, str(row.get("evaluations", "-")), *numbers, agreement, ms])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = []
+    for first, *others in lines:
+        aligned = [word.rjust(w) for word, w in zip(others, widths[1:], strict=True)]
+        text.append("  ".join([first.ljust(widths[0]), *aligned]))
+    return "\n".join(text)
 
 
 def report(found):
-    """Write out an evaluation: found, a dict as `evaluate` prints it with --json, from images (N, H, W, C) -> string"""
-    judge, stable, cost = found["judge"], found["stability"], found["cost"]
+    """Write out an evaluation.
+
+    found: a dict as `evaluate` prints it with --json, from images (N, H, W, C) -> string
+    """
+    real, stable, cost = found["judge"], found["stability"], found["cost"]
+    last = found["samplers"][-1]
     lines = [
         f"{found['n']} images each, guidance {found['guidance']:g}, against as many real ones",
         "",
         table(found["real"], found["samplers"]),
         "",
+        LEGEND,
+        "",
+        f"agreement by label, {title(last)} / the classifier on unseen real images:",
     ]
-    last = found["samplers"][-1]
-    name = title(stable)
-    lines += [LEGEND, "", f"agreement by label, {title(last)} / the judge on unseen real images:"]
-    for label in judge:
-        lines.append(f"  {label:12} {last['agreement'][label]:.1%} / {judge[label]:.1%}")
-    spread = ", ".join(
-        f"{k} {stable['spread'][k][0]:.3g} +- {stable['spread'][k][1]:.2g}"
-        for k in ("frechet", "precision", "recall")
-    )
-    lines.append(f"stability of {name} over {stable['seeds']} seeds: {spread}")
-    trips = ", ".join(
-        f"{error:.4f} with {rounds}" for rounds, error in stable["round_trip"].items()
-    )
-    lines.append(
-        f"DDIM there and back in 20 steps, 32 held-out images, error on the scale [-1, 1] by rounds of inversion a step: {trips}"
-    )
-    lines.append(
-        f"without clipping {stable['out_of_range']:.1%} of 32 images leave [-1, 1] by more than 0.1"
-    )
-    lines.append(
-        f"a network evaluation of one image takes {cost['multiply_adds'] / 1e6:.1f} million multiply-adds"
-    )
+    for label in real:
+        lines.append(f"  {label:12} {last['agreement'][label]:.1%} / {real[label]:.1%}")
+    spread = []
+    for name in ("frechet", "precision", "recall"):
+        mean, std = stable["spread"][name]
+        spread.append(f"{name} {mean:.3g} +- {std:.2g}")
+    over = f"{title(stable)} over {stable['seeds']} seeds"
+    lines.append(f"stability of {over}: {', '.join(spread)}")
+    trips = [f"{error:.4f} with {rounds}" for rounds, error in stable["round_trip"].items()]
+    way = "DDIM there and back in 20 steps, 32 held-out images, error on the scale [-1, 1]"
+    lines.append(f"{way} by rounds of inversion per step: {', '.join(trips)}")
+    share = f"{stable['out_of_range']:.1%} of 32 images"
+    lines.append(f"without clipping {share} leave [-1, 1] by more than 0.1")
+    work = f"{cost['multiply_adds'] / 1e6:.1f} million multiply-adds"
+    lines.append(f"a network evaluation of one image takes {work}")
     if cost["peak_memory"]:
         lines.append(f"this whole evaluation has used {cost['peak_memory'] / 1e6:.0f} MB")
     return "\n".join(lines)
 
 
-def transfer_row(name, samples, truth, source, judge, target, seconds, paper=1.0):
+def transfer_row(name, samples, truth, source, model, target, seconds, paper=1.0):
     """Measure a way of drawing subjects in another style, where the right image is known.
 
-    samples: (k, N, H, W, C), k of each subject; truth, source: (N, H, W, C); judge: a Classifier; target: what it should read, an int or
-    (N, number of labels) ints; seconds: for one image; paper: see metrics.silhouette_overlap
-    -> dict: name, k, rmse (of single samples), of_mean, of_best (see metrics.rmse_of_mean, rmse_of_best), silhouette (the samples' overlap
-    with the source), style (share of right readings, over all samples and labels), seconds
+    samples: (k, N, H, W, C), k of each subject; truth, source: (N, H, W, C); model: a Classifier;
+    target: what it should read, an int or (N, number of labels) ints; seconds: per image; paper:
+    see metrics.silhouette_overlap
+    -> dict: name, k, rmse (of single samples), of_mean, of_best (see metrics.rmse_of_mean,
+    rmse_of_best), silhouette (the samples' overlap with the source), style (share of right
+    readings, over all samples and labels), seconds
     """
     k, N = samples.shape[:2]
     drawn = samples.reshape(k * N, *samples.shape[2:])
-    labels = np.tile(np.broadcast_to(target, (N, len(judge.classes))), (k, 1))
+    labels = np.tile(np.broadcast_to(target, (N, len(model.classes))), (k, 1))
     return {
         "name": name,
         "k": k,
@@ -323,56 +309,45 @@ def transfer_row(name, samples, truth, source, judge, target, seconds, paper=1.0
         "of_mean": metrics.rmse_of_mean(samples, truth),
         "of_best": metrics.rmse_of_best(samples, truth),
         "silhouette": metrics.silhouette_overlap(drawn, np.concatenate([source] * k), paper),
-        "style": float(classifier.accuracy(judge, drawn, labels).mean()),
+        "style": float(classifier.accuracy(model, drawn, labels).mean()),
         "seconds": seconds,
     }
 
 
 def transfer_table(found):
-    """Lay out rows of transfer_row, from images (N, H, W, C), as Markdown: list of dicts -> string; one sample has no mean or best"""
-    lines = [
-        "| way | RMSE of a sample | of the mean | of the best | overlap with the source | style | ms/image |",
-        "| --- " * 7 + "|",
-    ]
+    """Lay out rows of transfer_row, of images (N, H, W, C), as Markdown.
+
+    found: list of dicts -> string; a single sample has no mean or best
+    """
+    measured = "RMSE of a sample | of the mean | of the best | overlap with the source | style"
+    lines = [f"| way | {measured} | ms/image |", "| --- " * 7 + "|"]
     for row in found:
-        several = [
-            f"{row[column]:.3f} of {row['k']}" if row["k"] > 1 else ""
-            for column in ("of_mean", "of_best")
-        ]
+        k, several = row["k"], (row["of_mean"], row["of_best"])
+        of_several = [f"{value:.3f} of {k}" if k > 1 else "" for value in several]
         rest = [f"{row['silhouette']:.2f}", f"{row['style']:.1%}", f"{1000 * row['seconds']:.1f}"]
-        lines.append(" | ".join(["| " + row["name"], f"{row['rmse']:.3f}", *several, *rest]) + " |")
+        lines.append(" | ".join(["| " + row["name"], f"{row['rmse']:.3f}", *of_several, *rest]))
+        lines[-1] += " |"
     return "\n".join(lines)
 
 
 def quality(rows, floor):
-    """Draw Fréchet distance against network evaluations, a line a sampler, and the floor that real images set.
+    """Draw Fréchet distance against network evaluations, one line per sampler.
 
-    rows: dicts with sampler, times, evaluations and frechet, as rows yields them from images (N, H, W, C) -> matplotlib Figure
+    rows: dicts with sampler, times, evaluations and frechet, as `rows` yields them from images
+    (N, H, W, C); floor: the distance that real images have -> matplotlib Figure
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.5, 4), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    for i, (name, times) in enumerate(
-        dict.fromkeys((row["sampler"], row["times"]) for row in rows)
-    ):
-        points = sorted(
-            (row["evaluations"], row["frechet"])
-            for row in rows
-            if (row["sampler"], row["times"]) == (name, times)
-        )
-        axes.plot(
-            *zip(*points, strict=True),
-            "o-",
-            color=f"C{i}",
-            label=name if times == "even" else f"{name}, {times} times",
-        )
+    axes, lines = figure.subplots(), {}
+    for row in rows:
+        points = lines.setdefault((row["sampler"], row["times"]), [])
+        points.append((row["evaluations"], row["frechet"]))
+    for i, ((name, times), points) in enumerate(lines.items()):
+        label = name if times == "even" else f"{name}, {times} times"
+        axes.plot(*zip(*sorted(points), strict=True), "o-", color=f"C{i}", label=label)
     axes.axhline(floor, color="0.5", linestyle="--", label="real images")
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="network evaluations an image",
-        ylabel="Fréchet distance (lower is better)",
-    )
+    axes.set(xscale="log", yscale="log")
+    axes.set(xlabel="network evaluations per image", ylabel="Fréchet distance (lower is better)")
     axes.legend(frameon=False)
     return figure

@@ -1,46 +1,63 @@
-"""How good are the samples? Numbers that compare drawn images with real ones, and a few that need the drawn images alone.
+"""How good are the samples? Numbers that compare drawn images with real ones, or need no others.
 
-The first six compare features, one row of F numbers for each image, made by a network that looks at what the image shows; the others
-look at the images themselves. None is worth much alone: precision and density ask whether the samples look
-real, recall and coverage whether all that is real gets drawn, nearest and memorisation whether the samples are new. The last four
-are for tasks where the right image is known, such as drawing a subject in another style.
+The first six compare features, one row of F values per image, made by a network that looks at what
+the image shows; the others look at the images themselves. None is worth much alone: precision and
+density ask whether the samples look real, recall and coverage whether everything real gets drawn,
+nearest and memorisation whether the samples are new. The last four are for tasks where the right
+image is known, such as drawing a subject in another style.
 """
 
 import numpy as np
 
-ROWS = (
-    256  # of a table of distances, made at a time: the whole table of 5000 x 5000 would take 200 MB
-)
+ROWS = 256  # of a table of distances, made at a time: the whole of 5000 x 5000 would take 200 MB
+
+
+def finite(x):
+    """Refuse NaN and infinite values, which comparisons would turn into a plausible number.
+
+    x: (...) -> x. Raises ValueError where a value is not finite.
+    """
+    bad = np.size(x) - np.count_nonzero(np.isfinite(x))
+    if bad:
+        raise ValueError(f"{bad} of {np.size(x)} values are NaN or infinite: nothing to measure")
+    return x
 
 
 def flat(x):
-    """Make each image, or feature, one row of float64. (N, ...) -> (N, D)"""
-    return np.asarray(x, dtype=np.float64).reshape(len(x), -1)
+    """Make each image, or feature, one row of float64. (N, ...) -> (N, D)
+
+    Raises ValueError where a value is not finite.
+    """
+    return finite(np.asarray(x, dtype=np.float64)).reshape(len(x), -1)
 
 
 def frechet(real, fake):
-    """Fit a Gaussian to each set of features, and measure the squared Frechet distance of the two.
+    """Fit a Gaussian to each set of features, and measure their squared Fréchet distance.
 
-    |mean_r - mean_f|^2 + trace(S_r + S_f - 2 (S_r^(1/2) S_f S_r^(1/2))^(1/2)), S the covariance, divided by N - 1 (or M - 1)
-    real: (N, F); fake: (M, F), N, M >= 2 -> float >= 0. Few images make it too large: compare values only from equally many, and from
-    more images than features.
+    |mean_r - mean_f|^2 + trace(S_r + S_f - 2 (S_r^(1/2) S_f S_r^(1/2))^(1/2))
+    S the covariance, divided by N - 1 (or M - 1)
+    real: (N, F); fake: (M, F), N, M >= 2 -> float >= 0. Few images make it too large: compare
+    values only from equally many, and from more images than features.
     Source: Heusel et al. 2017 (FID), where the features come from an Inception network.
     """
     real, fake = flat(real), flat(fake)
     gap = real.mean(0) - fake.mean(0)
-    # R with R^T R = S serves as the root of S: the trace of the third root is then the sum of the singular values of R_r R_f^T, and no
-    # root of a rounding error is ever taken, as it is where eigenvalues of S should be 0 (fewer images than features)
+    # R with R^T R = S serves as the root of S: the trace of the third root is then the sum of the
+    # singular values of R_r R_f^T, and no root of a rounding error is ever taken, as it is where
+    # eigenvalues of S should be 0 (fewer images than features)
     R_r, R_f = (np.linalg.qr((x - x.mean(0)) / np.sqrt(len(x) - 1), mode="r") for x in (real, fake))
     overlap = np.linalg.svd(R_r @ R_f.T, compute_uv=False).sum()
     return max(float(gap @ gap + (R_r**2).sum() + (R_f**2).sum() - 2 * overlap), 0.0)
 
 
 def kernel_distance(real, fake):
-    """Measure how far apart two sets of features are, fitting nothing: the unbiased squared maximum mean discrepancy (MMD).
+    """Measure how far apart two sets of features are by kernels: the unbiased squared MMD.
 
-    mean over i != j of kappa(real[i], real[j]) + the same of fake - 2 mean over all i, j of kappa(real[i], fake[j])
-    kappa(a, b) = (a . b / F + 1)^3
-    real: (N, F); fake: (M, F), N, M >= 2 -> float, 0 on average for equal distributions at any N and M, so at times below 0
+    The maximum mean discrepancy fits nothing to the sets:
+    mean over i != j of kappa(real[i], real[j]) + the same of fake
+    - 2 mean over all i, j of kappa(real[i], fake[j]),  kappa(a, b) = (a . b / F + 1)^3
+    real: (N, F); fake: (M, F), N, M >= 2 -> float, 0 on average for equal distributions at any N
+    and M, so at times below 0
     Source: Binkowski et al. 2018 (KID).
     """
     real, fake = flat(real), flat(fake)
@@ -50,16 +67,18 @@ def kernel_distance(real, fake):
         return sum((p * p * p).sum() for p in blocks)  # p ** 3 takes several times as long
 
     def within(x):
-        diagonal = (
-            ((x * x).sum(1) / x.shape[1] + 1) ** 3
-        ).sum()  # i = j would make equal distributions look apart
+        diagonal = (((x * x).sum(1) / x.shape[1] + 1) ** 3).sum()
+        # the pairs i = j would make equal distributions look apart
         return (total(x, x) - diagonal) / (len(x) * (len(x) - 1))
 
     return float(within(real) + within(fake) - 2 * total(real, fake) / (len(real) * len(fake)))
 
 
 def _squared_distances(a, b):
-    """Go through the table of squared distances |a[i] - b[j]|^2, some rows at a time. (N, D), (M, D) -> yields i (n,), (n, M)"""
+    """Go through the table of squared distances |a[i] - b[j]|^2, some rows at a time.
+
+    a: (N, D); b: (M, D) -> yields i (n,), and these rows (n, M)
+    """
     b2 = (b * b).sum(1)
     for first in range(0, len(a), ROWS):
         i = np.arange(first, min(first + ROWS, len(a)))
@@ -70,20 +89,20 @@ def _squared_distances(a, b):
 
 
 def _balls(centres, points, k):
-    """Count points in the ball around each centre, and balls around each point. (N, F), (M, F) -> (N,), (M,) ints
+    """Count points in the ball around each centre, and balls around each point.
 
     A ball reaches up to, and includes, the k-th nearest other centre.
+    centres: (N, F); points: (M, F) -> (N,), (M,) ints
     """
     centres, points = flat(centres), flat(points)
     if not 1 <= k < len(centres):
-        raise ValueError(
-            f"k counts neighbours: 1 to {len(centres) - 1} for a set of {len(centres)}; got {k}"
-        )
+        possible = f"1 to {len(centres) - 1} for a set of {len(centres)}"
+        raise ValueError(f"k counts neighbours: {possible}; got {k}")
     inside, around = np.zeros(len(centres), dtype=int), np.zeros(len(points), dtype=int)
-    for (i, own), (_, d2) in zip(
-        _squared_distances(centres, centres), _squared_distances(centres, points), strict=True
-    ):
-        own[np.arange(len(i)), i] = np.inf  # no centre is its own neighbour
+    between = _squared_distances(centres, centres)
+    to_points = _squared_distances(centres, points)
+    for (i, own), (_, d2) in zip(between, to_points, strict=True):
+        own[np.arange(len(i)), i] = np.inf  # a centre is not its own neighbour
         held = d2 <= np.partition(own, k - 1)[:, k - 1 : k]
         inside[i] = held.sum(1)
         around += held.sum(0)
@@ -91,10 +110,10 @@ def _balls(centres, points, k):
 
 
 def precision(real, fake, k=3):
-    """Count the samples that look real: the share of fake features that lie in the ball of at least one real feature.
+    """Count the samples that look real: fake features in the ball of at least one real feature.
 
     The ball of real[i] reaches up to, and includes, the k-th nearest other row of real.
-    real: (N, F); fake: (M, F); k: 1 .. N - 1 -> share in [0, 1]
+    real: (N, F); fake: (M, F); k: 1 .. N - 1 -> share of fake, in [0, 1]
     Raises ValueError for another k. Source: Kynkaanniemi et al. 2019.
     """
     return float(np.mean(_balls(real, fake, k)[1] > 0))
@@ -104,28 +123,32 @@ def recall(real, fake, k=3):
     """Count the real images that could have been drawn: precision with the roles exchanged.
 
     The ball of fake[j] reaches up to, and includes, the k-th nearest other row of fake.
-    real: (N, F); fake: (M, F); k: 1 .. M - 1 -> share in [0, 1] of real features that lie in the ball of at least one fake feature
+    real: (N, F); fake: (M, F); k: 1 .. M - 1 -> share in [0, 1] of real features that lie in the
+    ball of at least one fake feature
     Raises ValueError for another k. Source: Kynkaanniemi et al. 2019.
     """
     return precision(fake, real, k)
 
 
 def density(real, fake, k=5):
-    """Count how many real balls hold a sample, on average: precision that one outlier with its wide ball cannot raise much.
+    """Count how many real balls hold a sample, on average.
 
-    (1 / (k M)) sum_j (number of i whose ball holds fake[j]); the ball of real[i] is that of `precision`
-    real: (N, F); fake: (M, F); k: 1 .. N - 1 -> float >= 0, not bounded by 1; for equal distributions exactly 1 on average
+    One outlier with its wide ball cannot raise this much, as it can raise precision.
+    (1 / (k M)) sum_j (number of i whose ball holds fake[j]); the ball of real[i] is that of
+    `precision`
+    real: (N, F); fake: (M, F); k: 1 .. N - 1 -> float >= 0, not bounded by 1; for equal
+    distributions exactly 1 on average
     Raises ValueError for another k. Source: Naeem et al. 2020.
     """
     return float(np.mean(_balls(real, fake, k)[1]) / k)
 
 
 def coverage(real, fake, k=5):
-    """Count the real images that have a sample close by: the share of real balls that hold at least one fake feature.
+    """Count the real images that have a sample close by: real balls that hold a fake feature.
 
-    The ball of real[i] is that of `precision`. For equal distributions it is, on average,
-    1 - p with p = (N-1)/(N+M-1) (N-2)/(N+M-2) ... (N-k)/(N+M-k), the chance that the k nearest of all are real
-    real: (N, F); fake: (M, F); k: 1 .. N - 1 -> share in [0, 1]
+    The ball of real[i] is that of `precision`. For equal distributions it is, on average, 1 - p,
+    p = (N-1)/(N+M-1) (N-2)/(N+M-2) ... (N-k)/(N+M-k), the chance that the k nearest of all are real
+    real: (N, F); fake: (M, F); k: 1 .. N - 1 -> share of real balls, in [0, 1]
     Raises ValueError for another k. Source: Naeem et al. 2020.
     """
     return float(np.mean(_balls(real, fake, k)[0] > 0))
@@ -134,40 +157,45 @@ def coverage(real, fake, k=5):
 def nearest(images, among):
     """Find for each image the one that is most like it, pixel by pixel.
 
-    index[i] = the j where distance(i, j) = sqrt(mean over pixels and channels of (images[i] - among[j])^2) is least
-    images: (N, ...); among: (M, ...) -> distance (N,) to that image, in units of the images' scale, 0 for a copy; index (N,) ints
+    index[i] = the j where distance(i, j) is least
+    distance(i, j) = sqrt(mean over pixels and channels of (images[i] - among[j])^2)
+    images: (N, ...); among: (M, ...) -> distance (N,) to that image, in units of the images' scale,
+    0 for a copy; index (N,) ints. Raises ValueError where a value is not finite.
     """
     images, among = flat(images), flat(among)
     index = np.concatenate([d2.argmin(1) for _, d2 in _squared_distances(images, among)])
-    return np.sqrt(
-        ((images - among[index]) ** 2).mean(1)
-    ), index  # from the differences: a copy is at exactly 0
+    # from the differences, so that a copy is at exactly 0
+    distance = np.sqrt(((images - among[index]) ** 2).mean(1))
+    return distance, index
 
 
 def memorisation(fake, train, held_out):
-    """Ask whether samples lie nearer to the training images than new real images do.
+    """Measure whether samples lie closer to the training images than new real images do.
 
     median nearest(fake, train) / median nearest(held_out, train)
-    fake: (N, ...); train, held_out: (M, ...), M differing -> ratio >= 0: near 0, copies; about 1, no nearer than unseen real images
-    A median hides copies that are fewer than half of the samples: look at the nearest pairs too. Smooth or average images are near to
-    everything and score somewhat below 1 without being copies.
+    fake: (N, ...); train, held_out: (M, ...), M differing -> ratio >= 0: near 0, copies; about 1,
+    no closer than unseen real images
+    A median hides copies that are fewer than half of the samples: look at the nearest pairs too.
+    Smooth or average images are close to everything and score somewhat below 1, yet are not copies.
     """
     return float(np.median(nearest(fake, train)[0]) / np.median(nearest(held_out, train)[0]))
 
 
 def palette(images, tolerance=0.1, share=0.95):
-    """Count the colours of each image, forgiving noise: how many pixels can stand for a share of all?
+    """Count the colours of each image, forgiving noise: how many pixels can stand for most others?
 
-    Choose the pixel that is like the most pixels not yet stood for (each channel within tolerance); repeat until share of all are.
+    Choose the pixel that is like the most pixels not yet stood for (each channel within tolerance);
+    repeat until share of all pixels are.
     images: (N, H, W, C); tolerance: in units of the images' scale; share: 0 .. 1 -> (N,) ints
-    Noise of up to tolerance / 2 changes no count where colours differ by more than 2 tolerance in some channel. Rounding, then
-    counting, has no such margin: noise splits a colour that lies near an edge, and a drawn image always has a little noise.
+    Noise of up to tolerance / 2 changes no count where colours differ by more than 2 tolerance in
+    some channel. Rounding, then counting, has no such margin: noise splits a colour that lies near
+    an edge, and a drawn image always has a little noise.
+    Raises ValueError where a value is not finite.
     """
     colours = np.zeros(len(images), dtype=int)
-    for n, pixels in enumerate(images.reshape(len(images), -1, images.shape[-1])):  # (L, C)
-        like = ~(np.abs(pixels[:, None] - pixels) > tolerance).any(
-            -1
-        )  # (L, L); a NaN is like all, so that the loop ends
+    rows = finite(images).reshape(len(images), -1, images.shape[-1])
+    for n, pixels in enumerate(rows):  # (L, C)
+        like = (np.abs(pixels[:, None] - pixels) <= tolerance).all(-1)  # (L, L)
         done = np.zeros(len(pixels), dtype=bool)
         while done.mean() < share:
             done |= like[like[:, ~done].sum(1).argmax()]
@@ -176,35 +204,40 @@ def palette(images, tolerance=0.1, share=0.95):
 
 
 def out_of_range(images, slack=0.01):
-    """Count the samples that left the scale: the share with any number below -1 - slack or above 1 + slack, or a NaN.
+    """Count the samples that left the scale: any value below -1 - slack, above 1 + slack, or NaN.
 
     images: (N, ...), as a sampler returns them, not yet cut off to [-1, 1] -> share in [0, 1]
     """
-    return float(np.mean(~(np.abs(flat(images)).max(1) <= 1 + slack)))
+    rows = np.asarray(images, np.float64).reshape(len(images), -1)
+    return float(np.mean(~(np.abs(rows).max(1) <= 1 + slack)))
 
 
 def rmse(a, b):
-    """Measure how far images are from what they should be: the root mean square error, as a share of the scale from -1 to 1.
+    """Measure how far images are from what they should be: the root mean square error.
 
+    It is a share of the scale from -1 to 1:
     sqrt(mean over images, pixels and channels of ((a - b) / 2)^2)
-    a, b: (N, H, W, C) in [-1, 1], or shapes that broadcast -> float, 0 for copies, 1 for black against white
+    a, b: (N, H, W, C) in [-1, 1], or shapes that broadcast
+    -> float, 0 for copies, 1 for black against white
     """
     return float(np.sqrt(np.mean(((np.asarray(a, np.float64) - b) / 2) ** 2)))
 
 
 def rmse_of_mean(samples, truth):
-    """Average the samples of each image, then take the RMSE: what chance adds to one sample is mostly gone.
+    """Average the samples of each image, then take the RMSE: chance is mostly averaged out.
 
-    rmse(mean over i of samples[i], truth). Where several answers are right their mean has the least RMSE, though it is a blur.
+    rmse(mean over i of samples[i], truth)
+    Where several answers are right their mean has the least RMSE, though it is a blur.
     samples: (k, N, H, W, C), k for each image; truth: (N, H, W, C) -> float
     """
     return rmse(np.mean(samples, axis=0, dtype=np.float64), truth)
 
 
 def rmse_of_best(samples, truth):
-    """Take for each image the sample that is nearest to the truth, then the RMSE: was the right answer among them?
+    """Take the sample of each image that is closest to the truth, then the RMSE: was it among them?
 
-    sqrt(mean_n min_i mean over pixels and channels of ((samples[i, n] - truth[n]) / 2)^2); it falls with k: compare equal k only
+    sqrt(mean_n min_i mean over pixels and channels of ((samples[i, n] - truth[n]) / 2)^2)
+    It falls with k: compare equal k only.
     samples: (k, N, H, W, C), k for each image; truth: (N, H, W, C) -> float
     """
     squares = ((np.asarray(samples, np.float64) - truth) / 2) ** 2
@@ -212,13 +245,14 @@ def rmse_of_best(samples, truth):
 
 
 def silhouette_overlap(a, b, paper=1.0, threshold=0.2):
-    """Ask whether two images have their ink in the same places: intersection over union, averaged over the images.
+    """Measure how far two images have their ink in the same places: intersection over union.
 
-    A pixel is ink where some channel differs from paper by more than threshold; mean_n |ink_a and ink_b| / |ink_a or ink_b|, 1 if no ink
-    a, b: (N, H, W, C); paper: the background's value, 1 = white, -1 = black; threshold: in units of the images' scale -> share in [0, 1]
+    A pixel is ink where some channel differs from paper by more than threshold.
+    mean_n |ink_a and ink_b| / |ink_a or ink_b|, 1 where there is no ink
+    a, b: (N, H, W, C); paper: the background's value, 1 = white, -1 = black; threshold: in units of
+    the images' scale -> share in [0, 1]. Raises ValueError where a value is not finite.
     """
-    ink_a, ink_b = (np.any(np.abs(x - paper) > threshold, axis=-1) for x in (a, b))
+    ink_a, ink_b = (np.any(np.abs(x - paper) > threshold, axis=-1) for x in (finite(a), finite(b)))
+    shared = np.sum(ink_a & ink_b, axis=(1, 2))
     union = np.sum(ink_a | ink_b, axis=(1, 2))
-    return float(
-        np.mean(np.where(union > 0, np.sum(ink_a & ink_b, axis=(1, 2)) / np.maximum(union, 1), 1.0))
-    )
+    return float(np.mean(np.where(union > 0, shared / np.maximum(union, 1), 1.0)))

@@ -1,4 +1,4 @@
-"""Gram matrices by hand, the loss against its formula and difference quotients, and the walk down it: where it starts, that it descends."""
+"""Gram matrices by hand, the loss against its formula and differences, the walk down it."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def network(seed=3, dtype=np.float64):
 
 
 def check_gram(gram_of):
-    """Two pixels in a row, two features, two images; the order of the pixels does not matter, how many there are does not either."""
+    """Two pixels in a row, two features, two images; neither order nor number of pixels matters."""
     h = np.array([[[[1.0, 2], [3, -4]]], [[[0, 1], [2, 0]]]])
     want = np.array([[[5, -5], [-5, 10]], [[2, 0], [0, 0.5]]])
     for case, x in {
@@ -32,29 +32,25 @@ def check_gram(gram_of):
         "each pixel three times": np.concatenate([h, h, h], axis=1),
     }.items():
         got = np.asarray(gram_of(x))
-        assert got.shape == (2, 2, 2), (
-            f"{case}, 2 features: expected shape (2, 2, 2), came {got.shape}"
-        )
+        said = f"{case}, 2 features: expected shape (2, 2, 2), came {got.shape}"
+        assert got.shape == (2, 2, 2), said
         assert np.array_equal(got, want), f"{case}: expected {want.tolist()}, came {got.tolist()}"
 
 
 def check_gram_slope(gram_of):
-    """Of three features: sum A G has the gradient (A + A^T) h / (H W), which only operations of ops can find."""
+    """Of three features: sum A G has the gradient (A + A^T) h / (H W), found by ops."""
     rng = np.random.default_rng(5)
     h, A = rng.normal(1, 1, (2, 3, 4, 3)), rng.normal(size=(2, 3, 3))
     G = np.einsum("nhwi,nhwj->nij", h, h) / 12
     variable = Tensor(h)
     got = gram_of(variable)
-    assert isinstance(got, Tensor), (
-        "given a Tensor it should give a Tensor: build it from ops, so that a gradient can be taken"
-    )
-    assert np.allclose(got.value, G, rtol=1e-12), (
-        "3 x 4 pixels, 3 features: not the mean of the products"
-    )
+    said = "given a Tensor it should give a Tensor:"
+    assert isinstance(got, Tensor), f"{said} build it from ops, so that a gradient can be taken"
+    said = "3 x 4 pixels, 3 features: not the mean of the products"
+    assert np.allclose(got.value, G, rtol=1e-12), said
     (g,) = gradient(ops.sum(got * A), [variable])
-    assert np.allclose(g, h @ (A + A.swapaxes(1, 2))[:, None] / 12, rtol=1e-12), (
-        "the gradient of sum(A G) should be h (A + A^T) / (H W)"
-    )
+    said = "the gradient of sum(A G) should be h (A + A^T) / (H W)"
+    assert np.allclose(g, h @ (A + A.swapaxes(1, 2))[:, None] / 12, rtol=1e-12), said
 
 
 @pytest.mark.exercise("gram.gram")
@@ -63,54 +59,55 @@ def test_gram(check):
     check(gatys.gram)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda h: gatys.gram(h) * (h.shape[1] * h.shape[2]),  # the sum
+def test_slips_of_gram():
+    """The sum; divided by the features too; a covariance; one matrix for all; axes exchanged."""
+    for wrong in (
+        lambda h: gatys.gram(h) * (h.shape[1] * h.shape[2]),
         lambda h: gatys.gram(h) / h.shape[3],
-        lambda h: gatys.gram(h - h.mean((1, 2), keepdims=True)),  # a covariance
+        lambda h: gatys.gram(h - h.mean((1, 2), keepdims=True)),
         lambda h: np.broadcast_to(gatys.gram(h).mean(0), (len(h), h.shape[3], h.shape[3])),
         lambda h: gatys.gram(h.swapaxes(2, 3)),
-    ],
-)
-def test_slips_of_gram(wrong):
-    rejects(check_gram, wrong)
+    ):
+        rejects(check_gram, wrong)
+
+
+def by_pixels(h):
+    """Average the products of features over the pixels of one image. (H, W, C) -> (C, C)"""
+    return np.einsum("hwi,hwj->ij", h, h) / h[..., 0].size
 
 
 def check_style(style_of):
-    """Means and spreads over the pictures, map by map; one picture is its own mean, and is given a spread."""
+    """Means and spreads over the pictures, map by map; one picture is its own mean."""
     model, _, pictures = network()
     style = style_of(model, pictures)
     for (G, spread), h in zip(style, model.maps(pictures), strict=True):
-        each = np.array(
-            [np.einsum("hwi,hwj->ij", image, image) / image[..., 0].size for image in h]
-        )
+        each = np.array([by_pixels(image) for image in h])
         assert G.shape == (1, *each.shape[1:]) and np.allclose(G[0], each.mean(0), rtol=1e-12)
-        assert np.isclose(
-            spread, sum(np.sum((one - each.mean(0)) ** 2) for one in each) / len(each), rtol=1e-12
-        )
+        want = sum(np.sum((one - each.mean(0)) ** 2) for one in each) / len(each)
+        assert np.isclose(spread, want, rtol=1e-12)
     one = style_of(model, pictures[1:2], [5.0, 6, 7, 8])
     assert [spread for _, spread in one] == [5, 6, 7, 8]
-    assert all(
-        np.allclose(G, gatys.gram(h), rtol=1e-12)
-        for (G, _), h in zip(one, model.maps(pictures[1:2]), strict=True)
-    )
+    for (G, _), h in zip(one, model.maps(pictures[1:2]), strict=True):
+        assert np.allclose(G, gatys.gram(h), rtol=1e-12)
 
 
 def test_style_of():
     check_style(gatys.style_of)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda model, images, spreads=None: gatys.style_of(model, images[:1], spreads or [1.0] * 4),
-        lambda model, images, spreads=None: gatys.style_of(model, images),
-        lambda model, images, spreads=None: [
-            (G, spread**0.5) for G, spread in gatys.style_of(model, images, spreads)
-        ],
-    ],
-)
+def of_the_first(model, images, spreads=None):
+    return gatys.style_of(model, images[:1], spreads or [1.0] * 4)
+
+
+def spreads_ignored(model, images, spreads=None):
+    return gatys.style_of(model, images)
+
+
+def roots_of_spreads(model, images, spreads=None):
+    return [(G, spread**0.5) for G, spread in gatys.style_of(model, images, spreads)]
+
+
+@pytest.mark.parametrize("wrong", [of_the_first, spreads_ignored, roots_of_spreads])
 def test_slips_of_style_of(wrong):
     rejects(check_style, wrong)
 
@@ -119,40 +116,31 @@ def test_slips_of_style_of(wrong):
 
 
 def check_formula(loss):
-    """Term by term, each image by itself; pictures of the style are on average 1 away from it in each map."""
+    """Term by term, each image by itself; pictures of the style are on average 1 away per map."""
     model, source, pictures = network()
-    style, maps, content = (
-        gatys.style_of(model, pictures),
-        model.maps(pictures[:4]),
-        model.maps(source)[-1],
-    )
+    style, maps = gatys.style_of(model, pictures), model.maps(pictures[:4])
+    content = model.maps(source)[-1]
     for weight in (0.0, 0.7):
         want = 0.0
         for n in range(4):
             want += weight * np.sum((maps[-1][n] - content[n]) ** 2) / np.sum(content[n] ** 2)
             for h, (G, spread) in zip(maps, style, strict=True):
-                want += (
-                    np.sum((np.einsum("hwi,hwj->ij", h[n], h[n]) / h[n, ..., 0].size - G[0]) ** 2)
-                    / spread
-                )
-        assert np.isclose(loss(model, pictures[:4], content, style, weight), want, rtol=1e-12), (
-            f"weight = {weight}"
-        )
-    assert np.isclose(
-        loss(model, pictures, model.maps(pictures)[-1], style, 1.0), 4 * len(pictures), rtol=1e-12
-    )
+                want += np.sum((by_pixels(h[n]) - G[0]) ** 2) / spread
+        got = loss(model, pictures[:4], content, style, weight)
+        assert np.isclose(got, want, rtol=1e-12), f"weight = {weight}"
+    own = loss(model, pictures, model.maps(pictures)[-1], style, 1.0)
+    assert np.isclose(own, 4 * len(pictures), rtol=1e-12)
 
 
 def check_slope(loss):
-    """The gradient along a random direction, by differences of fourth order; and that of one image does not depend on the others."""
+    """The gradient along a random direction, by differences; images are independent."""
     model, source, pictures = network()
     style, content = gatys.style_of(model, pictures), model.maps(source)[-1]
     x, along, h = pictures[1:5], np.random.default_rng(4).normal(size=(4, 8, 8, 2)), 1e-3
     variable = Tensor(x)
     (g,) = gradient(loss(model, variable, content, style, 0.7), [variable])
-    up1, down1, up2, down2 = (
-        float(loss(model, x + step * h * along, content, style, 0.7)) for step in (1, -1, 2, -2)
-    )
+    moved = lambda step: float(loss(model, x + step * h * along, content, style, 0.7))
+    up1, down1, up2, down2 = map(moved, (1, -1, 2, -2))
     want = (8 * (up1 - down1) - (up2 - down2)) / (12 * h)
     assert abs((g * along).sum() - want) < 1e-7 * abs(want)
     alone = Tensor(x[2:3])
@@ -165,51 +153,30 @@ def test_loss(check, kernel_set):
     check(gatys.loss)
 
 
-@pytest.mark.parametrize(
-    "wrong, checks",
-    [
-        (
-            lambda model, x, content, style, weight: (
-                gatys.loss(model, x, content, style, weight) * (1 / len(content))
-            ),
-            [check_formula, check_slope],
-        ),
-        (
-            lambda model, x, content, style, weight: gatys.loss(
-                model, x, content, style, 1 - weight
-            ),
-            [check_formula],
-        ),
-        (
-            lambda model, x, content, style, weight: gatys.loss(
-                model, x, content, [(G, 1.0) for G, _ in style], weight
-            ),
-            [check_formula],
-        ),
-        (
-            lambda model, x, content, style, weight: gatys.loss(
-                model, x, content[::-1], style, weight
-            ),
-            [check_formula],
-        ),
-        (
-            lambda model, x, content, style, weight: gatys.loss(
-                model, x, content / 2, style, weight
-            ),
-            [check_formula],
-        ),
-    ],
-)
-def test_slips_of_loss(wrong, checks):
-    for check in checks:
-        rejects(check, wrong)
+def test_slips_of_loss():
+    """The mean over images; weights exchanged; spreads left out; another's content; half of it."""
+    loss = gatys.loss
+
+    def without_spreads(model, x, content, style, weight):
+        return loss(model, x, content, [(G, 1.0) for G, _ in style], weight)
+
+    mean = lambda model, x, content, *how: loss(model, x, content, *how) * (1 / len(content))
+    rejects(check_slope, mean)
+    for wrong in (
+        mean,
+        lambda model, x, content, style, weight: loss(model, x, content, style, 1 - weight),
+        without_spreads,
+        lambda model, x, content, *how: loss(model, x, content[::-1], *how),
+        lambda model, x, content, *how: loss(model, x, content / 2, *how),
+    ):
+        rejects(check_formula, wrong)
 
 
 # --- the walk ---
 
 
 def check_walk(transfer):
-    """From the source down, within [-1, 1]; the yielded images stay as they were; a heavier content stays nearer to its source."""
+    """From the source down, within [-1, 1]; a heavier content stays closer to its source."""
     model, source, pictures = network(dtype=np.float32)
     kept, style, content = source.copy(), gatys.style_of(model, pictures), model.maps(source)[-1]
     chain = list(transfer(model, source, style, weight=0.1, steps=20, lr=0.03))
@@ -225,7 +192,7 @@ def check_walk(transfer):
 
 
 def check_content_alone(transfer):
-    """Where the source already has the style asked for there is nothing to do: it comes back as it was."""
+    """Where the source already has the style it comes back as it was."""
     model, source, _ = network()
     own = [(gatys.gram(h), 1.0) for h in model.maps(source)]
     assert all(np.array_equal(x, source) for x in transfer(model, source, own, weight=1.0, steps=3))
@@ -258,3 +225,35 @@ def others_style(model, source, style, weight, steps, lr):
 )
 def test_slips_of_transfer(wrong):
     rejects(check_walk, wrong)
+
+
+# --- NaN ---
+
+
+@pytest.mark.parametrize("pixels", ["one", "all"])
+def test_nan_in_a_picture_stops_the_walk(pixels, kernel_set):
+    """Adam changes nothing where the gradient is NaN: the walk would end where it began."""
+    model, source, pictures = network(dtype=np.float32)
+    style, broken = gatys.style_of(model, pictures), source.copy()
+    broken[(1, 2, 3, 0) if pixels == "one" else slice(None)] = np.nan
+    walk = gatys.transfer(model, broken, style, steps=3)
+    assert np.array_equal(next(walk), broken, equal_nan=True)
+    with pytest.raises(FloatingPointError, match="^the loss at step 1 is nan"):
+        next(walk)
+
+
+def test_a_style_with_nan_stops_the_walk():
+    model, source, pictures = network(dtype=np.float32)
+    pictures[2, 0, 0, 0] = np.nan
+    style = gatys.style_of(model, pictures)
+    assert all(np.isnan(spread) for _, spread in style)
+    with pytest.raises(FloatingPointError, match="^the loss at step 1 is nan"):
+        list(gatys.transfer(model, source, style, steps=3))
+
+
+def test_a_style_that_no_picture_can_have_stops_the_walk():
+    """A spread of 0, as a single picture has, makes the loss infinite."""
+    model, source, pictures = network(dtype=np.float32)
+    style = gatys.style_of(model, pictures[:1], [1.0, 1.0, 1.0, 1e-300])
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="step 1 is inf"):
+        list(gatys.transfer(model, source, style, steps=3))
