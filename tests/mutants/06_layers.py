@@ -1,27 +1,34 @@
-"""Wrong answers to lesson 06: how students miss the time embedding and the optimiser. What a mutant is: see 01_forward.py."""
+"""Wrong answers to lesson 06, time embedding and optimiser. What a mutant is: 01_forward.py."""
 
 MUTANTS = {
     "nn.time_embedding": [
         (
             "np.sin(angle), np.cos(angle)",
             "np.sin(angle), np.sin(angle)",
-            "sines only: a sine alone cannot tell t from half a wavelength less t; the second half is cosines",
+            "there are only sines, and a sine alone cannot tell t from half a wavelength minus t; "
+            "the second half is cosines",
         ),
         (
             "np.sin(angle), np.cos(angle)",
             "np.cos(angle), np.sin(angle)",
-            "the halves are exchanged: the sines come first",
+            "the halves are swapped: the sines come first",
         ),
-        (".astype(np.float32)", "", "the result is float64: give float32, the network's precision"),
+        (
+            ".astype(np.float32)",
+            "",
+            "the result is float64: return float32, the network's precision",
+        ),
         (
             "longest ** (-np",
             "longest ** (np",
-            "the exponent lacks its minus: the frequencies must fall, from 1 to nearly 1 / longest",
+            "the exponent lacks its minus sign: the frequencies must fall, from 1 to nearly 1 / "
+            "longest",
         ),
         (
             "/ (E // 2))",
             "/ E)",
-            "the exponent is -i / (E / 2), so that the wavelengths come near 2 pi longest; with -i / E they come near 2 pi times its root",
+            "the exponent is -i / (E / 2), so that the wavelengths reach nearly 2 pi longest; "
+            "with -i / E they reach only 2 pi sqrt(longest)",
         ),
         (
             "np.arange(E // 2) / (E // 2))",
@@ -31,19 +38,22 @@ MUTANTS = {
         (
             "np.concatenate([np.sin(angle), np.cos(angle)], axis=1)",
             "np.stack([np.sin(angle), np.cos(angle)], axis=2).reshape(len(angle), -1)",
-            "sines and cosines alternate, as in the paper of 2017; here all sines come first, then all cosines",
+            "sines and cosines alternate, as in the Transformer paper of 2017; here all sines "
+            "come first, then all cosines",
         ),
     ],
     "kernels.reference.adam_step": [
         (
             "m / (1 - beta1**k), v / (1 - beta2**k)",
             "m, v",
-            "no bias correction: m and v start at 0 and are too small at first; divide by 1 - beta1^k and 1 - beta2^k",
+            "the bias correction is missing: m and v start at 0 and are too small at first; "
+            "divide by 1 - beta1^k and 1 - beta2^k",
         ),
         (
             "(np.sqrt(v_hat) + eps)",
             "np.sqrt(v_hat + eps)",
-            "eps stands inside the root: there it counts as its root, 1e-4 instead of 1e-8; add it after the root",
+            "eps is inside the root, where it acts as its root, 1e-4 instead of 1e-8; add it "
+            "outside the root",
         ),
         (
             "m / (1 - beta1**k), v / (1 - beta2**k)",
@@ -53,39 +63,43 @@ MUTANTS = {
         (
             "m[:] = beta1 * m + (1 - beta1) * g",
             "g = g + decay * theta\n    decay = 0\n    m[:] = beta1 * m + (1 - beta1) * g",
-            "the decay is added to the gradient and so goes through m and v (L2 regularisation); AdamW subtracts lr decay theta apart",
+            "the decay is added to the gradient and so goes through m and v (L2 regularisation); "
+            "AdamW subtracts lr decay theta separately",
         ),
         (
             "(1 - beta2) * g * g",
             "(1 - beta2) * g",
-            "v is the running mean of g squared; yours is of g",
+            "v is the running mean of g squared, not of g",
         ),
         (
             "m[:] = beta1 * m + (1 - beta1) * g\n    v[:] = ",
             "m = beta1 * m + (1 - beta1) * g\n    v = ",
-            "m and v are new arrays, and the caller's stay as they were: the means never run; write into them, m[:] = ...",
+            "m and v are new arrays, and the caller's stay as they were, so the means never "
+            "accumulate; write into them, m[:] = ...",
         ),
         (
             "beta1 * m + (1 - beta1) * g",
             "(1 - beta1) * m + beta1 * g",
-            "beta1 and 1 - beta1 are exchanged: the mean keeps beta1 of what it was",
+            "beta1 and 1 - beta1 are swapped: beta1 is the weight of the old mean",
         ),
         (
             "theta -= lr * (",
             "theta = theta - lr * (",
-            "theta = theta - ... makes a new array, and the caller's stays as it was: change it in place, theta -= ...",
+            "theta = theta - ... makes a new array, and the caller's stays as it was: update it "
+            "in place, theta -= ...",
         ),
         (
             "theta -= lr * (m_hat / (np.sqrt(v_hat) + eps) + decay * theta)",
             "theta -= lr * m_hat / (np.sqrt(v_hat) + eps)\n    theta -= lr * decay * theta",
-            "the decay comes after the step and pulls the new theta; on the right theta is the one before this step, in both terms",
+            "the decay is applied after the step, to the new theta; both terms use theta as it "
+            "was before this step",
         ),
     ],
     "kernels.reference.clip_norm": [
         (
             "    if norm > largest:",
             "    if norm > 0:",
-            "short gradients are made longer: only what is longer than largest is scaled",
+            "short gradients are made longer: scale only those that are longer than largest",
         ),
         (
             "np.sqrt(np.dot(g, g))",
@@ -100,32 +114,35 @@ MUTANTS = {
         (
             "g *= g.dtype.type(largest / norm)",
             "np.clip(g, -largest, largest, out=g)",
-            "each number was cut off by itself: that turns the gradient; the whole of it is scaled by one factor",
+            "each value is clipped separately, which changes the gradient's direction; scale the "
+            "whole gradient by one factor",
         ),
         (
             "g *= g.dtype",
             "g = g * g.dtype",
-            "a new array: the caller's g stays as long as it was; scale it in place, g *= ...",
+            "you made a new array, and the caller's g stays as long as it was; scale it in place, "
+            "g *= ...",
         ),
         (
             "    return norm",
             "    return min(norm, largest)",
-            "the length before the clipping is to be returned: afterwards nobody could see an explosion",
+            "return the length before clipping: the length afterwards would hide an explosion",
         ),
     ],
     "optim.warmup_cosine": [
         (
             "(min(done, 1.0) - warmup) / (1 - warmup)",
             "min(done, 1.0)",
-            "the cosine runs over the whole training: there is a jump at the end of the warm-up; let it begin there",
+            "the cosine spans the whole training, which makes a jump at the end of the warm-up; "
+            "let it begin there",
         ),
         ("last + (1 - last) * (1 + math", "(1 + math", "it falls to 0: it should end at `last`"),
         (
             "last + (1 - last) * (1 + math",
             "(1 - last) * (1 + math",
-            "`+ last` is missing: shrunk to 1 - last, the cosine has to be lifted by last",
+            "`+ last` is missing: scaled to 1 - last, the cosine must be raised by last",
         ),
-        ("last + (1 - last) *", "last +", "it begins at 1 + last: the cosine's part is (1 - last)"),
+        ("last + (1 - last) *", "last +", "it begins at 1 + last: scale the cosine by (1 - last)"),
         (
             "return done / warmup",
             "return done",
@@ -135,29 +152,30 @@ MUTANTS = {
         (
             "math.pi * (min",
             "2 * math.pi * (min",
-            "a whole period goes down and up again: half a one, pi, is right",
+            "a whole period falls and rises again: use half a period, pi",
         ),
     ],
     "kernels.reference.ema_step": [
         (
             "keep * ema + (1 - keep) * theta",
             "(1 - keep) * ema + keep * theta",
-            "keep and 1 - keep are exchanged: the average keeps only a little and follows every jump",
+            "keep and 1 - keep are swapped: the average keeps too little and follows every jump",
         ),
         (
             "ema[:] = keep",
             "ema = keep",
-            "a new array: the caller's average stays as it was; write into it, ema[:] = ...",
+            "you made a new array, and the caller's average stays as it was; write into it, "
+            "ema[:] = ...",
         ),
         (
             "(1 - keep) * theta",
             "theta",
-            "the weights do not add up to 1: the new value counts 1 - keep",
+            "the weights do not sum to 1: the new value has weight 1 - keep",
         ),
         (
             "ema[:] = keep",
             "theta[:] = keep",
-            "the average was written into theta: the training itself would change",
+            "you wrote the average into theta, which would change the training itself",
         ),
     ],
 }

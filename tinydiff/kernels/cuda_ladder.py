@@ -1,20 +1,23 @@
-"""Three kernels in the fewest lines: a number for each thread, a sum for each block, a tile for each block.
+"""Four CUDA kernels in the fewest lines: one value per thread, one sum or one tile per block.
 
-device.py, cuda.py and tiles.py do the same work faster, on arrays of any shape. These here are what tests compare them with, and what
-lesson 15 asks for. Run them as kernel[blocks, threads](...), with arrays of the host or the device.
+cuda_array.py, cuda.py and cuda_matmul.py do the same work faster, on arrays of any shape. Tests
+compare them with these, and lesson 15 asks for these. Run them as kernel[blocks, threads](...),
+with arrays of the host or the device.
 """
 
 from .cuda_array import ZERO, cuda
 
-BLOCK = 64  # threads of a block that adds up: a power of 2
+BLOCK = 64  # threads per block in block_sums: a power of 2
 TILE = 8  # side of a tile, and threads along each side of a block
 
 
 @cuda.jit
 def add_noise(x0, eps, signal, noise, y):
-    """Noise images, a number for each thread: y[i] = signal x0[i] + noise eps[i], with i = cuda.grid(1).
+    """Add noise to images, one element per thread.
 
-    So neighbouring threads read and write neighbouring numbers. There may be more threads than numbers: those left over do nothing.
+    y[i] = signal x0[i] + noise eps[i],  i = cuda.grid(1)
+    So neighbouring threads read and write neighbouring elements. There may be more threads than
+    elements: the surplus threads do nothing.
     x0, eps, y: (n,); signal, noise: numbers -> None, y is filled
     """
     i = cuda.grid(1)
@@ -24,11 +27,14 @@ def add_noise(x0, eps, signal, noise, y):
 
 @cuda.jit
 def block_sums(x, y):
-    """Add up stretches of a vector, one for each block of BLOCK threads: y[block] = x[block BLOCK] + ... + x[block BLOCK + BLOCK - 1].
+    """Sum a vector in stretches, one stretch per block of BLOCK threads.
 
-    Thread t puts number cuda.grid(1) of x, or 0 beyond the end, into place t of a shared array of BLOCK numbers. Then for
-    half = BLOCK / 2, BLOCK / 4, ..., 1: threads t < half add place t + half to place t. At last thread 0 writes place 0 to y.
-    A barrier, for all threads, stands after the first writing and after every half. x: (n,), y: (blocks,) -> None, y is filled
+    y[block] = x[block BLOCK] + ... + x[block BLOCK + BLOCK - 1]
+    Thread t writes element cuda.grid(1) of x, or 0 beyond its end, to place t of a shared array of
+    BLOCK elements. Then for half = BLOCK / 2, BLOCK / 4, ..., 1: threads t < half add place
+    t + half to place t. Finally thread 0 writes place 0 to y. There is a barrier, for all threads,
+    after the first write and after every halving.
+    x: (n,), y: (blocks,) -> None, y is filled
     """
     t, i = cuda.threadIdx.x, cuda.grid(1)
     box = cuda.shared.array(BLOCK, x.dtype)
@@ -46,7 +52,10 @@ def block_sums(x, y):
 
 @cuda.jit
 def matmul_naive(a, b, y):
-    """Multiply matrices, a number of y for each thread, all factors read from memory. a: (L, C), b: (C, O), y: (L, O) -> None"""
+    """Multiply matrices, one element of y per thread, reading all factors from global memory.
+
+    a: (L, C), b: (C, O), y: (L, O) -> None, y is filled
+    """
     j, i = cuda.grid(2)
     if i < y.shape[0] and j < y.shape[1]:
         total = ZERO
@@ -57,12 +66,15 @@ def matmul_naive(a, b, y):
 
 @cuda.jit
 def matmul_tiled(a, b, y):
-    """Multiply matrices, a tile of y for each block of TILE x TILE threads: y[i, j] = a[i, 0] b[0, j] + a[i, 1] b[1, j] + ...
+    """Multiply matrices, one tile of y per block of TILE x TILE threads.
 
-    j, i = cuda.grid(2): neighbouring threads, x, lie side by side in a row of y. The sum is done in stretches of TILE. For each, every
-    thread of the block fetches one number of a and one of b into shared TILE x TILE arrays (0 outside a or b), neighbours in memory
-    side by side; then it adds TILE products of numbers from there. A barrier, for all threads, stands after the fetching and after
-    the adding. Only threads inside y write. a: (L, C), b: (C, O), y: (L, O) -> None, y is filled
+    y[i, j] = a[i, 0] b[0, j] + a[i, 1] b[1, j] + ...
+    j, i = cuda.grid(2): threads that are neighbours along x lie side by side in a row of y. The sum
+    is taken in stretches of TILE. For each, every thread of the block fetches one element of a and
+    one of b into shared TILE x TILE arrays (0 outside a or b), so that neighbouring threads read
+    neighbouring elements; then it adds TILE products of elements from there. There is a barrier,
+    for all threads, after fetching and after adding. Only threads inside y write.
+    a: (L, C), b: (C, O), y: (L, O) -> None, y is filled
     """
     j, i = cuda.grid(2)
     tx, ty = cuda.threadIdx.x, cuda.threadIdx.y
