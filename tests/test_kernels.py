@@ -1,10 +1,15 @@
-"""The seam, and what every kernel set owes: the reference's results, the same bits each time, inputs left as they were."""
+"""The seam, and what every kernel set owes.
+
+That is the reference's results, the same bits each time, inputs left as they were, and an error
+where shapes do not fit.
+"""
 
 import copy
 import inspect
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numba
@@ -13,38 +18,38 @@ import pytest
 
 import tinydiff
 from tinydiff import kernels
-from tinydiff.kernels import cpu, cpu_direct, cuda_array, reference
+from tinydiff.kernels import cpu, cpu_direct, cpu_microkernel, cuda_array, reference
 
-IN_PLACE = {
-    "clip_norm": (0,),
-    "adam_step": (0, 2, 3),
-    "ema_step": (0,),
-    "update": (0, 1, 2, 3, 4),
-}  # which arguments change
+IN_PLACE = {  # which arguments change
+    **{"clip_norm": (0,), "ema_step": (0,)},
+    **{"adam_step": (0, 2, 3), "update": (0, 1, 2, 3, 4)},
+}
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-11}  # relative to the largest number of the result
 both_precisions = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 def public(module):
-    return {
-        name: f
-        for name, f in vars(module).items()
-        if inspect.isfunction(f) and not name.startswith("_")
-    }
+    named = vars(module).items()
+    return {name: f for name, f in named if inspect.isfunction(f) and not name.startswith("_")}
 
 
 KERNELS = {name for name, f in public(reference).items() if f.__module__ == reference.__name__}
-IMAGES = [
-    (1, 5, 3, 1),
-    (2, 6, 10, 3),
-    (3, 4, 7, 13),
-    (1, 8, 2, 40),
-]  # H != W, N = 1, channels that fill no block
+# H != W, N = 1, channels that fill no block
+IMAGES = [(1, 5, 3, 1), (2, 6, 10, 3), (3, 4, 7, 13), (1, 8, 2, 40)]
 GROUPED = [((1, 5, 3, 1), 1), ((2, 7, 3, 12), 3), ((3, 4, 6, 40), 8), ((2, 9, 24), 8)]  # and G
+# N, H, W, C, O: blocks and (nearly) whole tiles, few and many, for kernels that want them
+TILED = [
+    *[(2, 4, 8, 32, 64), (1, 8, 12, 64, 64), (2, 7, 14, 16, 32), (2, 3, 29, 32, 16)],
+    *[(1, 15, 6, 16, 16), (3, 60, 90, 16, 16)],
+]
+PRODUCTS = [
+    *[((1, 1), (1, 1)), ((7, 3), (3, 5)), ((2, 3, 5), (5, 33)), ((2, 3, 5, 4), (4, 8))],
+    *[((3, 5, 7), (3, 7, 2)), ((24, 16), (16, 32))],
+]
 
 
 def cases(dtype, rng):
-    """List (kernel, its arguments) on odd shapes."""
+    """List (kernel, its arguments) on shapes that are not round."""
 
     def normal(*shape):
         return rng.standard_normal(shape).astype(dtype)
@@ -70,25 +75,14 @@ def cases(dtype, rng):
         for clip in (0.7, np.inf):
             yield "denoise_step", (x, normal(*x.shape), normal(*x.shape), 0.3, 0.5, 0.4, 0.2, clip)
         yield "posterior_mean", (normal(N, H * W * C), normal(7, H * W * C), 0.3)
-    for N, H, W, C, O in [
-        (2, 4, 8, 32, 64),
-        (1, 8, 12, 64, 64),
-        (2, 7, 14, 16, 32),
-        (2, 3, 29, 32, 16),
-        (1, 15, 6, 16, 16),
-        (3, 60, 90, 16, 16),
-    ]:  # blocks and (nearly) whole tiles, few and many, for kernels that want them
+    for N, H, W, C, O in TILED:
         x, w, g = normal(N, H, W, C), normal(3, 3, C, O), normal(N, H, W, O)
         for padding in ("zeros", "circular"):
             yield "conv2d", (x, w, padding)
             yield "conv2d_grad_w", (x, g, 3, padding)
     for shape, G in GROUPED:
-        x, scale, shift, g = (
-            1 + normal(*shape),
-            normal(shape[-1]),
-            normal(shape[-1]),
-            normal(*shape),
-        )
+        x, scale, shift = 1 + normal(*shape), normal(shape[-1]), normal(shape[-1])
+        g = normal(*shape)
         mean, rstd = reference.group_norm(x, scale, shift, G, 1e-5)[1:]
         yield "group_norm", (x, scale, shift, G, 1e-5)
         yield "group_norm_grad", (g, x, scale, mean, rstd)
@@ -97,26 +91,17 @@ def cases(dtype, rng):
     for shape in [(1, 1, 1), (2, 3, 5), (3, 16, 8), (1, 49, 3)]:
         yield "attention", tuple(2 * normal(*shape) for _ in range(3))
         yield "attention_grad", tuple(2 * normal(*shape) for _ in range(4))
-    for a, b in [
-        ((1, 1), (1, 1)),
-        ((7, 3), (3, 5)),
-        ((2, 3, 5), (5, 33)),
-        ((2, 3, 5, 4), (4, 8)),
-        ((3, 5, 7), (3, 7, 2)),
-        ((24, 16), (16, 32)),
-    ]:
+    for a, b in PRODUCTS:
         yield "matmul", (normal(*a), normal(*b))
     i = np.array([4, 0, 4, 4, 2])
     yield "take", (normal(6, 3), i)
     yield "take_grad", (normal(5, 3), i, 6)
     for P in (1, 37):
         for k in (1, 9):
-            yield (
-                "adam_step",
-                (normal(P), normal(P), normal(P), normal(P) ** 2, k, 1e-2, 0.9, 0.999, 1e-8, 0.1),
-            )
-            rates = (k, 1e-2, 0.9, 0.999, 1e-8, 0.1, 1.0, 0.9)
-            yield "update", (normal(P), 2 + normal(P), normal(P), normal(P) ** 2, normal(P), *rates)
+            rates = (k, 1e-2, 0.9, 0.999, 1e-8, 0.1)
+            yield "adam_step", (normal(P), normal(P), normal(P), normal(P) ** 2, *rates)
+            arrays = (normal(P), 2 + normal(P), normal(P), normal(P) ** 2, normal(P))
+            yield "update", (*arrays, *rates, 1.0, 0.9)
         for largest in (0.1, 100.0):
             yield "clip_norm", (normal(P), largest)
         yield "ema_step", (normal(P), normal(P), 0.9)
@@ -127,7 +112,7 @@ def copied(args):
 
 
 def results(module, name, args):
-    """Call a kernel -> list of the arrays that it gives or changes, args[k] being changed by the in-place ones."""
+    """Call a kernel -> list of the arrays that it gives, or changes in place."""
     out = getattr(module, name)(*args)
     changed = [args[k] for k in IN_PLACE.get(name, ())]
     return changed + (list(out) if isinstance(out, tuple) else [] if out is None else [out])
@@ -137,9 +122,8 @@ def assert_close(got, expected, dtype, label):
     assert len(got) == len(expected), label
     for a, b in zip(got, expected, strict=True):
         assert a.shape == b.shape and a.dtype == b.dtype == dtype, label
-        np.testing.assert_allclose(
-            a, b, rtol=0, atol=TOLERANCE[dtype] * max(np.abs(b).max(), 1e-3), err_msg=label
-        )
+        atol = TOLERANCE[dtype] * max(np.abs(b).max(initial=0), 1e-3)
+        np.testing.assert_allclose(a, b, rtol=0, atol=atol, err_msg=label)
 
 
 def label(name, args):
@@ -172,7 +156,7 @@ def test_inputs_are_left_as_they_were(dtype, kernel_set, rng):
 
 
 def strided(a):
-    """Give the same numbers with every second place of memory between, so that nothing is contiguous."""
+    """Give the same numbers with a gap in memory after each, so that nothing is contiguous."""
     wide = np.full((*a.shape[:-1], 2 * a.shape[-1]), np.nan, a.dtype)
     wide[..., ::2] = a
     return wide[..., ::2]
@@ -189,7 +173,7 @@ def test_non_contiguous_inputs_work(kernel_set, rng):
             expected = results(reference, name, copied(args))
             assert_close(results(kernel_set, name, odd), expected, np.float32, label(name, args))
             if name in IN_PLACE:
-                break  # these change their flat arrays: the second time would be another step
+                break  # these change their flat arrays: a second time would be another step
 
 
 @both_precisions
@@ -210,7 +194,10 @@ def test_the_same_bits_each_time_whatever_the_number_of_threads(dtype, rng):
 
 
 def test_mixed_precision_is_never_garbage(kernel_set, rng):
-    """A float64 image in a float32 network is an easy slip: compiled loops must not read one as the other."""
+    """A float64 image in a float32 network is an easy slip.
+
+    Compiled loops must not read the bits of one as the other's.
+    """
     x, w, g = (rng.standard_normal(shape) for shape in ((2, 4, 5, 3), (3, 3, 3, 5), (2, 4, 5, 5)))
     for name, pair, rest in [
         ("conv2d", (x, w), ("zeros",)),
@@ -221,46 +208,137 @@ def test_mixed_precision_is_never_garbage(kernel_set, rng):
         for k in (0, 1):
             mixed = [a.astype(np.float32) if i == k else a for i, a in enumerate(pair)]
             got = getattr(kernel_set, name)(*mixed, *rest)
-            np.testing.assert_allclose(
-                got,
-                expected,
-                rtol=0,
-                atol=1e-5 * np.abs(expected).max(),
-                err_msg=label(name, mixed),
-            )
+            atol = 1e-5 * np.abs(expected).max()
+            np.testing.assert_allclose(got, expected, rtol=0, atol=atol, err_msg=label(name, mixed))
+
+
+def misfits():
+    """List (kernel, its arguments), of shapes that do not fit, though some have as many numbers."""
+
+    def ones(*shape):
+        return np.ones(shape, np.float32)
+
+    x, q, mean, C16, C8 = ones(2, 6, 6, 16), ones(2, 4, 16), ones(2, 4), ones(16), ones(8)
+    for window in [(1, 3, 16, 16), (3, 1, 16, 16), (2, 2, 16, 16), (3, 3, 32, 32), (3, 16, 16)]:
+        yield "conv2d", (x, ones(*window), "zeros")
+    yield "conv2d", (x, ones(3, 3, 8, 3), "circular")
+    yield "conv2d", (ones(1, 4, 4, 3), ones(5, 3, 3, 7), "zeros")
+    for image in [(1, 6, 6, 16), (2, 6, 5, 16), (2, 4, 9, 16), (72, 16)]:
+        yield "conv2d_grad_w", (x, ones(*image), 3, "zeros")
+    yield "conv2d_grad_w", (x, x, 2, "circular")
+    yield "matmul", (q, ones(8, 16))
+    yield "matmul", (q, ones(3, 16, 2))
+    yield "down", (ones(2, 5, 6, 16),)
+    yield "down", (ones(2, 6, 5, 16),)
+    for other in [ones(2, 6, 5, 16), ones(2, 5, 6, 16), x[..., :3]]:
+        yield "silu_grad", (other, x)
+        yield "silu_grad", (x, other)
+        yield "softmax_grad", (other, x)
+        yield "denoise_step", (x, other, x, 0.3, 0.5, 0.4, 0.2, 1.0)
+        yield "denoise_step", (x, x, other, 0.3, 0.5, 0.4, 0.2, 1.0)
+        yield "group_norm_grad", (other, x, C16, mean, mean)
+        yield "norm_silu_grad", (x, other, C16, C16, mean, mean)
+    yield "norm_silu", (x, C8, C8, 8, 1e-5)
+    yield "group_norm", (x, C16, C8, 4, 1e-5)
+    yield "group_norm", (x, C16, C16, 3, 1e-5)
+    yield "group_norm", (ones(2, 3, 5, 16), C16, C16, 3, 1e-5)
+    yield "group_norm_grad", (x, x, C8, mean, mean)
+    yield "group_norm_grad", (x, x, C16, mean, mean[:, :3])
+    yield "norm_silu_grad", (x, x, C16, C8, mean, mean)
+    yield "norm_silu_grad", (x, x, C16, C16, ones(3, 4), ones(3, 4))
+    yield "attention", (q, q[..., :8], q)
+    for other in [ones(2, 3, 16), ones(3, 4, 16)]:
+        yield "attention", (q, q, other)
+    for other in [q[..., :8], ones(2, 3, 16), ones(3, 4, 16)]:
+        yield "attention_grad", (other, q, q, q)
+        yield "attention_grad", (q, q, other, q)
+    yield "concat", (x, x[:1])
+    yield "take_grad", (ones(4, 3), np.arange(5), 6)
+    for k in range(4):
+        P = [C8 if i == k else C16.copy() for i in range(5)]
+        yield "adam_step", (*P[:4], 1, 1e-2, 0.9, 0.999, 1e-8, 0.0)
+        yield "update", (*P, 1, 1e-2, 0.9, 0.999, 1e-8, 0.0, 1.0, 0.9)
+    yield "update", (*(C16.copy() for _ in range(4)), C8, 1, 1e-2, 0.9, 0.999, 1e-8, 0.0, 1.0, 0.9)
+    yield "ema_step", (C16.copy(), C8, 0.9)
+    yield "posterior_mean", (x.reshape(2, -1), ones(3, 7), 0.5)
+    yield "posterior_mean", (ones(2, 7), ones(0, 7), 0.5)
 
 
 def test_shapes_that_do_not_fit_are_an_error(kernel_set):
-    """Compiled loops don't check their indices: a forgotten concat must not write past the end of an array."""
-    x, q = np.ones((2, 6, 6, 16), np.float32), np.ones((2, 4, 16), np.float32)
-    sixteen, eight = np.ones(16, np.float32), np.ones(8, np.float32)
-    for name, args in [
-        ("conv2d", (x, np.ones((3, 3, 32, 32), np.float32), "zeros")),
-        ("conv2d", (x, np.ones((3, 3, 8, 3), np.float32), "zeros")),
-        ("conv2d_grad_w", (x, np.ones((1, 6, 6, 16), np.float32), 3, "zeros")),
-        ("conv2d_grad_w", (x, np.ones((2, 6, 5, 16), np.float32), 3, "zeros")),
-        ("matmul", (q, np.ones((8, 16), np.float32))),
-        ("norm_silu", (x, eight, eight, 8, 1e-5)),
-        ("group_norm", (x, sixteen, sixteen, 3, 1e-5)),
-        ("posterior_mean", (x.reshape(2, -1), np.ones((3, 7), np.float32), 0.5)),
-    ]:
+    """Compiled loops don't check indices: a forgotten concat must not write past an array's end."""
+    for name, args in misfits():
         with pytest.raises(ValueError):
             getattr(kernels, name)(*args)
+            pytest.fail(f"no error: {label(name, args)}")
+
+
+def test_a_shape_that_does_not_fit_is_said_in_a_line():
+    x, w = np.ones((1, 4, 4, 16), np.float32), np.ones((1, 3, 16, 16), np.float32)
+    expected = "conv2d takes x (N, H, W, C) and w (K, K, C, O), K odd"
+    for module in (reference, cpu):
+        with pytest.raises(ValueError) as refused:
+            module.conv2d(x, w, "zeros")
+        assert str(refused.value) == f"{expected}; got the shapes (1, 4, 4, 16), (1, 3, 16, 16)"
+
+
+def shortened(args):
+    """Spoil one array after the other: a number less along an axis, or an axis more."""
+    for k, a in enumerate(args):
+        if isinstance(a, np.ndarray):
+            longer = [axis for axis, n in enumerate(a.shape) if n > 1]
+            for part in [a[None], *(np.delete(a, -1, axis) for axis in longer)]:
+                yield [part if i == k else b for i, b in enumerate(args)]
+
+
+def assert_refused_or_right(module, name, args, there=copied):
+    """Demand an error, or what the reference gives: anything else was read past an array's end."""
+    try:
+        got = results(module, name, there(args))
+    except (ValueError, IndexError):
+        return
+    expected = results(reference, name, copied(args))
+    for a, b in zip(got, expected, strict=True):
+        assert a.shape == b.shape, label(name, args)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=label(name, args))
+
+
+def small(dtype, rng, most):
+    """List a few cases of each kernel, of at most so many numbers in an array."""
+    seen = Counter()
+    for name, args in cases(dtype, rng):
+        if max(getattr(a, "size", 0) for a in args if not isinstance(a, type)) <= most:
+            seen[name] += 1
+            if seen[name] <= 3 and name != "normal":
+                yield name, args
+
+
+def test_an_array_that_is_too_short_is_an_error_or_gives_what_the_reference_gives(rng):
+    """For each kernel, each array and each axis: one number less."""
+    names = set()
+    for name, args in small(np.float32, rng, 2000):
+        names.add(name)
+        for short in shortened(args):
+            assert_refused_or_right(cpu, name, short)
+    assert names == KERNELS - {"normal"}
 
 
 def test_variants_of_a_kernel_have_cache_files_of_their_own():
-    """Numba names a cache file after a function's name and line: two compilations of one body would overwrite each other."""
-    names = [
-        k._cache._impl.filename_base for k in (cpu_direct._conv_together, cpu_direct._conv_alone)
-    ]
+    """Numba names a cache file after a function's name and line.
+
+    Two compilations of one body would overwrite each other; and the file that is compiled into
+    others is named too, since a change there must not leave them as they were.
+    """
+    both = cpu_direct._conv_together, cpu_direct._conv_alone
+    names = [kernel._cache._impl.filename_base for kernel in both]
     assert names[0] != names[1]
+    assert all(cpu_microkernel.STAMP in name for name in names)
 
 
 def test_not_a_number_is_not_hidden(kernel_set):
     """A result that depends on a number that is NaN must be NaN: a broken training has to show."""
     x, one = np.ones((1, 2, 2, 8), np.float32), np.ones(8, np.float32)
     x[0, 0, 1, 3] = np.nan
-    y = np.ones_like(x)
+    y, data = np.ones_like(x), np.ones((2, x.size), np.float32)
     outputs = {
         "conv2d": kernels.conv2d(x, np.ones((1, 1, 8, 1), np.float32), "zeros")[0, 0, 1],
         "silu": kernels.silu(x)[0, 0, 1, 3],
@@ -269,9 +347,7 @@ def test_not_a_number_is_not_hidden(kernel_set):
         "down": kernels.down(x)[..., 3],
         "norm_silu": kernels.norm_silu(x, one, one, 1, 1e-5)[0],
         "denoise_step": kernels.denoise_step(y, x, y, 0.5, 0.5, 0.5, 0.0, 1.0)[0, 0, 1, 3],
-        "posterior_mean": kernels.posterior_mean(
-            x.reshape(1, -1), np.ones((2, x.size), np.float32), 0.5
-        ),
+        "posterior_mean": kernels.posterior_mean(x.reshape(1, -1), data, 0.5),
     }
     assert {name for name, out in outputs.items() if not np.isnan(out).all()} == set()
 
@@ -282,19 +358,16 @@ def test_not_a_number_is_not_hidden(kernel_set):
 def test_pad_by_hand(kernel_set):
     x = np.array([[1.0, 2, 3], [4, 5, 6]]).reshape(1, 2, 3, 1)
     zeros, circular = (kernels.pad(x, 1, padding)[0, :, :, 0] for padding in ("zeros", "circular"))
-    np.testing.assert_array_equal(
-        zeros, [[0, 0, 0, 0, 0], [0, 1, 2, 3, 0], [0, 4, 5, 6, 0], [0, 0, 0, 0, 0]]
-    )
-    np.testing.assert_array_equal(
-        circular, [[6, 4, 5, 6, 4], [3, 1, 2, 3, 1], [6, 4, 5, 6, 4], [3, 1, 2, 3, 1]]
-    )
+    bordered = [[0, 0, 0, 0, 0], [0, 1, 2, 3, 0], [0, 4, 5, 6, 0], [0, 0, 0, 0, 0]]
+    wrapped = [[6, 4, 5, 6, 4], [3, 1, 2, 3, 1], [6, 4, 5, 6, 4], [3, 1, 2, 3, 1]]
+    np.testing.assert_array_equal(zeros, bordered)
+    np.testing.assert_array_equal(circular, wrapped)
 
 
 def test_float32_silu_is_accurate_everywhere(kernel_set):
     """The hand-made exponential is as good as the C library's, at large numbers too."""
-    x = np.concatenate(
-        [np.linspace(-80, 80, 100_001), np.linspace(-1e-3, 1e-3, 1001), [-200, 200, 0]]
-    ).astype(np.float32)
+    wide, fine = np.linspace(-80, 80, 100_001), np.linspace(-1e-3, 1e-3, 1001)
+    x = np.concatenate([wide, fine, [-200, 200, 0]]).astype(np.float32)
     with np.errstate(over="ignore"):
         got = kernels.silu(x)
     exact = reference.silu(x.astype(np.float64))
@@ -325,9 +398,8 @@ def test_kernel_sets_export_the_same_names_and_signatures():
         own = {n for n, f in exported.items() if f.__module__.startswith(kernels.__name__)}
         assert own == KERNELS, f"{name} exports more than the reference"
         for n in KERNELS:
-            assert inspect.signature(exported[n]) == inspect.signature(getattr(reference, n)), (
-                f"{name}.{n}"
-            )
+            got, expected = (inspect.signature(f) for f in (exported[n], getattr(reference, n)))
+            assert got == expected, f"{name}.{n}"
 
 
 def test_use_decides_who_answers(monkeypatch):
@@ -379,12 +451,10 @@ def test_an_unknown_kernel_is_an_attribute_error(kernel_set):
 
 
 def test_a_module_of_kernels_is_imported_though_no_kernel_set_could_be_chosen():
-    """Python asks the package for an attribute of that name first, which must not choose a kernel set."""
-    code = "from tinydiff.kernels import device, errors; from tinydiff import kernels; print(kernels._active)"
-    env = {
-        **os.environ,
-        "TINYDIFF_KERNELS": "abacus",
-        "PYTHONPATH": str(Path(tinydiff.__file__).parents[1]),
-    }
+    """Python asks the package for that attribute first, which must not choose a kernel set."""
+    code = "from tinydiff.kernels import cuda_array; from tinydiff import kernels; "
+    code += "print(kernels._active)"
+    path = str(Path(tinydiff.__file__).parents[1])
+    env = {**os.environ, "TINYDIFF_KERNELS": "abacus", "PYTHONPATH": path}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("None\n", "")

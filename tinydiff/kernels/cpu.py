@@ -1,12 +1,17 @@
-"""The reference with its hot kernels replaced by Numba: loops compiled to machine code, spread over all cores.
+"""The reference with its hot kernels replaced by Numba: compiled loops, spread over all cores.
 
-What is not redefined here is NumPy's, because a measurement said that NumPy is as good. Four habits repeat below:
-- work is split over images or rows (`prange`), each task writing its own part of the result: no races, and the same bits
-  whatever the order of the tasks;
-- indices in inner loops are unsigned (`u`): Numba wraps negative indices, and that test would keep LLVM from vectorising;
+What is not redefined here is NumPy's, because a measurement said that NumPy is as good. Four habits
+repeat below:
+- work is split over images or rows (`prange`), each task writing its own part of the result: no
+  races, and the same bits whatever the order of the tasks;
+- indices in inner loops are unsigned (`u`): Numba wraps negative indices, and that test would keep
+  LLVM from vectorising;
 - sizes of blocks are constants, so that LLVM unrolls the loops over a block;
-- constants beside float32 numbers are float32 (`ONE`): a Python integer would make Numba go on in float64, half as fast.
-Convolutions are in files of their own: microkernel.py, the innermost loop; cpu_direct.py; cpu_winograd.py, with fewer multiplications.
+- constants beside float32 numbers are float32 (`ONE`): with a Python integer Numba would go on in
+  float64, half as fast.
+Compiled loops do not check their indices, so each kernel checks its shapes first (`_require`).
+Convolutions are in files of their own: cpu_microkernel.py, the innermost loop; cpu_direct.py;
+cpu_winograd.py, with fewer multiplications.
 """
 
 import ctypes
@@ -20,9 +25,11 @@ from numba.extending import overload
 from . import cpu_direct, cpu_winograd
 from .cpu_microkernel import jit, parallel
 from .reference import *  # noqa: F403
+from .reference import _require
 
-# A training step frees what the next one allocates again. Left to itself the C library gives freed memory back to the system,
-# and getting it again costs a page fault for each 4 KB: a third of the time of a step. Where it is glibc, tell it not to.
+# A training step frees what the next one allocates again. By default the C library gives freed
+# memory back to the system, and getting it again costs a page fault for each 4 KB: a third of the
+# time of a step. Where it is glibc, tell it not to.
 if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 32 << 20)  # its largest value; bytes
@@ -37,6 +44,7 @@ def pad(x, p, padding):
     if p == 0:
         return x
     N, H, W, C = x.shape
+    _require(min(H, W) > 0, "pad", x)
     y = np.empty((N, H + 2 * p, W + 2 * p, C), x.dtype)
     _pad(np.ascontiguousarray(x), p, padding == "circular", y)
     return y
@@ -59,8 +67,8 @@ def _pad(x, p, circular, y):
 
 
 def conv2d(x, w, padding):
-    (_, H, W, C), (K, _, _, O) = x.shape, w.shape
-    _require(C == w.shape[2] and K % 2 == 1, "conv2d", x, w)
+    (_, H, W, C), K, O = x.shape, len(w), w.shape[-1]
+    _require(w.shape[:-1] == (K, K, C) and K % 2 == 1, "conv2d", x, w)
     x, w = _alike(x, w)
     if cpu_winograd.fits(C, O, K, H, W):
         return cpu_winograd.conv2d(x, w, padding)
@@ -68,41 +76,35 @@ def conv2d(x, w, padding):
 
 
 def conv2d_grad_w(x, g, K, padding):
-    (_, H, W, C), O = x.shape, g.shape[3]
-    _require(x.shape[:3] == g.shape[:3] and K % 2 == 1, "conv2d_grad_w", x, g)
+    (_, H, W, C), O = x.shape, g.shape[-1]
+    _require(g.shape[:-1] == x.shape[:-1] and K % 2 == 1, "conv2d_grad_w", x, g)
     x, g = _alike(x, g)
     if cpu_winograd.fits(C, O, K, H, W):
         return cpu_winograd.conv2d_grad_w(x, g, padding)
     return cpu_direct.conv2d_grad_w(pad(x, K // 2, padding), g)
 
 
-def _require(fits, name, *arrays):
-    """Stop shapes that don't fit before a compiled loop, which would read and write past the ends of arrays."""
-    if not fits:
-        raise ValueError(f"{name}: shapes do not fit: " + ", ".join(str(a.shape) for a in arrays))
-
-
 def _alike(a, b):
-    """Bring two arrays to one type: the microkernel would read the bits of one as numbers of the other."""
+    """Bring two arrays to one type: the microkernel would read the bits of one as the other's."""
     dtype = np.result_type(a, b)
     return a.astype(dtype, copy=False), b.astype(dtype, copy=False)
 
 
 def matmul(a, b):
-    _require(a.shape[-1] == b.shape[-2], "matmul", a, b)
+    _require(b.ndim > 1 and a.shape[-1] == b.shape[-2] > 0, "matmul", a, b)
     if b.ndim > 2:
         return a @ b
-    rows = (
-        a.size // a.shape[-1]
-    )  # as a 1 x 1 convolution of images with one row: NumPy's threads would fight with Numba's
+    # As a 1 x 1 convolution of images with one row: NumPy's threads would fight with Numba's.
+    rows = a.size // a.shape[-1]
     W = next((W for W in (8, 4, 2) if rows % W == 0), rows)
-    return cpu_direct.conv2d(*_alike(a.reshape(-1, 1, W, a.shape[-1]), b[None, None])).reshape(
-        *a.shape[:-1], b.shape[1]
-    )
+    x, w = _alike(a.reshape(-1, 1, W, a.shape[-1]), b[None, None])
+    return cpu_direct.conv2d(x, w).reshape(*a.shape[:-1], b.shape[1])
 
 
 def down(x):
-    y = np.empty((x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3]), x.dtype)
+    N, H, W, C = x.shape
+    _require(H % 2 == W % 2 == 0, "down", x)
+    y = np.empty((N, H // 2, W // 2, C), x.dtype)
     _down(np.ascontiguousarray(x), y)
     return y
 
@@ -115,12 +117,8 @@ def _down(x, y):
             for w in range(W):
                 for c in range(C):
                     i, j = u(2 * h), u(2 * w)
-                    four = (
-                        x[u(n), i, j, u(c)]
-                        + x[u(n), i, j + u(1), u(c)]
-                        + x[u(n), i + u(1), j, u(c)]
-                        + x[u(n), i + u(1), j + u(1), u(c)]
-                    )
+                    four = x[u(n), i, j, u(c)] + x[u(n), i, j + u(1), u(c)]
+                    four = four + x[u(n), i + u(1), j, u(c)] + x[u(n), i + u(1), j + u(1), u(c)]
                     y[u(n), u(h), u(w), u(c)] = four / 4
 
 
@@ -145,7 +143,10 @@ def _up(x, y):
 
 
 def _exp(x):
-    """e^x inside compiled loops. float64: the C library's; float32: below, which LLVM vectorises (about 4 times faster)."""
+    """Give e^x inside compiled loops: in float64 the C library's, in float32 the one below.
+
+    That one LLVM vectorises: about 4 times faster.
+    """
 
 
 @overload(_exp)
@@ -154,23 +155,17 @@ def _exp_overload(x):
         return lambda x: exp(x)
 
     def exp32(x):
-        # e^x = 2^k e^r with whole k and |r| <= ln(2) / 2; coefficients of the polynomial for e^r: Cephes library, expf
+        # e^x = 2^k e^r with whole k and |r| <= ln(2) / 2.
+        # Coefficients of the polynomial for e^r: Cephes library, expf.
         f = np.float32
         x = min(max(x, f(-87.0)), f(88.0))
         k = np.floor(x * f(1.44269504) + f(0.5))
         r = x - k * f(0.693359375) + k * f(2.12194440e-4)
-        p = (
-            (
-                ((f(1.9875691500e-4) * r + f(1.3981999507e-3)) * r + f(8.3334519073e-3)) * r
-                + f(4.1665795894e-2)
-            )
-            * r
-            + f(1.6666665459e-1)
-        ) * r
+        p = (f(1.9875691500e-4) * r + f(1.3981999507e-3)) * r + f(8.3334519073e-3)
+        p = ((p * r + f(4.1665795894e-2)) * r + f(1.6666665459e-1)) * r
         p = (p + f(5.0000001201e-1)) * r * r + r + f(1)
-        return p * np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(
-            np.float32
-        )  # 2^k: k in the exponent bits
+        exponent = np.int32((np.int32(k) + np.int32(127)) << np.int32(23))
+        return p * exponent.view(np.float32)  # times 2^k
 
     return exp32
 
@@ -188,10 +183,10 @@ def _silu(x, y):
 
 
 def silu_grad(g, x):
+    _require(g.shape == x.shape, "silu_grad", g, x)
     y = np.empty_like(x, order="C")
-    _silu_grad(
-        np.ascontiguousarray(g).reshape(-1), np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
-    )
+    flat = [np.ascontiguousarray(a).reshape(-1) for a in (g, x)]
+    _silu_grad(*flat, y.reshape(-1))
     return y
 
 
@@ -203,37 +198,27 @@ def _silu_grad(g, x, y):
 
 
 def group_norm(x, scale, shift, G, eps):
-    return _norm(x, scale, shift, G, eps, False)
+    return _norm("group_norm", x, scale, shift, G, eps)
 
 
 def norm_silu(x, scale, shift, G, eps):
-    return _norm(x, scale, shift, G, eps, True)
+    return _norm("norm_silu", x, scale, shift, G, eps)
 
 
-def _norm(x, scale, shift, G, eps, with_silu):
+def _norm(name, x, scale, shift, G, eps):
     N, C = x.shape[0], x.shape[-1]
-    _require(scale.shape == shift.shape == (C,) and C % G == 0, "group_norm", x, scale, shift)
-    y, mean, rstd = (
-        np.empty_like(x, order="C"),
-        np.empty((N, G), x.dtype),
-        np.empty((N, G), x.dtype),
-    )
-    _norm_silu(
-        np.ascontiguousarray(x).reshape(N, -1, C),
-        scale,
-        shift,
-        x.dtype.type(eps),
-        with_silu,
-        y.reshape(N, -1, C),
-        mean,
-        rstd,
-    )
+    _require(scale.shape == shift.shape == (C,) and C % G == 0, name, x, scale, shift)
+    y = np.empty_like(x, order="C")
+    mean, rstd = (np.empty((N, G), x.dtype) for _ in range(2))
+    flat, y_flat = np.ascontiguousarray(x).reshape(N, -1, C), y.reshape(N, -1, C)
+    eps, with_silu = x.dtype.type(eps), name == "norm_silu"
+    _norm_silu(flat, scale, shift, eps, with_silu, y_flat, mean, rstd)
     return y, mean, rstd
 
 
 @jit
 def _per_group(per_channel, out, count):
-    """Average sums over channels into means over groups, and give each channel its group's mean back."""
+    """Average sums over channels into means over groups, and give each channel its group's."""
     G, size = out.size, per_channel.size // out.size
     for k in range(G):
         total = per_channel[k * size]
@@ -268,24 +253,23 @@ def _norm_silu(x, scale, shift, eps, with_silu, y, mean, rstd):
 
 
 def group_norm_grad(g, x, scale, mean, rstd):
-    return _norm_grad(g, x, scale, np.zeros_like(scale), mean, rstd, False)
+    return _norm_grad("group_norm_grad", g, x, scale, np.zeros_like(scale), mean, rstd)
 
 
 def norm_silu_grad(g, x, scale, shift, mean, rstd):
-    return _norm_grad(g, x, scale, shift, mean, rstd, True)
+    return _norm_grad("norm_silu_grad", g, x, scale, shift, mean, rstd)
 
 
-def _norm_grad(g, x, scale, shift, mean, rstd, with_silu):
-    N, C = x.shape[0], x.shape[-1]
-    gx, gscale, gshift = (
-        np.empty_like(x, order="C"),
-        np.empty((N, C), x.dtype),
-        np.empty((N, C), x.dtype),
-    )
+def _norm_grad(name, g, x, scale, shift, mean, rstd):
+    N, C, G = x.shape[0], x.shape[-1], mean.shape[-1]
+    fits = g.shape == x.shape and scale.shape == shift.shape == (C,)
+    fits = fits and mean.shape == rstd.shape == (N, G) and G > 0 and C % G == 0
+    _require(fits, name, g, x, scale, shift, mean, rstd)
+    gx = np.empty_like(x, order="C")
+    gscale, gshift = (np.empty((N, C), x.dtype) for _ in range(2))  # of each image
     flat = [np.ascontiguousarray(a).reshape(N, -1, C) for a in (g, x)]
-    _norm_silu_grad(
-        *flat, scale, shift, mean, rstd, with_silu, gx.reshape(N, -1, C), gscale, gshift
-    )
+    sums, with_silu = (gx.reshape(N, -1, C), gscale, gshift), name == "norm_silu_grad"
+    _norm_silu_grad(*flat, scale, shift, mean, rstd, with_silu, *sums)
     return gx, gscale.sum(0), gshift.sum(0)
 
 
@@ -294,18 +278,11 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
     N, L, C = x.shape
     size = C // mean.shape[1]
     for n in prange(N):
-        # of arrays made here LLVM knows that they overlap no other, and vectorises
-        m, r, w, b = (
-            np.empty(C, x.dtype),
-            np.empty(C, x.dtype),
-            np.empty(C, x.dtype),
-            np.empty(C, x.dtype),
-        )
-        sum_g, sum_gx, group = (
-            np.zeros(C, x.dtype),
-            np.zeros(C, x.dtype),
-            np.empty(mean.shape[1], x.dtype),
-        )
+        # Of arrays made here LLVM knows that they overlap no other, and vectorises.
+        m, r = np.empty(C, x.dtype), np.empty(C, x.dtype)
+        w, b = np.empty(C, x.dtype), np.empty(C, x.dtype)
+        sum_g, sum_gx = np.zeros(C, x.dtype), np.zeros(C, x.dtype)
+        group = np.empty(mean.shape[1], x.dtype)
         for c in range(C):
             m[c], r[c], w[c], b[c] = mean[n, c // size], rstd[n, c // size], scale[c], shift[c]
         for i in range(L):  # gx holds the gradient at silu's input until the last pass
@@ -326,21 +303,20 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
         for i in range(L):
             for c in range(C):
                 x_hat = (x[u(n), u(i), u(c)] - m[u(c)]) * r[u(c)]
-                gx[u(n), u(i), u(c)] = r[u(c)] * (
-                    w[u(c)] * gx[u(n), u(i), u(c)] - sum_g[u(c)] - x_hat * sum_gx[u(c)]
-                )
+                g_hat = w[u(c)] * gx[u(n), u(i), u(c)]
+                gx[u(n), u(i), u(c)] = r[u(c)] * (g_hat - sum_g[u(c)] - x_hat * sum_gx[u(c)])
 
 
 def attention(q, k, v):
-    _require(q.shape == k.shape == v.shape, "attention", q, k, v)
-    out = np.empty_like(q, order="C")
-    _attention(*map(np.ascontiguousarray, (q, k, v)), q.dtype.type(q.shape[2] ** -0.5), out)
+    _require(q.shape == k.shape == v.shape and q.ndim == 3, "attention", q, k, v)
+    out, root = np.empty_like(q, order="C"), q.dtype.type(q.shape[2] ** -0.5)
+    _attention(*map(np.ascontiguousarray, (q, k, v)), root, out)
     return out
 
 
 @jit
 def _weights(q, kT, i, root, p):
-    """Fill p with softmax(q[i] k^T root), (L,)."""
+    """Fill p, (L,), with softmax(q[i] k^T root)."""
     p[:] = 0
     for c in range(q.shape[1]):
         for j in range(p.size):
@@ -359,10 +335,8 @@ def _weights(q, kT, i, root, p):
 def _attention(q, k, v, root, out):
     N, L, C = q.shape
     for n in prange(N):
-        kT, p = (
-            k[n].T.copy(),
-            np.empty(L, q.dtype),
-        )  # one image's weights, one row at a time: nothing of size (N, L, L)
+        kT = k[n].T.copy()
+        p = np.empty(L, q.dtype)  # an image's weights, row by row: nothing of size (N, L, L)
         for i in range(L):
             _weights(q[n], kT, u(i), root, p)
             out[n, i] = 0
@@ -372,10 +346,11 @@ def _attention(q, k, v, root, out):
 
 
 def attention_grad(g, q, k, v):
+    fits = g.shape == q.shape == k.shape == v.shape and q.ndim == 3
+    _require(fits, "attention_grad", g, q, k, v)
     gq, gk, gv = (np.zeros_like(q, order="C") for _ in range(3))
-    _attention_grad(
-        *map(np.ascontiguousarray, (g, q, k, v)), q.dtype.type(q.shape[2] ** -0.5), gq, gk, gv
-    )
+    root = q.dtype.type(q.shape[2] ** -0.5)
+    _attention_grad(*map(np.ascontiguousarray, (g, q, k, v)), root, gq, gk, gv)
     return gq, gk, gv
 
 
@@ -405,24 +380,14 @@ def _attention_grad(g, q, k, v, root, gq, gk, gv):
 
 
 def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
+    fits = theta.shape == g.shape == m.shape == v.shape == ema.shape and theta.ndim == 1
+    _require(fits, "update", theta, g, m, v, ema)
     f, norm = theta.dtype.type, np.sqrt(_squared_norm(g))
     if np.isfinite(norm):
-        rates = [
-            f(a)
-            for a in (
-                min(1, largest / max(norm, 1e-30)),
-                lr,
-                beta1,
-                beta2,
-                eps,
-                decay,
-                keep,
-                1 - beta1,
-                1 - beta2,
-                1 - keep,
-            )
-        ]
-        _update(theta, g, m, v, ema, *rates, f(1 / (1 - beta1**k)), f(1 / (1 - beta2**k)))
+        scale = min(1, largest / max(norm, 1e-30))
+        rates = scale, lr, beta1, beta2, eps, decay, keep
+        rests = 1 - beta1, 1 - beta2, 1 - keep, 1 / (1 - beta1**k), 1 / (1 - beta2**k)
+        _update(theta, g, m, v, ema, *(f(a) for a in (*rates, *rests)))
     return f(norm)
 
 
@@ -438,25 +403,8 @@ def _squared_norm(g):
 
 
 @jit
-def _update(
-    theta,
-    g,
-    m,
-    v,
-    ema,
-    scale,
-    lr,
-    beta1,
-    beta2,
-    eps,
-    decay,
-    keep,
-    rest1,
-    rest2,
-    rest,
-    unbias1,
-    unbias2,
-):
+def _update(theta, g, m, v, ema, *rates):
+    scale, lr, beta1, beta2, eps, decay, keep, rest1, rest2, rest, unbias1, unbias2 = rates
     for i in range(theta.size):
         g[i] *= scale
         m[i] = beta1 * m[i] + rest1 * g[i]
@@ -469,22 +417,11 @@ def _update(
 
 
 def denoise_step(x_t, eps_hat, z, alpha_bar, c0, ct, std, clip):
-    f = x_t.dtype.type
-    out = np.empty_like(x_t, order="C")
-    flat = [
-        np.ascontiguousarray(np.broadcast_to(a, x_t.shape), dtype=x_t.dtype).reshape(-1)
-        for a in (x_t, eps_hat, z)
-    ]
-    _denoise_step(
-        *flat,
-        f(np.sqrt(alpha_bar)),
-        f(np.sqrt(1 - alpha_bar)),
-        f(c0),
-        f(ct),
-        f(std),
-        f(clip),
-        out.reshape(-1),
-    )
+    f, out = x_t.dtype.type, np.empty_like(x_t, order="C")
+    arrays = [np.broadcast_to(a, x_t.shape) for a in (x_t, eps_hat, z)]  # refuses what doesn't fit
+    flat = [np.ascontiguousarray(a, dtype=x_t.dtype).reshape(-1) for a in arrays]
+    numbers = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar), c0, ct, std, clip
+    _denoise_step(*flat, *(f(a) for a in numbers), out.reshape(-1))
     return out
 
 
@@ -496,15 +433,11 @@ def _denoise_step(x_t, eps_hat, z, root, sigma, c0, ct, std, clip, out):
 
 
 def posterior_mean(x_t, data, alpha_bar):
-    _require(x_t.shape[1] == data.shape[1], "posterior_mean", x_t, data)
+    fits = x_t.ndim == 2 and x_t.shape[1:] == data.shape[1:] and len(data) > 0
+    _require(fits, "posterior_mean", x_t, data)
     f, out = x_t.dtype.type, np.empty_like(x_t, order="C")
-    _posterior_mean(
-        np.ascontiguousarray(x_t),
-        np.ascontiguousarray(data, dtype=x_t.dtype),
-        f(np.sqrt(alpha_bar)),
-        f(0.5 / (1 - alpha_bar)),
-        out,
-    )
+    arrays = np.ascontiguousarray(x_t), np.ascontiguousarray(data, dtype=x_t.dtype)
+    _posterior_mean(*arrays, f(np.sqrt(alpha_bar)), f(0.5 / (1 - alpha_bar)), out)
     return out
 
 

@@ -1,26 +1,45 @@
-"""The innermost loop of every convolution and matrix product on the CPU, written in LLVM's own vector types.
+"""The innermost loop of every convolution and matrix product on the CPU, in LLVM's vector types.
 
-A sum of outer products, y[p, v] = sum_k a[p, k] b[k, v], for a block of P x V numbers of y. Added to many times and
-stored once, the block lives in vector registers; each step needs one row of b and P single numbers of a for
-P V multiply-adds. Loops in plain Python for Numba do the same sums, but there LLVM decides whether the block stays in
-registers. On two AVX2 cores (tests/bench/ladder.py): plain blocked loops 150 GF/s, this 195, NumPy's matrix product 184.
+A sum of outer products, y[p, v] = sum_k a[p, k] b[k, v], for a block of P x V numbers of y. Added
+to many times and stored once, the block lives in vector registers; each step needs one row of b
+and P single numbers of a for P V multiply-adds. Loops in plain Python for Numba do the same sums,
+but there LLVM decides whether the block stays in registers. On two AVX2 cores
+(tests/bench/ladder.py): plain blocked loops 150 GF/s, this 195, NumPy's matrix product 184.
 
-For 8-wide vectors, 4 x 16 numbers are 8 of 16 registers: enough sums in flight to hide the delay of a multiply-add
-(4 cycles, two a cycle), with registers left for b and a.
-
-After a change in this file delete tinydiff/kernels/__pycache__: Numba's cache watches only the file of the function that it compiled.
+For 8-wide vectors, 4 x 16 numbers are 8 of 16 registers: enough sums in flight to hide the delay of
+a multiply-add (4 cycles, two per cycle), with registers left for b and a.
 """
 
+import zlib
+from functools import partial
+from pathlib import Path
+
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-# How every compiled loop of the cpu kernels is compiled. Of the fastmath flags only "contract" (a * b + c in one instruction):
-# "reassoc" would let LLVM choose the order of sums, and it chose differently when a kernel was read from Numba's cache.
-jit = njit(cache=True, fastmath={"contract"}, error_model="numpy")
+V = 16  # columns of a block, neighbours in memory
+P = 8 if get_host_cpu_features().get("avx512f") else 4  # its rows: 8 vector registers in all
+
+# Numba's cache watches only the file of the function that it compiled. The functions below are
+# compiled into others', whose files in the cache therefore bear this one's checksum in their names.
+STAMP = f"{zlib.crc32(Path(__file__).read_bytes()):08x}"
+
+
+def _compile(f, **options):
+    """Compile a loop of the cpu kernels. options: of numba.njit -> the compiled function
+
+    Of the fastmath flags only "contract" (a * b + c in one instruction): "reassoc" would let LLVM
+    choose the order of sums, and it chose differently when a kernel was read from Numba's cache.
+    """
+    f.__qualname__ += f"_{STAMP}"
+    return njit(cache=True, fastmath={"contract"}, error_model="numpy", **options)(f)
+
+
+jit, parallel = partial(_compile, parallel=False), partial(_compile, parallel=True)
 inline = njit(inline="always", fastmath={"contract"})
-parallel = njit(cache=True, fastmath={"contract"}, error_model="numpy", parallel=True)
 
 
 @intrinsic(prefer_literal=True)
@@ -29,29 +48,25 @@ def sum_outer_products(
 ):
     """Sum I n outer products into a block of y, or, unless fresh, onto what is there.
 
-    y[y0 + p y_p + v] = sum_{i < I, k < n} a[a0 + p a_p + i a_i + k a_k] b[b0 + i b_i + k b_k + v],  p < P, v < V
-    P, V, fresh: literal ints; y, a, b: contiguous arrays of one float type, read as flat; y0 .. n: ints, offsets and strides
-    in elements, unchecked -> None. y must not overlap a or b.
+    y[y0 + p y_p + v] =
+        sum_{i < I, k < n} a[a0 + p a_p + i a_i + k a_k] b[b0 + i b_i + k b_k + v],  p < P, v < V
+    P, V, fresh: literal ints; y, a, b: contiguous arrays of one float type, read as flat;
+    y0, a0, b0: where the block begins in each; y_p .. b_k: strides; I, n: numbers of terms; all
+    ints, in elements, unchecked -> None. y must not overlap a or b.
     """
-    if not (
-        all(isinstance(literal, types.IntegerLiteral) for literal in (P, V, fresh))
-        and y.dtype == a.dtype == b.dtype
-    ):
+    literal = all(isinstance(number, types.IntegerLiteral) for number in (P, V, fresh))
+    if not (literal and y.dtype == a.dtype == b.dtype):
         return None  # tells Numba that these argument types don't fit
     count, width = P.literal_value, V.literal_value
-    offsets = [types.int64] * 4
-    signature = types.void(
-        P, V, fresh, y, *offsets[:2], a, *offsets, b, *offsets[:3], types.int64, types.int64
-    )
+    of_y, of_a, of_b = ((array, *[types.int64] * n) for array, n in ((y, 2), (a, 4), (b, 3)))
+    signature = types.void(P, V, fresh, *of_y, *of_a, *of_b, types.int64, types.int64)
 
     def generate(context, builder, signature, args):
         _, _, _, y, y0, y_p, a, a0, a_p, a_i, a_k, b, b0, b_i, b_k, I, n = args
-        y, a, b = (
-            context.make_array(signature.args[i])(context, builder, args[i]).data
-            for i in (3, 6, 11)
-        )
+        y, a, b = (_data(context, builder, signature.args[i], args[i]) for i in (3, 6, 11))
         scalar = context.get_value_type(signature.args[3].dtype)
         vector = ir.VectorType(scalar, width)
+        undefined = ir.Constant(vector, ir.Undefined)
         everywhere = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
         rows = [ir.IntType(64)(p) for p in range(count)]
 
@@ -69,19 +84,14 @@ def sum_outer_products(
             return loaded
 
         def spread(number):  # one number into every place of a vector
-            one = builder.insert_element(
-                ir.Constant(vector, ir.Undefined), number, ir.IntType(32)(0)
-            )
-            return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), everywhere)
+            one = builder.insert_element(undefined, number, ir.IntType(32)(0))
+            return builder.shuffle_vector(one, undefined, everywhere)
 
-        block = [
-            cgutils.alloca_once(builder, vector) for _ in rows
-        ]  # LLVM turns these into registers
+        block = [cgutils.alloca_once(builder, vector) for _ in rows]  # LLVM makes registers of them
         y_rows = [address(y, y0, builder.mul(y_p, p)) for p in rows]
         for row, pointer in zip(block, y_rows, strict=True):
-            builder.store(
-                ir.Constant(vector, None) if fresh.literal_value else load_vector(pointer), row
-            )
+            start = ir.Constant(vector, None) if fresh.literal_value else load_vector(pointer)
+            builder.store(start, row)
         with cgutils.for_range(builder, I) as outer:
             a_i0, b_i0 = builder.mul(outer.index, a_i), builder.mul(outer.index, b_i)
             with cgutils.for_range(builder, n) as inner:
@@ -89,12 +99,10 @@ def sum_outer_products(
                 a_ik = builder.add(a_i0, builder.mul(inner.index, a_k))
                 for row, p in zip(block, rows, strict=True):
                     number = builder.load(address(a, a0, builder.mul(a_p, p), a_ik))
-                    product = builder.fmul(
-                        spread(number), b_row, flags=("contract",)
-                    )  # contract: fuse the two into one instruction
-                    builder.store(
-                        builder.fadd(product, builder.load(row), flags=("contract",)), row
-                    )
+                    # contract: the product and the sum may be fused into one instruction
+                    product = builder.fmul(spread(number), b_row, flags=("contract",))
+                    total = builder.fadd(product, builder.load(row), flags=("contract",))
+                    builder.store(total, row)
         for row, pointer in zip(block, y_rows, strict=True):
             builder.store(builder.load(row), as_vector(pointer)).align = 4
         return context.get_dummy_value()
@@ -102,27 +110,31 @@ def sum_outer_products(
     return signature, generate
 
 
+def _data(context, builder, kind, array):
+    """Find the pointer to an array's first element."""
+    return context.make_array(kind)(context, builder, array).data
+
+
 @intrinsic(prefer_literal=True)
 def copy_row(typing, V, y, y0, a, a0):
-    """Copy V neighbours at once, y[y0 + v] = a[a0 + v], where LLVM would move them one by one for fear that the arrays overlap.
+    """Copy V neighbours at once, y[y0 + v] = a[a0 + v].
 
-    V: literal int; y, a: contiguous arrays of one float type, read as flat; y0, a0: ints, unchecked -> None
+    LLVM alone would move them one by one, for fear that the arrays overlap.
+    V: literal int; y, a: contiguous arrays of one float type, read as flat; y0, a0: ints, unchecked
+    -> None
     """
     if not (isinstance(V, types.IntegerLiteral) and y.dtype == a.dtype):
         return None
 
     def generate(context, builder, signature, args):
+        _, to, y0, source, a0 = args
         vector = ir.VectorType(context.get_value_type(y.dtype), V.literal_value)
-        data = [
-            context.make_array(t)(context, builder, array).data
-            for t, array in ((y, args[1]), (a, args[3]))
-        ]
-        to, source = (
-            builder.bitcast(builder.gep(d, [at]), vector.as_pointer())
-            for d, at in zip(data, args[2::2], strict=True)
-        )
-        row = builder.load(source)
-        row.align = builder.store(row, to).align = 4  # the arrays promise no more
+        pointers = []
+        for kind, array, first in ((y, to, y0), (a, source, a0)):
+            place = builder.gep(_data(context, builder, kind, array), [first])
+            pointers.append(builder.bitcast(place, vector.as_pointer()))
+        row = builder.load(pointers[1])
+        row.align = builder.store(row, pointers[0]).align = 4  # the arrays promise no more
         return context.get_dummy_value()
 
     return types.void(V, y, types.int64, a, types.int64), generate

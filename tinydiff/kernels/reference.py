@@ -1,16 +1,52 @@
 """Every kernel in plain NumPy: the definition that the fast ones must equal.
 
-Images are (N, H, W, C), features last. Kernels come in pairs, name and name_grad; the mathematics of why a pair belongs
-together stands in ops.py. All take and give float32 or float64.
+Images are (N, H, W, C), features last. Kernels come in pairs, name and name_grad; why the two of a
+pair belong together is derived in ops.py. All take and give float32 or float64. Shapes that do not
+fit raise ValueError: here mostly NumPy's own, in the compiled sets one that says what was expected.
 """
 
 import numpy as np
 
-STEPS_AHEAD = 1  # of a training between two looks at its losses: a graphics card works on while Python writes down the next steps
+# Training steps between two readings of the losses: a GPU works on while Python queues more steps.
+STEPS_AHEAD = 1
+
+_TAKES = {  # what `_require` says was expected
+    "pad": "x (N, H, W, C), H and W > 0",
+    "conv2d": "x (N, H, W, C) and w (K, K, C, O), K odd",
+    "conv2d_grad_w": "x (N, H, W, C) and g (N, H, W, O), K odd",
+    "matmul": "a (..., L, C) and b (C, O), or (..., C, O) with the leading axes of a, C > 0",
+    "down": "x (N, H, W, C), H and W even",
+    "silu_grad": "g and x of the same shape",
+    "group_norm": "x (N, ..., C), scale and shift (C,), C divisible by G",
+    "norm_silu": "x (N, ..., C), scale and shift (C,), C divisible by G",
+    "group_norm_grad": "g and x (N, ..., C), scale (C,), mean and rstd (N, G), C divisible by G",
+    "norm_silu_grad": "g, x (N, ..., C), scale, shift (C,), mean, rstd (N, G), C divisible by G",
+    "softmax": "x (..., L), not empty",
+    "log_softmax": "x (..., L), not empty",
+    "softmax_grad": "g and y of the same shape (..., L), not empty",
+    "attention": "q, k and v of the same shape (N, L, C)",
+    "attention_grad": "g, q, k and v of the same shape (N, L, C)",
+    "concat": "arrays whose shapes differ in the last axis only",
+    "take": "table (M, E) and i (N,), whole numbers in 0 .. M - 1",
+    "take_grad": "g (N, E) and i (N,), whole numbers in 0 .. M - 1",
+    "clip_norm": "g (P,)",
+    "adam_step": "theta, g, m and v of the same shape (P,)",
+    "ema_step": "ema and theta of the same shape (P,)",
+    "update": "theta, g, m, v and ema of the same shape (P,)",
+    "denoise_step": "x_t and eps_hat of the same shape, and z of that shape or 0",
+    "posterior_mean": "x_t (N, D) and data (M, D), M > 0",
+}
+
+
+def _require(fits, name, *arrays):
+    """Refuse shapes that do not fit: compiled loops would read and write past the arrays' ends."""
+    if not fits:
+        got = ", ".join(str(np.shape(a)) for a in arrays)
+        raise ValueError(f"{name} takes {_TAKES[name]}; got the shapes {got}")
 
 
 def array(x):
-    """Bring an array to where these kernels work: here it is there already, cuda copies it to the device. (...) -> the same (...)"""
+    """Move an array to this kernel set's device: a no-op here. (...) -> the same (...)"""
     return x
 
 
@@ -18,35 +54,40 @@ def array(x):
 
 
 def pad(x, p, padding):
-    """Surround each image by a border p pixels wide: zeros, or the image itself again, as if it were tiled.
+    """Surround each image by a border p pixels wide: zeros, or the image again, as if tiled.
 
     x: (N, H, W, C); p: int >= 0; padding: "zeros" or "circular" -> (N, H + 2p, W + 2p, C)
     """
     if p == 0:
         return x
-    return np.pad(
-        x, ((0, 0), (p, p), (p, p), (0, 0)), mode={"zeros": "constant", "circular": "wrap"}[padding]
-    )
+    border = ((0, 0), (p, p), (p, p), (0, 0))
+    return np.pad(x, border, mode={"zeros": "constant", "circular": "wrap"}[padding])
 
 
 def conv2d(x, w, padding):
-    """Slide a K x K window over an image, padded so that its size stays; each output pixel is the sum of K K matrix products.
+    """Slide a K x K window over an image, padded so that its size stays the same.
 
-    y[n, h, w, o] = sum_{i, j, c} x[n, h + i - K//2, w + j - K//2, c] w[i, j, c, o], x outside being 0 or wrapped round
+    Each output pixel is the sum of K K matrix products:
+    y[n, h, w, o] = sum_{i, j, c} x[n, h + i - K//2, w + j - K//2, c] w[i, j, c, o]
+    where x outside the image is 0 or wrapped round.
     x: (N, H, W, C); w: (K, K, C, O), K odd; padding: "zeros" or "circular" -> (N, H, W, O)
     """
-    (_, H, W, _), K = x.shape, w.shape[0]
+    (_, H, W, C), K = x.shape, len(w)
+    _require(w.shape[:-1] == (K, K, C) and K % 2 == 1, "conv2d", x, w)
     xp = pad(x, K // 2, padding)
     return sum(xp[:, i : i + H, j : j + W] @ w[i, j] for i in range(K) for j in range(K))
 
 
 def conv2d_grad_w(x, g, K, padding):
-    """Correlate an image with the gradient of the convolution's output: the gradient of its weights.
+    """Correlate an image with the gradient of the convolution's output: the gradient of w.
 
-    gw[i, j, c, o] = sum_{n, h, w} x[n, h + i - K//2, w + j - K//2, c] g[n, h, w, o], x outside being 0 or wrapped round
-    x: (N, H, W, C); g: (N, H, W, O); K: int, odd, width of the window; padding: as conv2d's -> (K, K, C, O), in x's precision
+    gw[i, j, c, o] = sum_{n, h, w} x[n, h + i - K//2, w + j - K//2, c] g[n, h, w, o]
+    where x outside the image is 0 or wrapped round.
+    x: (N, H, W, C); g: (N, H, W, O); K: int, odd, width of the window; padding: as conv2d's
+    -> (K, K, C, O), in x's precision
     """
-    (_, H, W, C), O = x.shape, g.shape[3]
+    (_, H, W, C), O = x.shape, g.shape[-1]
+    _require(g.shape[:-1] == x.shape[:-1] and K % 2 == 1, "conv2d_grad_w", x, g)
     xp, flat = pad(x, K // 2, padding), np.ascontiguousarray(g).reshape(-1, O)
     gw = np.empty((K, K, C, O), x.dtype)
     for i in range(K):
@@ -56,12 +97,18 @@ def conv2d_grad_w(x, g, K, padding):
 
 
 def matmul(a, b):
-    """Multiply matrices, the last two axes. a: (..., L, C); b: (C, O), or (..., C, O) with a's leading axes -> (..., L, O)"""
+    """Multiply matrices, the last two axes.
+
+    a: (..., L, C); b: (C, O), or (..., C, O) with a's leading axes -> (..., L, O)
+    """
     return a @ b
 
 
 def down(x):
-    """Halve an image: the mean of each 2 x 2 block. x: (N, H, W, C), H and W even -> (N, H/2, W/2, C)"""
+    """Halve an image: the mean of each 2 x 2 block.
+
+    x: (N, H, W, C), H and W even -> (N, H/2, W/2, C)
+    """
     N, H, W, C = x.shape
     return x.reshape(N, H // 2, 2, W // 2, 2, C).mean((2, 4))
 
@@ -75,15 +122,18 @@ def up(x):
 
 
 def _grouped(x, G):
+    _require(x.shape[-1] % G == 0, "group_norm", x)
     return x.reshape(x.shape[0], -1, G, x.shape[-1] // G)  # (N, L, G, C/G)
 
 
 def group_norm(x, scale, shift, G, eps):
-    """Normalise each image's channels, in G groups of neighbours, to mean 0 and variance 1; then scale and shift each channel.
+    """Normalise each image's channels in G groups to mean 0 and variance 1; scale, shift channels.
 
-    y = scale (x - mean) rstd + shift,  rstd = 1 / sqrt(var + eps);  mean(x) and var = mean((x - mean)^2) over the pixels and
-    channels of a group; group k of an image holds its channels k C/G .. (k + 1) C/G - 1
-    x: (N, ..., C), C divisible by G; scale, shift: (C,) -> y (N, ..., C), mean (N, G), rstd (N, G)
+    y = scale (x - mean) rstd + shift,  rstd = 1 / sqrt(var + eps)
+    mean(x) and var = mean((x - mean)^2) are taken over the pixels and channels of a group; group k
+    of an image holds its channels k C/G .. (k + 1) C/G - 1.
+    x: (N, ..., C), C divisible by G; scale, shift: (C,)
+    -> y (N, ..., C), mean (N, G), rstd (N, G)
     """
     xg = _grouped(x, G)
     mean, rstd = xg.mean((1, 3)), 1 / np.sqrt(xg.var((1, 3)) + x.dtype.type(eps))
@@ -94,30 +144,34 @@ def group_norm(x, scale, shift, G, eps):
 def group_norm_grad(g, x, scale, mean, rstd):
     """Take the gradient of group_norm's output to those of its inputs.
 
-    x_hat = (x - mean) rstd,  g_hat = scale g:  gx = rstd (g_hat - mean(g_hat) - x_hat mean(g_hat x_hat)), means over a group;
-    gscale = sum g x_hat,  gshift = sum g, over images and pixels
-    g, x: (N, ..., C); scale: (C,); mean, rstd: (N, G), as group_norm gave them -> gx (N, ..., C), gscale (C,), gshift (C,)
+    With x_hat = (x - mean) rstd and g_hat = scale g, means over a group:
+    gx = rstd (g_hat - mean(g_hat) - x_hat mean(g_hat x_hat))
+    gscale = sum g x_hat,  gshift = sum g,  over images and pixels
+    g, x: (N, ..., C); scale: (C,); mean, rstd: (N, G), as group_norm gave them
+    -> gx (N, ..., C), gscale (C,), gshift (C,)
     """
     G, C = mean.shape[1], x.shape[-1]
     m, r = mean[:, None, :, None], rstd[:, None, :, None]
     x_hat, g_hat = (_grouped(x, G) - m) * r, _grouped(g * scale, G)
-    gx = r * (
-        g_hat
-        - g_hat.mean((1, 3), keepdims=True)
-        - x_hat * (g_hat * x_hat).mean((1, 3), keepdims=True)
-    )
+    mean_g = g_hat.mean((1, 3), keepdims=True)
+    mean_gx = (g_hat * x_hat).mean((1, 3), keepdims=True)
+    gx = r * (g_hat - mean_g - x_hat * mean_gx)
     rows = g.reshape(-1, C)
     return gx.reshape(x.shape), (rows * x_hat.reshape(-1, C)).sum(0), rows.sum(0)
 
 
 def silu(x):
-    """Let large numbers through and hold negative ones back, smoothly: x sigmoid(x). (...) -> (...)"""
+    """Apply a smooth gate, x sigmoid(x): x for large x, about 0 for very negative x.
+
+    (...) -> (...)
+    """
     return x / (1 + np.exp(-x))
 
 
 def silu_grad(g, x):
-    """Take the gradient of silu's output to that of its input: g sigma (1 + x (1 - sigma)), sigma = 1 / (1 + exp(-x)).
+    """Take the gradient of silu's output to that of its input.
 
+    g sigma (1 + x (1 - sigma)),  sigma = 1 / (1 + exp(-x))
     g, x: (...) -> (...)
     """
     sigma = 1 / (1 + np.exp(-x))
@@ -125,46 +179,67 @@ def silu_grad(g, x):
 
 
 def norm_silu(x, scale, shift, G, eps):
-    """Do group_norm, then silu, in one go. Shapes as group_norm: -> y (N, ..., C), mean (N, G), rstd (N, G)"""
+    """Do group_norm, then silu, in one go.
+
+    Shapes as group_norm: -> y (N, ..., C), mean (N, G), rstd (N, G)
+    """
     u, mean, rstd = group_norm(x, scale, shift, G, eps)
     return silu(u), mean, rstd
 
 
 def norm_silu_grad(g, x, scale, shift, mean, rstd):
-    """Take the gradient of norm_silu's output to those of its inputs. -> gx (N, ..., C), gscale (C,), gshift (C,)"""
+    """Take the gradient of norm_silu's output to those of its inputs.
+
+    Shapes as group_norm_grad: -> gx (N, ..., C), gscale (C,), gshift (C,)
+    """
     G = mean.shape[1]
     x_hat = (_grouped(x, G) - mean[:, None, :, None]) * rstd[:, None, :, None]
-    return group_norm_grad(
-        silu_grad(g, x_hat.reshape(x.shape) * scale + shift), x, scale, mean, rstd
-    )
+    gu = silu_grad(g, x_hat.reshape(x.shape) * scale + shift)
+    return group_norm_grad(gu, x, scale, mean, rstd)
 
 
 def softmax(x):
-    """Turn scores into weights that sum to 1: exp(x) normalised over the last axis, without overflow. (..., L) -> (..., L)"""
+    """Turn scores into weights that sum to 1, without overflow: exp(x), normalised.
+
+    Over the last axis. (..., L) -> (..., L)
+    """
     e = np.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 
 
 def log_softmax(x):
-    """Take the logarithm of softmax without overflow: x - max(x) - log(sum(exp(x - max(x)))), over the last axis. (..., L) -> (..., L)"""
+    """Take the logarithm of softmax without overflow, over the last axis.
+
+    x - max(x) - log(sum(exp(x - max(x))))
+    (..., L) -> (..., L)
+    """
     x = x - x.max(-1, keepdims=True)
     return x - np.log(np.exp(x).sum(-1, keepdims=True))
 
 
 def softmax_grad(g, y):
-    """Take the gradient of y = softmax(x) to that of x: y (g - sum(g y)), sum over the last axis. (..., L) -> (..., L)"""
+    """Take the gradient of y = softmax(x) to that of x: y (g - sum(g y)).
+
+    The sum is over the last axis. (..., L) -> (..., L)
+    """
     return y * (g - (g * y).sum(-1, keepdims=True))
 
 
 def attention(q, k, v):
-    """Average the rows of v, for each query with its own weights: softmax(q k^T / sqrt(C)) v. q, k, v: (N, L, C) -> (N, L, C)"""
+    """Average the rows of v, with weights of its own for each query: softmax(q k^T / sqrt(C)) v.
+
+    q, k, v: (N, L, C) -> (N, L, C)
+    """
     return softmax(q @ k.swapaxes(1, 2) * q.dtype.type(q.shape[2] ** -0.5)) @ v
 
 
 def attention_grad(g, q, k, v):
-    """Take the gradient of attention's output to those of its inputs. g, q, k, v: (N, L, C) -> gq, gk, gv (N, L, C)
+    """Take the gradient of attention's output to those of its inputs.
 
-    p = softmax(q k^T / sqrt(C)), gs = p (g v^T - sum(p g v^T)) / sqrt(C), sum over the last axis:  gq = gs k,  gk = gs^T q,  gv = p^T g
+    With p = softmax(q k^T / sqrt(C)) and gs = p (g v^T - sum(p g v^T)) / sqrt(C), the sum over the
+    last axis:
+    gq = gs k,  gk = gs^T q,  gv = p^T g
+    g, q, k, v: (N, L, C) -> gq, gk, gv (N, L, C)
     """
     root = q.dtype.type(q.shape[2] ** -0.5)
     p = softmax(q @ k.swapaxes(1, 2) * root)
@@ -186,7 +261,10 @@ def take(table, i):
 
 
 def take_grad(g, i, M):
-    """Add each row of the gradient to the table row that it was read from. g: (N, E); i: ints (N,) -> (M, E)"""
+    """Add each row of the gradient to the table row that it was read from.
+
+    g: (N, E); i: ints (N,) in 0 .. M - 1 -> (M, E)
+    """
     table = np.zeros((M, g.shape[1]), g.dtype)
     np.add.at(table, i, g)
     return table
@@ -196,7 +274,10 @@ def take_grad(g, i, M):
 
 
 def clip_norm(g, largest):
-    """Shorten a gradient that is too long, in place: g = g min(1, largest / |g|). g: (P,); largest: number > 0 -> |g| before, ()"""
+    """Shorten a gradient that is too long, in place: g = g min(1, largest / |g|).
+
+    g: (P,); largest: number > 0 -> |g| before, ()
+    """
     norm = np.sqrt(np.dot(g, g))
     if norm > largest:
         g *= g.dtype.type(largest / norm)
@@ -206,9 +287,11 @@ def clip_norm(g, largest):
 def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):
     """Update parameters by one step of AdamW, in place.
 
-    m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;  m_hat = m / (1 - beta1^k);  v_hat = v / (1 - beta2^k)
+    m = beta1 m + (1 - beta1) g,    m_hat = m / (1 - beta1^k)
+    v = beta2 v + (1 - beta2) g^2,  v_hat = v / (1 - beta2^k)
     theta = theta - lr (m_hat / (sqrt(v_hat) + eps) + decay theta)
-    theta, g, m, v: (P,), the last two start at 0; k: int, 1 at the first step -> None; theta, m, v are changed
+    theta, g, m, v: (P,), the last two start at 0; k: int, 1 at the first step
+    -> None; theta, m, v are changed
     Source: Kingma & Ba 2015, algorithm 1; decoupled decay from Loshchilov & Hutter 2019.
     """
     m[:] = beta1 * m + (1 - beta1) * g
@@ -218,13 +301,18 @@ def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):
 
 
 def ema_step(ema, theta, keep):
-    """Move a running average towards the parameters, in place: ema = keep ema + (1 - keep) theta. (P,), (P,) -> None"""
+    """Move a running average towards the parameters, in place.
+
+    ema = keep ema + (1 - keep) theta
+    ema, theta: (P,); keep: number in 0 .. 1 -> None; ema is changed
+    """
     ema[:] = keep * ema + (1 - keep) * theta
 
 
 def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
-    """Do clip_norm, adam_step and ema_step, with their arguments, unless the gradient is not finite: then change nothing but g.
+    """Do clip_norm, adam_step and ema_step, with their arguments, in one call.
 
+    Where the gradient is not finite only g changes.
     theta, g, m, v, ema: (P,) -> |g| before, (); theta, g, m, v and ema are changed
     """
     norm = clip_norm(g, largest)
@@ -238,27 +326,30 @@ def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
 
 
 def normal(rng, shape, dtype):
-    """Draw standard normal numbers where the kernels work. rng: np.random.Generator; dtype: float32 or float64 -> (...), of that shape"""
+    """Draw standard normal numbers on the kernels' device.
+
+    rng: np.random.Generator; shape: tuple; dtype: float32 or float64 -> (...), of that shape
+    """
     return rng.standard_normal(shape, dtype=dtype)
 
 
 def denoise_step(x_t, eps_hat, z, alpha_bar, c0, ct, std, clip):
-    """Do one update of a sampler.
+    """Do one update of a sampler: c0 x0_hat + ct x_t + std z.
 
-    x0_hat = (x_t - sqrt(1 - alpha_bar) eps_hat) / sqrt(alpha_bar), kept within [-clip, clip];  c0 x0_hat + ct x_t + std z
+    x0_hat = (x_t - sqrt(1 - alpha_bar) eps_hat) / sqrt(alpha_bar), kept within [-clip, clip]
     x_t, eps_hat: (N, ...); z: (N, ...) or 0; the others are numbers, clip may be inf -> (N, ...)
     """
-    signal, noise, c0, ct, std = (
-        x_t.dtype.type(a) for a in (np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar), c0, ct, std)
-    )
+    root, sigma = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
+    signal, noise, c0, ct, std = (x_t.dtype.type(a) for a in (root, sigma, c0, ct, std))
     x0_hat = (x_t - noise * np.asarray(eps_hat, x_t.dtype)) / signal
     return c0 * np.clip(x0_hat, -clip, clip) + ct * x_t + std * np.asarray(z, x_t.dtype)
 
 
 def posterior_mean(x_t, data, alpha_bar):
-    """Average the images of a data set, each weighed by how likely it is to have become x_t.
+    """Average the images of a data set, each weighted by how likely it is to have become x_t.
 
-    r[n, m] proportional to exp( -|x_t[n] - sqrt(alpha_bar) data[m]|^2 / (2 (1 - alpha_bar)) );  sum_m r[n, m] data[m]
+    r[n, m] proportional to exp( -|x_t[n] - sqrt(alpha_bar) data[m]|^2 / (2 (1 - alpha_bar)) )
+    result[n] = sum_m r[n, m] data[m]
     x_t: (N, D); data: (M, D); alpha_bar: number below 1 -> (N, D)
     """
     away = x_t[:, None] - x_t.dtype.type(np.sqrt(alpha_bar)) * data  # (N, M, D)
