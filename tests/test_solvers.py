@@ -1,7 +1,8 @@
-"""The fast samplers and their grids: laws to rounding, orders of convergence, which times they ask, and the slips that each check stops.
+"""The fast samplers and their grids: laws to rounding, orders of convergence, times, known slips.
 
-As in test_sample, for data N(2, 0.5^2) a whole run is affine, and its law is compared with equations written a second time: euler
-and heun in the coordinates of EDM (an unshrunk image, noise of standard deviation sigma), dpmpp_2m in those of DPM-Solver++ (lam).
+As in test_sample, for data N(2, 0.5^2) a whole run is affine, and its law is compared with
+equations written a second time: euler and heun in the coordinates of EDM (an unshrunk image, noise
+of standard deviation sigma), dpmpp_2m in those of DPM-Solver++ (lam).
 """
 
 import inspect
@@ -24,7 +25,7 @@ from test_sample import (
     close,
     forward,
     grades,
-    law,
+    law_of,
     paths,
     quiet,
     rejects,
@@ -34,10 +35,8 @@ from tinydiff import diffusion, exact, sample, schedule
 
 on_every_kernel_set = pytest.mark.usefixtures("kernel_set")
 SOLVERS = ("euler", "heun", "dpmpp_2m")
-START = (
-    1.0,
-    1.2,
-)  # mean and variance of x_T: as the chain is affine, what holds from here holds from everywhere
+# mean and variance of x_T: as the chain is affine, what holds from here holds from everywhere
+START = (1.0, 1.2)
 
 
 def log_snr(lam):
@@ -69,7 +68,10 @@ def goes_up_to(s, t, churn):
 
 
 def edm_law(s, times, x_T, churn=0.0, corrected=False):
-    """Mean and standard deviation of x_0: in x_bar noise is added without shrinking, and the score is that of N(MEAN, VAR + sigma^2)."""
+    """Mean and standard deviation of x_0, by EDM.
+
+    In x_bar noise is added without shrinking; the score is that of N(MEAN, VAR + sigma^2).
+    """
     mean, var = x_T[0] / math.sqrt(s.alpha_bar[times[0]]), x_T[1] / s.alpha_bar[times[0]]
     for t, u in pairwise(times):
         up = goes_up_to(s, t, churn)
@@ -84,16 +86,16 @@ def edm_law(s, times, x_T, churn=0.0, corrected=False):
 
 
 def lam_law(s, times, x_T):
-    """The same for DPM-Solver++(2M): y = x / sqrt(1 - alpha_bar) obeys dy / d(e^lam) = x0_hat, taken half a step ahead in lam.
+    """The same by DPM-Solver++(2M): y = x / sqrt(1 - alpha_bar) obeys dy / d(e^lam) = x0_hat.
 
-    y and x0_hat are affine in x_T: each is a pair, slope and offset.
+    x0_hat is taken half a step ahead in lam. y and x0_hat are affine in x_T: each is a pair, slope
+    and offset.
     """
     y, before = np.array([1.0, 0.0]) / math.sqrt(1 - s.alpha_bar[times[0]]), None
     for t, u in pairwise(times):
         lam = math.log(s.snr[t]) / 2
-        x0_hat = (math.exp(lam) * y + [0, MEAN / VAR]) / (
-            math.exp(2 * lam) + 1 / VAR
-        )  # precisions add
+        precision = math.exp(2 * lam) + 1 / VAR  # precisions add
+        x0_hat = (math.exp(lam) * y + [0, MEAN / VAR]) / precision
         if u == 0:
             return x0_hat[0] * x_T[0] + x0_hat[1], abs(x0_hat[0]) * math.sqrt(x_T[1])
         after = math.log(s.snr[u]) / 2
@@ -104,16 +106,12 @@ def lam_law(s, times, x_T):
 
 # --- the flow that the solvers follow ---
 
-ONE = ([1.0], [MEAN], [VAR])
-TWO = (
-    [0.4, 0.6],
-    [-1.0, 1.5],
-    [0.3, 0.2],
-)  # weights, means, variances: here the flow is not affine
+ONE = ([1.0], [MEAN], [VAR])  # weights, means, variances
+TWO = ([0.4, 0.6], [-1.0, 1.5], [0.3, 0.2])  # here the flow is not affine
 
 
 def below(s, t, x, data):
-    """The share of all x_t that lie below x."""
+    """The share of all x_t below x."""
     root = math.sqrt(s.alpha_bar[t])
     std = [math.sqrt(s.alpha_bar[t] * v + 1 - s.alpha_bar[t]) for v in data[2]]
     phi = np.vectorize(lambda z: math.erfc(-z / math.sqrt(2)) / 2)
@@ -121,7 +119,10 @@ def below(s, t, x, data):
 
 
 def flow(s, x_T, u, data):
-    """Follow the probability flow exactly from T to u: in one dimension no two paths cross, so each x keeps the share below it."""
+    """Follow the probability flow exactly from T to u.
+
+    In one dimension no two paths cross, so each x keeps the share below it.
+    """
     share, low, high = below(s, s.T, x_T, data), np.full_like(x_T, -20), np.full_like(x_T, 20)
     for _ in range(60):
         middle = (low + high) / 2
@@ -142,7 +143,8 @@ LATE = {"1:1": 1, "1:2": 2 / 3, "2:1": 4 / 3}  # the gaps of a grid
 def expect_order(errors, order, tol, case):
     found = math.log2(errors[0] / errors[1])
     assert abs(found - order) < tol, (
-        f"{case}: the error should fall by 2^{order} from 80 steps to 160; came {errors[0]:.3g} and {errors[1]:.3g}, by 2^{found:.2f}"
+        f"{case}: the error should fall by 2^{order} from 80 steps to 160; "
+        f"got {errors[0]:.3g} and {errors[1]:.3g}, by 2^{found:.2f}"
     )
 
 
@@ -152,28 +154,14 @@ def expect_order(errors, order, tol, case):
 def check_law(sampler, expected, churns=()):
     """Mean and standard deviation of x_0, at T = 8 and 1000, along full, even and uneven paths."""
     for s in SCHEDULES:
-        model = exact.gaussian(s, MEAN, VAR)
         for times in paths(s):
             for churn in [{"churn": churn} for churn in churns] or [{}]:
-                got = law(
-                    lambda rng, shape, x: sampler(
-                        model, s, shape, rng, times=times, x_T=x, **churn
-                    ),
-                    s,
-                    START,
-                )
+                got = law_of(sampler, s, START, times=times, **churn)
                 said = f", churn = {churn['churn']}" if churn else ""
-                close(
-                    got,
-                    expected(s, times, START, **churn),
-                    f"T = {s.T}, times = {brief(times)}{said}, from N(1, 1.2)",
-                )
-    default = law(
-        lambda rng, shape, x: sampler(exact.gaussian(T8, MEAN, VAR), T8, shape, rng, x_T=x),
-        T8,
-        START,
-    )
-    close(default, expected(T8, range(8, -1, -1), START), "by default: all times, no churn")
+                case = f"T = {s.T}, times = {brief(times)}{said}, from N(1, 1.2)"
+                close(got, expected(s, times, START, **churn), case)
+    want = expected(T8, range(8, -1, -1), START)
+    close(law_of(sampler, T8, START), want, "by default: all times, no churn")
 
 
 def check_euler(euler):
@@ -181,9 +169,8 @@ def check_euler(euler):
 
 
 def check_heun(heun):
-    check_law(
-        heun, lambda *args, churn=0.0: edm_law(*args, churn, corrected=True), (0.0, 0.04, 0.6)
-    )
+    expected = lambda *args, churn=0.0: edm_law(*args, churn, corrected=True)
+    check_law(heun, expected, (0.0, 0.04, 0.6))
 
 
 def check_dpmpp(dpmpp_2m):
@@ -193,7 +180,8 @@ def check_dpmpp(dpmpp_2m):
 def check_order(sampler, order, schedules=(EVEN, BENT), late=LATE):
     """Halve all steps: the error falls by 2^order, on even and uneven grids.
 
-    Compared at t = 1: the step from 1 to 0 is the same on every grid (in lam it is infinite), so its error does not fall with the others.
+    Compared at t = 1: the step from 1 to 0 is the same on every grid (in lam it is infinite), so
+    its error does not fall with the others.
     """
     x_T = np.array([[-1.3], [0.4], [2.2]])
     for s in schedules:
@@ -207,27 +195,24 @@ def check_order(sampler, order, schedules=(EVEN, BENT), late=LATE):
                     times = [1 + place for place in grid(steps, share)] + [0]
                     *_, x_1, _ = sampler(model, s, x_T.shape, None, times=times, x_T=x_T)
                     errors.append(np.abs(x_1 - want).max())
-                expect_order(
-                    errors, order, 0.1, f"{len(mean)} Gaussian(s), {name}, gaps {gaps}, at t = 1"
-                )
+                case = f"{len(mean)} Gaussian(s), {name}, gaps {gaps}, at t = 1"
+                expect_order(errors, order, 0.1, case)
 
 
 def check_order_to_0(sampler, order):
-    """The same to t = 0, where sigma, not lam, is smooth: for solvers whose last step is as small as the others."""
+    """The same to t = 0, where sigma, not lam, is smooth: for solvers with a small last step."""
     s, x_T = SMOOTH, np.array([[-1.3], [0.4], [2.2]])
-    want = flow(s, x_T, 0, ONE)
+    want, model = flow(s, x_T, 0, ONE), exact.gaussian(s, MEAN, VAR)
     for gaps, late in LATE.items():
         errors = []
         for steps in (80, 160):
-            *_, x0 = sampler(
-                exact.gaussian(s, MEAN, VAR), s, x_T.shape, None, times=grid(steps, late), x_T=x_T
-            )
+            *_, x0 = sampler(model, s, x_T.shape, None, times=grid(steps, late), x_T=x_T)
             errors.append(np.abs(x0 - want).max())
         expect_order(errors, order, 0.1, f"gaps {gaps}, at t = 0")
 
 
 def listen(model, called):
-    """The same model, which notes when it is asked what."""
+    """The same model, which notes with what it is called."""
 
     def listening(x, t):
         called.append((t, x.copy()))
@@ -236,20 +221,22 @@ def listen(model, called):
     return listening
 
 
-def check_one_question(sampler):
-    """The manners of a sampler that asks the model once a step, on an uneven path and on a single leap."""
+def check_one_call(sampler):
+    """The manners of a sampler with one model call per step, on an uneven path and in one leap."""
+    clipping = (
+        "clip = 1.5: x0_hat is kept within [-1.5, 1.5], and eps_hat, or the change of x0_hat, "
+        "follows from that"
+    )
     for times in ([8, 7, 3, 1, 0], [5, 0]):
-        check_manners(
-            lambda model, s, rng, x_T, clip=np.inf: sampler(
-                model, s, (3, 2, 2, 1), rng, times=times, x_T=x_T, clip=clip
-            ),
-            times,
-            "clip = 1.5: x0_hat is kept within [-1.5, 1.5], and eps_hat, or the change of x0_hat, follows from that",
-        )
+
+        def run(model, s, rng, x_T, clip=np.inf):
+            return sampler(model, s, (3, 2, 2, 1), rng, times=times, x_T=x_T, clip=clip)
+
+        check_manners(run, times, clipping)
 
 
-def check_heun_asks(heun):
-    """Twice a step, at both ends, and once in the last; the second time at the Euler step's end."""
+def check_heun_calls(heun):
+    """Two calls per step, at both ends, and one in the last; the second at the Euler step's end."""
     model = exact.gaussian(T8, MEAN, VAR)
     for times in ([8, 6, 4, 2, 0], [8, 7, 3, 1, 0], [5, 0]):
         for dtype in (np.float64, np.float32):
@@ -257,7 +244,7 @@ def check_heun_asks(heun):
             seen = list(heun(listen(model, called), T8, x_T.shape, None, times=times, x_T=x_T))
             want = [t for pair in pairwise(times) for t in pair if t > 0]
             assert [t for t, _ in called] == want, (
-                f"times = {times}: asked at {[t for t, _ in called]}, expected {want}"
+                f"times = {times}: called at {[t for t, _ in called]}, expected {want}"
             )
             assert len(seen) == len(times), (
                 f"times = {times}: it yields {len(seen)} arrays, expected {len(times)}"
@@ -265,25 +252,22 @@ def check_heun_asks(heun):
             assert all(x.dtype == dtype and x.shape == x_T.shape for x in seen), (
                 f"x_T is (3, 1) {x_T.dtype}, and so is all that follows"
             )
-            assert all(
-                np.array_equal(x, y) for x, (_, y) in zip(seen, called[::2], strict=False)
-            ), "each step starts at what was yielded"
+            starts = [x for _, x in called[::2]]
+            assert all(np.array_equal(x, y) for x, y in zip(seen, starts, strict=False)), (
+                "each step starts at what was yielded"
+            )
             for i, u in enumerate(times[1:-1]):
-                there = list(
-                    sample.ddim(model, T8, x_T.shape, None, times=[times[i], u, 0], x_T=seen[i])
-                )[1]
+                step = sample.ddim(model, T8, x_T.shape, None, times=[times[i], u, 0], x_T=seen[i])
+                _, there, _ = step
                 assert np.allclose(called[2 * i + 1][1], there, rtol=0, atol=1e-6), (
-                    f"the second question at t = {u} is about the Euler step's end"
+                    f"the second call, at t = {u}, gets the Euler step's end"
                 )
 
 
 def check_heun_clip(heun):
-    """clip keeps the x0_hat of each slope, and of their mean, within [-1.5, 1.5]; eps_hat is then found anew."""
-    model, times, x_T = (
-        exact.gaussian(T8, MEAN, VAR),
-        [8, 6, 3, 1, 0],
-        np.linspace(-2, 4, 7)[:, None],
-    )
+    """clip keeps x0_hat of each slope, and of their mean, within [-1.5, 1.5]; eps_hat follows."""
+    model, times = exact.gaussian(T8, MEAN, VAR), [8, 6, 3, 1, 0]
+    x_T = np.linspace(-2, 4, 7)[:, None]
 
     def step(x, slope, t, u):
         x0_hat = np.clip(diffusion.predict_x0(T8, x, t, slope), -1.5, 1.5)
@@ -294,32 +278,26 @@ def check_heun_clip(heun):
         first = model(x, t)
         x = step(x, (first + model(step(x, first, t, u), u)) / 2 if u else first, t, u)
         want.append(x)
-    for i, (a, b) in enumerate(
-        zip(heun(model, T8, x_T.shape, None, times=times, x_T=x_T, clip=1.5), want, strict=True)
-    ):
+    got = heun(model, T8, x_T.shape, None, times=times, x_T=x_T, clip=1.5)
+    for t, a, b in zip(times, got, want, strict=True):
         assert np.allclose(a, b, rtol=0, atol=1e-12), (
-            f"clip = 1.5, t = {times[i]}: off by {np.abs(a - b).max():.3g}"
+            f"clip = 1.5, t = {t}: off by {np.abs(a - b).max():.3g}"
         )
 
 
-def check_churn(sampler, asks):
-    """Where the noise goes up to, and that it is the forward process that adds it. asks: how often a step asks the model."""
+def check_churn(sampler, calls):
+    """Where the noise goes up to, and that the forward process adds it.
+
+    calls: of the model, per step
+    """
     by_hand = {0.0: [8, 6, 4, 2], 0.35: [8, 6, 4, 2], 0.6: [8, 7, 5, 2], 1.5: [8, 8, 6, 3]}
     for churn, want in by_hand.items():
         called, draws, x_T = [], np.random.default_rng(5), np.array([[-1.0], [0.3], [2.0]])
-        run = sampler(
-            listen(exact.gaussian(T8, MEAN, VAR), called),
-            T8,
-            x_T.shape,
-            np.random.default_rng(5),
-            [8, 6, 4, 2, 0],
-            x_T,
-            churn,
-        )
-        seen, starts = list(run), called[::asks]
-        assert [t for t, _ in starts] == want, (
-            f"times = [8, 6, 4, 2, 0], churn = {churn}: starts at {[t for t, _ in starts]}, expected {want}"
-        )
+        model, times = listen(exact.gaussian(T8, MEAN, VAR), called), [8, 6, 4, 2, 0]
+        run = sampler(model, T8, x_T.shape, np.random.default_rng(5), times, x_T, churn)
+        seen, starts = list(run), called[::calls]
+        got = [t for t, _ in starts]
+        assert got == want, f"times = {times}, churn = {churn}: starts at {got}, expected {want}"
         for x, t, (up, x_up) in zip(seen, (8, 6, 4, 2), starts, strict=False):
             keep, spread = 1.0, 0.0
             for k in range(t + 1, up + 1):  # step by step
@@ -332,36 +310,27 @@ def check_churn(sampler, asks):
 
 
 def check_dpmpp_by_hand(dpmpp_2m):
-    """Steps of log 2, log 3 and log 4 in lam, and a model whose x0_hat is 1, 2, 5 and 7: all numbers can be worked out on paper.
+    """Steps of log 2, log 3 and log 4 in lam, a model whose x0_hat is 1, 2, 5, 7: on paper.
 
-    e^lam = 1/2, 1, 3, 12 at t = 4, 3, 2, 1; y = x / sqrt(1 - alpha_bar). y_4 = 1;  y_3 = y_4 + (1 - 1/2) 1 = 3/2
-    r = log 2 / log 3;  D = 2 + (2 - 1) / (2 r) = 2 + log_2(3) / 2;  y_2 = y_3 + (3 - 1) D = 11/2 + log_2(3)
-    r = log 3 / log 4;  D = 5 + (5 - 2) / (2 r) = 5 + 3 log_3(2);  y_1 = y_2 + (12 - 3) D = 50.5 + log_2(3) + 27 log_3(2);  x_0 = 7
+    e^lam = 1/2, 1, 3, 12 at t = 4, 3, 2, 1; y = x / sqrt(1 - alpha_bar)
+    y_4 = 1;  y_3 = y_4 + (1 - 1/2) 1 = 3/2
+    r = log 2 / log 3;  D = 2 + (2 - 1) / (2 r) = 2 + log_2(3) / 2
+    y_2 = y_3 + (3 - 1) D = 11/2 + log_2(3)
+    r = log 3 / log 4;  D = 5 + (5 - 2) / (2 r) = 5 + 3 log_3(2)
+    y_1 = y_2 + (12 - 3) D = 50.5 + log_2(3) + 27 log_3(2);  x_0 = 7
     """
-    bar = [1, 144 / 145, 0.9, 0.5, 0.2]
-    s, guess = (
-        quiet(schedule.from_betas, [1 - u / t for t, u in pairwise(bar)]),
-        {4: 1.0, 3: 2.0, 2: 5.0, 1: 7.0},
-    )
+    bar, guess = [1, 144 / 145, 0.9, 0.5, 0.2], {4: 1.0, 3: 2.0, 2: 5.0, 1: 7.0}
+    s = quiet(schedule.from_betas, [1 - u / t for t, u in pairwise(bar)])
+    model = lambda x, t: diffusion.predict_eps(s, x, t, np.full_like(x, guess[t]))
     x_T = np.full((1, 1), math.sqrt(0.8))
-    run = dpmpp_2m(
-        lambda x, t: diffusion.predict_eps(s, x, t, np.full_like(x, guess[t])),
-        s,
-        (1, 1),
-        None,
-        None,
-        x_T,
-    )
-    y = {
-        4: 1,
-        3: 1.5,
-        2: 5.5 + 1.5849625007211562,
-        1: 50.5 + 1.5849625007211562 + 27 * 0.6309297535714575,
-    }
+    run = dpmpp_2m(model, s, (1, 1), None, None, x_T)
+    log_2_of_3, log_3_of_2 = 1.5849625007211562, 0.6309297535714575
+    y = {4: 1, 3: 1.5, 2: 5.5 + log_2_of_3, 1: 50.5 + log_2_of_3 + 27 * log_3_of_2}
     want = {0: 7.0} | {t: y[t] * math.sqrt(1 - bar[t]) for t in y}
+    case = "alpha_bar = 1, 144/145, 0.9, 0.5, 0.2"
     for t, x in zip((4, 3, 2, 1, 0), run, strict=True):
         assert abs(x[0, 0] - want[t]) < 1e-12, (
-            f"alpha_bar = 1, 144/145, 0.9, 0.5, 0.2: x_{t} is {x[0, 0]:.12g}, expected {want[t]:.12g}"
+            f"{case}: x_{t} is {x[0, 0]:.12g}, expected {want[t]:.12g}"
         )
 
 
@@ -369,51 +338,52 @@ def check_dpmpp_by_hand(dpmpp_2m):
 
 
 def inverted_by_hand(s, x0, times, rounds):
-    """ddim_invert in x_bar, for the Gaussian: x_bar_t = x_bar_u + (sigma_t - sigma_u) eps_hat, eps_hat from the score of x_t."""
+    """ddim_invert in x_bar, for the Gaussian: x_bar_t = x_bar_u + (sigma_t - sigma_u) eps_hat.
+
+    eps_hat follows from the score of x_t.
+    """
     x_bar = x0
     for u, t in pairwise(times[::-1]):
         mean, var = forward(s, t)
+        rise = math.sqrt(sigma2(s, t)) - math.sqrt(sigma2(s, u))
         x = math.sqrt(s.alpha_bar[u]) * x_bar
         for _ in range(rounds):
             eps_hat = math.sqrt(1 - s.alpha_bar[t]) * (x - mean) / var
-            x = math.sqrt(s.alpha_bar[t]) * (
-                x_bar + (math.sqrt(sigma2(s, t)) - math.sqrt(sigma2(s, u))) * eps_hat
-            )
+            x = math.sqrt(s.alpha_bar[t]) * (x_bar + rise * eps_hat)
         x_bar = x / math.sqrt(s.alpha_bar[t])
     return x
 
 
 def check_invert(ddim_invert):
-    """Every x on the way up, and the questions: rounds of them at the time to come, never at t = 0."""
+    """Every x on the way up, and the calls: rounds of them at the time to come, never at t = 0."""
     for s in SCHEDULES:
         for times in paths(s):
             for rounds in (1, 2, 3):
                 called, x0 = [], np.array([[-1.0], [0.3], [2.6]])
-                run = ddim_invert(
-                    listen(exact.gaussian(s, MEAN, VAR), called), s, x0, times, rounds
-                )
-                seen, case = list(run), f"T = {s.T}, times = {brief(times)}, rounds = {rounds}"
+                model = listen(exact.gaussian(s, MEAN, VAR), called)
+                seen = list(ddim_invert(model, s, x0, times, rounds))
+                case = f"T = {s.T}, times = {brief(times)}, rounds = {rounds}"
                 assert len(seen) == len(times), (
                     f"{case}: it yields {len(seen)} arrays, expected {len(times)}"
                 )
                 assert np.array_equal(seen[0], x0), f"{case}: the first array it yields is not x0"
                 want = [t for t in times[-2::-1] for _ in range(rounds)]
                 asked = [t for t, _ in called]
-                assert asked == want, f"{case}: asked at {asked[:6]} ..., expected {want[:6]} ..."
+                assert asked == want, f"{case}: called at {asked[:6]} ..., expected {want[:6]} ..."
                 want = inverted_by_hand(s, x0, times, rounds)
                 i = np.abs(seen[-1] - want).argmax()
-                far = f"from x0 = {x0[i, 0]} it comes to {seen[-1][i, 0]:.6g} at t = {times[0]}, expected {want[i, 0]:.6g}"
-                assert np.abs(seen[-1] - want).max() < 1e-10, f"{case}: {far}"
-    kinds = {
-        str(x.dtype)
-        for x in ddim_invert(exact.gaussian(T8, MEAN, VAR), T8, x0.astype(np.float32), [8, 3, 0], 2)
-    }
-    assert kinds == {"float32"}, f"x0 is float32, and so is all that follows; came: {sorted(kinds)}"
+                assert np.abs(seen[-1] - want).max() < 1e-10, (
+                    f"{case}: from x0 = {x0[i, 0]} it comes to {seen[-1][i, 0]:.6g} at "
+                    f"t = {times[0]}, expected {want[i, 0]:.6g}"
+                )
+    run = ddim_invert(exact.gaussian(T8, MEAN, VAR), T8, x0.astype(np.float32), [8, 3, 0], 2)
+    kinds = {str(x.dtype) for x in run}
+    assert kinds == {"float32"}, f"x0 is float32, and so is all that follows; got {sorted(kinds)}"
     assert np.array_equal(x0, [[-1.0], [0.3], [2.6]]), "x0 is not to be changed"
 
 
 def check_round_trip(ddim_invert):
-    """Up and down again: with r rounds the way back misses x0 by an error of order r, with 20 by rounding only."""
+    """Up and down again: with r rounds x0 is missed by an error of order r, with 20 by rounding."""
     s, x0 = SMOOTH, np.array([[0.7], [1.9], [2.8]])
     model = exact.gaussian(s, MEAN, VAR)
 
@@ -425,12 +395,8 @@ def check_round_trip(ddim_invert):
 
     for gaps, late in LATE.items():
         for rounds in (1, 2, 4):
-            expect_order(
-                [missed(steps, late, rounds) for steps in (80, 160)],
-                rounds,
-                0.06 * rounds,
-                f"rounds = {rounds}, gaps {gaps}",
-            )
+            errors = [missed(steps, late, rounds) for steps in (80, 160)]
+            expect_order(errors, rounds, 0.06 * rounds, f"rounds = {rounds}, gaps {gaps}")
         far = missed(80, late, 20)
         assert far < 1e-11, f"20 rounds, gaps {gaps}: x0 is missed by {far:.3g}, expected rounding"
 
@@ -445,7 +411,7 @@ def real_quadratic(s, steps):
 
 
 def at_levels(falling, levels):
-    """The real times in 1 .. T where a list that falls from falling[1] to falling[T] passes the levels, straight lines between."""
+    """The real times in 1 .. T at which falling[1:] passes the levels, interpolated."""
     t = np.clip(np.searchsorted(-falling[1:], -levels), 1, len(falling) - 2)
     return t + (falling[t] - levels) / (falling[t] - falling[t + 1])
 
@@ -456,14 +422,10 @@ def at_sigmas(s, levels):
 
 
 def real_snr(s, steps):
-    """log snr rises by equal amounts from one time to the next, the first at sigma = 80 or, where T has less, at T."""
-    first = max(s.snr[s.T], 80.0**-2)
-    return at_sigmas(
-        s,
-        np.exp(
-            -0.5 * (np.log(first) + np.log(s.snr[1] / first) * np.arange(steps) / max(steps - 1, 1))
-        ),
-    )
+    """log snr rises by equal amounts, from sigma = 80 or, where T has less, from T."""
+    first, share = max(s.snr[s.T], 80.0**-2), np.arange(steps) / max(steps - 1, 1)
+    log_snr = np.log(first) + np.log(s.snr[1] / first) * share
+    return at_sigmas(s, np.exp(-0.5 * log_snr))
 
 
 def real_karras(s, steps, rho=7.0, sigma_max=80.0):
@@ -477,7 +439,7 @@ REAL = {"quadratic": real_quadratic, "snr": real_snr, "karras": real_karras}
 
 
 def check_grid(times_for, real, counts=lambda s: range(1, s.T + 1), schedules=GRID_SCHEDULES):
-    """From T to 0, no time twice, and each the whole number nearest to the real one, moved up only where two would meet."""
+    """From T to 0, no time twice, each the nearest whole number; moved up where two would meet."""
     for s in schedules:
         for steps in counts(s):
             times, case = times_for(s, steps), f"T = {s.T}, steps = {steps}"
@@ -485,25 +447,24 @@ def check_grid(times_for, real, counts=lambda s: range(1, s.T + 1), schedules=GR
                 f"{case}: expected a list of Python's int"
             )
             assert len(times) == steps + 1, (
-                f"{case}: came {len(times)} times, expected {steps + 1}: a step lies between two times"
+                f"{case}: got {len(times)} times, expected {steps + 1}: a step is between two times"
             )
             assert all(t > u for t, u in pairwise(times)), (
-                f"{case}: the times decrease, no time twice; came {brief(times)}"
+                f"{case}: the times decrease, no time twice; got {brief(times)}"
             )
             want, i = np.array(real(s, steps)), np.arange(steps + 1)
-            first = max(
-                round(want[0]), steps
-            )  # no time twice: the first one moves up where the others need the room
+            first = max(round(want[0]), steps)  # it moves up where the others need the room
             assert times[0] == first and times[-1] == 0, (
                 f"{case}: from {times[0]} to {times[-1]}, expected from {first} to 0"
             )
-            room = first - i  # a later time leaves at least so much to those before it
+            room = first - i  # what is left for times[i] by those before it
             low = np.minimum(want - 0.5, room)
             high = np.minimum(np.maximum.accumulate((want + i)[::-1])[::-1] - i + 0.5, room)
             wrong = np.flatnonzero((np.array(times) < low - 1e-6) | (np.array(times) > high + 1e-6))
             wrong = wrong[wrong > 0]
+            k = wrong[0] if wrong.size else 0
             assert wrong.size == 0, (
-                f"{case}: times[{wrong[0]}] is {times[wrong[0]]}, expected the whole number next to {want[wrong[0]]:.4g}"
+                f"{case}: times[{k}] is {times[k]}, expected the whole number next to {want[k]:.4g}"
             )
 
 
@@ -511,37 +472,29 @@ def check_grid(times_for, real, counts=lambda s: range(1, s.T + 1), schedules=GR
 
 
 def check_ddpm_var(ddpm):
-    """As a function the variance does what it does as an array; each pixel may have its own; it is asked after the noise."""
+    """A variance given as a function: like an array, but for each pixel; called after the model."""
     x_T = np.random.default_rng(1).normal(size=(3, 2, 2, 1))
     for s in SCHEDULES:
         model, var = exact.gaussian(s, MEAN, VAR), exact.gaussian_variance(s, VAR)
         a = list(ddpm(model, s, x_T.shape, np.random.default_rng(4), x_T=x_T, var=var))
-        b = list(
-            ddpm(
-                model,
-                s,
-                x_T.shape,
-                np.random.default_rng(4),
-                x_T=x_T,
-                var=lambda x, t: np.full_like(x, var[t]),
-            )
-        )
+        of_t = lambda x, t: np.full_like(x, var[t])
+        b = list(ddpm(model, s, x_T.shape, np.random.default_rng(4), x_T=x_T, var=of_t))
         assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True)), (
             f"T = {s.T}: var as a function differs from var as an array"
         )
     model, called, asked = exact.gaussian(T8, MEAN, VAR), [], []
 
     def note(x, t):
-        assert called and called[-1][0] == t, f"var is asked at t = {t} before eps_model is"
+        assert called and called[-1][0] == t, f"var is called at t = {t} before eps_model is"
         asked.append((t, x.copy()))
         return np.full_like(x, T8.beta_tilde[t])
 
     list(ddpm(listen(model, called), T8, x_T.shape, np.random.default_rng(4), x_T=x_T, var=note))
     assert [t for t, _ in asked] == [8, 7, 6, 5, 4, 3, 2, 1], (
-        f"var is asked at {[t for t, _ in asked]}, expected 8, 7, ..., 1"
+        f"var is called at {[t for t, _ in asked]}, expected 8, 7, ..., 1"
     )
     assert all(np.array_equal(x, y) for (_, x), (_, y) in zip(asked, called, strict=True)), (
-        "var and eps_model see the same x_t"
+        "var and eps_model get the same x_t"
     )
     share = np.linspace(0, 1, 12).reshape(x_T.shape)  # of the pixels the first has no noise at all
     *_, x0 = ddpm(model, T8, x_T.shape, Flat(), x_T=x_T, var=lambda x, t: share * T8.beta[t])
@@ -558,13 +511,13 @@ def check_ddpm_var(ddpm):
 @grades("sample.euler")
 def test_euler(kernel_set):
     check_euler(sample.euler)
-    check_one_question(sample.euler)
+    check_one_call(sample.euler)
     check_churn(sample.euler, 1)
 
 
 @grades("sample.heun")
 def test_heun(kernel_set):
-    check_heun_asks(sample.heun)
+    check_heun_calls(sample.heun)
     check_heun(sample.heun)
     check_heun_clip(sample.heun)
     check_churn(sample.heun, 2)
@@ -574,7 +527,7 @@ def test_heun(kernel_set):
 def test_dpmpp_2m(kernel_set):
     check_dpmpp_by_hand(sample.dpmpp_2m)
     check_dpmpp(sample.dpmpp_2m)
-    check_one_question(sample.dpmpp_2m)
+    check_one_call(sample.dpmpp_2m)
 
 
 @on_every_kernel_set
@@ -589,7 +542,7 @@ def test_heun_order_to_0():
 
 
 def test_the_exact_flow_keeps_a_samples_place_in_the_bell():
-    """What `flow` finds by halving intervals is, for one Gaussian, mean_u + std_u / std_T (x_T - mean_T)."""
+    """For one Gaussian `flow` finds mean_u + std_u / std_T (x_T - mean_T)."""
     x_T = np.array([[-1.3], [0.4], [2.2]])
     for s, u in ((EVEN, 1), (SMOOTH, 0), (BENT, 500)):
         (mean_T, var_T), (mean_u, var_u) = forward(s, s.T), forward(s, u)
@@ -604,19 +557,10 @@ def test_euler_without_churn_is_ddim_without_noise():
     for s in SCHEDULES:
         for times in paths(s):
             for clip in (np.inf, 1.5):
-                runs = [
-                    run(
-                        exact.gaussian(s, MEAN, VAR),
-                        s,
-                        x_T.shape,
-                        None,
-                        times=times,
-                        x_T=x_T,
-                        clip=clip,
-                    )
-                    for run in (sample.euler, sample.ddim)
-                ]
-                assert all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
+                args, options = (exact.gaussian(s, MEAN, VAR), s, x_T.shape, None), {"clip": clip}
+                euler = sample.euler(*args, times=times, x_T=x_T, **options)
+                ddim = sample.ddim(*args, times=times, x_T=x_T, **options)
+                assert all(np.array_equal(a, b) for a, b in zip(euler, ddim, strict=True))
 
 
 @on_every_kernel_set
@@ -628,20 +572,17 @@ def test_single_precision_is_enough(name, churn):
     for s, times in ((T8, None), (LONG, sample.even_times(LONG, 100))):
         run, model = getattr(sample, name), exact.gaussian(s, MEAN, VAR)
         *_, double = run(model, s, x_T.shape, Flat(), times=times, x_T=x_T, **churn)
-        *_, single = run(
-            model, s, x_T.shape, Flat(), times=times, x_T=x_T.astype(np.float32), **churn
-        )
+        x_T32 = x_T.astype(np.float32)
+        *_, single = run(model, s, x_T.shape, Flat(), times=times, x_T=x_T32, **churn)
         assert single.dtype == np.float32 and np.allclose(single, double, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("times", BAD_TIMES, ids=str)
 @pytest.mark.parametrize("name", [*SOLVERS, "ddim_invert"])
 def test_bad_times(name, times):
-    args = (
-        (np.ones((1, 1)), times)
-        if name == "ddim_invert"
-        else ((1, 1), np.random.default_rng(0), times)
-    )
+    args = (1, 1), np.random.default_rng(0), times
+    if name == "ddim_invert":
+        args = np.ones((1, 1)), times
     with pytest.raises(ValueError, match="times must decrease from at most T = 8 to 0") as error:
         list(getattr(sample, name)(exact.gaussian(T8, MEAN, VAR), T8, *args))
     assert "\n" not in str(error.value) and str(times) in str(error.value)
@@ -662,29 +603,20 @@ def test_grid(name):
 @pytest.mark.exercise("sample.karras_times")
 def test_karras_follows_rho_and_sigma_max():
     """Long schedules first: on a short one, different rules give the same whole numbers."""
-    for rho, sigma_max in ((7.0, 1000.0), (7.0, 80.0), (3.0, 2.0)):
-        check_grid(
-            lambda s, steps, more=(rho, sigma_max): sample.karras_times(s, steps, *more),
-            lambda s, steps, more=(rho, sigma_max): real_karras(s, steps, *more),
-            lambda s: (8, 5, 2, 1),
-            (LONG, schedule.cosine(250), T8),
-        )
+    long_first = (LONG, schedule.cosine(250), T8)
+    for more in ((7.0, 1000.0), (7.0, 80.0), (3.0, 2.0)):
+        times_for = lambda s, steps: sample.karras_times(s, steps, *more)
+        real = lambda s, steps: real_karras(s, steps, *more)
+        check_grid(times_for, real, lambda s: (8, 5, 2, 1), long_first)
     check_grid(sample.karras_times, real_karras, lambda s: (4, 8))
 
 
 def test_grids_by_hand():
     assert sample.quadratic_times(LONG, 5) == [1000, 640, 360, 160, 40, 0]
-    assert sample.quadratic_times(T8, 5) == [
-        8,
-        5,
-        3,
-        2,
-        1,
-        0,
-    ]  # 8, 5.12, 2.88, 1.28, 0.32, 0: 0.32 and then 1.28 move up
-    assert sample.snr_times(EVEN, 7, np.inf) == sample.even_times(EVEN, 961)[::160] + [
-        0
-    ]  # lam is even in t, and so are the times
+    # 8, 5.12, 2.88, 1.28, 0.32, 0: 0.32 and then 1.28 move up
+    assert sample.quadratic_times(T8, 5) == [8, 5, 3, 2, 1, 0]
+    # lam is even in t, and so are the times
+    assert sample.snr_times(EVEN, 7, np.inf) == [*sample.even_times(EVEN, 961)[::160], 0]
     for name in ("quadratic_times", "snr_times", "karras_times"):
         assert getattr(sample, name)(T8, 8) == [8, 7, 6, 5, 4, 3, 2, 1, 0]
 
@@ -692,9 +624,8 @@ def test_grids_by_hand():
 @pytest.mark.parametrize("steps", [-2, 0, 9])
 @pytest.mark.parametrize("name", ["quadratic_times", "snr_times", "karras_times"])
 def test_bad_steps(name, steps):
-    with pytest.raises(
-        ValueError, match=f"steps is a whole number from 1 to T = 8; got {steps}"
-    ) as error:
+    why = f"steps is a whole number from 1 to T = 8; got {steps}"
+    with pytest.raises(ValueError, match=why) as error:
         getattr(sample, name)(T8, steps)
     assert "\n" not in str(error.value)
 
@@ -704,33 +635,28 @@ def test_ddpm_var():
     check_ddpm_var(sample.ddpm)
 
 
-# --- errata: each slip is planted in the package's own lines, and the check that the right sampler passes stops it ---
+# --- errata: each slip is planted in the package's own lines, and stopped by the right check ---
 
 
 def slip(old, new):
     """The module sample with one line changed."""
     source = inspect.getsource(sample)
-    assert old in source, f"the line to spoil is not there any more: {old}"
+    assert old in source, f"the line to spoil is gone: {old}"
     module = {"__name__": sample.__name__, "__package__": "tinydiff"}
     exec(source.replace(old, new), module)
     return SimpleNamespace(**module)
 
 
 SLOPES = "(slope + eps_model(there, u)) / 2"
+SECOND = f"ddim_step(s, x, {SLOPES}"
 OLD_SIGMA = (SLOPES, "(slope + eps_model(there, t)) / 2")
 HEUN = {
     "at the old sigma": OLD_SIGMA,
     "only the far slope": (SLOPES, "eps_model(there, u)"),
     "the far slope at the mean of both x": (SLOPES, "(slope + eps_model((x + there) / 2, u)) / 2"),
-    "the mean of both x, not of the slopes": (
-        f"ddim_step(s, x, {SLOPES}, t, u, clip)",
-        "(there + x) / 2",
-    ),
+    "the mean of both x, not of the slopes": (f"{SECOND}, t, u, clip)", "(there + x) / 2"),
     "slopes added": (SLOPES, "slope + eps_model(there, u)"),
-    "the second step from the first one's end": (
-        f"ddim_step(s, x, {SLOPES}",
-        f"ddim_step(s, there, {SLOPES}",
-    ),
+    "the second step from the first one's end": (SECOND, SECOND.replace("x,", "there,")),
     "not corrected at all": ("there if u == 0 else", "there if True else"),
 }
 
@@ -744,11 +670,13 @@ def test_errata_heun(name):
 
 
 def test_errata_heun_at_the_old_sigma():
-    """It still converges to the right answer: with Euler's order, for twice its questions."""
+    """It still converges to the right answer: with Euler's order, for twice its calls."""
     check_order(slip(*OLD_SIGMA).heun, 1)
-    rejects(check_heun_asks, slip(*OLD_SIGMA).heun)
+    rejects(check_heun_calls, slip(*OLD_SIGMA).heun)
 
 
+LAST_WEIGHTS = """        last, (c0, ct) = (c0, ct), last if before else (c0, ct)
+        D, lam = x0_hat,"""
 EXTRAPOLATED = "(x0_hat - before[0]) * x.dtype.type(1 / (2 * r))"
 DPMPP = {
     "step ratio fixed to 1": ("1 / (2 * r)", "1 / 2"),
@@ -757,10 +685,7 @@ DPMPP = {
     "minus for plus": (f"x0_hat + {EXTRAPOLATED}", f"x0_hat - {EXTRAPOLATED}"),
     "the first x0_hat for the last": ("before = x0_hat, lam", "before = before or (x0_hat, lam)"),
     "the last D for the last x0_hat": ("before = x0_hat, lam", "before = D, lam"),
-    "the weights of the step before": (
-        "        D, lam = x0_hat,",
-        "        last, (c0, ct) = (c0, ct), last if before else (c0, ct)\n        D, lam = x0_hat,",
-    ),
+    "the weights of the step before": ("        D, lam = x0_hat,", LAST_WEIGHTS),
     "no extrapolation": ("if before and u > 0", "if False"),
 }
 
@@ -770,10 +695,8 @@ def test_errata_dpmpp(name):
     wrong = slip(*DPMPP[name]).dpmpp_2m
     rejects(check_dpmpp, wrong)
     rejects(check_dpmpp_by_hand, wrong)
-    if (
-        name == "step ratio upside down"
-    ):  # on grids like these the errors of an uneven pair of steps cancel: the order stays 2
-        check_order(wrong, 2)
+    if name == "step ratio upside down":
+        check_order(wrong, 2)  # on such grids the errors of an uneven pair of steps cancel
     else:
         rejects(lambda dpmpp_2m: check_order(dpmpp_2m, 2), wrong)
 
@@ -790,14 +713,11 @@ CHURN = {
     "noise scaled by its variance": ("np.sqrt(1 - keep)", "1 - keep"),
     "the image scaled by alpha_bar": ("np.sqrt(keep)", "keep"),
     "the image not scaled": ("x.dtype.type(np.sqrt(keep)) * x", "x"),
-    "the time not moved": ("* noise_like(x, 1.0, rng), up", "* noise_like(x, 1.0, rng), t"),
+    "the time not moved": ("* x + z, up", "* x + z, t"),
     "one time too few": ("    if up == t:", "    up = max(up - 1, t)\n    if up == t:"),
     "one time too many": ("    if up == t:", "    up = min(up + 1, s.T)\n    if up == t:"),
     "a factor of the variance": ("<= (1 + churn) *", "<= np.sqrt(1 + churn) *"),
-    "alpha_bar[up] for the ratio": (
-        "keep = s.alpha_bar[up] / s.alpha_bar[t]",
-        "keep = s.alpha_bar[up]",
-    ),
+    "alpha_bar[up] for the ratio": ("s.alpha_bar[up] / s.alpha_bar[t]", "s.alpha_bar[up]"),
 }
 
 
@@ -810,22 +730,14 @@ def test_errata_churn(name):
     rejects(lambda heun: check_churn(heun, 2), wrong.heun)
 
 
+SHRUNK = "x.dtype.type(shrink) * x"
 INVERT = {
-    "evaluated at the time it leaves": (
-        "x.dtype.type(along) * eps_model(x_t, t)",
-        "x.dtype.type(along) * eps_model(x_t, max(u, 1))",
-    ),
-    "each round from the last one's end": (
-        "x.dtype.type(shrink) * x +",
-        "x.dtype.type(shrink) * x_t +",
-    ),
+    "evaluated at the time it leaves": ("* eps_model(x_t, t)", "* eps_model(x_t, max(u, 1))"),
+    "each round from the last one's end": (f"{SHRUNK} +", f"{SHRUNK}_t +"),
     "the other way round": ("* eps_model(x_t, t)", "* -eps_model(x_t, t)"),
-    "rounds that ask the same again": ("* eps_model(x_t, t)", "* eps_model(x, t)"),
+    "rounds that call the model with the same x": ("* eps_model(x_t, t)", "* eps_model(x, t)"),
     "all in float64": ("x.dtype.type(along)", "np.asarray([along])"),
-    "the noise not scaled down": (
-        "np.sqrt(1 - s.alpha_bar[t]) - shrink * np",
-        "np.sqrt(1 - s.alpha_bar[t]) - np",
-    ),
+    "the noise not scaled down": ("- shrink * np.sqrt", "- np.sqrt"),
 }
 
 
@@ -838,33 +750,26 @@ def test_errata_invert(name):
 
 
 def test_errata_manners():
-    """A chain that begins with its end; a model asked at t = 0; a clip that is not passed on."""
+    """A chain that begins with its end; a model called at t = 0; a clip that is not passed on."""
     rejects(check_invert, lambda *args: reversed(list(sample.ddim_invert(*args))))
     with np.errstate(invalid="ignore"):
-        rejects(check_heun_asks, slip("there if u == 0 else", "there if u < 0 else").heun)
+        rejects(check_heun_calls, slip("there if u == 0 else", "there if u < 0 else").heun)
     rejects(check_heun_clip, lambda *args, clip, **kw: sample.heun(*args, **kw))
 
 
-SPREAD, MEET = (
-    "np.exp(np.linspace(np.log(high), np.log(sigma(s, 1)), steps))",
-    "min(max(times[i], times[i + 1] + 1), times[0] - i)",
-)
+SPREAD = "np.exp(np.linspace(np.log(high), np.log(sigma(s, 1)), steps))"
+MEET = "min(max(times[i], times[i + 1] + 1), room)"
+FALLING, RISING = "np.linspace(1, 0, steps + 1) ** 2", "(1 - np.linspace(0, 1, steps + 1) ** 2)"
+LEVELS = "** (1 / rho), sigma(s, 1) ** (1 / rho), steps) ** rho"
+TURNED_LEVELS = "**rho, sigma(s, 1) ** rho, steps) ** (1 / rho)"
 GRIDS = {
-    "dense towards the noise": (
-        "quadratic",
-        "np.linspace(1, 0, steps + 1) ** 2",
-        "(1 - np.linspace(0, 1, steps + 1) ** 2)",
-    ),
+    "dense towards the noise": ("quadratic", FALLING, RISING),
     "cut off, not rounded": ("quadratic", "np.round(times)", "np.floor(times)"),
     "times that meet stay": ("quadratic", MEET, "times[i]"),
     "no room left above": ("karras", MEET, "max(times[i], times[i + 1] + 1)"),
     "even in sigma, not in its logarithm": ("snr", SPREAD, "np.linspace(high, sigma(s, 1), steps)"),
     "one step off": ("snr", "np.log(sigma(s, t)), t)", "np.log(sigma(s, t)), t - 1)"),
-    "1 / rho for rho": (
-        "karras",
-        "** (1 / rho), sigma(s, 1) ** (1 / rho), steps) ** rho",
-        "**rho, sigma(s, 1) ** rho, steps) ** (1 / rho)",
-    ),
+    "1 / rho for rho": ("karras", LEVELS, TURNED_LEVELS),
     "sigma_max forgotten": ("karras", "high ** (1 / rho)", "sigma(s, s.T) ** (1 / rho)"),
     "no room for the first": ("snr", "times[0] = max(times[0], len(times) - 1)", "pass"),
     "numpy's numbers": ("snr", "times.tolist()", "list(times)"),
@@ -878,22 +783,15 @@ def test_errata_grids(case):
     rejects(lambda times_for: check_grid(times_for, REAL[name], lambda s: {1, 2, 5, 8, s.T}), wrong)
 
 
+STD = "np.sqrt(var(x, t) if callable(var) else var[t])"
+NOISE, DEVIATION = "        eps_hat = eps_model(x, t)\n", f"        std = {STD}\n"
 VARIANCE = {
-    "not its root": (
-        "np.sqrt(var(x, t) if callable(var) else var[t])",
-        "var(x, t) if callable(var) else np.sqrt(var[t])",
-    ),
-    "asked before the noise": (
-        "        eps_hat = eps_model(x, t)\n        std = np.sqrt(var(x, t) if callable(var) else var[t])",
-        "        std = np.sqrt(var(x, t) if callable(var) else var[t])\n        eps_hat = eps_model(x, t)",
-    ),
-    "asked at the next time": ("var(x, t) if", "var(x, t - 1) if"),
+    "not its root": (STD, "var(x, t) if callable(var) else np.sqrt(var[t])"),
+    "called before the noise": (NOISE + DEVIATION, DEVIATION + NOISE),
+    "called at the next time": ("var(x, t) if", "var(x, t - 1) if"),
     "one number for all pixels": ("np.sqrt(var(x, t) if", "np.sqrt(np.max(var(x, t)) if"),
-    "the first image's for all": (
-        "np.sqrt(var(x, t) if",
-        "np.sqrt(np.full_like(x, var(x, t)[:1]) if",
-    ),
-    "asked about the next x": ("var(x, t) if", "var(x - eps_hat, t) if"),
+    "the first image's for all": ("(var(x, t) if", "(np.full_like(x, var(x, t)[:1]) if"),
+    "called with the next x": ("var(x, t) if", "var(x - eps_hat, t) if"),
 }
 
 
