@@ -1,12 +1,15 @@
-"""Memory on the graphics card: an Array that stays there, and what + - * /, sums and slices are there.
+"""Arrays in GPU memory, and their operators, sums and slices.
 
 How all kernels here and in cuda.py are written:
-- a kernel is run by thousands of threads at once, and thread i of T does elements i, i + T, i + 2T, ... (a "grid-stride loop");
-- neighbouring threads work on neighbouring elements along the last axis: 32 of them, a warp, read one stretch of memory together
-  (their reads "coalesce"), which is many times faster than 32 stretches;
-- no two threads add to one number, so no order of threads can change a bit of the result; no atomics;
-- constants beside float32 numbers are float32 (`ONE`): with a Python number Numba would go on in float64.
-All runs on one stream, in the order of the calls, while Python goes on; only np.asarray(x), float(x) and x[:] = host array wait.
+- a kernel is run by thousands of threads at once, and thread i of T processes elements i, i + T,
+  i + 2T, ... (a "grid-stride loop");
+- neighbouring threads work on neighbouring elements along the last axis: 32 of them, a warp, read
+  one stretch of memory together (their reads "coalesce"), many times faster than 32 stretches;
+- no two threads add to the same element, so the order of threads cannot change a bit of the result;
+  there are no atomics;
+- constants in float32 arithmetic are float32 (`ONE`): a Python number would make it float64.
+All kernels run on one stream, in the order of the calls, while Python continues; only
+np.asarray(x), float(x) and x[:] = host array wait.
 """
 
 import math
@@ -18,45 +21,42 @@ from numba import config, cuda
 
 from . import HostOnly
 
-SIMULATED = bool(
-    config.ENABLE_CUDASIM
-)  # each thread is a Python thread then: few of them, but several, in several blocks
-THREADS, BLOCKS, ADDS = (
-    (4, 2, 3) if SIMULATED else (256, 4096, 64)
-)  # threads a block; most blocks; numbers that one thread adds up
+SIMULATED = bool(config.ENABLE_CUDASIM)
+# Threads per block; maximum number of blocks; how many elements one thread adds up. In the
+# simulator each thread is a Python thread: few of them, yet several per block and several blocks.
+THREADS, BLOCKS, ADDS = (4, 2, 3) if SIMULATED else (256, 4096, 64)
 ONE, ZERO = np.float32(1), np.float32(0)
-for settings in (
-    config,
-    getattr(getattr(cuda, "core", None), "config", config),
-):  # numba's, and numba-cuda's own
-    settings.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small arrays are no mistake
+for settings in (config, getattr(getattr(cuda, "core", None), "config", config)):
+    settings.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small arrays are legitimate; numba-cuda has its own
 
-exp, log, sqrt, cos = (
-    (np if SIMULATED else math).__dict__[name] for name in ("exp", "log", "sqrt", "cos")
-)  # math's give Python's floats
+# In the simulator math's functions would return Python floats, in float64.
+_functions = vars(np if SIMULATED else math)
+exp, log, sqrt, cos = (_functions[name] for name in ("exp", "log", "sqrt", "cos"))
 
 traffic = Counter()  # "in", "out": how often memory was copied to the device and back
 
 
 def require():
-    """Raise RuntimeError, and say what to do, where there is no device to run on."""
+    """Raise RuntimeError, saying what to do, if there is no device to run on."""
     if not cuda.is_available():
         raise RuntimeError(
-            "no NVIDIA GPU that numba can use: install its driver and `pip install tinydiff[cuda12]` (or cuda13, as the driver is), "
-            "or set NUMBA_ENABLE_CUDASIM=1 to run the same kernels, very slowly, in numba's simulator"
+            "no NVIDIA GPU that numba can use: install its driver and `pip install "
+            "tinydiff[cuda12]` (or cuda13, to match the driver), or set NUMBA_ENABLE_CUDASIM=1 to "
+            "run the same kernels, very slowly, in numba's simulator"
         )
     try:
         _number(1.0, np.dtype(np.float32))
-    except Exception as e:  # the compiler's, the driver's: they have many
+    except Exception as e:  # compiler and driver have many kinds
         why = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise RuntimeError(
-            f"there is a GPU, but numba cannot compile for it ({why}): `pip install tinydiff[cuda12]`, or cuda13, whichever "
-            "the driver is for (nvidia-smi says), and `python -m tinydiff doctor` to see what is found"
+            f"there is a GPU, but numba cannot compile for it ({why}): `pip install "
+            "tinydiff[cuda12]`, or cuda13, to match the driver (nvidia-smi shows its version); "
+            "`python -m tinydiff doctor` shows what was found"
         ) from None
 
 
 def launch(kernel, n, *args):
-    """Run a kernel on about as many threads as there are elements, n."""
+    """Launch a kernel on about n threads, one per element; none if n is 0."""
     if n:
         kernel[min(-(-n // THREADS), BLOCKS), THREADS](*args)
 
@@ -65,9 +65,10 @@ def launch(kernel, n, *args):
 
 
 class _Memory:
-    """A stretch of device memory. When nobody refers to it any more it waits in the pool for the next array of its size.
+    """A stretch of device memory, which returns to a pool when nothing refers to it any more.
 
-    That is safe without waiting for the device: whoever gets it next also works on it later, on the same stream.
+    The next array of its size and dtype takes it from there. That is safe without waiting for the
+    device, since all work runs in order on one stream.
     """
 
     __slots__ = ("data",)
@@ -83,9 +84,7 @@ class _Memory:
     def _allocate(self, size, dtype):
         try:
             return cuda.device_array(size, dtype)
-        except (
-            Exception
-        ):  # the driver's own error, when memory is full: of arrays of other sizes, perhaps
+        except Exception:  # the driver's own; memory may be full of pooled arrays of other sizes
             if not any(self.pool.values()):
                 raise
             self.pool.clear()
@@ -93,13 +92,16 @@ class _Memory:
 
 
 def empty(shape, dtype):
-    """Reserve an Array without filling it. shape: tuple -> Array of that shape"""
+    """Allocate an Array without filling it. shape: tuple -> Array of that shape"""
     memory = _Memory(math.prod(shape), np.dtype(dtype))
     return Array(tuple(shape), memory.data, memory)
 
 
 def array(x, dtype=None):
-    """Bring an array to the device, unless it is there. x: Array, or anything np.asarray takes -> Array, in dtype or its own"""
+    """Move an array to the device, unless it is there already.
+
+    x: Array, or anything that np.asarray takes -> Array, of dtype, or of its own where that is None
+    """
     if isinstance(x, Array):
         return x if dtype is None else x.astype(dtype)
     x = np.asarray(x, dtype)
@@ -110,15 +112,20 @@ def array(x, dtype=None):
 
 @lru_cache(4096)
 def _number(value, dtype):
-    """Write a number to the device, by a kernel, not by a copy -> Array ()"""
-    y = empty((), dtype)
-    _fill[1, 1](y.flat, dtype.type(value))
+    """Write a number to the device, by a kernel instead of a copy -> Array ()"""
+    return _full((), dtype, value)
+
+
+def _full(shape, dtype, value):
+    """Make an Array all of whose elements are `value`. shape: tuple -> Array of that shape"""
+    y = empty(shape, dtype)
+    launch(_fill, y.size, y.flat, y.dtype.type(value))
     return y
 
 
 @cuda.jit
 def _fill(y, value):
-    """One thread an element: y = value."""
+    """Fill y with value, one element per thread."""
     for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
         y[i] = value
 
@@ -127,19 +134,22 @@ def _fill(y, value):
 
 
 def _steps(shape):
-    """How far apart neighbours along each axis lie: (H, W, C) -> [W C, C, 1]"""
+    """Compute how far apart neighbours along each axis are: (H, W, C) -> [W C, C, 1]"""
     return [math.prod(shape[k + 1 :]) for k in range(len(shape))]
 
 
 def _spread(shape, onto):
-    """The steps of an array that is repeated to fill the shape `onto`: 0 along the axes where it is."""
-    return [0] * (len(onto) - len(shape)) + [
-        0 if n == 1 else step for n, step in zip(shape, _steps(shape), strict=True)
-    ]
+    """Compute the steps of an array that is broadcast to the shape `onto`: 0 where repeated."""
+    steps = [0 if n == 1 else step for n, step in zip(shape, _steps(shape), strict=True)]
+    return [0] * (len(onto) - len(shape)) + steps
 
 
 def _merged(shape, *steps):
-    """Join the axes that all arrays walk through as one -> (shape, steps of the first, ...), tuples, of as few axes as possible."""
+    """Merge the axes that every array passes through like a single one.
+
+    shape: common to all arrays; steps: of each -> (shape, steps of the first, ...), tuples, of as
+    few axes as possible
+    """
     axes = []
     for n, *step in zip(shape, *steps, strict=True):
         if axes and all(a == b * n for a, b in zip(axes[-1][1:], step, strict=True)):
@@ -151,7 +161,10 @@ def _merged(shape, *steps):
 
 @cuda.jit
 def _gather(x, start, shape, steps, y):
-    """One thread an element of y, found in x by its steps; neighbours write neighbours, and read them where the last step is 1."""
+    """Copy elements of x, found by their steps, to y, one element of y per thread.
+
+    Neighbouring threads write neighbouring elements, and read them where the last step is 1.
+    """
     for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
         rest, at = i, start
         for k in range(len(shape) - 1, 0, -1):
@@ -162,7 +175,10 @@ def _gather(x, start, shape, steps, y):
 
 @cuda.jit
 def _sum(x, y):
-    """x (A, B, C), y (A, S, C): one thread a sum, of every S-th element along B; neighbours along C, then along S, read neighbours."""
+    """Sum every S-th element along B, one sum per thread. x: (A, B, C), y: (A, S, C)
+
+    Threads that are neighbours along C, then along S, read neighbouring elements.
+    """
     (A, S, C), B = y.shape, x.shape[1]
     for i in range(cuda.grid(1), A * S * C, cuda.gridsize(1)):
         a, s, c = i // (S * C), i // C % S, i % C
@@ -173,12 +189,19 @@ def _sum(x, y):
 
 
 def elementwise(f):
-    """Make a function of two numbers into one of two arrays, with broadcasting. f: (a, b) -> number, compiled into the kernel"""
+    """Turn a function of two numbers into one of two arrays, with broadcasting.
+
+    f: (a, b) -> number, compiled into the kernel
+    -> function (a, b) -> Array, whose attribute `kernel` is the kernel
+    """
     f = cuda.jit(device=True)(f)
 
     @cuda.jit
     def kernel(a, b, shape, a_steps, b_steps, y):
-        """One thread an element of y, found in a and b by their steps; neighbours read neighbours, or one number together."""
+        """Apply f to elements of a and b, found by their steps, one element of y per thread.
+
+        Neighbouring threads read neighbouring elements, or all of them the same one.
+        """
         for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
             rest, at_a, at_b = i, 0, 0
             for k in range(len(shape) - 1, 0, -1):
@@ -190,20 +213,13 @@ def elementwise(f):
 
     def apply(a, b):
         a, b = (x if isinstance(x, Array) or np.ndim(x) == 0 else array(x) for x in (a, b))
-        dtype = np.result_type(
-            *(x.dtype for x in (a, b) if isinstance(x, Array))
-        )  # a number takes on the array's precision
+        # A number takes on the array's precision.
+        dtype = np.result_type(*(x.dtype for x in (a, b) if isinstance(x, Array)))
         a, b = (x if isinstance(x, Array) else _number(float(x), dtype) for x in (a, b))
         shape = np.broadcast_shapes(a.shape, b.shape)
         y = empty(shape, dtype)
-        launch(
-            kernel,
-            y.size,
-            a.flat,
-            b.flat,
-            *_merged(shape, _spread(a.shape, shape), _spread(b.shape, shape)),
-            y.flat,
-        )
+        walk = _merged(shape, _spread(a.shape, shape), _spread(b.shape, shape))
+        launch(kernel, y.size, a.flat, b.flat, *walk, y.flat)
         return y
 
     apply.kernel = kernel
@@ -212,17 +228,18 @@ def elementwise(f):
 
 _add, _sub = elementwise(lambda a, b: a + b), elementwise(lambda a, b: a - b)
 _mul, _div = elementwise(lambda a, b: a * b), elementwise(lambda a, b: a / b)
-_least, _most = (
-    elementwise(lambda a, b: b if a > b else a),
-    elementwise(lambda a, b: b if a < b else a),
-)  # not a number stays that
+# The comparisons keep a NaN in a.
+_least = elementwise(lambda a, b: b if a > b else a)
+_most = elementwise(lambda a, b: b if a < b else a)
 
 
 class Array:
-    """An array on the device: what the operations need of NumPy's, with the same meaning; anything else is an error, not a hidden copy.
+    """An array on the device, with the part of NumPy's interface that the operations need.
 
-    shape: tuple; flat: its memory as a kernel takes it, (size,), contiguous, last axis fastest; np.asarray(x) copies it to the host.
-    reshape, and slices of the first axis, share memory; other slices and swapaxes copy.
+    What it has means the same as in NumPy; anything else is an error, not a hidden copy.
+    shape: tuple; flat: its memory as a kernel takes it, (size,), contiguous, last axis fastest.
+    np.asarray(x) copies it to the host. reshape, and slices of the first axis, share memory; other
+    slices and swapaxes copy.
     """
 
     __slots__ = ("shape", "flat", "memory")
@@ -235,21 +252,14 @@ class Array:
     dtype = property(lambda self: self.flat.dtype)
 
     def __array_ufunc__(self, f, method, *args, **kwargs):
-        ours = {
-            np.add: "add",
-            np.subtract: "sub",
-            np.multiply: "mul",
-            np.divide: "truediv",
-            np.matmul: "matmul",
-        }
+        ours = {np.add: "add", np.subtract: "sub", np.multiply: "mul"}
+        ours |= {np.divide: "truediv", np.matmul: "matmul"}
         if f not in ours or method != "__call__" or kwargs:
             _refuse(f"np.{f.__name__}")
         a, b = args  # of `numpy array * Array`, and so on
-        return (
-            getattr(a, f"__{ours[f]}__")(b)
-            if isinstance(a, Array)
-            else getattr(b, f"__r{ours[f]}__")(a)
-        )
+        if isinstance(a, Array):
+            return getattr(a, f"__{ours[f]}__")(b)
+        return getattr(b, f"__r{ours[f]}__")(a)
 
     def __array_function__(self, f, types, args, kwargs):
         _refuse(f"np.{f.__name__}")
@@ -273,21 +283,19 @@ class Array:
     # shape
 
     def nd(self, *shape):
-        """This memory in the shape that a kernel wants, one length being -1 where it follows -> device array"""
+        """Reshape this memory for a kernel; one length may be -1 -> device array of that shape"""
         return self.flat.reshape(self._complete(shape))
 
     def _complete(self, shape):
+        if -1 not in shape:
+            return shape
         known = -math.prod(shape)
-        return (
-            tuple(self.size // known if n == -1 else int(n) for n in shape)
-            if -1 in shape
-            else shape
-        )
+        return tuple(self.size // known if n == -1 else int(n) for n in shape)
 
     def reshape(self, *shape):
-        shape = self._complete(
-            tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-        )
+        if len(shape) == 1 and isinstance(shape[0], tuple | list):
+            shape = tuple(shape[0])
+        shape = self._complete(shape)
         if math.prod(shape) != self.size:
             raise ValueError(f"cannot reshape array of shape {self.shape} into shape {shape}")
         return Array(shape, self.flat, self.memory)
@@ -305,13 +313,9 @@ class Array:
         if Ellipsis in index:
             k = index.index(Ellipsis)
             index = index[:k] + (slice(None),) * (self.ndim - len(index) + 1) + index[k + 1 :]
+        index = index + (slice(None),) * (self.ndim - len(index))
         start, shape, steps = 0, [], []
-        for k, n, step in zip(
-            index + (slice(None),) * (self.ndim - len(index)),
-            self.shape,
-            _steps(self.shape),
-            strict=True,
-        ):
+        for k, n, step in zip(index, self.shape, _steps(self.shape), strict=True):
             picked = range(n)[k] if isinstance(k, slice) else range(n)[k : k + 1 or None]
             start += picked.start * step
             if isinstance(k, slice):
@@ -320,7 +324,7 @@ class Array:
         return self._view(start, shape, steps)
 
     def _view(self, start, shape, steps):
-        """The elements at start + a multiple of each step: in place where they lie side by side, else copied."""
+        """Select the elements at start + multiples of the steps: a copy, unless contiguous."""
         shape = tuple(shape)
         merged = _merged(shape, steps)
         if len(merged[0]) == 1 and merged[1] == (1,):
@@ -341,9 +345,8 @@ class Array:
 
     def __setitem__(self, index, value):
         if index != slice(None) or self.shape != value.shape:
-            raise ValueError(
-                f"only x[:] = y can be set, y of the same shape {self.shape}; got {getattr(value, 'shape', value)}"
-            )
+            rule = f"only x[:] = y can be set, y of the same shape {self.shape}"
+            raise ValueError(f"{rule}; got {getattr(value, 'shape', value)}")
         if isinstance(value, Array):
             launch(_gather, self.size, value.flat, 0, (self.size,), (1,), self.flat)
         else:
@@ -353,6 +356,9 @@ class Array:
     # arithmetic
 
     def __pow__(a, n):
+        """Compute a ** 2, or a ** 0, which is 1 even where a is infinite or NaN, as in NumPy."""
+        if n == 0:
+            return _full(a.shape, a.dtype, 1)
         return a * a if n == 2 else _refuse(f"** {n}")
 
     def __add__(a, b):
@@ -382,7 +388,11 @@ class Array:
         return _most(_least(self, high), low)
 
     def sum(self, axis=None, keepdims=False):
-        """Add up, in stages in which each thread adds at most ADDS numbers; two suffice up to ADDS^2 of them."""
+        """Sum along axes, in stages in which each thread adds at most ADDS elements.
+
+        axis: int, tuple of ints, or None for all; keepdims: keep summed axes with length 1 -> Array
+        Two stages suffice for up to ADDS^2 elements.
+        """
         if axis is None:
             return self.reshape(-1).sum(0)
         if isinstance(axis, tuple):
@@ -406,28 +416,11 @@ class Array:
 
 
 def _refuse(what):
-    raise HostOnly(
-        f"{what} of arrays works on the host, not on a graphics card: give it np.asarray(x), which copies x there"
-    )
+    advice = "give it np.asarray(x), which copies x there"
+    raise HostOnly(f"{what} of arrays works on the host, not on a GPU: {advice}")
 
 
-for _name in (
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "eq",
-    "ne",
-    "abs",
-    "mod",
-    "floordiv",
-    "iter",
-    "bool",
-):  # without these Python has answers of its own
-    setattr(
-        Array,
-        f"__{_name}__",
-        lambda *args, _name=_name: _refuse(
-            {"iter": "a loop over rows", "bool": "a truth value"}.get(_name, _name)
-        ),
-    )
+# Without these methods Python would fall back on answers of its own.
+for _name in "lt le gt ge eq ne abs mod floordiv iter bool".split():
+    _what = {"iter": "a loop over rows", "bool": "a truth value"}.get(_name, _name)
+    setattr(Array, f"__{_name}__", lambda *args, _what=_what: _refuse(_what))

@@ -1,15 +1,16 @@
-"""One product of matrices, tile by tile, and three uses of it: matmul, a convolution, the gradient of its weights.
+"""One tiled matrix product and its uses: matmul, convolution, the gradient of its weights.
 
     y[z, i, j] = sum over outer in part z, and over inner, of A(outer, i, inner) B(outer, inner, j)
 
-                  y          i                  j    outer             inner          z
-    matmul        a b        row                o    matrix of many    c              the same matrix
-    conv2d        x * w      pixel n, h, w      o    element of window c              one part: all of them
-    grad of w     x * g      element and c      o    line n, h         w              several parts, summed up afterwards
+               y      i              j  outer              inner  z
+    matmul     a b    row            o  matrix of many     c      the same matrix
+    conv2d     x * w  pixel n, h, w  o  element of window  c      one part: all of them
+    grad of w  x * g  element and c  o  line n, h          w      several parts, summed afterwards
 
-A convolution is a product with a matrix of shifted pixels ("im2col") that is never written down: A reads it from the image ("implicit
-GEMM"). Each number of a tile is read from memory once and used by a whole block of threads, from the fast memory that these share; each
-thread holds PER x PER sums in registers, so that 2 PER reads of shared memory pay for PER^2 multiply-adds.
+A convolution is a product with a matrix of shifted pixels ("im2col") that is never stored: A reads
+it from the image ("implicit GEMM"). Each element of a tile is read from memory once and used by a
+whole block of threads, from the fast memory that they share; each thread holds PER x PER sums in
+registers, so that 2 PER reads of shared memory feed PER^2 multiply-adds.
 """
 
 import numpy as np
@@ -17,29 +18,33 @@ import numpy as np
 from . import cuda_array
 from .cuda_array import ZERO, cuda
 
-BLOCK = (
-    (2, 4, 4) if cuda_array.SIMULATED else (16, 4, 16)
-)  # threads along each side of a block; PER; how deep a tile is
-PARTS = 3 if cuda_array.SIMULATED else 512  # blocks that a sum over many lines is worth
+# Threads along each side of a block; PER; depth of a tile.
+BLOCK = (2, 4, 4) if cuda_array.SIMULATED else (16, 4, 16)
+PARTS = 3 if cuda_array.SIMULATED else 512  # about how many blocks to split a long sum over
 
 
 def product(of_row, of_outer, a_at, down_the_rows, block):
-    """Compile the kernel above. Where a row lies in memory, and an outer, is worked out once, not for each element.
+    """Compile the kernel of the product above.
 
-    of_row(i, sizes) -> three numbers; of_outer(outer, sizes) -> two; a_at(a, row, pair, inner, sizes), of those -> A(outer, i, inner)
-    down_the_rows: whether neighbours in memory are neighbours in i, or in inner; block: as BLOCK, side dividing PER times depth -> kernel
+    The position in memory of a row, and of an outer, is computed once, not for each element:
+    of_row(i, sizes) -> three integers; of_outer(outer, sizes) -> two;
+    a_at(a, row, pair, inner, sizes), given those -> A(outer, i, inner)
+    down_the_rows: whether neighbours in memory are neighbours in i, or else in inner
+    block: as BLOCK, with side a divisor of PER times depth -> kernel
     """
     side, per, depth = block
     width, threads = side * per, side * side
-    padded, fetches = (
-        width + 1,
-        depth * width // threads,
-    )  # + 1: rows begin in different banks of the shared memory
+    # + 1: rows begin in different banks of the shared memory
+    padded, fetches = width + 1, depth * width // threads
     of_row, of_outer, a_at = (cuda.jit(device=True)(f) for f in (of_row, of_outer, a_at))
 
     @cuda.jit
     def kernel(a, b, outers, inners, sizes, y):
-        """A block fills width x width of y; its threads fetch tiles together, neighbours in memory side by side, then multiply them."""
+        """Fill width x width elements of y per block.
+
+        Its threads fetch tiles together, neighbouring threads reading neighbouring elements, then
+        multiply them.
+        """
         Z, I, J = y.shape
         rows = cuda.shared.array((width, 3), np.int32)
         tile_a = cuda.shared.array((depth, padded), a.dtype)
@@ -54,25 +59,20 @@ def product(of_row, of_outer, a_at, down_the_rows, block):
                 sums[r, s] = ZERO
         cuda.syncthreads()
         share = (outers + Z - 1) // Z
-        end = (
-            (z + 1) * share if (z + 1) * share < outers else outers
-        )  # numba's own target has no min
+        # numba's own CUDA target has no min.
+        end = (z + 1) * share if (z + 1) * share < outers else outers
         for outer in range(z * share, end):
             pair = of_outer(outer, sizes)
             for first in range(0, inners, depth):
                 for fetch in range(fetches):
                     n = t + fetch * threads
                     k, r = (n // width, n % width) if down_the_rows else (n % depth, n // depth)
-                    fits = i0 + r < I and first + k < inners
-                    tile_a[k, r] = (
-                        a_at(a, (rows[r, 0], rows[r, 1], rows[r, 2]), pair, first + k, sizes)
-                        if fits
-                        else ZERO
-                    )
+                    row, inner = (rows[r, 0], rows[r, 1], rows[r, 2]), first + k
+                    fits = i0 + r < I and inner < inners
+                    tile_a[k, r] = a_at(a, row, pair, inner, sizes) if fits else ZERO
                     k, r = n // width, n % width
-                    tile_b[k, r] = (
-                        b[outer, first + k, j0 + r] if j0 + r < J and first + k < inners else ZERO
-                    )
+                    inner, j = first + k, j0 + r
+                    tile_b[k, r] = b[outer, inner, j] if j < J and inner < inners else ZERO
                 cuda.syncthreads()
                 for k in range(depth):
                     for r in range(per):
@@ -89,33 +89,40 @@ def product(of_row, of_outer, a_at, down_the_rows, block):
 
 
 def _matmul(block):
-    """A block of rows of a meets a block of columns of b; neighbours read neighbouring columns of both."""
+    """Compile matmul: rows of a times columns of b.
+
+    Neighbouring threads read neighbouring columns of both.
+    """
+
+    def of_row(i, sizes):
+        return i, 0, 0
+
+    def of_matrix(matrix, sizes):
+        return matrix, 0
 
     def a_at(a, row, matrix, c, sizes):
         return a[matrix[0], row[0], c]
 
-    return product(
-        lambda i, sizes: (i, 0, 0), lambda matrix, sizes: (matrix, 0), a_at, False, block
-    )
+    return product(of_row, of_matrix, a_at, False, block)
 
 
 @cuda.jit(device=True)
 def _pixel(i, sizes):
-    """Where pixel i lies: n, h, w."""
+    """Find pixel i -> n, h, w"""
     H, W, _, _, _ = sizes
     return i // (H * W), i // W % H, i % W
 
 
 @cuda.jit(device=True)
 def _shift(element, sizes):
-    """How far element i K + j of a window lies from its middle: down, right."""
+    """Measure how far element i K + j of a window is from its centre -> down, right"""
     K = sizes[3]
     return element // K - K // 2, element % K - K // 2
 
 
 @cuda.jit(device=True)
 def _look(x, n, h, w, c, sizes):
-    """x[n, h, w, c], and where that is outside the image, 0 or the image again."""
+    """Read x[n, h, w, c]; outside the image, read 0 or the image repeated."""
     H, W, _, _, circular = sizes
     if circular:
         return x[n, h % H, w % W, c]
@@ -123,33 +130,40 @@ def _look(x, n, h, w, c, sizes):
 
 
 def _conv2d(block):
-    """A block of pixels meets a block of channels o; neighbours read neighbouring channels, of x and of w."""
+    """Compile the convolution: pixels times output channels.
+
+    Neighbouring threads read neighbouring channels, of x and of w.
+    """
+
+    def of_pixel(i, sizes):
+        return _pixel(i, sizes)
+
+    def of_element(element, sizes):
+        return _shift(element, sizes)
 
     def a_at(x, pixel, shift, c, sizes):
         return _look(x, pixel[0], pixel[1] + shift[0], pixel[2] + shift[1], c, sizes)
 
-    return product(
-        lambda i, sizes: _pixel(i, sizes),
-        lambda element, sizes: _shift(element, sizes),
-        a_at,
-        False,
-        block,
-    )
+    return product(of_pixel, of_element, a_at, False, block)
 
 
 def _conv2d_grad_w(block):
-    """A block of weights' rows (element, c) meets a block of channels o, along lines of pixels; neighbours read neighbouring channels."""
+    """Compile the gradient of the weights: rows (element, c) times output channels.
+
+    The sum runs along lines of pixels. Neighbouring threads read neighbouring channels.
+    """
 
     def of_row(i, sizes):
         down, right = _shift(i // sizes[2], sizes)
         return down, right, i % sizes[2]
 
+    def of_line(line, sizes):
+        return line // sizes[0], line % sizes[0]
+
     def a_at(x, weight, line, w, sizes):
         return _look(x, line[0], line[1] + weight[0], w + weight[1], weight[2], sizes)
 
-    return product(
-        of_row, lambda line, sizes: (line // sizes[0], line % sizes[0]), a_at, True, block
-    )
+    return product(of_row, of_line, a_at, True, block)
 
 
 MATMUL, CONV2D, CONV2D_GRAD_W = _matmul(BLOCK), _conv2d(BLOCK), _conv2d_grad_w(BLOCK)
@@ -158,19 +172,18 @@ MATMUL, CONV2D, CONV2D_GRAD_W = _matmul(BLOCK), _conv2d(BLOCK), _conv2d_grad_w(B
 def _launch(kernel, a, b, outers, inners, sizes, y):
     (side, per, _), (Z, I, J) = BLOCK, y.shape
     if min(I, J, Z):
-        kernel[(-(-I // (side * per)), -(-J // (side * per)), Z), (side, side)](
-            a, b, outers, inners, sizes, y
-        )
+        blocks = -(-I // (side * per)), -(-J // (side * per)), Z
+        kernel[blocks, (side, side)](a, b, outers, inners, sizes, y)
 
 
 def fit(fits, name, *arrays):
-    """Stop shapes that don't fit before a kernel, which would read and write past the ends of arrays."""
+    """Raise ValueError unless shapes fit: a kernel would read and write past the ends of arrays."""
     if not fits:
         raise ValueError(f"{name}: shapes do not fit: " + ", ".join(str(a.shape) for a in arrays))
 
 
 def alike(*arrays):
-    """Bring arrays to the device, and to one precision."""
+    """Move arrays to the device and convert them to one precision -> list of Array"""
     arrays = [cuda_array.array(a) for a in arrays]
     dtype = np.result_type(*(a.dtype for a in arrays))
     return [a.astype(dtype) for a in arrays]
@@ -191,15 +204,8 @@ def conv2d(x, w, padding):
     (N, H, W, C), (K, _, _, O) = x.shape, w.shape
     fit(w.shape[:3] == (K, K, C) and K % 2 == 1, "conv2d", x, w)
     y = cuda_array.empty((N, H, W, O), x.dtype)
-    _launch(
-        CONV2D,
-        x.nd(*x.shape),
-        w.nd(K * K, C, O),
-        K * K,
-        C,
-        (H, W, C, K, padding == "circular"),
-        y.nd(1, N * H * W, O),
-    )
+    sizes, pixels = (H, W, C, K, padding == "circular"), y.nd(1, N * H * W, O)
+    _launch(CONV2D, x.nd(*x.shape), w.nd(K * K, C, O), K * K, C, sizes, pixels)
     return y
 
 
@@ -209,14 +215,6 @@ def conv2d_grad_w(x, g, K, padding):
     fit(x.shape[:3] == g.shape[:3] and K % 2 == 1, "conv2d_grad_w", x, g)
     tiles = -(-K * K * C // (BLOCK[0] * BLOCK[1])) * -(-O // (BLOCK[0] * BLOCK[1]))
     parts = cuda_array.empty((min(N * H, max(1, PARTS // tiles)), K, K, C, O), x.dtype)
-    sizes = (H, W, C, K, padding == "circular")
-    _launch(
-        CONV2D_GRAD_W,
-        x.nd(*x.shape),
-        g.nd(N * H, W, O),
-        N * H,
-        W,
-        sizes,
-        parts.nd(-1, K * K * C, O),
-    )
+    sizes, rows = (H, W, C, K, padding == "circular"), parts.nd(-1, K * K * C, O)
+    _launch(CONV2D_GRAD_W, x.nd(*x.shape), g.nd(N * H, W, O), N * H, W, sizes, rows)
     return parts.sum(0)

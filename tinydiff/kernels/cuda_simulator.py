@@ -1,10 +1,11 @@
-"""Numba's simulator with eyes: one thread at a time, always in the same order, and every access to memory is noted.
+"""Numba's CUDA simulator, instrumented: every memory access is recorded.
 
-    with simulator.watch() as seen:
+    with cuda_simulator.watch() as seen:
         kernel[grid, block](a, b, y)
     seen.count("a"), seen.sectors("a"), seen.problems()
 
-What a card would not tell is told here: a place outside an array, a barrier that is missing, or that not all threads reach.
+Threads run one at a time, always in the same order. What a GPU would not report is reported here:
+an access outside an array, a missing barrier, a barrier that not all threads reach.
 It needs NUMBA_ENABLE_CUDASIM=1, set before numba is imported.
 """
 
@@ -24,13 +25,15 @@ import numpy as np
 from .cuda_array import SIMULATED, cuda
 
 WARP = 32  # threads that take each step together
-SECTOR = 32  # bytes: memory is fetched and written in pieces of this size, 8 numbers of float32
+SECTOR = 32  # bytes: memory is read and written in pieces of this size, 8 values of float32
 
 
 class Access(NamedTuple):
-    """One thread reads or writes one number.
+    """One thread reads or writes one element.
 
-    phase: how many barriers it has passed; place: (file, line) of the kernel; atomic: whether it read and wrote in one step
+    array: its name; address: the element's index in the flattened array; phase: how many barriers
+    the thread has passed; place: (file, line) of the kernel; atomic: whether it read and wrote in
+    one step
     """
 
     array: str
@@ -45,23 +48,23 @@ class Access(NamedTuple):
 
 
 class Seen:
-    """What the threads did. accesses: list of Access; shapes: array's name -> its shape; shared: names of arrays in shared memory."""
+    """Everything the threads did.
+
+    accesses: list of Access; shapes, bytes: array's name -> its shape, bytes per element;
+    shared: names of arrays in shared memory; launches: number of kernels launched;
+    told: problems that were noticed while the kernel ran
+    """
 
     def __init__(self):
-        self.accesses, self.shapes, self.bytes, self.shared, self.launches, self.told = (
-            [],
-            {},
-            {},
-            set(),
-            0,
-            [],
-        )
+        self.accesses, self.shapes, self.bytes = [], {}, {}
+        self.shared, self.launches, self.told = set(), 0, []
 
     def of(self, array, write=False):
         """List the reads, or the writes, of an array."""
         return [a for a in self.accesses if a.array == array and a.write == write]
 
     def count(self, array, write=False):
+        """Count the reads, or the writes, of an array."""
         return len(self.of(array, write))
 
     def by_thread(self, array, write=False):
@@ -72,8 +75,9 @@ class Seen:
         return dict(counts)
 
     def steps(self, array, write=False):
-        """Put together what a warp does at once: the n-th read, or write, of an array by each of its threads.
+        """Group what a warp does at once: the n-th access to an array by each of its threads.
 
+        array: name; write: whether to take the writes, or the reads
         -> {(launch, block, warp, n): {thread: address}}
         """
         turn, found = defaultdict(int), defaultdict(dict)
@@ -84,7 +88,10 @@ class Seen:
         return dict(found)
 
     def sectors(self, array, write=False):
-        """Count the sectors that memory hands out, or takes in, for all steps of all warps: the smaller, the better they coalesce."""
+        """Count the sectors that memory reads, or writes, in all steps of all warps.
+
+        The fewer there are, the better the accesses coalesce.
+        """
         size = self.bytes[array]
         return sum(
             len({address * size // SECTOR for address in step.values()})
@@ -92,11 +99,15 @@ class Seen:
         )
 
     def problems(self):
-        """List what is wrong with the kernel, though its result may be right: sentences, the first one first."""
+        """List what is wrong with the kernel, even if its result is right -> list of sentences"""
         return list(dict.fromkeys(self.told)) + list(dict.fromkeys(self._races()))
 
     def _races(self):
-        """Two threads touch one place, one of them writes, and no barrier lies between; blocks have none between them."""
+        """Find races -> iterator of sentences
+
+        In a race two threads access the same element, at least one of them writes it, and there is
+        no barrier between. Between blocks there never is one.
+        """
         inside, across = defaultdict(list), defaultdict(list)
         for a in self.accesses:
             inside[a.launch, a.array, a.address, a.block, a.phase].append(a)
@@ -111,19 +122,20 @@ class Seen:
     def _race(self, a, b):
         where = [int(i) for i in np.unravel_index(a.address, self.shapes[a.array])]
         does = "writes it too" if b.write else "reads it"
-        lines = " and ".join(
-            f"`{text}`"
-            for text in dict.fromkeys(linecache.getline(*c.place).strip() for c in (a, b))
-        )
-        who = f"thread {b.thread}" if a.block == b.block else f"thread {b.thread} of another block"
-        return f"a race: thread {a.thread} writes {a.array}{where}, {who} {does}, and no barrier lies between ({lines})"
+        lines = dict.fromkeys(linecache.getline(*c.place).strip() for c in (a, b))
+        quoted = " and ".join(f"`{line}`" for line in lines)
+        first, second = f"thread {a.thread}", f"thread {b.thread}"
+        if a.block != b.block:
+            second += " of another block"
+        race = f"a race: {first} writes {a.array}{where}, {second} {does}"
+        return f"{race}, and no barrier lies between ({quoted})"
 
 
 def _clash(accesses, who):
-    """Find a write, and an access by somebody else, that are not both atomic -> the two, or None"""
-    writers = {
-        who(a): a for a in sorted(accesses, key=lambda a: (a.write, not a.atomic)) if a.write
-    }  # of each, one not atomic if it has
+    """Find a write and an access by somebody else that are not both atomic -> the two, or None"""
+    writes = [a for a in accesses if a.write]
+    # The last one of each writer stays: one that is not atomic, if it made any.
+    writers = {who(a): a for a in sorted(writes, key=lambda a: not a.atomic)}
     for w in list(writers.values())[:2]:
         for a in accesses:
             if who(a) != who(w) and not (a.atomic and w.atomic):
@@ -131,32 +143,30 @@ def _clash(accesses, who):
 
 
 class _Watched:
-    """An array as a kernel sees it, whose every access is noted. Places outside it read as not a number, and keep nothing."""
+    """An array as a kernel sees it, which records every access.
+
+    Reading outside it gives NaN (0 in an array of integers); writing outside it does nothing.
+    """
 
     def __init__(self, name, values, seen):
         self.name, self.values, self.seen = name, values, seen
-        self.shape, self.ndim, self.size, self.dtype = (
-            values.shape,
-            values.ndim,
-            values.size,
-            values.dtype,
-        )
+        self.shape, self.ndim = values.shape, values.ndim
+        self.size, self.dtype = values.size, values.dtype
         seen.shapes[name], seen.bytes[name] = values.shape, values.itemsize
 
     __iter__ = __array_ufunc__ = None
 
     def __array__(self, dtype=None, copy=None):
-        raise TypeError(f"{self.name} as a whole: a kernel works with numbers, {self.name}[...]")
+        name = self.name
+        raise TypeError(f"{name} as a whole: a kernel works with its elements, {name}[...]")
 
     def __len__(self):
         return self.shape[0]
 
     def __getitem__(self, index):
-        return (
-            self.values[index]
-            if self._note(index, False)
-            else self.dtype.type(np.nan if self.dtype.kind == "f" else 0)
-        )
+        if self._note(index, False):
+            return self.values[index]
+        return self.dtype.type(np.nan if self.dtype.kind == "f" else 0)
 
     def __setitem__(self, index, value):
         if self._note(index, True):
@@ -165,38 +175,24 @@ class _Watched:
     def _note(self, index, write):
         index = index if isinstance(index, tuple) else (index,)
         if len(index) != self.ndim:
-            raise IndexError(
-                f"{self.name} has {self.ndim} axes, and {len(index)} number(s) stand in its brackets"
-            )
+            indices = f"{len(index)} {'index' if len(index) == 1 else 'indices'}"
+            raise IndexError(f"{self.name} has {self.ndim} axes, but got {indices}")
         address = 0
         for i, n in zip(index, self.shape, strict=True):
             if not -n <= i < n:
                 what = f"{self.name}[{', '.join(map(str, index))}]"
                 does = "written" if write else "read"
-                self.seen.told.append(
-                    f"{what} is {does}, outside its shape {self.shape}: a card would not say so"
-                )
+                problem = f"{what} is {does}, outside its shape {self.shape}"
+                self.seen.told.append(f"{problem}: a GPU would not report it")
                 return False
             address = address * n + int(i) % n
         who, frame = _thread(), sys._getframe(2)
-        atomic = frame.f_globals.get("__name__", "").endswith(
-            ".kernelapi"
-        )  # cuda.atomic.add and its like: numba's lines, not the kernel's
+        # The likes of cuda.atomic.add are called from numba's lines, not from the kernel's.
+        atomic = frame.f_globals.get("__name__", "").endswith(".kernelapi")
         frame = frame.f_back if atomic else frame
         place = frame.f_code.co_filename, frame.f_lineno
-        self.seen.accesses.append(
-            Access(
-                self.name,
-                write,
-                self.seen.launches,
-                who.block,
-                who.thread_id,
-                who.phase,
-                address,
-                place,
-                atomic,
-            )
-        )
+        where = self.seen.launches, who.block, who.thread_id, who.phase, address, place
+        self.seen.accesses.append(Access(self.name, write, *where, atomic))
         return True
 
 
@@ -206,25 +202,30 @@ def _thread():
 
 @contextmanager
 def watch():
-    """Watch all kernels that are launched inside a `with` block -> Seen. Raises RuntimeError outside the simulator."""
+    """Watch all kernels that are launched inside a `with` block -> Seen.
+
+    Raises RuntimeError outside the simulator.
+    """
     if not SIMULATED:
-        raise RuntimeError(
-            "only the simulator can be watched: set NUMBA_ENABLE_CUDASIM=1 before numba is imported"
-        )
-    api, runs = (
-        import_module(f"{cuda.__name__}.simulator.{name}") for name in ("kernelapi", "kernel")
-    )
-    seen, call = Seen(), runs.FakeCUDAKernel.__call__
+        advice = "set NUMBA_ENABLE_CUDASIM=1 before numba is imported"
+        raise RuntimeError(f"only the simulator can be watched: {advice}")
+    api = import_module(f"{cuda.__name__}.simulator.kernelapi")
+    simulated = import_module(f"{cuda.__name__}.simulator.kernel")
+    seen, call = Seen(), simulated.FakeCUDAKernel.__call__
+
+    def launch(kernel, *args):
+        return _launch(call, seen, kernel, args)
+
+    def run(manager, block, *args):
+        _run(_thread_class(simulated.BlockThread), seen, manager, block, args)
+
+    def shared(_, shape, dtype):
+        return _shared(seen, shape, dtype)
+
     ours = [
-        (runs.FakeCUDAKernel, "__call__", lambda kernel, *args: _launch(call, seen, kernel, args)),
-        (
-            runs.BlockManager,
-            "run",
-            lambda manager, block, *args: _run(
-                _thread_class(runs.BlockThread), seen, manager, block, args
-            ),
-        ),
-        (api.FakeCUDAShared, "array", lambda _, shape, dtype: _shared(seen, shape, dtype)),
+        (simulated.FakeCUDAKernel, "__call__", launch),
+        (simulated.BlockManager, "run", run),
+        (api.FakeCUDAShared, "array", shared),
     ]
     before = [(owner, name, vars(owner)[name]) for owner, name, _ in ours]
     for owner, name, new in ours:
@@ -241,40 +242,37 @@ def _launch(call, seen, kernel, args):
         return call(kernel, *args)
     seen.launches += 1
     values = [getattr(a, "_ary", a) for a in args]  # an array of the simulator holds NumPy's
-    names = inspect.signature(kernel.fn).parameters
-    return call(
-        kernel,
-        *(
-            _Watched(k, a, seen) if isinstance(a, np.ndarray) else a
-            for k, a in zip(names, values, strict=True)
-        ),
-    )
+    named = zip(inspect.signature(kernel.fn).parameters, values, strict=True)
+    watched = (_Watched(k, a, seen) if isinstance(a, np.ndarray) else a for k, a in named)
+    return call(kernel, *watched)
 
 
 def _shared(seen, shape, dtype):
-    """Give the block's shared array of the call that asks for it: at first full of what nobody should read."""
+    """Return the block's shared array for this call, the same one to each of its threads.
+
+    At first it is full of NaN (of 999,999 if integers), which no kernel should read.
+    """
     frame, boxes = sys._getframe(2), _thread()._manager.__dict__.setdefault("shared", {})
     line, call = (frame.f_code.co_filename, frame.f_lineno), frame.f_lasti
     if (line, call) not in boxes:
         name = _names(linecache.getline(*line))[sum(other == line for other, _ in boxes)]
         seen.shared.add(name)
         dtype = np.dtype(getattr(dtype, "name", dtype))  # or one of numba's
-        boxes[line, call] = _Watched(
-            name, np.full(shape, np.nan if dtype.kind == "f" else 999_999, dtype), seen
-        )
+        unwritten = np.nan if dtype.kind == "f" else 999_999
+        boxes[line, call] = _Watched(name, np.full(shape, unwritten, dtype), seen)
     return boxes[line, call]
 
 
 def _names(line):
-    """Read what a line calls its shared arrays: "t, box = cuda.threadIdx.x, cuda.shared.array(...)" -> ["box"], and names to spare"""
+    """Read the names that a line gives to its shared arrays -> list of names, then spare ones
+
+    "t, box = cuda.threadIdx.x, cuda.shared.array(...)" -> ["box", "shared array 1", ...]
+    """
     try:
         node = ast.parse(line.strip()).body[0]
         both = [getattr(part, "elts", [part]) for part in (node.targets[0], node.value)]
-        found = [
-            ast.unparse(target)
-            for target, value in zip(*both, strict=True)
-            if "shared" in ast.unparse(value)
-        ]
+        pairs = [map(ast.unparse, pair) for pair in zip(*both, strict=True)]
+        found = [target for target, value in pairs if "shared" in value]
     except (SyntaxError, AttributeError, ValueError, IndexError):
         found = []
     return [*found, *(f"shared array {k}" for k in range(1, 9))]
@@ -282,16 +280,11 @@ def _names(line):
 
 def _thread_class(base):
     class Thread(base):
-        """A thread that runs when it is told to, up to its next barrier."""
+        """A thread that runs on request, up to its next barrier."""
 
         def ready(self):
-            self.go, self.back, self.phase, self.waits_at, self.block = (
-                Semaphore(0),
-                Semaphore(0),
-                0,
-                None,
-                tuple(self.blockIdx),
-            )
+            self.go, self.back = Semaphore(0), Semaphore(0)
+            self.phase, self.waits_at, self.block = 0, None, tuple(self.blockIdx)
             self.start()
             return self
 
@@ -314,11 +307,10 @@ def _thread_class(base):
 
 
 def _run(Thread, seen, manager, block, args):
-    """Run the threads of a block in turn, each up to its next barrier, until all are through."""
+    """Run the threads of a block in turn, each up to its next barrier, until all have finished."""
     points = sorted(np.ndindex(*manager._block_dim), key=lambda point: point[::-1])
-    threads = [
-        Thread(partial(manager._f, *args), manager, block, point, False).ready() for point in points
-    ]
+    f = partial(manager._f, *args)
+    threads = [Thread(f, manager, block, point, False).ready() for point in points]
     while threads:
         for t in threads:
             t.go.release()
@@ -336,9 +328,11 @@ def _run(Thread, seen, manager, block, args):
 
 
 def _split(threads, waiting):
-    others = [t for t in threads if t.waits_at != waiting[0].waits_at]
+    one = waiting[0]
+    other = next(t for t in threads if t.waits_at != one.waits_at)
+    does = "has already finished" if other.waits_at is None else "waits at another one"
+    pair = f"thread {one.thread_id} waits at it, thread {other.thread_id} {does}"
     return (
-        f"a barrier that not all threads of a block reach: thread {waiting[0].thread_id} waits at it and thread {others[0].thread_id} "
-        + ("is through already" if others[0].waits_at is None else "at another one")
-        + ": on a card nobody knows what happens then"
+        f"a barrier that not all threads of a block reach: {pair}; "
+        "what a GPU does then is undefined"
     )
