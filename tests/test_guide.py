@@ -1,6 +1,7 @@
-"""Guidance against closed forms: with Gaussian classes a guided score is again the score of a Gaussian, or that of one class, to rounding.
+"""Guidance against closed forms: with Gaussian classes a guided score is that of a Gaussian again.
 
-score = -eps_hat / sqrt(1 - alpha_bar); for x_t of data N(m, v) it is -(x_t - sqrt(alpha_bar) m) / V, V = alpha_bar v + 1 - alpha_bar.
+score = -eps_hat / sqrt(1 - alpha_bar); for x_t of data N(m, v) it is
+-(x_t - sqrt(alpha_bar) m) / V, V = alpha_bar v + 1 - alpha_bar
 """
 
 import math
@@ -27,7 +28,7 @@ def agree(got, want, dtype, tol, what):
     )
     worst = np.unravel_index(np.argmax(np.abs(np.nan_to_num(got - want, nan=np.inf))), want.shape)
     assert np.allclose(got, want, rtol=tol, atol=tol), (
-        f"{what}: at {[int(i) for i in worst]} expected {want[worst]:.6g}, came {got[worst]:.6g}"
+        f"{what}: at {[int(i) for i in worst]} expected {want[worst]:.6g}, got {got[worst]:.6g}"
     )
 
 
@@ -40,8 +41,8 @@ def eps_of(s, t, score):
     return -math.sqrt(1 - s.alpha_bar[t]) * score
 
 
-class Asked:
-    """A model with some answer to everything, which remembers the times at which it was asked."""
+class Noted:
+    """A model with some answer to everything, which notes the times at which it was called."""
 
     def __init__(self, a):
         self.a, self.times = a, []
@@ -55,134 +56,110 @@ class Asked:
 
 
 def check_one_and_zero(classifier_free):
-    """w = 1 is told alone, w = 0 untold: bit for bit."""
+    """w = 1 is cond alone, w = 0 uncond: bit for bit."""
     for dtype, _ in PRECISIONS:
-        x, told, untold = X.astype(dtype), Asked(0.7), Asked(1.9)
-        agree(
-            classifier_free(told, untold, 1.0)(x, 3),
-            told(x, 3),
-            dtype,
-            0,
-            "w = 1, where told answers alone",
+        x, cond, uncond = X.astype(dtype), Noted(0.7), Noted(1.9)
+        got = classifier_free(cond, uncond, 1.0)(x, 3)
+        agree(got, cond(x, 3), dtype, 0, "w = 1, where the answer is cond's")
+        assert uncond.times == [], (
+            "w = 1 needs cond only; uncond was called too, which costs as much again"
         )
-        assert untold.times == [], (
-            "w = 1 needs told only; untold was asked too, which costs as much again"
-        )
-        agree(
-            classifier_free(told, untold, 0.0)(x, 3),
-            untold(x, 3),
-            dtype,
-            0,
-            "w = 0, where untold answers alone",
-        )
+        got = classifier_free(cond, uncond, 0.0)(x, 3)
+        agree(got, uncond(x, 3), dtype, 0, "w = 0, where the answer is uncond's")
 
 
 def check_equation(classifier_free):
     """Both answers, mixed with the weights w and 1 - w, in x_t's precision."""
     for dtype, tol in PRECISIONS:
-        x, told, untold = X.astype(dtype), Asked(0.7), Asked(1.9)
+        x, cond, uncond = X.astype(dtype), Noted(0.7), Noted(1.9)
         for w in (0.3, 2.5, -1.5, np.float64(4)):
             want = w * np.cos(0.7 * X + 3) + (1 - w) * np.cos(1.9 * X + 3)
-            agree(classifier_free(told, untold, w)(x, 3), want, dtype, tol, f"w = {w}")
+            agree(classifier_free(cond, uncond, w)(x, 3), want, dtype, tol, f"w = {w}")
         assert np.array_equal(x, X.astype(dtype)), (
             "x_t was changed in place: the sampler still needs it"
         )
 
 
 def check_interval(classifier_free):
-    """Both ends belong to the interval; outside told answers alone."""
-    told, untold = Asked(0.7), Asked(1.9)
-    guided = classifier_free(told, untold, 2.5, interval=(3, 6))
+    """The interval includes both ends; outside the answer is cond's."""
+    cond, uncond = Noted(0.7), Noted(1.9)
+    guided = classifier_free(cond, uncond, 2.5, interval=(3, 6))
     for t in range(8, 0, -1):
-        want = told(X, t) + (
-            1.5 * (np.cos(0.7 * X + t) - np.cos(1.9 * X + t)) if 3 <= t <= 6 else 0
-        )
-        place = "inside" if 3 <= t <= 6 else "outside"
-        agree(
-            guided(X, t),
-            want,
-            np.float64,
-            1e-12 if 3 <= t <= 6 else 0,
-            f"t = {t}, {place} the interval (3, 6), w = 2.5",
-        )
-    assert untold.times == [6, 5, 4, 3], (
-        f"untold is asked inside the interval (3, 6) only; it was asked at t = {untold.times}"
+        want, tol, place = cond(X, t), 0, "outside"
+        if 3 <= t <= 6:
+            want = want + 1.5 * (np.cos(0.7 * X + t) - np.cos(1.9 * X + t))
+            tol, place = 1e-12, "inside"
+        what = f"t = {t}, {place} the interval (3, 6), w = 2.5"
+        agree(guided(X, t), want, np.float64, tol, what)
+    assert uncond.times == [6, 5, 4, 3], (
+        f"uncond is called inside the interval (3, 6) only; it was called at t = {uncond.times}"
     )
 
 
 def check_gaussian_classes(classifier_free):
-    """Guided score = w score(told) + (1 - w) score(untold); where the variances are equal, a Gaussian with its mean moved on."""
+    """Guided score = w score(cond) + (1 - w) score(uncond).
+
+    Where the variances are equal that is a Gaussian with its mean moved on.
+    """
     m, m0, v, v0 = CLASSES[0], CLASSES[1], *VARS[:2]
     for s, t in TIMES:
         for w in (1.0, 3.0, -0.5):
+            moved, case = exact.gaussian(s, m0 + w * (m - m0), v), f"T = {s.T}, t = {t}, w = {w}"
+            mixed = w * score(s, X, t, m, v) + (1 - w) * score(s, X, t, m0, v0)
             for dtype, tol in PRECISIONS:
-                x, told = X.astype(dtype), exact.gaussian(s, m, v)
-                got = classifier_free(told, exact.gaussian(s, m0, v), w)(x, t)
-                agree(
-                    got,
-                    exact.gaussian(s, m0 + w * (m - m0), v)(X, t),
-                    dtype,
-                    5 * tol,
-                    f"T = {s.T}, t = {t}, w = {w}",
-                )
-                got = classifier_free(told, exact.gaussian(s, m0, v0), w)(x, t)
-                want = eps_of(s, t, w * score(s, X, t, m, v) + (1 - w) * score(s, X, t, m0, v0))
-                agree(got, want, dtype, 5 * tol, f"T = {s.T}, t = {t}, w = {w}, two variances")
+                x, cond = X.astype(dtype), exact.gaussian(s, m, v)
+                got = classifier_free(cond, exact.gaussian(s, m0, v), w)(x, t)
+                agree(got, moved(X, t), dtype, 5 * tol, case)
+                got = classifier_free(cond, exact.gaussian(s, m0, v0), w)(x, t)
+                agree(got, eps_of(s, t, mixed), dtype, 5 * tol, f"{case}, two variances")
 
 
-def drawn(classifier_free, told, untold, w, var=0.25, times=(8, 7, 3, 1, 0)):
-    """Mean and standard deviation of what ddim makes of two Gaussian models, from the x_T of the mean they are to end at."""
-    target = untold + w * (told - untold)
+def drawn(classifier_free, cond, uncond, w, var=0.25, times=(8, 7, 3, 1, 0)):
+    """Mean and standard deviation of what ddim draws with two guided Gaussian models.
+
+    It starts from the x_T of the mean at which they are to end.
+    """
+    target = uncond + w * (cond - uncond)
     x_T = math.sqrt(T8.alpha_bar[8]) * target, T8.alpha_bar[8] * var + 1 - T8.alpha_bar[8]
 
     def run(model):
         return law(lambda rng, shape, x: sample.ddim(model, T8, shape, rng, times, x_T=x), T8, x_T)
 
-    guided = classifier_free(exact.gaussian(T8, told, var), exact.gaussian(T8, untold, var), w)
+    guided = classifier_free(exact.gaussian(T8, cond, var), exact.gaussian(T8, uncond, var), w)
     return *run(guided), run(exact.gaussian(T8, target, var))[1]
 
 
 def check_drawn(classifier_free):
-    """ddim ends at untold + w (told - untold); against a negative wish: w times as far from it as what was wished for."""
-    for told, untold, w in ((2.0, 0.5, 1.0), (2.0, 0.5, 3.0), (-0.4, 0.3, 2.5), (0.3, -0.4, 2.5)):
-        mean, std, want = drawn(classifier_free, told, untold, w)
-        assert abs((mean - untold) - w * (told - untold)) < 1e-10, (
-            f"told {told}, untold {untold}, w = {w}: drawn at {mean:.6g}"
+    """ddim ends at uncond + w (cond - uncond): w times as far from a negative prompt."""
+    for cond, uncond, w in ((2.0, 0.5, 1.0), (2.0, 0.5, 3.0), (-0.4, 0.3, 2.5), (0.3, -0.4, 2.5)):
+        mean, std, want = drawn(classifier_free, cond, uncond, w)
+        assert abs((mean - uncond) - w * (cond - uncond)) < 1e-10, (
+            f"cond {cond}, uncond {uncond}, w = {w}: drawn at {mean:.6g}"
         )
         assert abs(std - want) < 1e-10, (
-            f"equal variances: guidance moves the mean alone; the spread is {std:.6g}, expected {want:.6g}"
+            "equal variances: guidance moves the mean alone; "
+            f"the spread is {std:.6g}, expected {want:.6g}"
         )
 
 
 def test_what_is_drawn_is_neither_the_conditional_nor_the_sharpened_law():
-    """Told N(0, v), untold N(0, v0): ddim draws the variance v^w v0^(1-w), not v, and not that of p(x | y)^w p(x)^(1-w)."""
+    """Given a label N(0, v), without N(0, v0): ddim draws the variance v^w v0^(1-w).
+
+    Not v, and not that of p(x | y)^w p(x)^(1-w).
+    """
     v, v0, w, s = 0.25, 1.0, 3.0, schedule.cosine(2000)
-
-    def run(rng, shape, x_T):
-        return sample.ddim(
-            guide.classifier_free(exact.gaussian(s, 0.0, v), exact.gaussian(s, 0.0, v0), w),
-            s,
-            shape,
-            rng,
-            x_T=x_T,
-        )
-
+    guided = guide.classifier_free(exact.gaussian(s, 0.0, v), exact.gaussian(s, 0.0, v0), w)
+    run = lambda rng, shape, x_T: sample.ddim(guided, s, shape, rng, x_T=x_T)
     _, std = law(run, s, (0.0, 1.0))
     assert abs(std**2 / (v**w * v0 ** (1 - w)) - 1) < 0.01
     assert abs(std**2 * (w / v + (1 - w) / v0) - 1) > 0.8 and abs(std**2 / v - 1) > 0.9
 
 
-CLASSIFIER_FREE = (
-    check_one_and_zero,
-    check_equation,
-    check_interval,
-    check_gaussian_classes,
-    check_drawn,
-)
+MIXED = (check_equation, check_interval, check_gaussian_classes)
 
 
 @pytest.mark.exercise("guide.classifier_free")
-@pytest.mark.parametrize("check", CLASSIFIER_FREE[:-1])
+@pytest.mark.parametrize("check", [check_one_and_zero, *MIXED])
 def test_classifier_free(check):
     check(guide.classifier_free)
 
@@ -191,72 +168,88 @@ def test_classifier_free_in_a_sampler():
     check_drawn(guide.classifier_free)
 
 
-def free_with(
-    mix, inside=lambda t, first, last: first <= t <= last, alone=lambda told, untold: told
-):
-    """A whole classifier_free, written plainly around its line: mix(told, untold, w), both answers at hand."""
+def included(t, first, last):
+    return first <= t <= last
 
-    def classifier_free(told, untold, w, interval=None):
+
+def cond_alone(cond, uncond):
+    return cond
+
+
+def free_with(mix, inside=included, alone=cond_alone):
+    """A whole classifier_free around its line: mix(cond, uncond, w), of both answers."""
+
+    def classifier_free(cond, uncond, w, interval=None):
         def eps_model(x_t, t):
             if w == 1 or (interval and not inside(t, *interval)):
-                return alone(told, untold)(x_t, t)
-            return mix(told(x_t, t), untold(x_t, t), x_t.dtype.type(w))
+                return alone(cond, uncond)(x_t, t)
+            return mix(cond(x_t, t), uncond(x_t, t), x_t.dtype.type(w))
 
         return eps_model
 
     return classifier_free
 
 
-def right(told, untold, w):
-    return untold + w * (told - untold)
+def right(cond, uncond, w):
+    return uncond + w * (cond - uncond)
 
 
-@pytest.mark.parametrize("check", CLASSIFIER_FREE)
+@pytest.mark.parametrize("check", [check_one_and_zero, *MIXED, check_drawn])
 def test_the_plain_classifier_free_is_right(check):
     """So what the checks reject below is the slip and not the plain style."""
     check(free_with(right))
 
 
-@pytest.mark.parametrize(
-    "check", [check_equation, check_interval, check_gaussian_classes, check_drawn]
-)
-@pytest.mark.parametrize(
-    "mix",
-    [
-        lambda told, untold, w: (
-            told + w * (told - untold)
-        ),  # the paper's w, which is 0 for no guidance
-        lambda told, untold, w: told + w * (untold - told),  # towards what was not asked for
-        lambda told, untold, w: told - w * untold,  # weights that do not add up to 1
-    ],
-)
+WRONG_MIXES = {
+    "the paper's w, 0 for no guidance": lambda cond, uncond, w: cond + w * (cond - uncond),
+    "away from what was asked for": lambda cond, uncond, w: cond + w * (uncond - cond),
+    "weights that do not add up to 1": lambda cond, uncond, w: cond - w * uncond,
+}
+
+
+@pytest.mark.parametrize("check", [*MIXED, check_drawn])
+@pytest.mark.parametrize("mix", WRONG_MIXES.values(), ids=WRONG_MIXES)
 def test_wrong_mixes(check, mix):
     rejects(check, free_with(mix))
+
+
+def calls_both(cond, uncond, w):
+    return lambda x_t, t: right(cond(x_t, t), uncond(x_t, t), w)
+
+
+def calls_both_outside(cond, uncond):
+    return lambda x_t, t: cond(x_t, t) + 0 * uncond(x_t, t)
+
+
+def in_float64(cond, uncond, w):
+    return right(cond, uncond, np.float64(w))
+
+
+def uncond_alone(cond, uncond):
+    return uncond
+
+
+WRONG_INTERVALS = {
+    "without its last time": lambda t, first, last: first <= t < last,
+    "without its first time": lambda t, first, last: first < t <= last,
+    "the others": lambda t, first, last: not first <= t <= last,
+    "always": lambda t, first, last: True,
+}
+
+
+@pytest.mark.parametrize("inside", WRONG_INTERVALS.values(), ids=WRONG_INTERVALS)
+def test_wrong_intervals(inside):
+    rejects(check_interval, free_with(right, inside))
 
 
 @pytest.mark.parametrize(
     "check, wrong",
     [
-        (
-            check_one_and_zero,
-            lambda told, untold, w: lambda x_t, t: right(told(x_t, t), untold(x_t, t), w),
-        ),  # asks both at w = 1
-        (check_one_and_zero, free_with(right, alone=lambda told, untold: untold)),
-        (
-            check_equation,
-            free_with(lambda told, untold, w: right(told, untold, np.float64(w))),
-        ),  # float32 becomes float64
-        (check_interval, free_with(right, inside=lambda t, first, last: first <= t < last)),
-        (check_interval, free_with(right, inside=lambda t, first, last: first < t <= last)),
-        (check_interval, free_with(right, inside=lambda t, first, last: not first <= t <= last)),
-        (check_interval, free_with(right, inside=lambda t, first, last: True)),
-        (check_interval, free_with(right, alone=lambda told, untold: untold)),
-        (
-            check_interval,
-            free_with(
-                right, alone=lambda told, untold: lambda x_t, t: told(x_t, t) + 0 * untold(x_t, t)
-            ),
-        ),
+        (check_one_and_zero, calls_both),
+        (check_one_and_zero, free_with(right, alone=uncond_alone)),
+        (check_equation, free_with(in_float64)),
+        (check_interval, free_with(right, alone=uncond_alone)),
+        (check_interval, free_with(right, alone=calls_both_outside)),
     ],
 )
 def test_other_slips_of_classifier_free(check, wrong):
@@ -267,38 +260,26 @@ def test_other_slips_of_classifier_free(check, wrong):
 
 
 def check_blend(blend):
-    """Between Gaussians of one variance lies the Gaussian of the mean between; else precisions are mixed, and means weighed by them."""
-    shares = np.linspace(0, 1, len(X)).reshape(-1, 1, 1, 1)
+    """Between Gaussians of one variance is the Gaussian of the mean between.
+
+    With two variances precisions are mixed, and means weighted by them.
+    """
+    each = np.linspace(0, 1, len(X)).reshape(-1, 1, 1, 1)
+    a, b, _ = CLASSES
     for s, t in TIMES:
-        for share in (0.3, shares):
-            between = (1 - share) * CLASSES[0] + share * CLASSES[1]
+        for share in (0.3, each):
+            what = "one share per image" if np.ndim(share) else f"share {share}"
+            what = f"T = {s.T}, t = {t}, {what}, two Gaussians"
+            want = eps_of(s, t, score(s, X, t, (1 - share) * a + share * b, 0.3))
             for dtype, tol in PRECISIONS:
-                got = blend(*(exact.gaussian(s, mean, 0.3) for mean in CLASSES[:2]), share)(
-                    X.astype(dtype), t
-                )
-                what = f"T = {s.T}, t = {t}, {'a share for each image' if np.ndim(share) else f'share {share}'}, two Gaussians"
-                agree(
-                    got,
-                    eps_of(s, t, score(s, X, t, between, 0.3)),
-                    dtype,
-                    tol,
-                    f"{what} of one variance",
-                )
-            p, q = (
-                (weight / (s.alpha_bar[t] * var + 1 - s.alpha_bar[t]))
-                for weight, var in ((1 - share, 0.3), (share, 0.7))
-            )
-            middle = math.sqrt(s.alpha_bar[t]) * (p * CLASSES[0] + q * CLASSES[1]) / (p + q)
-            got = blend(
-                exact.gaussian(s, CLASSES[0], 0.3), exact.gaussian(s, CLASSES[1], 0.7), share
-            )(X, t)
-            agree(
-                got,
-                eps_of(s, t, (middle - X) * (p + q)),
-                np.float64,
-                1e-10,
-                f"{what} of two variances",
-            )
+                model = blend(exact.gaussian(s, a, 0.3), exact.gaussian(s, b, 0.3), share)
+                agree(model(X.astype(dtype), t), want, dtype, tol, f"{what} of one variance")
+            p = (1 - share) / (s.alpha_bar[t] * 0.3 + 1 - s.alpha_bar[t])
+            q = share / (s.alpha_bar[t] * 0.7 + 1 - s.alpha_bar[t])
+            middle = math.sqrt(s.alpha_bar[t]) * (p * a + q * b) / (p + q)
+            want = eps_of(s, t, (middle - X) * (p + q))
+            model = blend(exact.gaussian(s, a, 0.3), exact.gaussian(s, b, 0.7), share)
+            agree(model(X, t), want, np.float64, 1e-10, f"{what} of two variances")
 
 
 @pytest.mark.exercise("guide.blend")
@@ -306,18 +287,21 @@ def test_blend():
     check_blend(guide.blend)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda a, b, share: guide.blend(b, a, share),
-        lambda a, b, share: guide.blend(a, b, np.mean(share)),
-        lambda a, b, share: lambda x, t: (1 - np.sqrt(share)) * a(x, t) + np.sqrt(share) * b(x, t),
-        lambda a, b, share: lambda x, t: np.sqrt(1 - share) * a(x, t) + np.sqrt(share) * b(x, t),
-        lambda a, b, share: (
-            lambda x, t: (1 - share) * a(x, t) + share * b(x, t)
-        ),  # float64 where x is float32
-    ],
-)
+def weighted(of_a, of_b):
+    """A whole blend, in float64: of_a and of_b make weights of the share."""
+    return lambda a, b, share: lambda x, t: of_a(share) * a(x, t) + of_b(share) * b(x, t)
+
+
+WRONG_BLENDS = {
+    "exchanged": lambda a, b, share: guide.blend(b, a, share),
+    "one share for all": lambda a, b, share: guide.blend(a, b, np.mean(share)),
+    "a root": weighted(lambda share: 1 - np.sqrt(share), np.sqrt),
+    "two roots": weighted(lambda share: np.sqrt(1 - share), np.sqrt),
+    "float64 where x is float32": weighted(lambda share: 1 - share, lambda share: share),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_BLENDS.values(), ids=WRONG_BLENDS)
 def test_slips_of_blend(wrong):
     rejects(check_blend, wrong)
 
@@ -328,50 +312,42 @@ LABELS = np.array([0, 1, 2, 2, 0, 1])  # one for each row of X
 
 
 def bayes(s):
-    """The perfect classifier of noisy images: grad log p(label | x_t) = score of the label's class - score of the whole mixture."""
+    """The perfect classifier of noisy images.
+
+    grad log p(label | x_t) = score of the label's class - score of the whole mixture
+    """
 
     def log_p_gradient(x_t, t):
-        scores = np.stack(
-            [score(s, x_t, t, m, v) for m, v in zip(CLASSES, VARS, strict=True)]
-        )  # (M, N, ...)
+        classes = zip(CLASSES, VARS, strict=True)
+        scores = np.stack([score(s, x_t, t, m, v) for m, v in classes])  # (M, N, ...)
         V = s.alpha_bar[t] * VARS + 1 - s.alpha_bar[t]
         square = (scores**2).sum((2, 3, 4)) * V[:, None]  # |x_t - sqrt(alpha_bar) mean|^2 / V
         p = WEIGHTS[:, None] * V[:, None] ** (-X[0].size / 2) * np.exp((square.min(0) - square) / 2)
         p /= p.sum(0)  # (M, N): p(label | x_t)
-        return (
-            scores[LABELS, np.arange(len(LABELS))] - (p[:, :, None, None, None] * scores).sum(0)
-        ).astype(x_t.dtype)
+        mixture = (p[:, :, None, None, None] * scores).sum(0)
+        return (scores[LABELS, np.arange(len(LABELS))] - mixture).astype(x_t.dtype)
 
     return log_p_gradient
 
 
 def check_bayes(by_gradient):
-    """p(x_t) p(label | x_t) is p(x_t | label) times a constant: the guided mixture is the perfect denoiser of each row's class."""
+    """p(x_t) p(label | x_t) is p(x_t | label) times a constant.
+
+    So the guided mixture is the perfect denoiser of each row's class.
+    """
     for s, t in TIMES:
+        rows = zip(X, LABELS, strict=True)
+        scores = np.stack([score(s, x, t, CLASSES[k], VARS[k]) for x, k in rows])
+        guided = by_gradient(exact.mixture(s, WEIGHTS, CLASSES, VARS), s, bayes(s))
+        what = f"T = {s.T}, t = {t}, strength 1, a perfect classifier of three Gaussian classes"
         for dtype, tol in PRECISIONS:
-            got = by_gradient(exact.mixture(s, WEIGHTS, CLASSES, VARS), s, bayes(s))(
-                X.astype(dtype), t
-            )
-            want = eps_of(
-                s,
-                t,
-                np.stack(
-                    [score(s, x, t, CLASSES[k], VARS[k]) for x, k in zip(X, LABELS, strict=True)]
-                ),
-            )
-            agree(
-                got,
-                want,
-                dtype,
-                5 * tol,
-                f"T = {s.T}, t = {t}, strength 1, a perfect classifier of three Gaussian classes",
-            )
+            agree(guided(X.astype(dtype), t), eps_of(s, t, scores), dtype, 5 * tol, what)
 
 
 def check_strength(by_gradient):
-    """eps_hat is a straight line in the strength: 0 changes nothing, and each further unit subtracts sqrt(1 - alpha_bar) gradient."""
+    """eps_hat is linear in the strength: each unit of it subtracts sqrt(1 - alpha_bar) gradient."""
     for dtype, tol in PRECISIONS:
-        x, model = X.astype(dtype), Asked(0.7)
+        x, model = X.astype(dtype), Noted(0.7)
         for strength in (0.0, 0.5, 3.0, np.float64(-2)):
             got = by_gradient(model, T8, lambda x_t, t: t * x_t**2, strength)(x, 5)
             want = np.cos(0.7 * X + 5) - strength * math.sqrt(1 - T8.alpha_bar[5]) * 5 * X**2
@@ -379,15 +355,16 @@ def check_strength(by_gradient):
 
 
 def check_draws_the_class(by_gradient):
-    """A whole run of ddim: told by the classifier, the mixture draws what the model of each class alone would draw."""
-    rows = [
-        sample.ddim(exact.gaussian(T8, CLASSES[k], VARS[k]), T8, None, None, x_T=x[None])
-        for x, k in zip(X, LABELS, strict=True)
-    ]
+    """A run of ddim: guided by the classifier, the mixture draws what each class alone draws."""
+
+    def alone(x, k):
+        model = exact.gaussian(T8, CLASSES[k], VARS[k])
+        return sample.ddim(model, T8, None, None, x_T=x[None])
+
+    rows = map(alone, X, LABELS)
     guided = by_gradient(exact.mixture(T8, WEIGHTS, CLASSES, VARS), T8, bayes(T8))
-    for t, x_t, *want in zip(
-        range(8, -1, -1), sample.ddim(guided, T8, None, None, x_T=X), *rows, strict=True
-    ):
+    run = sample.ddim(guided, T8, None, None, x_T=X)
+    for t, x_t, *want in zip(range(8, -1, -1), run, *rows, strict=True):
         agree(x_t, np.concatenate(want), np.float64, 1e-10, f"x_t at t = {t}")
 
 
@@ -405,13 +382,14 @@ def test_by_gradient_in_a_sampler():
 
 
 def gradient_with(pull):
-    """A whole by_gradient, written plainly around the factor: pull(alpha_bar, strength)."""
+    """A whole by_gradient around its factor: pull(alpha_bar, strength)"""
 
     def by_gradient(eps_model, s, log_p_gradient, strength=1.0):
-        return lambda x_t, t: (
-            eps_model(x_t, t)
-            - x_t.dtype.type(pull(s.alpha_bar[t], strength)) * log_p_gradient(x_t, t)
-        )
+        def guided(x_t, t):
+            factor = x_t.dtype.type(pull(s.alpha_bar[t], strength))
+            return eps_model(x_t, t) - factor * log_p_gradient(x_t, t)
+
+        return guided
 
     return by_gradient
 
@@ -421,65 +399,70 @@ def test_the_plain_by_gradient_is_right(check):
     check(gradient_with(lambda alpha_bar, strength: strength * math.sqrt(1 - alpha_bar)))
 
 
+WRONG_PULLS = {
+    "downhill": lambda alpha_bar, strength: -strength * math.sqrt(1 - alpha_bar),
+    "no root": lambda alpha_bar, strength: strength * (1 - alpha_bar),
+    "eps_hat taken for the score": lambda alpha_bar, strength: strength,
+    "turned over": lambda alpha_bar, strength: strength / math.sqrt(1 - alpha_bar),
+    "the signal's factor": lambda alpha_bar, strength: strength * math.sqrt(alpha_bar),
+    "that of x_t / sqrt(alpha_bar)": lambda alpha_bar, strength: (
+        strength * math.sqrt(1 - alpha_bar) / math.sqrt(alpha_bar)
+    ),
+}
+
+
 @pytest.mark.parametrize("check", BY_GRADIENT)
-@pytest.mark.parametrize(
-    "pull",
-    [
-        lambda alpha_bar, strength: -strength * math.sqrt(1 - alpha_bar),  # downhill
-        lambda alpha_bar, strength: strength * (1 - alpha_bar),  # no root
-        lambda alpha_bar, strength: strength,  # as if eps_hat were the score
-        lambda alpha_bar, strength: strength / math.sqrt(1 - alpha_bar),  # the factor turned over
-        lambda alpha_bar, strength: (
-            strength * math.sqrt(alpha_bar)
-        ),  # the signal's root, not the noise's
-        lambda alpha_bar, strength: (
-            strength * math.sqrt(1 - alpha_bar) / math.sqrt(alpha_bar)
-        ),  # x_t / sqrt(alpha_bar) in mind
-    ],
-)
+@pytest.mark.parametrize("pull", WRONG_PULLS.values(), ids=WRONG_PULLS)
 def test_wrong_pulls(check, pull):
     rejects(check, gradient_with(pull))
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        gradient_with(lambda alpha_bar, strength: math.sqrt(1 - alpha_bar)),  # strength forgotten
-        gradient_with(lambda alpha_bar, strength: strength**2 * math.sqrt(1 - alpha_bar)),
-        lambda model, s, up, k=1.0: (
-            lambda x_t, t: model(x_t, t) - k * np.sqrt(1 - s.alpha_bar[t]) * up(x_t, t)
-        ),  # float64
-        lambda model, s, up, k=1.0: lambda x_t, t: guide.by_gradient(model, s, up, k)(x_t, t - 1),
-    ],
-)
+def in_float64_too(model, s, up, k=1.0):
+    return lambda x_t, t: model(x_t, t) - k * np.sqrt(1 - s.alpha_bar[t]) * up(x_t, t)
+
+
+def at_the_next_time(model, s, up, k=1.0):
+    return lambda x_t, t: guide.by_gradient(model, s, up, k)(x_t, t - 1)
+
+
+WRONG_STRENGTHS = {
+    "forgotten": gradient_with(lambda alpha_bar, strength: math.sqrt(1 - alpha_bar)),
+    "squared": gradient_with(lambda alpha_bar, k: k**2 * math.sqrt(1 - alpha_bar)),
+    "float64": in_float64_too,
+    "the next time": at_the_next_time,
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_STRENGTHS.values(), ids=WRONG_STRENGTHS)
 def test_wrong_strengths(wrong):
     rejects(check_strength, wrong)
 
 
 # --- threshold ---
 
-LOUD = X * np.array([0.2, 0.5, 1.0, 2.0, 4.0, 9.0]).reshape(
-    -1, 1, 1, 1
-)  # the first image lies within [-1, 1], the last far outside
+# the first image is within [-1, 1], the last far outside
+LOUD = X * np.array([0.2, 0.5, 1.0, 2.0, 4.0, 9.0]).reshape(-1, 1, 1, 1)
 
 
 def by_hand(image, share):
-    """The definition for one image, by sorting: a quantile lies between two neighbours of the sorted list."""
+    """The definition for one image, by sorting: a quantile is between two neighbours there."""
     sizes = sorted(abs(v) for v in image.ravel())
     place = share * (len(sizes) - 1)
     low = min(int(place), len(sizes) - 2)
     limit = max(1.0, sizes[low] + (place - low) * (sizes[low + 1] - sizes[low]))
-    return np.array([min(max(v, -limit), limit) / limit for v in image.ravel()]).reshape(
-        image.shape
-    )
+    values = [min(max(v, -limit), limit) / limit for v in image.ravel()]
+    return np.reshape(values, image.shape)
+
+
+def all_by_hand(share):
+    return np.stack([by_hand(x, share) for x in LOUD])
 
 
 def guess(threshold, s, t, x0_hat, dtype=np.float64, **share):
     """What becomes of a guess x0_hat made at x_t = X."""
     x = X.astype(dtype)
-    eps_hat = threshold(
-        lambda x_t, t: diffusion.predict_eps(s, x_t, t, x0_hat.astype(dtype)), s, **share
-    )(x, t)
+    model = lambda x_t, t: diffusion.predict_eps(s, x_t, t, x0_hat.astype(dtype))
+    eps_hat = threshold(model, s, **share)(x, t)
     assert eps_hat.dtype == dtype, (
         f"the answer is {eps_hat.dtype}, expected {np.dtype(dtype)}, the precision of x_t"
     )
@@ -491,55 +474,42 @@ def check_quiet_images_stay(threshold):
     quiet = X / np.abs(X).max() * np.array([1.0, 0.9, 0.3, 0.5, 0.99, 0.01]).reshape(-1, 1, 1, 1)
     for s, t in TIMES:
         for share in (0.0, 0.5, 0.995, 1.0):
-            what = f"T = {s.T}, t = {t}, share {share}: x0_hat lies within [-1, 1] and should stay"
+            what = f"T = {s.T}, t = {t}, share {share}: x0_hat is within [-1, 1] and should stay"
             agree(guess(threshold, s, t, quiet, share=share), quiet, np.float64, 1e-10, what)
 
 
 def check_loud_images_shrink(threshold):
-    """Each image by its own quantile; nothing is left outside [-1, 1]; share = 1 divides by the largest number."""
+    """Each image by its own quantile; nothing is left outside [-1, 1]."""
     for s, t in TIMES:
         for share in (0.85, 0.5, 0.0, 1.0):
             got = guess(threshold, s, t, LOUD, share=share)
-            what = f"T = {s.T}, t = {t}, share {share}: x0_hat read off the answer"
-            agree(got, np.stack([by_hand(x, share) for x in LOUD]), np.float64, 1e-10, what)
+            what = f"T = {s.T}, t = {t}, share {share}: x0_hat, computed from the answer"
+            agree(got, all_by_hand(share), np.float64, 1e-10, what)
             assert np.abs(got).max() <= 1 + 1e-10
-        agree(
-            guess(threshold, s, t, LOUD),
-            np.stack([by_hand(x, 0.995) for x in LOUD]),
-            np.float64,
-            1e-10,
-            "share 0.995",
-        )
+        default = guess(threshold, s, t, LOUD)
+        agree(default, all_by_hand(0.995), np.float64, 1e-10, "share 0.995")
     largest = np.maximum(np.abs(LOUD).max((1, 2, 3), keepdims=True), 1)
     agree(guess(threshold, T8, 3, LOUD, share=1.0), LOUD / largest, np.float64, 1e-12, "share 1")
-    agree(
-        guess(threshold, T8, 3, LOUD, np.float32, share=0.5),
-        np.stack([by_hand(x, 0.5) for x in LOUD]),
-        np.float32,
-        1e-5,
-        "float32",
-    )
+    single = guess(threshold, T8, 3, LOUD, np.float32, share=0.5)
+    agree(single, all_by_hand(0.5), np.float32, 1e-5, "float32")
 
 
 def check_threshold_in_samplers(threshold):
-    """Guidance from one known image past another: every sampler draws the thresholded image, along the path of a model of it alone."""
-    told, untold = CLASSES[0], CLASSES[1]
-    guided = guide.classifier_free(exact.point(T8, told), exact.point(T8, untold), 6.0)
-    want = by_hand(untold + 6 * (told - untold), 0.85)
+    """Guided from one known image past another, every sampler draws the thresholded image.
+
+    On the way it is where a model of that image alone would be.
+    """
+    cond, uncond = CLASSES[0], CLASSES[1]
+    guided = guide.classifier_free(exact.point(T8, cond), exact.point(T8, uncond), 6.0)
+    want = by_hand(uncond + 6 * (cond - uncond), 0.85)
+    models = threshold(guided, T8, share=0.85), exact.point(T8, want)
     for sampler in (sample.ddim, sample.ddpm, sample.heun, sample.dpmpp_2m):
-        paths = [
-            sampler(model, T8, X.shape, np.random.default_rng(1), x_T=X)
-            for model in (threshold(guided, T8, share=0.85), exact.point(T8, want))
-        ]
+        seed = np.random.default_rng
+        paths = (sampler(model, T8, X.shape, seed(1), x_T=X) for model in models)
         for x_t, alone in zip(*paths, strict=True):
             agree(x_t, alone, np.float64, 1e-10, sampler.__name__)
-        agree(
-            x_t,
-            np.broadcast_to(want, X.shape),
-            np.float64,
-            1e-10,
-            f"{sampler.__name__}, the result",
-        )
+        result = f"{sampler.__name__}, the result"
+        agree(x_t, np.broadcast_to(want, X.shape), np.float64, 1e-10, result)
 
 
 THRESHOLD = (check_quiet_images_stay, check_loud_images_shrink, check_threshold_in_samplers)
@@ -556,20 +526,25 @@ def test_threshold_in_samplers():
 
 
 def quantile(axis=(1, 2, 3), size=np.abs, least=1.0):
-    return lambda x0_hat, share: np.maximum(
-        np.quantile(size(x0_hat), share, axis=axis, keepdims=True), least
-    )
+    def limit(x0_hat, share):
+        return np.maximum(np.quantile(size(x0_hat), share, axis=axis, keepdims=True), least)
+
+    return limit
 
 
-def threshold_with(limit, shrink=lambda x0_hat, limit: np.clip(x0_hat, -limit, limit) / limit):
-    """A whole threshold, written plainly around its two lines: limit(x0_hat, share) and shrink(x0_hat, limit)."""
+def clip_and_divide(x0_hat, limit):
+    return np.clip(x0_hat, -limit, limit) / limit
+
+
+def threshold_with(limit=None, shrink=clip_and_divide):
+    """A whole threshold around its two lines: limit(x0_hat, share) and shrink(x0_hat, limit)"""
+    limit = limit or quantile()
 
     def threshold(eps_model, s, share=0.995):
         def thresholded(x_t, t):
             x0_hat = diffusion.predict_x0(s, x_t, t, eps_model(x_t, t))
-            return diffusion.predict_eps(
-                s, x_t, t, shrink(x0_hat, limit(x0_hat, share).astype(x_t.dtype))
-            )
+            largest = limit(x0_hat, share).astype(x_t.dtype)
+            return diffusion.predict_eps(s, x_t, t, shrink(x0_hat, largest))
 
         return thresholded
 
@@ -578,54 +553,49 @@ def threshold_with(limit, shrink=lambda x0_hat, limit: np.clip(x0_hat, -limit, l
 
 @pytest.mark.parametrize("check", THRESHOLD)
 def test_the_plain_threshold_is_right(check):
-    check(threshold_with(quantile()))
+    check(threshold_with())
+
+
+def eps_hat_clipped(eps_model, s, share=0.995):
+    return lambda x_t, t: np.clip(eps_model(x_t, t), -1, 1)
+
+
+def share_forgotten(eps_model, s, share=0.995):
+    return threshold_with()(eps_model, s)
+
+
+def share_from_above(eps_model, s, share=0.995):
+    return threshold_with()(eps_model, s, 1 - share)
+
+
+def nothing_done(eps_model, s, share=0.995):
+    return eps_model
+
+
+limit_not_used = threshold_with(shrink=lambda x0_hat, limit: np.clip(x0_hat, -1, 1))
+not_divided = threshold_with(shrink=lambda x0_hat, limit: np.clip(x0_hat, -limit, limit))
+not_clipped = threshold_with(shrink=lambda x0_hat, limit: x0_hat / limit)
+with_the_sign = threshold_with(quantile(size=lambda x0_hat: x0_hat))
+one_for_all_images = threshold_with(quantile(axis=None))
+one_for_each_channel = threshold_with(quantile(axis=(1, 2)))  # colours shift
+stretched = threshold_with(quantile(least=0))
 
 
 @pytest.mark.parametrize(
     "check, wrong",
     [
-        (check_quiet_images_stay, threshold_with(quantile(least=0))),  # stretches quiet images
-        (
-            check_quiet_images_stay,
-            lambda eps_model, s, share=0.995: lambda x_t, t: np.clip(eps_model(x_t, t), -1, 1),
-        ),  # of eps_hat
-        (check_loud_images_shrink, threshold_with(quantile(axis=None))),  # one limit for all images
-        (
-            check_loud_images_shrink,
-            threshold_with(quantile(axis=(1, 2))),
-        ),  # one for each channel: colours shift
-        (
-            check_loud_images_shrink,
-            threshold_with(quantile(size=lambda x0_hat: x0_hat)),
-        ),  # without the sign taken off
-        (
-            check_loud_images_shrink,
-            threshold_with(quantile(), lambda x0_hat, limit: np.clip(x0_hat, -1, 1)),
-        ),  # the limit not used
-        (
-            check_loud_images_shrink,
-            threshold_with(quantile(), lambda x0_hat, limit: np.clip(x0_hat, -limit, limit)),
-        ),  # not divided
-        (
-            check_loud_images_shrink,
-            threshold_with(quantile(), lambda x0_hat, limit: x0_hat / limit),
-        ),  # not clipped
-        (
-            check_loud_images_shrink,
-            lambda eps_model, s, share=0.995: threshold_with(quantile())(eps_model, s),
-        ),  # share forgotten
-        (
-            check_loud_images_shrink,
-            lambda eps_model, s, share=0.995: threshold_with(quantile())(eps_model, s, 1 - share),
-        ),
-        (
-            check_threshold_in_samplers,
-            lambda eps_model, s, share=0.995: eps_model,
-        ),  # eps_hat does not follow
-        (
-            check_threshold_in_samplers,
-            threshold_with(quantile(), lambda x0_hat, limit: np.clip(x0_hat, -1, 1)),
-        ),
+        (check_quiet_images_stay, stretched),
+        (check_quiet_images_stay, eps_hat_clipped),
+        (check_loud_images_shrink, one_for_all_images),
+        (check_loud_images_shrink, one_for_each_channel),
+        (check_loud_images_shrink, with_the_sign),
+        (check_loud_images_shrink, limit_not_used),
+        (check_loud_images_shrink, not_divided),
+        (check_loud_images_shrink, not_clipped),
+        (check_loud_images_shrink, share_forgotten),
+        (check_loud_images_shrink, share_from_above),
+        (check_threshold_in_samplers, nothing_done),
+        (check_threshold_in_samplers, limit_not_used),
     ],
 )
 def test_slips_of_threshold(check, wrong):
