@@ -1,4 +1,4 @@
-"""The watched simulator: what it counts, and that it sees what a card would hide. Run as test_cuda.py is."""
+"""The instrumented simulator: its counts, and the mistakes it reports. Run like test_cuda.py."""
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ cuda = cuda_array.cuda
 pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(
-        not cuda_array.SIMULATED, reason="set NUMBA_ENABLE_CUDASIM=1: a card cannot be watched"
+        not cuda_array.SIMULATED, reason="set NUMBA_ENABLE_CUDASIM=1: a GPU cannot be watched"
     ),
 ]
 
 
 @cuda.jit
 def every(x, y, step):
-    """Thread i copies number i step of x."""
+    """Copy element i step of x to y[i], i being the thread."""
     i = cuda.grid(1)
     if i < y.size:
         y[i] = x[i * step]
@@ -27,7 +27,10 @@ def every(x, y, step):
 
 @cuda.jit
 def turned(x, y, barriers):
-    """A block of 8 turns its numbers round, by way of shared memory; barriers: whether it waits, and whether all do."""
+    """Reverse 8 elements by a block of 8 threads, through shared memory.
+
+    barriers: "none", "some" or "all": which threads wait between writing and reading
+    """
     t = cuda.threadIdx.x
     box = cuda.shared.array(8, x.dtype)
     box[t] = x[t]
@@ -44,7 +47,7 @@ def watched(kernel, size, *args):
 
 @pytest.mark.parametrize("step, sectors", [(1, 5), (2, 10), (8, 37), (32, 37)])
 def test_sectors_of_a_stride(step, sectors):
-    """37 numbers in two warps: at step 1 a sector serves 8 threads, from step 8 on each thread takes one of its own."""
+    """37 elements, two warps: a sector serves 8 threads at step 1, and one from step 8 on."""
     x, y = np.arange(37 * step, dtype=np.float32), np.zeros(37, np.float32)
     seen = watched(every, (2, 32), x, y, step)
     np.testing.assert_array_equal(y, x[::step])
@@ -55,7 +58,7 @@ def test_sectors_of_a_stride(step, sectors):
     assert seen.problems() == []
 
 
-def test_a_place_outside_is_told_and_kept_from_harm():
+def test_an_access_outside_is_reported_and_does_no_harm():
     x, y = np.arange(6, dtype=np.float32), np.zeros(4, np.float32)
     (problem,) = watched(every, (1, 4), x, y, 2).problems()
     assert problem.startswith("x[6] is read, outside its shape (6,)") and np.isnan(y[3])
@@ -74,21 +77,19 @@ def test_barriers(barriers, word):
         assert problems == [] and list(y) == list(x[::-1])
 
 
-def test_a_race_between_blocks_is_told():
-    """All blocks write the same four numbers."""
+def test_a_race_between_blocks_is_reported():
+    """All blocks write the same four elements."""
 
     @cuda.jit
     def same(y):
         y[cuda.threadIdx.x] = 1
 
-    assert (
-        "thread 0 of another block writes it too"
-        in watched(same, (2, 4), np.zeros(4, np.float32)).problems()[0]
-    )
+    problem = watched(same, (2, 4), np.zeros(4, np.float32)).problems()[0]
+    assert "thread 0 of another block writes it too" in problem
 
 
-def test_a_race_after_a_barrier_is_told_too():
-    """What one thread wrote before a barrier is everybody's; what another writes after it is not."""
+def test_a_race_after_a_barrier_is_reported_too():
+    """A write before a barrier is visible to all threads; one after it is a race."""
 
     @cuda.jit
     def late(y, z):
@@ -104,8 +105,8 @@ def test_a_race_after_a_barrier_is_told_too():
     assert problem.startswith("a race: thread 1 writes y[0], thread 0 reads it")
 
 
-def test_additions_in_one_step_are_no_race():
-    """All threads of two blocks add to one number, and one of them reads it in between."""
+def test_atomic_additions_are_not_a_race():
+    """All threads of two blocks add to one element; then one of them also reads it in between."""
 
     @cuda.jit
     def total(x, y, peek):
@@ -116,20 +117,15 @@ def test_additions_in_one_step_are_no_race():
     y = np.zeros(2, np.float32)
     assert watched(total, (2, 4), np.ones(8, np.float32), y, False).problems() == [] and y[0] == 8
     problem = watched(total, (2, 4), np.ones(8, np.float32), y, True).problems()[0]
-    assert (
-        "reads it" in problem
-        and "`cuda.atomic.add(y, 0, x[cuda.grid(1)])` and `y[1] = y[0]`" in problem
-    )
+    lines = "`cuda.atomic.add(y, 0, x[cuda.grid(1)])` and `y[1] = y[0]`"
+    assert "reads it" in problem and lines in problem
 
 
-def test_shared_arrays_have_their_names_also_two_in_a_line():
+def test_shared_arrays_have_their_names_even_two_on_a_line():
     @cuda.jit
     def two(y):
-        t, a, b = (
-            cuda.threadIdx.x,
-            cuda.shared.array(4, y.dtype),
-            cuda.shared.array((4,), np.float64),
-        )
+        t = cuda.threadIdx.x
+        a, b = cuda.shared.array(4, y.dtype), cuda.shared.array((4,), np.float64)
         a[t], b[t] = 1, 2
         y[t] = a[t] + b[t]
 
@@ -138,7 +134,7 @@ def test_shared_arrays_have_their_names_also_two_in_a_line():
     assert seen.shared == {"a", "b"} and list(y) == [3] * 4 and seen.count("b", write=True) == 8
 
 
-def test_an_error_in_a_thread_comes_out_and_the_simulator_is_left_as_it_was():
+def test_an_error_in_a_thread_is_raised_and_the_simulator_is_restored():
     call = type(every).__call__
     with pytest.raises(IndexError, match="x has 2 axes"):
         watched(every, (1, 4), np.zeros((4, 1), np.float32), np.zeros(4, np.float32), 1)
@@ -149,7 +145,10 @@ def test_an_error_in_a_thread_comes_out_and_the_simulator_is_left_as_it_was():
 
 
 def test_no_kernel_of_the_package_has_a_race(rng):
-    """Nor reads outside an array, nor has a barrier that some threads miss: which numba's simulator alone would let pass."""
+    """Nor an access outside an array, nor a barrier that some threads miss.
+
+    Numba's simulator alone would let these pass.
+    """
     before = kernels._active
     kernels.use("cuda")
     try:

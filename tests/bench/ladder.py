@@ -1,13 +1,16 @@
-"""Climb from Python loops to a microkernel with one convolution, and see where the machine's limits are.
+"""Time one convolution, from Python loops to a microkernel, against the machine's limits.
 
     python tests/bench/ladder.py [--rounds 5] [--seconds 0.3] [--out out/ladder.png] [--json]
 
-The convolution: 64 images of 16 x 16 pixels, 32 channels -> 32 channels, window 3 x 3: 302 million multiply-adds. The loops and
-the microkernel get the images padded beforehand, 18 x 18; the others pad as they go.
-Every rung computes the same numbers (compared with kernels.reference before it is timed) on two threads, but for the first two
-kinds of loops, which have one. Speeds in GF/s (10^9 FLOP per second, a multiply-add being two), from the fastest call; the
-picture is a roofline: speed against arithmetic intensity (FLOP per byte of x, w and y, each moved once), under a roof of what
-a matrix product reaches here and a slope of how fast memory is copied (bytes read and bytes written both count).
+The convolution: 64 images of 16 x 16 pixels, 32 -> 32 channels, window 3 x 3: 302 million
+multiply-adds. The loops and the microkernel get images that are padded already, 18 x 18; the others
+pad them.
+Every rung computes the same values (compared with kernels.reference before it is timed) on two
+threads, except the loops in Python and the first loops in Numba, which use one. Speeds are in GF/s
+(10^9 FLOP per second, a multiply-add being two), from the fastest call. The picture is a roofline:
+speed against arithmetic intensity (FLOP per byte of x, w and y, each moved once), under a flat
+roof, the speed of a matrix product here, and a slope, the speed of copying memory (bytes read and
+bytes written both count).
 """
 
 import argparse
@@ -23,7 +26,7 @@ from tinydiff.kernels import cpu_direct, cpu_ladder, cpu_winograd, reference
 
 N, H, W, C, O, K = 64, 16, 16, 32, 32, 3
 FLOP, BYTES = cpu_ladder.conv_cost(N, H, W, C, O, K)
-TINY = 4  # the interpreter gets one image of TINY x TINY pixels
+TINY = 4  # the loops in Python get one image of TINY x TINY pixels
 
 
 def left_out(why):
@@ -32,48 +35,40 @@ def left_out(why):
 
 
 def pytorch(x, w):
-    """-> list of functions, one for each memory layout"""
+    """Prepare PyTorch's convolution -> list of functions, one for each memory layout"""
     try:
         import torch
     except ImportError:
         return left_out("PyTorch is not installed (pip install torch)")
     x, w = torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(w).permute(3, 2, 0, 1)
-    both = [
-        [a.contiguous(memory_format=layout) for a in (x, w)]
-        for layout in (torch.contiguous_format, torch.channels_last)
-    ]
-    return [
-        lambda x=x, w=w: (
-            torch.nn.functional.conv2d(x, w, padding=K // 2).permute(0, 2, 3, 1).numpy()
-        )
-        for x, w in both
-    ]
+
+    def in_layout(layout):
+        a, b = (array.contiguous(memory_format=layout) for array in (x, w))
+        convolve = torch.nn.functional.conv2d
+        return lambda: convolve(a, b, padding=K // 2).permute(0, 2, 3, 1).numpy()
+
+    return [in_layout(layout) for layout in (torch.contiguous_format, torch.channels_last)]
 
 
 def rungs(x, w):
-    """List the ways up -> list of (name, functions of which the fastest counts, share of the work they do)"""
+    """List the rungs -> list of (name, functions, share of the work that they do)
+
+    Of a rung's functions the fastest counts.
+    """
     y, xp = np.empty((N, H, W, O), x.dtype), reference.pad(x, K // 2, "zeros")
     piece = np.ascontiguousarray(xp[:1, : TINY + K - 1, : TINY + K - 1])
-    compiled, spread = (
-        njit(cpu_ladder.conv_loops),
-        njit(cpu_ladder.conv_loops, parallel=True, fastmath=True),
-    )
-    blocked = njit(
-        cpu_ladder.conv_blocked.py_func, parallel=True, fastmath={"contract"}, error_model="numpy"
-    )
+    loops, blocks = cpu_ladder.conv_loops, cpu_ladder.conv_blocked.py_func
+    compiled, spread = njit(loops), njit(loops, parallel=True, fastmath=True)
+    blocked = njit(blocks, parallel=True, fastmath={"contract"}, error_model="numpy")
     small = np.empty((1, TINY, TINY, O), x.dtype)
     return [
-        (
-            "Python loops (from a piece)",
-            [lambda: cpu_ladder.conv_loops(piece, w, small)],
-            small.size / y.size,
-        ),
+        ("Python loops (from a piece)", [lambda: loops(piece, w, small)], small.size / y.size),
         ("NumPy, nine matmuls", [lambda: reference.conv2d(x, w, "zeros")], 1),
         ("Numba, the loops", [lambda: compiled(xp, w, y)], 1),
         ("Numba, parallel, fastmath", [lambda: spread(xp, w, y)], 1),
         ("Numba, blocked", [lambda: blocked(xp, w, y)], 1),
-        ("microkernel (kernels.direct)", [lambda: cpu_direct.conv2d(xp, w)], 1),
-        ("Winograd (kernels.winograd)", [lambda: cpu_winograd.conv2d(x, w, "zeros")], 1),
+        ("microkernel (cpu_direct)", [lambda: cpu_direct.conv2d(xp, w)], 1),
+        ("Winograd (cpu_winograd)", [lambda: cpu_winograd.conv2d(x, w, "zeros")], 1),
         ("PyTorch", pytorch(x, w), 1),
     ]
 
@@ -85,7 +80,7 @@ def copy(a, b):
 
 
 def measure(rounds, seconds):
-    """-> list of dicts (rung, seconds, gflops, step), peak FLOP/s, bandwidth bytes/s"""
+    """Race all rungs -> dicts (rung, seconds, gflops, step), peak FLOP/s, bytes/s of a copy"""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((N, H, W, C), dtype=np.float32)
     w = rng.standard_normal((K, K, C, O), dtype=np.float32) / np.float32(np.sqrt(K * K * C))
@@ -95,21 +90,14 @@ def measure(rounds, seconds):
     for name, functions, _ in ways:
         for f in functions:
             y = f()
-            np.testing.assert_allclose(
-                y, truth[tuple(slice(side) for side in y.shape)], rtol=1e-4, atol=1e-4, err_msg=name
-            )
+            same = truth[tuple(slice(side) for side in y.shape)]
+            np.testing.assert_allclose(y, same, rtol=1e-4, atol=1e-4, err_msg=name)
             contestants += [("sgemm", product), (name, f)]
     times, rows = timing.race(contestants, rounds, seconds), []
     for name, _, share in ways:
         t = times[name] / share
-        rows.append(
-            {
-                "rung": name,
-                "seconds": t,
-                "gflops": FLOP / t / 1e9,
-                "step": rows[-1]["seconds"] / t if rows else None,
-            }
-        )
+        step = rows[-1]["seconds"] / t if rows else None
+        rows.append({"rung": name, "seconds": t, "gflops": FLOP / t / 1e9, "step": step})
     return rows, product_flop / times["sgemm"], 2 * a.nbytes / times["copy"]
 
 
@@ -123,67 +111,42 @@ def roofline(rows, peak, bandwidth):
     axes.loglog(x, np.minimum(peak, bandwidth * x) / 1e9, color="black")
     axes.text(0.3, peak / 1e9, f"matrix product: {peak / 1e9:.0f} GF/s", va="bottom")
     axes.text(0.5, 0.3 * bandwidth / 1e9, f"copy: {bandwidth / 1e9:.0f} GB/s", va="top")
-    below = np.inf  # labels keep a distance, or near rungs would be unreadable
+    below = np.inf  # labels keep a distance, or those of close rungs would be unreadable
     for color, row in enumerate(sorted(rows, key=lambda row: -row["gflops"])):
         below = min(row["gflops"] * 1.3, below / 1.9)
         axes.plot(intensity, row["gflops"], "o", color=f"C{color}")
-        text = f"{row['rung']}: {row['gflops']:.3g}"
+        text, place = f"{row['rung']}: {row['gflops']:.3g}", (1.6 * intensity, below)
         arrow = {"arrowstyle": "-", "color": f"C{color}", "linewidth": 0.7}
-        axes.annotate(
-            text,
-            (intensity, row["gflops"]),
-            (1.6 * intensity, below),
-            color=f"C{color}",
-            va="center",
-            arrowprops=arrow,
-        )
-    axes.set(
-        xlabel="arithmetic intensity, FLOP per byte",
-        ylabel="speed, GF/s",
-        title=f"{N}x{H}x{W}, {C} -> {O} channels, {K}x{K}",
-    )
+        style = {"color": f"C{color}", "va": "center", "arrowprops": arrow}
+        axes.annotate(text, (intensity, row["gflops"]), place, **style)
+    axes.set(xlabel="arithmetic intensity, FLOP per byte", ylabel="speed, GF/s")
+    axes.set_title(f"{N}x{H}x{W}, {C} -> {O} channels, {K}x{K}")
     return figure
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="times that every rung has its turn (default: 5)"
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=0.3, help="length of a turn, in seconds (default: 0.3)"
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("out/ladder.png"),
-        help="the roofline picture (default: out/ladder.png)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add = parser.add_argument
+    add("--rounds", type=int, default=5, help="number of turns of every rung (default: 5)")
+    says = "length of a turn, in seconds (default: 0.3)"
+    add("--seconds", type=float, default=0.3, help=says)
+    says = "the roofline picture (default: out/ladder.png)"
+    add("--out", type=Path, default=Path("out/ladder.png"), help=says)
+    add("--json", action="store_true", help="print JSON")
     args = parser.parse_args()
     rows, peak, bandwidth = measure(args.rounds, args.seconds)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     roofline(rows, peak, bandwidth).savefig(args.out)
     if args.json:
-        return print(
-            json.dumps(
-                {
-                    "threads": timing.THREADS,
-                    "sgemm_gflops": peak / 1e9,
-                    "copy_gb_per_s": bandwidth / 1e9,
-                    "rows": rows,
-                }
-            )
-        )
-    print(
-        f"{timing.THREADS} threads; matrix product {peak / 1e9:.0f} GF/s, copy {bandwidth / 1e9:.1f} GB/s"
-    )
+        limits = {"sgemm_gflops": peak / 1e9, "copy_gb_per_s": bandwidth / 1e9}
+        return print(json.dumps({"threads": timing.THREADS, **limits, "rows": rows}))
+    limits = f"matrix product {peak / 1e9:.0f} GF/s, copy {bandwidth / 1e9:.1f} GB/s"
+    print(f"{timing.THREADS} threads; {limits}")
     print(f"{'rung':30s}{'time, ms':>11s}{'GF/s':>9s}{'of peak':>9s}{'x above':>9s}")
     for r in rows:
         step = f"{r['step']:9.2f}" if r["step"] else ""
-        print(
-            f"{r['rung']:30s}{1000 * r['seconds']:11.2f}{r['gflops']:9.3g}{r['gflops'] * 1e9 / peak:9.2%}{step}"
-        )
+        speed = f"{r['gflops']:9.3g}{r['gflops'] * 1e9 / peak:9.2%}"
+        print(f"{r['rung']:30s}{1000 * r['seconds']:11.2f}{speed}{step}")
     print(f"picture: {args.out}")
 
 

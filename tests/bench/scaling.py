@@ -1,13 +1,15 @@
-"""Time per image of a training step, and its peak memory, against batch, width and image side: do they grow as arithmetic says?
+"""Measure how a training step's time and memory grow with batch, width and image side.
 
-    python tests/bench/scaling.py [--only width] [--rounds 3] [--seconds 2] [--out out/scaling.png] [--json]
+    python tests/bench/scaling.py [--only width] [--rounds 3] [--seconds 2]
+                                  [--out out/scaling.png] [--json]
 
-One of the three varies, the others stay at batch 64, width 32, side 16 (RGB, multipliers 1, 2, 2). Each measurement is a fresh
-process on two threads; time is the median over its steps and then the least of the rounds, in ms an image, and memory is the
-process's peak resident set in MB less that of one that only imports; compiled kernels, loaded later, do count. An exponent is
-the slope of a straight line through the points in log-log axes, or, as `last`, through the last two: time ~ side^2 has 2. Beside
-it stands the exponent of the multiply-adds themselves, counted from the kernel calls of a step, and what counting on paper
-predicts.
+One of the three varies, the others stay at batch 64, width 32, side 16 (RGB, multipliers 1, 2, 2).
+Each measurement is a fresh process on two threads. Time is the median over its steps, then the
+minimum of the rounds, in ms per image. Memory is the process's peak resident set in MB minus that
+of a process that only imports; compiled kernels, which are loaded later, do count. An exponent is
+the slope of a straight line through the points in log-log axes, or, as `last`, through the last
+two: time ~ side^2 has 2. Next to it are the exponent of the multiply-adds, counted from the kernel
+calls of a step, and what counting on paper predicts.
 """
 
 import argparse
@@ -18,7 +20,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import timing  # and nothing large: on Linux the peak memory of a new process starts from that of the one that started it
+# Import nothing large: on Linux a process's peak memory starts from that of its parent.
+import timing
 
 USUAL = {"batch": 64, "width": 32, "side": 16}
 AXES = {"batch": (8, 16, 32, 64, 128), "width": (16, 32, 48, 64, 80, 96), "side": (8, 16, 32)}
@@ -29,7 +32,11 @@ PREDICTED = {  # exponents: time per image of a wide net; memory, most of it ima
 
 
 def one(point, seconds):
-    """Measure in this process; point: dict of batch, width, side, or {} to import only -> prints JSON (s, FLOP an image; MB)"""
+    """Measure one point in this process and print it as JSON.
+
+    point: dict of batch, width, side, or {} to import only; seconds: measuring time
+    -> prints {"seconds", "flop"}, per image, unless imports only, and "mb"
+    """
     import numpy as np
 
     from tinydiff import kernels, schedule
@@ -42,12 +49,8 @@ def one(point, seconds):
         batch, side = point["batch"], point["side"]
         rng = np.random.default_rng(0)
         images = rng.standard_normal((2 * batch, side, side, 3), dtype=np.float32)
-        steps = train(
-            Training(UNet(side, 3, point["width"], rng=rng), rng),
-            schedule.cosine(250),
-            images,
-            batch=batch,
-        )
+        run = Training(UNet(side, 3, point["width"], rng=rng), rng)
+        steps = train(run, schedule.cosine(250), images, batch=batch)
         with timing.recorded() as calls:
             next(steps)
         found = {
@@ -58,40 +61,40 @@ def one(point, seconds):
 
 
 def fresh(point, seconds):
+    """Measure one point in a fresh process -> dict, see `one`"""
     command = [sys.executable, __file__, "--one", json.dumps(point), "--seconds", str(seconds)]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def measure(axes, rounds, seconds):
-    """-> dict of axis to list of dicts (batch, width, side, seconds and FLOP an image, MB), MB of imports"""
-    points = {
-        json.dumps(USUAL | {axis: value}): USUAL | {axis: value}
-        for axis in axes
-        for value in AXES[axis]
-    }
+    """Measure every point of some axes, keeping the minimum of the rounds
+
+    -> {axis: list of dicts (batch, width, side, "seconds" and "flop" per image, "mb")},
+    MB of imports
+    """
+    points = {axis: [USUAL | {axis: value} for value in AXES[axis]] for axis in axes}
+    each = {json.dumps(point): point for axis in axes for point in points[axis]}
     fresh(USUAL, 0)  # fills Numba's cache
     imports, rows = fresh({}, 0)["mb"], {}
     for _ in range(rounds):
-        for key, point in points.items():
+        for key, point in each.items():
             row = fresh(point, seconds)
             row["mb"] -= imports
             rows[key] = point | {what: min(row[what], rows.get(key, row)[what]) for what in row}
-    return {
-        axis: [rows[json.dumps(USUAL | {axis: value})] for value in AXES[axis]] for axis in axes
-    }, imports
+    found = {axis: [rows[json.dumps(point)] for point in points[axis]] for axis in axes}
+    return found, imports
 
 
 def slope(points):
     """Fit a straight line by least squares. points: list of (x, y) -> its slope in log-log axes"""
     xs, ys = ([math.log(number) for number in numbers] for numbers in zip(*points, strict=True))
     x, y = sum(xs) / len(xs), sum(ys) / len(ys)
-    return sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True)) / sum(
-        (a - x) ** 2 for a in xs
-    )
+    covariance = sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True))
+    return covariance / sum((a - x) ** 2 for a in xs)
 
 
 def exponents(axis, rows):
-    """-> dict of what to (exponent of all points, of the last two)"""
+    """Fit an axis's exponents -> {"seconds", "flop", "mb": (of all points, of the last two)}"""
     fits = {}
     for what in ("seconds", "flop", "mb"):
         points = [(row[axis], row[what]) for row in rows]
@@ -100,7 +103,10 @@ def exponents(axis, rows):
 
 
 def draw(found):
-    """Draw time and memory against each axis, with the predicted slope through the last point -> matplotlib Figure"""
+    """Plot time and memory against each axis -> matplotlib Figure
+
+    A dashed line through the last point has the predicted slope.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, ScalarFormatter
 
@@ -108,18 +114,12 @@ def draw(found):
     panels = figure.subplots(2, len(found), sharex="col", sharey="row", squeeze=False)
     for column, (axis, rows) in enumerate(found.items()):
         x = [row[axis] for row in rows]
-        for axes, what, scale, name in zip(
-            panels[:, column], ("seconds", "mb"), (1000, 1), ("time", "memory"), strict=True
-        ):
+        quantities = [("time", "seconds", 1000), ("memory", "mb", 1)]
+        for axes, (name, what, scale) in zip(panels[:, column], quantities, strict=True):
             y, power = [scale * row[what] for row in rows], PREDICTED[name][axis]
             axes.loglog(x, y, "o-", label="measured")
-            axes.loglog(
-                x,
-                [y[-1] * (a / x[-1]) ** power for a in x],
-                "--",
-                color="0.5",
-                label=f"predicted: {axis}^{power}",
-            )
+            predicted = [y[-1] * (a / x[-1]) ** power for a in x]
+            axes.loglog(x, predicted, "--", color="0.5", label=f"predicted: {axis}^{power}")
             axes.xaxis.set_major_formatter(ScalarFormatter())
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_xticks(x, minor=False)
@@ -132,22 +132,15 @@ def draw(found):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=list(AXES), help="one axis instead of all three")
-    parser.add_argument("--rounds", type=int, default=3, help="processes a point (default: 3)")
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        default=2.0,
-        help="measuring time of each process, in seconds (default: 2)",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("out/scaling.png"),
-        help="the picture (default: out/scaling.png)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--only", choices=list(AXES), help="one axis instead of all three")
+    add("--rounds", type=int, default=3, help="processes per point (default: 3)")
+    says = "measuring time of each process, in seconds (default: 2)"
+    add("--seconds", type=float, default=2.0, help=says)
+    says = "the picture (default: out/scaling.png)"
+    add("--out", type=Path, default=Path("out/scaling.png"), help=says)
+    add("--json", action="store_true", help="print JSON")
+    add("--one", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one is not None:
         return one(args.one, args.seconds)
@@ -156,26 +149,16 @@ def main():
     draw(found).savefig(args.out)
     fits = {axis: exponents(axis, rows) for axis, rows in found.items()}
     if args.json:
-        return print(
-            json.dumps(
-                {
-                    "threads": timing.THREADS,
-                    "imports_mb": imports,
-                    "points": found,
-                    "exponents": fits,
-                }
-            )
-        )
+        measured = {"threads": timing.THREADS, "imports_mb": imports}
+        return print(json.dumps(measured | {"points": found, "exponents": fits}))
     print(f"{timing.THREADS} threads; imports take {imports:.0f} MB, not counted below")
-    print(
-        f"{'batch':>6s}{'width':>6s}{'side':>6s}{'ms/image':>10s}{'MFLOP/image':>13s}{'GF/s':>7s}{'MB':>8s}"
-    )
+    head = "".join(f"{axis:>6s}" for axis in USUAL)
+    print(f"{head}{'ms/image':>10s}{'MFLOP/image':>13s}{'GF/s':>7s}{'MB':>8s}")
     for row in (row for rows in found.values() for row in rows):
         speed = row["flop"] / row["seconds"] / 1e9
         where = "".join(f"{row[axis]:6d}" for axis in USUAL)
-        print(
-            f"{where}{1000 * row['seconds']:10.3f}{row['flop'] / 1e6:13.1f}{speed:7.1f}{row['mb']:8.0f}"
-        )
+        per_image = f"{1000 * row['seconds']:10.3f}{row['flop'] / 1e6:13.1f}"
+        print(f"{where}{per_image}{speed:7.1f}{row['mb']:8.0f}")
     columns = "".join(f"{what:>9s}{'last':>7s}" for what in ("time", "FLOP", "memory"))
     print(f"\n{'exponent in':12s}{columns}   on paper: time, memory")
     for axis, fit in fits.items():

@@ -1,7 +1,8 @@
-"""What the benches share: clocks, how fast the machine multiplies matrices, and a count of the arithmetic.
+"""Shared by the benchmarks: clocks, the speed of a matrix product, a count of the arithmetic.
 
-Times in seconds; a multiply-add counts as two floating-point operations (FLOP), also where one factor is padding. Whatever is
-large is imported by the functions that need it: a process that only starts others must stay small (see scaling.py).
+Times are in seconds; a multiply-add counts as two floating-point operations (FLOP), even if one
+factor is padding. Large modules are imported by the functions that need them: a process that only
+starts others must stay small (see scaling.py).
 """
 
 import math
@@ -12,11 +13,13 @@ import time
 from contextlib import contextmanager
 
 THREADS = 2
-PAUSE = 0.05  # seconds between two contestants: the threads of one library go on spinning for a while, in the way of the next
+# Seconds between two contestants: the threads of one library keep spinning for a while and would
+# slow down the next.
+PAUSE = 0.05
 
 
 def fix_threads():
-    """Start this script again with THREADS in its environment, where the libraries look for it when they are imported."""
+    """Restart this script with THREADS in its environment, where libraries read it on import."""
     names = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"
     wanted = dict.fromkeys(names, str(THREADS))
     if not wanted.items() <= os.environ.items():
@@ -24,7 +27,7 @@ def fix_threads():
 
 
 def median_time(f, seconds):
-    """Call f for at least `seconds` after two calls to warm up: median seconds a call."""
+    """Call f for at least `seconds`, after two calls to warm up -> median seconds per call"""
     f(), f()
     times, began = [], time.perf_counter()
     while time.perf_counter() - began < seconds or len(times) < 5:
@@ -35,9 +38,11 @@ def median_time(f, seconds):
 
 
 def race(contestants, rounds, seconds):
-    """Time functions in turn, `seconds` each, round after round; what disturbs a shared machine only ever adds, so keep the least.
+    """Time functions in turn, `seconds` each, round after round, and keep the fastest calls.
 
-    contestants: list of (key, f), where a key may come several times a round -> dict of key to its fastest call, in seconds
+    Disturbances on a shared machine can only add time, hence the minimum.
+    contestants: list of (key, f), where a key may occur several times per round
+    -> {key: seconds of its fastest call}
     """
     fastest = {}
     for _ in range(rounds):
@@ -54,7 +59,7 @@ def race(contestants, rounds, seconds):
 
 
 def sgemm(side=1024):
-    """Make the yardstick: a product of two float32 matrices, side x side. -> (function, its FLOP)"""
+    """Make the yardstick: a product of two float32 matrices, side x side -> function, its FLOP"""
     import numpy as np
 
     a, b = np.random.default_rng(0).standard_normal((2, side, side), dtype=np.float32)
@@ -64,7 +69,10 @@ def sgemm(side=1024):
 
 @contextmanager
 def recorded():
-    """Note the calls of the kernels that multiply, for the length of a `with` block -> list of (name, shape, shape, result's shape)"""
+    """Record calls of the multiplying kernels inside a `with` block.
+
+    -> list of (name, shape, shape, result's shape)
+    """
     from tinydiff import kernels
 
     calls, names = [], ("conv2d", "conv2d_grad_w", "matmul")
@@ -72,16 +80,16 @@ def recorded():
     def listen(name):
         kernel = getattr(kernels.active(), name)
 
-        def heard(a, b, *rest):
+        def recording(a, b, *rest):
             out = kernel(a, b, *rest)
             calls.append((name, a.shape, b.shape, out.shape))
             return out
 
-        return heard
+        return recording
 
     try:
         for name in names:
-            setattr(kernels, name, listen(name))  # found before the module's __getattr__ is asked
+            setattr(kernels, name, listen(name))  # takes precedence over the module's __getattr__
         yield calls
     finally:
         for name in names:
@@ -91,6 +99,7 @@ def recorded():
 def flop(calls):
     """Count the arithmetic of recorded calls: list of (name, shape, shape, result's shape) -> FLOP
 
-    A number of the result is a sum over all axes of the second array but its last: (C, O), (K, K, C, O) or (N, H, W, O).
+    An element of the result is a sum over all axes but the last of the second array, which is
+    (C, O), (K, K, C, O) or (N, H, W, O).
     """
     return sum(2 * math.prod(out) * math.prod(b[:-1]) for _, _, b, out in calls)
