@@ -43,7 +43,10 @@ class Pretended(np.ndarray):
 
 
 def compile_all(capability):
-    """Compile what the cases of test_kernels.py launch, in float32 and float64 -> {(kernel, types): PTX}"""
+    """Compile what test_kernels.py's cases launch, in float32 and float64.
+
+    capability: (major, minor) -> {(kernel, types): PTX}
+    """
     import numba
     from test_kernels import cases, results
 

@@ -8,8 +8,9 @@ The layers are those that one forward pass calls. The three passes of a layer, a
     grad_w    correlate the image with the gradient of the output
 Speeds are in GF/s (10^9 FLOP per second, a multiply-add being two), from the fastest call.
 peak: our speed as a share of that of a 1024 x 1024 float32 matrix product, timed in the same run,
-in turn with the rest, on two threads. ratio: our time / PyTorch's, below 1 ours is faster; PyTorch's
-is the faster of its two memory layouts. `all`: every layer as often as the network has it.
+in turn with the rest, on two threads. ratio: our time / PyTorch's, below 1 ours is faster;
+PyTorch's is that of the faster of two memory layouts. `all`: every layer as often as the network
+has it.
 """
 
 import argparse
