@@ -1143,3 +1143,23 @@ def test_drawing_builds_no_optimiser_and_sheets_leave_the_training_alone(trained
     assert np.array_equal(run_.theta, before) and model is not run_.model
     monkeypatch.setattr("tinydiff.train.Adam", None)
     assert Pipeline.load("digits").model.size == 8
+
+
+def test_a_page_shows_each_picture_pixel_for_pixel_and_says_what_it_is(tmp_path):
+    rng, sizes = np.random.default_rng(0), ((20, 31), (33, 40), (10, 150))
+    a, b, c = (rng.integers(0, 255, size=(h, w, 3), dtype=np.uint8) for h, w in sizes)
+    rows = [("One", "words", [("left", a), ("right", b)]), ("Two", "more", [("alone", c)])]
+    figure = gallery.page(rows, width=200)
+    written = ["One", "words", "left", "right", "Two", "more", "alone"]
+    assert [text.get_text() for text in figure.texts] == written
+    path = plot.save_figure(figure, tmp_path / "page.png")
+    drawn, corners = np.asarray(Image.open(path).convert("RGB")), []
+    assert drawn.shape[1] == 200
+    for picture in (a, b, c):
+        windows = np.lib.stride_tricks.sliding_window_view(drawn, picture.shape)[:, :, 0]
+        (corner,) = np.argwhere((windows == picture).all((2, 3, 4)))
+        corners.append(tuple(corner))
+    (top, left), (same, right), (below, _) = corners
+    assert top == same and right >= left + 31 and below > top + 33
+    with pytest.raises(ValueError, match="'Wide' is wider than the page of 100 pixels"):
+        gallery.page([("Wide", "", [("", c)])], width=100)

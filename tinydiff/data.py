@@ -37,6 +37,7 @@ class Dataset:
 
     @property
     def classes(self):
+        """Give how many values each label has: () -> tuple of ints"""
         return tuple(len(values) for values in self.labels.values())
 
 

@@ -88,7 +88,7 @@ def train_step(run, loss_of, lr):
     with run.model.variables() as params, np.errstate(over="ignore", invalid="ignore"):
         loss = loss_of(run.model)
         grads = gradient(loss, params, free=True)
-        grads[0] = grads[0] + run.readback.nan_unless_finite(loss.value)
+        grads[0] = grads[0] + run.readback.nan_unless_finite(loss.value)  # NaN stops Adam
         g = kernels.concat(*[g.reshape(-1) for g in grads])
         length = run.adam.step(g, lr, wait=False)  # changes nothing where g is not finite
     run.step += 1

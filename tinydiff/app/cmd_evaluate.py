@@ -13,7 +13,7 @@ from .usage import UsageError, dataset_named, require_file
 
 
 def cmd_evaluate(args):
-    """Run `evaluate`: args from the parser -> None; prints a table, or JSON, and writes a picture"""
+    """Run `evaluate`: args from the parser -> None; prints the table, writes a picture"""
     pipe = Pipeline.load(args.model)
     if pipe.paired:
         how = "python tests/bench/styles.py measures that"
