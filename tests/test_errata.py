@@ -1,7 +1,8 @@
-"""lessons/ERRATA.md and lessons/LETTERS.md, computed anew: every bold number and every equation that they print.
+"""lessons/ERRATA.md and LETTERS.md, computed again: every bold number and equation they print.
 
-An erratum has a right line and a slip. Below stands, once, plain code with one of the two; the other is put in its place, both are run,
-and what comes out must be the bold numbers of the page, digit for digit. So the lines on the page are the lines that were measured.
+An erratum has a right line and a slip. Below is, once, plain code with one of the two; the other is
+put in its place, both are run, and the results must be the bold numbers of the page, digit for
+digit. So the lines on the page are the lines that were measured.
 """
 
 import inspect
@@ -35,13 +36,10 @@ def on_the_reference_kernels():
 
 
 def rows(page):
-    """Read the tables of a page, less their heads -> list of lists of cells"""
-    lines = [
-        [cell.strip() for cell in line.strip().strip("|").split("|")]
-        for line in page.splitlines()
-        if line.startswith("| ")
-    ]
-    return [cells for cells in lines if set(cells[0]) != {"-"} and not cells[0].startswith("*")]
+    """Read the tables of a page, without their heads -> list of lists of cells"""
+    lines = [line.strip().strip("|") for line in page.splitlines() if line.startswith("| ")]
+    table = [[cell.strip() for cell in line.split("|")] for line in lines]
+    return [cells for cells in table if set(cells[0]) != {"-"} and not cells[0].startswith("*")]
 
 
 def bold(text):
@@ -81,12 +79,12 @@ def from_v(s, x_t, t, v):
     return np.sqrt(s.alpha_bar[t]) * v + np.sqrt(1 - s.alpha_bar[t]) * x_t
 
 
-def hidden(labels, share, rng):
+def dropped(labels, share, rng):
     u = rng.random((len(labels), 1)) ** (1 / share - 1)
     return rng.random(labels.shape) < u
 
 
-def tell_time(t, E=64):
+def embedded_time(t, E=64):
     return time_embedding(1000 * t, E)
 
 
@@ -127,13 +125,10 @@ def ddim(eps_model, s, times, rng, x, eta=0.0, clip=np.inf):
         x0_hat = (x - np.sqrt(1 - s.alpha_bar[t]) * eps_hat) / np.sqrt(s.alpha_bar[t])
         x0_hat = np.clip(x0_hat, -clip, clip)
         eps_hat = (x - np.sqrt(s.alpha_bar[t]) * x0_hat) / np.sqrt(1 - s.alpha_bar[t])
-        sigma = eta * np.sqrt(
-            (1 - s.alpha_bar[u]) / (1 - s.alpha_bar[t]) * (1 - s.alpha_bar[t] / s.alpha_bar[u])
-        )
-        x = (
-            np.sqrt(s.alpha_bar[u]) * x0_hat
-            + np.sqrt(np.maximum(1 - s.alpha_bar[u] - sigma**2, 0)) * eps_hat
-        )
+        leap = s.alpha_bar[t] / s.alpha_bar[u]
+        sigma = eta * np.sqrt((1 - s.alpha_bar[u]) / (1 - s.alpha_bar[t]) * (1 - leap))
+        left = np.maximum(1 - s.alpha_bar[u] - sigma**2, 0)
+        x = np.sqrt(s.alpha_bar[u]) * x0_hat + np.sqrt(left) * eps_hat
         x = x + (sigma * rng.standard_normal(x.shape) if eta else 0)
         yield x
 
@@ -179,15 +174,14 @@ def dpmpp_2m(eps_model, s, times, x):
 def inpaint(eps_model, s, x0, mask, rng, x):
     for t in range(s.T, 0, -1):
         *_, x = ddim(eps_model, s, (t, t - 1), rng, x, eta=1.0)
-        known = np.sqrt(s.alpha_bar[t - 1]) * x0 + np.sqrt(
-            1 - s.alpha_bar[t - 1]
-        ) * rng.standard_normal(x.shape)
+        z = rng.standard_normal(x.shape)
+        known = np.sqrt(s.alpha_bar[t - 1]) * x0 + np.sqrt(1 - s.alpha_bar[t - 1]) * z
         x = mask * known + (1 - mask) * x
         yield x
 
 
-def guided(told, untold, w):
-    return untold + w * (told - untold)
+def guided(cond, uncond, w):
+    return uncond + w * (cond - uncond)
 
 
 def between(a, b, share, angle):
@@ -243,7 +237,7 @@ def erratum(name, plain):
 
 
 def of_ddpm(run, s, x_T=NOISE):
-    """Mean and standard deviation of x_0, exact: run(eps_model, s, rng, x_T) is an ancestral sampler."""
+    """Mean and standard deviation of x_0, exact; run(eps_model, s, rng, x_T) samples ancestrally."""
     return law(lambda rng, shape, x: run(MODEL[id(s)], s, rng, x), s, x_T)
 
 
@@ -257,7 +251,7 @@ def of_flow(run, times, x_T=NOISE):
     return x[0, 0] + (x[1, 0] - x[0, 0]) * x_T[0], abs(x[1, 0] - x[0, 0]) * math.sqrt(x_T[1])
 
 
-def told(*numbers):
+def printed(*numbers):
     """Write each number, (value, digits) or a word, as the page does; no zero has a sign."""
     texts = [n if isinstance(n, str) else f"{n[0]:.{n[1]}f}" for n in numbers]
     return [re.sub(r"^-(0\.?0*)$", r"\1", text) for text in texts]
@@ -268,41 +262,32 @@ def _(right, slip):
     s = schedule.cosine()
     var = s.beta.copy()
     var[1] = 0
-    return told((learned_law(slip, s, var)[1], 3), (learned_law(right, s, var)[1], 3))
+    return printed((learned_law(slip, s, var)[1], 3), (learned_law(right, s, var)[1], 3))
 
 
 @erratum("alpha_bar shifted by one", q_sample)
 def _(right, slip):
-    return told(
-        *(
-            (learned_law(q, s)[0], digits)
-            for s, digits in ((LONG, 4), (T8, 2))
-            for q in (slip, right)
-        )
-    )
+    means = lambda s, digits: ((learned_law(q, s)[0], digits) for q in (slip, right))
+    return printed(*means(LONG, 4), *means(T8, 2))
 
 
 @erratum("noisy minus fresh noise", denoise)
 def _(right, slip):
     t, numbers = 3, []
     signal, noise = math.sqrt(T8.alpha_bar[t]), math.sqrt(1 - T8.alpha_bar[t])
-    for f in (
-        slip,
-        right,
-    ):  # of x0, eps and fresh noise one after the other: the answer is linear in each
-        parts = [f(T8, signal * a + noise * b, t, b, c) for a, b, c in np.eye(3)]
-        numbers += [
-            (parts[0] * MEAN, 2),
-            (math.sqrt(parts[0] ** 2 * VAR + parts[1] ** 2 + parts[2] ** 2), 2),
-        ]
-    return told(*numbers)
+    for f in (slip, right):
+        # its parts of x0, eps and fresh noise, in each of which it is linear
+        x0, eps, fresh = (f(T8, signal * a + noise * b, t, b, c) for a, b, c in np.eye(3))
+        std = math.sqrt(x0**2 * VAR + eps**2 + fresh**2)
+        numbers += [(x0 * MEAN, 2), (std, 2)]
+    return printed(*numbers)
 
 
 @erratum("cosine betas clipped from below", cosine_betas)
 def _(right, slip):
     wrong, good = quiet(schedule.from_betas, slip(1000)), schedule.from_betas(right(1000))
     low = [(int((good.beta[1:] < floor).sum()), 0) for floor in (0.01, 0.0001)]
-    return told(low[0], (wrong.alpha_bar[500], 4), (good.alpha_bar[500], 4), low[1])
+    return printed(low[0], (wrong.alpha_bar[500], 4), (good.alpha_bar[500], 4), low[1])
 
 
 @erratum("betas for T = 1000 at T = 50", linear_betas)
@@ -312,19 +297,9 @@ def _(right, slip):
         s = quiet(schedule.from_betas, betas)
         model, var = exact.gaussian(s, MEAN, VAR), exact.gaussian_variance(s, VAR)
         numbers += [(s.snr[50], 5 if s.snr[50] < 0.1 else 2)]
-        numbers += [
-            (
-                law(
-                    lambda rng, shape, x, s=s, model=model, var=var: sample.ddpm(
-                        model, s, shape, rng, x, var
-                    ),
-                    s,
-                    NOISE,
-                )[0],
-                2,
-            )
-        ]
-    return told(*numbers)
+        run = lambda rng, shape, x: sample.ddpm(model, s, shape, rng, x, var)
+        numbers += [(law(run, s, NOISE)[0], 2)]
+    return printed(*numbers)
 
 
 @erratum("times drawn from 0 to T - 1", draw_times)
@@ -332,11 +307,10 @@ def _(right, slip):
     numbers = []
     for draw in (slip, right):
         seen = set(draw(T8, np.random.default_rng(0), 1000))
-        model = lambda x, t, seen=seen: (
-            MODEL[id(T8)](x, t) * float(t in seen)
-        )  # a new network answers 0
+        # at other times the network predicts 0, as it does at first
+        model = lambda x, t: MODEL[id(T8)](x, t) * float(t in seen)
         numbers += [(n, 2) for n in of_ddim(ddim, T8, range(8, -1, -1), forward(T8, 8), model)]
-    return told(*numbers)
+    return printed(*numbers)
 
 
 @erratum("v handed over as if it were eps", from_v)
@@ -345,198 +319,180 @@ def _(right, slip):
         eps_hat = MODEL[id(LONG)](x, t)
         return diffusion.v_target(LONG, diffusion.predict_x0(LONG, x, t, eps_hat), t, eps_hat)
 
-    of = [
-        of_ddim(ddim, LONG, FIFTY, model=lambda x, t, f=f: f(LONG, x, t, v_model(x, t)))
-        for f in (slip, right)
-    ]
-    return told(*((number, 2) for mean_and_std in of for number in mean_and_std))
+    numbers = []
+    for f in (slip, right):
+        model = lambda x, t: f(LONG, x, t, v_model(x, t))
+        numbers += [(number, 2) for number in of_ddim(ddim, LONG, FIFTY, model=model)]
+    return printed(*numbers)
 
 
-@erratum("a network that is not told t", ddim)
+@erratum("a network that does not get t", ddim)
 def _(right, slip):
-    """The best answer to x alone averages over all t, each as probable as its density at x says. The walk is followed by quantiles."""
+    """The best answer to x alone averages over all t, each weighted by its density at x.
+
+    The distribution is followed by its quantiles.
+    """
     t = np.arange(1, LONG.T + 1)
     centre, var = np.sqrt(LONG.alpha_bar[t]) * MEAN, LONG.alpha_bar[t] * VAR + 1 - LONG.alpha_bar[t]
     line = np.linspace(-6, 6, 601)[:, None]
     weight = np.exp(-((line - centre) ** 2) / (2 * var)) / np.sqrt(var)
-    answer = (weight * np.sqrt(1 - LONG.alpha_bar[t]) / var * (line - centre)).sum(1) / weight.sum(
-        1
-    )
+    noise = np.sqrt(1 - LONG.alpha_bar[t]) / var * (line - centre)
+    answer = (weight * noise).sum(1) / weight.sum(1)
 
     def model(x, t=None):
         return MODEL[id(LONG)](x, t) if t else np.interp(x, line[:, 0], answer)
 
     bell = np.array([NormalDist().inv_cdf((i + 0.5) / 4000) for i in range(4000)])
     ends = [list(run(model, LONG, FIFTY, None, bell))[-1] for run in (slip, right)]
-    return told(*((number, 2) for x in ends for number in (x.mean(), x.std())))
+    return printed(*((number, 2) for x in ends for number in (x.mean(), x.std())))
 
 
-@erratum("labels hidden one by one", hidden)
+@erratum("labels dropped one by one", dropped)
 def _(right, slip):
     labels = np.zeros((200_000, 9), int)
     shares = [(f(labels, 0.3, np.random.default_rng(0)).all(1).mean(), 3) for f in (slip, right)]
-    return told((0.3**9 * 1e6, 0), *shares)
+    return printed((0.3**9 * 1e6, 0), *shares)
 
 
-@erratum("t in [0, 1] told as it is", tell_time)
+@erratum("t in [0, 1] given as it is", embedded_time)
 def _(right, slip):
     t = np.array([0.4, 0.5])
-    return told(*((np.linalg.norm(np.diff(f(t), axis=0)), 2) for f in (slip, right)))
+    return printed(*((np.linalg.norm(np.diff(f(t), axis=0)), 2) for f in (slip, right)))
+
+
+def means(s, digits, *runs):
+    """The mean of x_0 from the true x_T, for each sampler, with its digits."""
+    return [(of_ddpm(run, s, forward(s, s.T))[0], digits) for run in runs]
+
+
+def stds(s, digits, *runs):
+    """The standard deviation of x_0 from the true x_T, for each sampler, with its digits."""
+    return [(of_ddpm(run, s, forward(s, s.T))[1], digits) for run in runs]
 
 
 @erratum("no noise at two steps", ddpm)
 def _(right, slip):
-    return told(*((of_ddpm(run, T8, forward(T8, 8))[1], 4) for run in (slip, right)))
+    return printed(*stds(T8, 4, slip, right))
 
 
 @erratum("noise times variance in the sampler", ddpm)
 def _(right, slip):
-    return told(
-        *((of_ddpm(run, s, forward(s, s.T))[1], 3) for s in (T8, LONG) for run in (slip, right))
-    )
+    return printed(*stds(T8, 3, slip, right), *stds(LONG, 3, slip, right))
 
 
 @erratum("the loop ends at 2", ddpm)
 def _(right, slip):
-    return told(
-        *(
-            (of_ddpm(run, s, forward(s, s.T))[0], digits)
-            for s, digits in ((T8, 3), (LONG, 4))
-            for run in (slip, right)
-        )
-    )
+    return printed(*means(T8, 3, slip, right), *means(LONG, 4, slip, right))
 
 
 @erratum("one z for all steps", ddpm)
 def _(right, slip):
-    return told(
-        *((of_ddpm(run, s, forward(s, s.T))[1], 2) for s in (T8, LONG) for run in (slip, right))
-    )
+    return printed(*stds(T8, 2, slip, right), *stds(LONG, 2, slip, right))
 
 
 @erratum("alpha_bar[t] for alpha_bar[t - 1]", ddpm)
 def _(right, slip):
-    return told(
-        *((of_ddpm(run, s, forward(s, s.T))[0], 2) for s in (T8, LONG) for run in (slip, right))
-    )
+    return printed(*means(T8, 2, slip, right), *means(LONG, 2, slip, right))
 
 
 @erratum("alpha for alpha_bar", ddpm_by_eps)
 def _(right, slip):
-    return told(*((n, 2) for run in (slip, right) for n in of_ddpm(run, T8, forward(T8, 8))))
+    return printed(*((n, 2) for run in (slip, right) for n in of_ddpm(run, T8, forward(T8, 8))))
 
 
 @erratum("beta or beta_tilde, as if it made no difference", ddpm_var)
 def _(right, slip):
-    beta = planted(
-        ddpm_var, "var = s.beta_tilde", "var = np.where(np.arange(s.T + 1) > 1, s.beta, 0)"
-    )
-    return told(
-        *(
-            (of_ddpm(run, s, forward(s, s.T))[1], 4)
-            for s in (T8, LONG)
-            for run in (slip, beta, right)
-        )
-    )
+    no_noise_at_1 = "var = np.where(np.arange(s.T + 1) > 1, s.beta, 0)"
+    beta = planted(ddpm_var, "var = s.beta_tilde", no_noise_at_1)
+    return printed(*stds(T8, 4, slip, beta, right), *stds(LONG, 4, slip, beta, right))
 
 
 @erratum("a minus for a plus", ddim)
 def _(right, slip):
-    return told(*((n, 3) for run in (slip, right) for n in of_ddim(run, LONG, FIFTY)))
+    return printed(*((n, 3) for run in (slip, right) for n in of_ddim(run, LONG, FIFTY)))
 
 
 @erratum("only the first steps", ddim)
 def _(right, slip):
-    return told(*((n, 2) for run in (slip, right) for n in of_ddim(run, LONG, FIFTY)))
+    return printed(*((n, 2) for run in (slip, right) for n in of_ddim(run, LONG, FIFTY)))
 
 
 @erratum("sigma on top", ddim)
 def _(right, slip):
-    return told(*((of_ddim(run, LONG, FIFTY, eta=1.0)[1], 3) for run in (slip, right)))
+    return printed(*((of_ddim(run, LONG, FIFTY, eta=1.0)[1], 3) for run in (slip, right)))
 
 
-@erratum("the next time computed anew", ddim)
+@erratum("the next time computed again", ddim)
 def _(right, slip):
-    even, spread = (
-        list(range(1000, -1, -100)),
-        [round(i) + 1 for i in np.linspace(999, 0, 10)] + [0],
-    )
-    numbers = [
-        (of_ddim(run, LONG, times)[k], 3)
-        for times in (even, spread)
-        for run in (slip, right)
-        for k in (0, 1)
-    ]
-    return told(numbers[1], numbers[3], *numbers[4:])
+    even, spread = range(1000, -1, -100), [round(i) + 1 for i in np.linspace(999, 0, 10)] + [0]
+    widths = [(of_ddim(run, LONG, list(even))[1], 3) for run in (slip, right)]
+    both = [(n, 3) for run in (slip, right) for n in of_ddim(run, LONG, spread)]
+    return printed(*widths, *both)
 
 
 @erratum("the last step ends at 1", ddim)
 def _(right, slip):
     ends = [of_ddim(run, T8, (8, 6, 4, 2, 0), forward(T8, 8)) for run in (slip, right)]
-    return told(
-        *((n, 3) for end in ends for n in end),
-        *((of_ddim(run, LONG, FIFTY)[1], 4) for run in (slip, right)),
-    )
+    widths = [(of_ddim(run, LONG, FIFTY)[1], 4) for run in (slip, right)]
+    return printed(*((n, 3) for end in ends for n in end), *widths)
 
 
 @erratum("steps that never visit T", visited_times)
 def _(right, slip):
     s, numbers = schedule.cosine(), []
+    model = exact.gaussian(s, MEAN, VAR)
     for steps in (10, 50):
         for f in (slip, right):
-            numbers += [
-                (of_ddim(ddim, s, f(1000, steps), model=exact.gaussian(s, MEAN, VAR))[0], 2)
-            ]
-    return told((slip(1000, 10)[0], 0), *numbers)
+            numbers += [(of_ddim(ddim, s, f(1000, steps), model=model)[0], 2)]
+    return printed((slip(1000, 10)[0], 0), *numbers)
 
 
 @erratum("clipping left on", ddim)
 def _(right, slip):
     bell = np.array([[NormalDist().inv_cdf((i + 0.5) / 1000)] for i in range(1000)])
     ends = [list(run(MODEL[id(LONG)], LONG, FIFTY, None, bell))[-1] for run in (slip, right)]
-    return told(*((number, 3) for x in ends for number in (x.mean(), x.std())))
+    return printed(*((number, 3) for x in ends for number in (x.mean(), x.std())))
 
 
 @erratum("Heun at the old sigma", heun)
 def _(right, slip):
-    return told(*((order(run, 1 / 2), 2) for run in (slip, right)))
+    return printed(*((order(run, 1 / 2), 2) for run in (slip, right)))
 
 
 @erratum("step ratio taken for 1", dpmpp_2m)
 def _(right, slip):
-    return told(*((order(run, share), 2) for share in (1 / 2, 1 / 3) for run in (slip, right)))
+    return printed(*((order(run, share), 2) for share in (1 / 2, 1 / 3) for run in (slip, right)))
 
 
 def order(run, share):
-    """How the error falls when all steps are halved, 80 to 160: pairs of steps are split at this share of their length; ends at t = 1."""
+    """How the error at t = 1 falls when all steps are halved, 80 to 160.
+
+    Pairs of steps are split at this share of their length.
+    """
     s, x = EVEN, np.array([[-1.3], [0.4], [2.2]])
     (mean, var), (mean_1, var_1) = forward(s, s.T), forward(s, 1)
     want, errors = mean_1 + math.sqrt(var_1 / var) * (x - mean), []
     for pair in (24, 12):
-        times = sorted(
-            {*range(1, s.T + 1, pair), *range(1 + round(pair * share), s.T, pair)}, reverse=True
-        )
+        between = range(1 + round(pair * share), s.T, pair)
+        times = sorted({*range(1, s.T + 1, pair), *between}, reverse=True)
         *_, x_1 = run(MODEL[id(s)], s, times, x)
         errors.append(np.abs(x_1 - want).max())
     return math.log2(errors[0] / errors[1])
 
 
+def of_edm(run):
+    return of_flow(lambda times, x: run(MODEL[id(LONG)], LONG, times, x), FIFTY)
+
+
 @erratum("c_in forgotten", edm_euler)
 def _(right, slip):
-    ends = [
-        of_flow(lambda times, x, run=run: run(MODEL[id(LONG)], LONG, times, x), FIFTY)
-        for run in (slip, right)
-    ]
-    return told((ends[0][1], 0), (ends[1][1], 2))
+    return printed((of_edm(slip)[1], 0), (of_edm(right)[1], 2))
 
 
 @erratum("sigma_max forgotten", edm_euler)
 def _(right, slip):
-    ends = [
-        of_flow(lambda times, x, run=run: run(MODEL[id(LONG)], LONG, times, x), FIFTY)
-        for run in (slip, right)
-    ]
-    return told((sigma(LONG, 1000), 0), *((n, 2) for end in ends for n in end))
+    ends = of_edm(slip), of_edm(right)
+    return printed((sigma(LONG, 1000), 0), *((n, 2) for end in ends for n in end))
 
 
 @erratum("the velocity the other way round", follow)
@@ -547,69 +503,58 @@ def _(right, slip):
         away = x - (1 - t) * MEAN
         return t / total * away - MEAN - (1 - t) * VAR / total * away
 
-    ends = [
-        of_flow(lambda times, x, run=run: run(velocity, times, x), np.linspace(1, 0, 51))
-        for run in (slip, right)
-    ]
-    return told(*((n, 2) for end in ends for n in end))
+    end = lambda run: of_flow(lambda times, x: run(velocity, times, x), np.linspace(1, 0, 51))
+    ends = end(slip), end(right)
+    return printed(*((n, 2) for end in ends for n in end))
 
 
-PAIR = (
-    np.full(2, MEAN),
-    VAR * np.array([[1, 0.9], [0.9, 1]]),
-)  # two numbers N(2, 0.5^2) with correlation 0.9
+# two values N(2, 0.5^2) with correlation 0.9
+PAIR = np.full(2, MEAN), VAR * np.array([[1, 0.9], [0.9, 1]])
 
 
 @erratum("RePaint's line 5 as printed", inpaint)
 def _(right, slip):
-    """The first number is known to be 2.5: the other should be N(2.45, 0.218^2)."""
-    model, mask, known = (
-        correlated(T8, *PAIR),
-        np.array([1.0, 0]).reshape(1, 2, 1),
-        np.array([2.5, 0.0]),
-    )
-    numbers = []
-    for run in (slip, right):
-        mean, cov = law_of_images(
-            lambda rng, x, run=run: run(model, T8, images(known, x), mask, rng, x),
-            (1, 2, 1),
-            white(2),
-        )
+    """The first value is known to be 2.5: the other should be N(2.45, 0.218^2)."""
+    model, mask = correlated(T8, *PAIR), np.array([1.0, 0]).reshape(1, 2, 1)
+    known, numbers = np.array([2.5, 0.0]), []
+    for f in (slip, right):
+        run = lambda rng, x: f(model, T8, images(known, x), mask, rng, x)
+        mean, cov = law_of_images(run, (1, 2, 1), white(2))
         numbers += [(mean[0], 3), (math.sqrt(cov[0, 0]), 3), (mean[1], 2)]
-    return told(*numbers)
+    return printed(*numbers)
 
 
 @erratum("w counted from 0 or from 1", guided)
 def _(right, slip):
-    """Told, the data is N(2, 0.5^2); untold, N(1, 1): guidance w = 2."""
-    untold = exact.gaussian(LONG, 1.0, 1.0)
-    ends = [
-        of_ddim(
-            ddim, LONG, FIFTY, model=lambda x, t, f=f: f(MODEL[id(LONG)](x, t), untold(x, t), 2)
-        )
-        for f in (slip, right)
-    ]
-    return told(*((n, 2) for end in ends for n in end))
+    """Conditional, the data is N(2, 0.5^2); unconditional, N(1, 1): guidance w = 2."""
+    cond, uncond, numbers = MODEL[id(LONG)], exact.gaussian(LONG, 1.0, 1.0), []
+    for f in (slip, right):
+        model = lambda x, t: f(cond(x, t), uncond(x, t), 2)
+        numbers += [(n, 2) for n in of_ddim(ddim, LONG, FIFTY, model=model)]
+    return printed(*numbers)
 
 
 @erratum("noises mixed on a straight line", between)
 def _(right, slip):
     numbers = []
-    for f in (slip, right):  # two noises of many numbers are at right angles
+    for f in (slip, right):  # two noises of many values are at right angles
         std = math.hypot(f(1.0, 0.0, 0.5, np.pi / 2), f(0.0, 1.0, 0.5, np.pi / 2))
         numbers += [(std, 3), (of_ddim(ddim, LONG, FIFTY, (0.0, std**2))[1], 3)]
-    return told(*numbers)
+    return printed(*numbers)
 
 
 def features(seed, N, F=16):
     return np.random.default_rng([7, seed]).standard_normal((2, N, F))
 
 
+def average(f, seeds, *sizes):
+    """The mean of a distance between two sets of features, over seeds, with two digits."""
+    return np.mean([f(*features(seed, *sizes)) for seed in range(seeds)]), 2
+
+
 @erratum("Fréchet with few samples", compare)
 def _(right, slip):
-    return told(
-        *((np.mean([f(*features(seed, 2000)) for seed in range(10)]), 2) for f in (slip, right))
-    )
+    return printed(average(slip, 10, 2000), average(right, 10, 2000))
 
 
 @erratum("the root of a rounding error", frechet)
@@ -617,21 +562,17 @@ def _(right, slip):
     with np.errstate(invalid="ignore"):
         wrong = slip(*features(0, 10))
     assert math.isnan(wrong)
-    return told("nan", (right(*features(0, 10)), 1))
+    return printed("nan", (right(*features(0, 10)), 1))
 
 
 @erratum("each image its own neighbour, in the kernel distance", kernel_distance)
 def _(right, slip):
-    return told(
-        *((np.mean([f(*features(seed, 50)) for seed in range(40)]), 2) for f in (slip, right))
-    )
+    return printed(average(slip, 40, 50), average(right, 40, 50))
 
 
 @erratum("each image its own neighbour, in precision", precision)
 def _(right, slip):
-    return told(
-        *((np.mean([f(*features(seed, 200, 4)) for seed in range(10)]), 2) for f in (slip, right))
-    )
+    return printed(average(slip, 10, 200, 4), average(right, 10, 200, 4))
 
 
 # --- ERRATA.md ---
@@ -640,9 +581,7 @@ def _(right, slip):
 def planted(plain, there, other):
     """The plain code with a piece exchanged: function, str, str -> function"""
     source = inspect.getsource(plain)
-    assert source.count(there) == 1, (
-        f"{there!r} stands {source.count(there)} times in {plain.__name__}"
-    )
+    assert source.count(there) == 1, f"{plain.__name__} has {source.count(there)} times {there!r}"
     scope = dict(globals())
     exec(source.replace(there, other), scope)
     return scope[plain.__name__]
@@ -676,13 +615,11 @@ def test_an_erratum_is_caught_where_the_page_says(name):
     """The tests exist, and the lessons."""
     lesson, test = ROWS[name][4:]
     found = re.findall(r"`(test_\w+\.py)::(\w+)`", test)
-    assert found and all(
-        f"\ndef {function}(" in (ROOT / "tests" / file).read_text(encoding="utf-8")
-        for file, function in found
-    )
-    assert all(
-        (LESSONS / target).exists() for target in re.findall(r"\]\((\w+\.ipynb)", lesson)
-    ) and re.match(r"\[?\d\d", lesson)
+    assert found
+    for file, function in found:
+        assert f"\ndef {function}(" in (ROOT / "tests" / file).read_text(encoding="utf-8")
+    assert re.match(r"\[?\d\d", lesson)
+    assert all((LESSONS / name).exists() for name in re.findall(r"\]\((\w+\.ipynb)", lesson))
 
 
 def test_a_changed_page_is_noticed():
@@ -696,11 +633,11 @@ def test_a_changed_page_is_noticed():
 
 
 def letters(s):
-    """All names that LETTERS.md uses, ours and theirs, each of theirs by its own definition -> dict"""
+    """All names that LETTERS.md uses, ours and theirs, theirs by their own definitions -> dict"""
     T, rng = s.T, np.random.default_rng(3)
     t = np.arange(1, T + 1)
     u = t - 1
-    x0, eps, told, untold, gradient = rng.standard_normal((5, T))
+    x0, eps, cond, uncond, gradient = rng.standard_normal((5, T))
     w, sigma_data, shift = 2.5, 0.5, 3.0
     x_t, v = (f(s, x0, t, eps) for f in (diffusion.q_sample, diffusion.v_target))
     score = -(x_t - np.sqrt(s.alpha_bar[t]) * x0) / (1 - s.alpha_bar[t])  # of q(x_t | x0)
@@ -712,15 +649,12 @@ def letters(s):
     posterior_variance = betas * (1 - alphas_cumprod_prev) / (1 - alphas_cumprod)
     posterior_mean_coef1 = betas * np.sqrt(alphas_cumprod_prev) / (1 - alphas_cumprod)
     posterior_mean_coef2 = (1 - alphas_cumprod_prev) * np.sqrt(alphas) / (1 - alphas_cumprod)
-    sqrt_recip_alphas_cumprod, sqrt_recipm1_alphas_cumprod = (
-        np.sqrt(1 / alphas_cumprod),
-        np.sqrt(1 / alphas_cumprod - 1),
-    )
+    sqrt_recip_alphas_cumprod = np.sqrt(1 / alphas_cumprod)
+    sqrt_recipm1_alphas_cumprod = np.sqrt(1 / alphas_cumprod - 1)
     # the DDIM paper: alpha is the product
     alpha_ddim = np.cumprod(1 - np.append(0.0, betas))
-    sigma_ddim = np.sqrt((1 - alpha_ddim[u]) / (1 - alpha_ddim[t])) * np.sqrt(
-        1 - alpha_ddim[t] / alpha_ddim[u]
-    )
+    sigma_ddim = np.sqrt((1 - alpha_ddim[u]) / (1 - alpha_ddim[t]))
+    sigma_ddim = sigma_ddim * np.sqrt(1 - alpha_ddim[t] / alpha_ddim[u])
     # x_t = alpha_t x0 + sigma_t eps
     alpha_t, sigma_t = np.sqrt(np.cumprod(alphas)), np.sqrt(1 - np.cumprod(alphas))
     lam, logsnr = np.log(alpha_t / sigma_t), np.log(alpha_t**2 / sigma_t**2)
@@ -759,24 +693,14 @@ def test_every_equation_of_the_letters_holds(s):
         assert np.allclose(left, right, rtol=1e-9, atol=1e-9), f"T = {s.T}: {equation}"
 
 
-@pytest.mark.parametrize(
-    "there, other",
-    [
-        ("t - 1", "t"),
-        ("sqrt", "square"),
-        ("tau", "(1 - tau)"),
-        ("sigma", "(2 * sigma)"),
-        ("s", "late"),
-    ],
-)
+CHANGES = {"t - 1": "t", "sqrt": "square", "tau": "(1 - tau)", "sigma": "(2 * sigma)", "s": "late"}
+
+
+@pytest.mark.parametrize("there, other", CHANGES.items())
 def test_a_changed_equation_is_noticed(there, other):
-    """A root lost, a time that flows the other way, another sigma, an alpha_bar that is one step late: most equations then fail."""
-    late = schedule.Schedule(
-        *(
-            np.append(a[:1], a[:-1])
-            for a in (T8.beta, T8.alpha, T8.alpha_bar, T8.snr, T8.beta_tilde)
-        )
-    )
+    """One step late, a root lost, time the other way round, another sigma: most equations fail."""
+    arrays = T8.beta, T8.alpha, T8.alpha_bar, T8.snr, T8.beta_tilde
+    late = schedule.Schedule(*(np.append(a[:1], a[:-1]) for a in arrays))
     names, changed, noticed = letters(T8) | {"late": late}, 0, 0
     for equation in EQUATIONS:
         left, right = re.sub(rf"\b{there}\b", other, equation, count=1).split(" == ")
@@ -784,19 +708,17 @@ def test_a_changed_equation_is_noticed(there, other):
             changed += 1
             with np.errstate(divide="ignore", invalid="ignore"):
                 try:
-                    noticed += not np.allclose(
-                        eval(left, names), eval(right, names), rtol=1e-9, atol=1e-9
-                    )
+                    both = eval(left, names), eval(right, names)
+                    noticed += not np.allclose(*both, rtol=1e-9, atol=1e-9)
                 except IndexError:
                     noticed += 1
     assert changed >= 4 and noticed >= 0.8 * changed
 
 
 def test_the_letters_name_what_there_is():
-    """What stands in a code span without an equation, as `diffusion.q_sample` or `s.beta_tilde`, exists."""
+    """What a code span without an equation names, `diffusion.q_sample` or `s.beta_tilde`, exists."""
     names = letters(T8) | {"sample": sample, "schedule": schedule, "exact": exact, "guide": guide}
-    for span in set(
-        re.findall(r"`((?:diffusion|sample|schedule|flow|guide|s)\.[a-z_]+)`", LETTERS)
-    ):
+    spans = re.findall(r"`((?:diffusion|sample|schedule|flow|guide|s)\.[a-z_]+)`", LETTERS)
+    for span in set(spans):
         owner, name = span.split(".")
         assert hasattr(names[owner], name), span
