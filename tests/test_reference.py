@@ -317,7 +317,7 @@ def test_group_norm_equals_loops(dtype, rng):
 
 @pytest.mark.exercise("kernels.reference.group_norm")
 def test_group_norm_by_hand():
-    """Two groups of one channel: (1, 3) has mean 2 and variance 1, (0, 8) mean 4 and variance 16."""
+    """The channels are groups: (1, 3) has mean 2 and variance 1, (0, 8) mean 4, variance 16."""
     x = np.array([[[1.0, 0], [3, 8]]])
     scale, shift = np.array([10.0, 1]), np.array([0.0, 5])
     got = parts(reference.group_norm(x, scale, shift, 2, 0.0), RESULTS, "group_norm")
