@@ -1,10 +1,11 @@
-"""Time a training step and a sampling step of our U-Net against the same network in PyTorch, on the CPU.
+"""Time training and sampling steps of our U-Net against the same network in PyTorch, on the CPU.
 
     python tests/bench/unet_vs_torch.py [--rounds 5] [--only 16x16x3-w32-b64] [--json]
 
-Each measurement is a fresh process, and they alternate (ours, PyTorch, ours, PyTorch, ...), since a shared machine drifts.
-Reported is the median over rounds of ours / PyTorch's, with the lowest and highest; below 1 ours is faster. PyTorch runs in
-eager mode with its own memory layout or channels last, whichever is faster here; both sides use two threads.
+Each measurement is a fresh process, and they alternate (ours, PyTorch, ours, PyTorch, ...), since
+the speed of a shared machine drifts. Reported is the median over rounds of ours / PyTorch's, with
+the lowest and highest; below 1 ours is faster. PyTorch runs in eager mode with its own memory
+layout or channels last, whichever is faster here; both sides use two threads.
 """
 
 import argparse
@@ -27,7 +28,7 @@ CASES = {  # size, channels, width, multipliers, batch
 
 
 def ours(case):
-    """-> a training step and a sampling step, functions"""
+    """Prepare our network: a row of CASES -> a training step and a sampling step, functions"""
     import numpy as np
 
     from tinydiff import kernels, schedule
@@ -36,20 +37,23 @@ def ours(case):
 
     size, channels, width, multipliers, batch = case
     rng, s = np.random.default_rng(0), schedule.cosine(250)
-    images, labels = (
-        rng.standard_normal((4 * batch, size, size, channels), dtype=np.float32),
-        np.zeros((4 * batch, 1), np.int64),
-    )
+    images = rng.standard_normal((4 * batch, size, size, channels), dtype=np.float32)
+    labels = np.zeros((4 * batch, 1), np.int64)
     run = Training(UNet(size, channels, width, multipliers, classes=(10,), rng=rng), rng)
     steps = train(run, s, images, labels, batch=batch)
     eps_model, x = denoiser(run.model, s, labels[:batch]), kernels.array(images[:batch])
-    return lambda: next(steps), lambda: kernels.denoise_step(
-        x, eps_model(x, 100), x, 0.5, 0.1, 0.9, 0.1, 1.0
-    )
+
+    def draw():
+        return kernels.denoise_step(x, eps_model(x, 100), x, 0.5, 0.1, 0.9, 0.1, 1.0)
+
+    return lambda: next(steps), draw
 
 
 def pytorch(case, channels_last, device="cpu"):
-    """-> a training step and a sampling step, functions"""
+    """Prepare the same network in PyTorch -> a training step and a sampling step, functions
+
+    case: a row of CASES; channels_last: memory layout; device: as PyTorch names it
+    """
     import torch
     import torch_unet
 
@@ -60,10 +64,8 @@ def pytorch(case, channels_last, device="cpu"):
     average = [p.detach().clone() for p in model.parameters()]
     adam = torch.optim.Adam(model.parameters(), lr=1e-3)
     images = torch.randn(4 * batch, channels, size, size, device=device)
-    labels, alpha_bar = (
-        torch.zeros(4 * batch, 1, dtype=torch.long, device=device),
-        torch.linspace(1, 0.001, 251, device=device),
-    )
+    labels = torch.zeros(4 * batch, 1, dtype=torch.long, device=device)
+    alpha_bar = torch.linspace(1, 0.001, 251, device=device)
     half = width // 2
 
     def embedding(t):
@@ -71,15 +73,11 @@ def pytorch(case, channels_last, device="cpu"):
         return torch.cat([angle.sin(), angle.cos()], 1)
 
     def step():
-        i, t = (
-            torch.randint(4 * batch, (batch,), device=device),
-            torch.randint(1, 251, (batch,), device=device),
-        )
+        i = torch.randint(4 * batch, (batch,), device=device)
+        t = torch.randint(1, 251, (batch,), device=device)
         x0, eps = images[i], torch.randn(batch, channels, size, size, device=device)
-        a, b = (
-            alpha_bar[t].sqrt()[:, None, None, None],
-            (1 - alpha_bar[t]).sqrt()[:, None, None, None],
-        )
+        bar = alpha_bar[t][:, None, None, None]
+        a, b = bar.sqrt(), (1 - bar).sqrt()
         x_t = (a * x0 + b * eps).to(memory_format=layout)
         loss = torch.nn.functional.mse_loss(model(x_t, embedding(t), labels[i]), a * eps - b * x0)
         adam.zero_grad()
@@ -102,7 +100,7 @@ def pytorch(case, channels_last, device="cpu"):
 
 
 def one(who, name, seconds):
-    """Measure in this process and print (training s, sampling s, peak MB) as JSON."""
+    """Measure in this process and print a JSON object: train and sample (seconds), peak_mb."""
     case = CASES[name]
     if who == "ours":
         steps = ours(case)
@@ -117,15 +115,15 @@ def one(who, name, seconds):
 
 
 def fresh(who, name, seconds):
+    """Call `one` in a fresh process -> the dict that it prints"""
     env = os.environ | {"OMP_NUM_THREADS": str(THREADS), "NUMBA_NUM_THREADS": str(THREADS)}
     command = [sys.executable, __file__, "--one", who, "--only", name, "--seconds", str(seconds)]
-    return json.loads(
-        subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
-    )
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
 
 
 def compare(name, rounds, seconds):
-    """Alternate ours and PyTorch's for some rounds -> dict of medians, ratios and their spread."""
+    """Alternate ours and PyTorch's for some rounds -> dict of medians, ratios and their range"""
     layout = min(("torch", "torch-last"), key=lambda who: fresh(who, name, seconds)["train"])
     fresh("ours", name, 0.1)  # fills Numba's cache
     pairs = [(fresh("ours", name, seconds), fresh(layout, name, seconds)) for _ in range(rounds)]
@@ -143,19 +141,14 @@ def compare(name, rounds, seconds):
 
 
 def main():
+    """Read the command line and print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="pairs of processes a case (default: 5)"
-    )
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        default=4.0,
-        help="measuring time of each part, in seconds (default: 4)",
-    )
-    parser.add_argument("--only", choices=list(CASES), help="one case instead of all")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--one", choices=["ours", "torch", "torch-last"], help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--rounds", type=int, default=5, help="pairs of processes per case (default: 5)")
+    add("--seconds", type=float, default=4.0, help="seconds to measure each part (default: 4)")
+    add("--only", choices=list(CASES), help="one case instead of all")
+    add("--json", action="store_true", help="print JSON")
+    add("--one", choices=["ours", "torch", "torch-last"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         return one(args.one, args.only, args.seconds)
@@ -163,25 +156,21 @@ def main():
         import torch
     except ImportError:
         sys.exit("this bench compares with PyTorch, which is not installed: pip install torch")
-    rows = [
-        compare(name, args.rounds, args.seconds) for name in ([args.only] if args.only else CASES)
-    ]
+    names = [args.only] if args.only else CASES
+    rows = [compare(name, args.rounds, args.seconds) for name in names]
     if args.json:
-        return print(
-            json.dumps({"torch": torch.__version__, "threads": THREADS, "rows": rows}, indent=1)
-        )
-    print(
-        f"PyTorch {torch.__version__}, {THREADS} threads; a step: ours, PyTorch's, ratio (lowest .. highest of {args.rounds} rounds)"
-    )
+        found = {"torch": torch.__version__, "threads": THREADS, "rows": rows}
+        return print(json.dumps(found, indent=1))
+    columns = f"ours, PyTorch's, ratio (lowest .. highest of {args.rounds} rounds)"
+    print(f"PyTorch {torch.__version__}, {THREADS} threads; per step: {columns}")
     for row in rows:
         print(f"{row['case']:18s} (PyTorch: {row['torch_layout']})")
         for what in ("train", "sample", "peak_mb"):
             unit, scale = ("MB", 1) if what == "peak_mb" else ("ms", 1000)
             r = row[what]
-            print(
-                f"    {what:8s}{scale * r['ours']:9.1f} {scale * r['torch']:9.1f} {unit}   "
-                f"{r['ratio']:.2f} ({r['lowest']:.2f} .. {r['highest']:.2f})"
-            )
+            both = f"{scale * r['ours']:9.1f} {scale * r['torch']:9.1f} {unit}"
+            spread = f"{r['ratio']:.2f} ({r['lowest']:.2f} .. {r['highest']:.2f})"
+            print(f"    {what:8s}{both}   {spread}")
 
 
 if __name__ == "__main__":
