@@ -237,7 +237,7 @@ def erratum(name, plain):
 
 
 def of_ddpm(run, s, x_T=NOISE):
-    """Mean and standard deviation of x_0, exact; run(eps_model, s, rng, x_T) samples ancestrally."""
+    """Mean and standard deviation of x_0, exact; run(eps_model, s, rng, x_T): like sample.ddpm"""
     return law(lambda rng, shape, x: run(MODEL[id(s)], s, rng, x), s, x_T)
 
 
@@ -716,7 +716,7 @@ def test_a_changed_equation_is_noticed(there, other):
 
 
 def test_the_letters_name_what_there_is():
-    """What a code span without an equation names, `diffusion.q_sample` or `s.beta_tilde`, exists."""
+    """What a code span without an equation names, as `diffusion.q_sample`, exists."""
     names = letters(T8) | {"sample": sample, "schedule": schedule, "exact": exact, "guide": guide}
     spans = re.findall(r"`((?:diffusion|sample|schedule|flow|guide|s)\.[a-z_]+)`", LETTERS)
     for span in set(spans):

@@ -1,4 +1,4 @@
-"""tinydiff's U-Net in PyTorch: the same topology, written as PyTorch users would, with weights copied from ours."""
+"""tinydiff's U-Net in PyTorch, written as PyTorch users would, with weights copied from ours."""
 
 import numpy as np
 import torch
@@ -9,30 +9,21 @@ from tinydiff.nn import time_embedding
 
 
 def conv(C, O, K=3, circular=False):
-    return nn.Conv2d(
-        C,
-        O,
-        K,
-        padding=K // 2,
-        bias=False,
-        padding_mode="circular" if circular and K > 1 else "zeros",
-    )
+    mode = "circular" if circular and K > 1 else "zeros"
+    return nn.Conv2d(C, O, K, padding=K // 2, bias=False, padding_mode=mode)
 
 
 class Block(nn.Module):
     def __init__(self, C, O, E, circular):
         super().__init__()
-        self.norm1, self.conv1, self.embed = (
-            nn.GroupNorm(8, C),
-            conv(C, O, circular=circular),
-            nn.Linear(E, O),
-        )
+        self.norm1, self.conv1 = nn.GroupNorm(8, C), conv(C, O, circular=circular)
+        self.embed = nn.Linear(E, O)
         self.norm2, self.conv2 = nn.GroupNorm(8, O), conv(O, O, circular=circular)
-        self.short_cut = conv(C, O, 1) if C != O else None
+        self.shortcut = conv(C, O, 1) if C != O else None
 
     def forward(self, x, e):
         h = self.conv1(F.silu(self.norm1(x))) + self.embed(e)[:, :, None, None]
-        return (self.short_cut(x) if self.short_cut else x) + self.conv2(F.silu(self.norm2(h)))
+        return (self.shortcut(x) if self.shortcut else x) + self.conv2(F.silu(self.norm2(h)))
 
 
 class Attention(nn.Module):
@@ -43,10 +34,8 @@ class Attention(nn.Module):
 
     def forward(self, x):
         N, C, H, W = x.shape
-        h = self.norm(x)
-        q, k, v = (
-            layer(h).reshape(N, C, H * W).transpose(1, 2) for layer in (self.q, self.k, self.v)
-        )
+        h, tokens = self.norm(x), lambda y: y.reshape(N, C, H * W).transpose(1, 2)
+        q, k, v = (tokens(layer(h)) for layer in (self.q, self.k, self.v))
         h = F.scaled_dot_product_attention(q, k, v)
         return x + self.out(h.transpose(1, 2).reshape(N, C, H, W))
 
@@ -64,60 +53,58 @@ class UNet(nn.Module):
     ):
         super().__init__()
         E, C, skips, ring = 4 * width, width, [], padding == "circular"
-        self.width, self.depth = width, depth
+        self.width = width
         self.time1, self.time2 = nn.Linear(width, E), nn.Linear(E, E)
         self.labels = nn.ModuleList(nn.Embedding(M + 1, E) for M in classes)
-        self.enter, self.descent, self.ascent = (
-            conv(channels, C, circular=ring),
-            nn.ModuleList(),
-            nn.ModuleList(),
-        )
+        self.conv_in = conv(channels, C, circular=ring)
+        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
         for m in multipliers:
+            self.downs.append(nn.ModuleList())
             for _ in range(depth):
-                self.descent.append(Block(C, m * width, E, ring))
+                self.downs[-1].append(Block(C, m * width, E, ring))
                 C = m * width
                 skips.append(C)
-        self.mid1, self.attention, self.mid2 = (
-            Block(C, C, E, ring),
-            Attention(C),
-            Block(C, C, E, ring),
-        )
+        self.mid1, self.mid2 = Block(C, C, E, ring), Block(C, C, E, ring)
+        self.attention = Attention(C)
         for m in reversed(multipliers):
+            self.ups.append(nn.ModuleList())
             for _ in range(depth):
-                self.ascent.append(Block(C + skips.pop(), m * width, E, ring))
+                self.ups[-1].append(Block(C + skips.pop(), m * width, E, ring))
                 C = m * width
-        self.norm, self.leave = nn.GroupNorm(8, C), conv(C, channels, circular=ring)
+        self.norm, self.conv_out = nn.GroupNorm(8, C), conv(C, channels, circular=ring)
 
     def forward(self, x, t, labels):
         e = self.time2(F.silu(self.time1(t)))
         for k, table in enumerate(self.labels):
             e = e + table(labels[:, k])
         e = F.silu(e)
-        h, skips, last = self.enter(x), [], len(self.descent) - 1
-        for i, block in enumerate(self.descent):
-            h = block(h, e)
-            skips.append(h)
-            if (i + 1) % self.depth == 0 and i != last:
+        h, skips, last = self.conv_in(x), [], len(self.downs) - 1
+        for i, level in enumerate(self.downs):
+            for block in level:
+                h = block(h, e)
+                skips.append(h)
+            if i != last:
                 h = F.avg_pool2d(h, 2)
         h = self.mid2(self.attention(self.mid1(h, e)), e)
-        for i, block in enumerate(self.ascent):
-            h = block(torch.cat([h, skips.pop()], 1), e)
-            if (i + 1) % self.depth == 0 and i != last:
+        for i, level in enumerate(self.ups):
+            for block in level:
+                h = block(torch.cat([h, skips.pop()], 1), e)
+            if i != last:
                 h = F.interpolate(h, scale_factor=2, mode="nearest")
-        return self.leave(F.silu(self.norm(h)))
+        return self.conv_out(F.silu(self.norm(h)))
 
 
 NAMES = {"w": "weight", "b": "bias", "scale": "weight", "shift": "bias", "table": "weight"}
 
 
 def torch_name(name):
-    """Translate a parameter's name: 'mid1.norm1.scale' -> 'mid1.norm1.weight'."""
+    """Translate a parameter's name: 'mid1.norm1.scale' -> 'mid1.norm1.weight'"""
     *path, last = name.split(".")
     return ".".join([*path, NAMES[last]])
 
 
 def torch_layout(array):
-    """Bring a parameter, or its gradient, into PyTorch's layout: (K, K, C, O) -> (O, C, K, K), (C, O) -> (O, C)."""
+    """Convert a parameter, or its gradient, to PyTorch's layout: (K, K, C, O) -> (O, C, K, K)"""
     if array.ndim == 4:
         return np.ascontiguousarray(array.transpose(3, 2, 0, 1))
     return array
@@ -133,7 +120,7 @@ def copy_weights(ours, theirs):
 
 
 def inputs(x, t, width, labels):
-    """Turn our model's inputs into the PyTorch model's: NHWC -> NCHW, t -> its embedding."""
+    """Convert our model's inputs to those of the PyTorch model: NHWC -> NCHW, t -> its embedding"""
     return (
         torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))),
         torch.from_numpy(time_embedding(t, width)),
