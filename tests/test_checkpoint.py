@@ -251,7 +251,7 @@ def test_no_flipped_byte_passes_unnoticed(good, tmp_path):
 
 
 def test_a_header_that_shortens_itself_is_noticed(good, tmp_path):
-    """NumPy then reads the weights from another place, and not to the end, where sums are checked."""
+    """NumPy then reads weights from another place, and never reaches the check sum at the end."""
     whole = bytearray(good.read_bytes())
     at = whole.index(b"\x93NUMPY", whole.index(b"theta.npy"))
     header = int.from_bytes(whole[at + 8 : at + 10], "little")
