@@ -65,10 +65,11 @@ def run(notebook, seconds=600):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    backend = "module://matplotlib_inline.backend_inline"
     here = {"metadata": {"path": str(LESSONS)}}
-    NotebookClient(notebook, timeout=seconds, kernel_name="python3", resources=here).execute()
+    client = NotebookClient(notebook, timeout=seconds, kernel_name="python3", resources=here)
+    client.execute(env=os.environ | {"PYTHONPATH": path, "MPLBACKEND": backend})
     return notebook
 
 

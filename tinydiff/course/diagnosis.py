@@ -76,7 +76,7 @@ def _wrong_kind(exercise, f, raised):
         return f"the line @cuda.jit {above} a kernel of a function"
     if isinstance(raised.value, RecursionError):
         called = f"it calls the package's own {name}, whose place it has taken"
-        return f"{called} (or itself, without end): write it out"
+        return f"{called} (or itself, endlessly): write it out"
     if yields(right) and not yields(f):
         return f"{name} is a generator: it yields every step as it goes; yours returns"
     return None

@@ -75,7 +75,7 @@ def judge_elsewhere(exercise, functions, simulate):
     except OSError:
         why = "its source is not at hand: define it in a cell or a file"
     except subprocess.TimeoutExpired:
-        why = f"it did not finish within {PATIENCE} seconds: is there a loop without an end?"
+        why = f"it did not finish within {PATIENCE} seconds: is there an endless loop?"
     except subprocess.CalledProcessError as error:
         lines = error.stderr.decode(errors="replace").strip().splitlines()
         why = f"it ended the process: {(lines or ['no message'])[-1]}"

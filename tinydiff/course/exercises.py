@@ -49,23 +49,28 @@ class Exercise:
 
     @property
     def function(self):
+        """Name the function: "q_sample" """
         return self.name.rsplit(".", 1)[1]
 
     @property
     def file(self):
+        """Find the file in which the function stands, without importing it -> Path"""
         return _file(_stem(self.name))
 
     @property
     def place(self):
+        """Name that file as people do: "tinydiff/diffusion.py" """
         return self.file.relative_to(ROOT).as_posix()
 
     @property
     def module(self):
+        """Import the module in which the function stands -> module"""
         inside = self.file.relative_to(ROOT).with_suffix("")
         return importlib.import_module(".".join(inside.parts))
 
     @property
     def on_gpu(self):
+        """Say whether the function is a GPU kernel -> bool"""
         return self.name.startswith(ON_GPU)
 
 

@@ -193,10 +193,10 @@ class _Session:
             calls.clear()
         test = ("test", item.name)
         if stopped:
-            why = f"it was stopped by {stopped}: is there a loop without an end?"
+            why = f"it was stopped by {stopped}: is there an endless loop?"
             return "failed", (test, ("why", why))
         if tampered:
-            return "failed", (test, ("slip", f"it replaced {tampered}, which is not its to change"))
+            return "failed", (test, ("slip", f"it replaced {tampered}, which it must not change"))
         if other := diagnosis.missing(self.exercise, self.raised):
             return "cannot be graded", (("why", f"its tests need {diagnosis.unwritten(other)}"),)
         if any(report.outcome != "passed" for report in reports):

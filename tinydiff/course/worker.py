@@ -37,6 +37,7 @@ class Result:
 
     @property
     def points(self):
+        """Count the points: 1 for passed, else 0"""
         return int(self.verdict.state == "passed")
 
     @property
@@ -134,7 +135,7 @@ def _judge(path, exercise, seconds, surroundings):
             worker.communicate(secret.encode(), timeout=seconds)
             why = f"it ended the process{_signal(worker.returncode)}"
         except subprocess.TimeoutExpired:
-            why = f"it did not finish within {seconds:g} seconds: is there a loop without an end?"
+            why = f"it did not finish within {seconds:g} seconds: is there an endless loop?"
         finally:
             _kill(worker)
         try:
