@@ -1,4 +1,4 @@
-"""The rungs of lesson 14: the same numbers as the definition, sums stored once, float32 all the way, few multiplications."""
+"""The ladder of lesson 14: the definition's results, few stores, few multiplications, float32."""
 
 import inspect
 
@@ -14,7 +14,10 @@ P, V = cpu_ladder.P, cpu_ladder.V
 
 @pytest.fixture
 def bounds_checked(monkeypatch):
-    """Compiled code does not test its indices: a wrong one would end the process. So compile what is graded with that test, and fast."""
+    """Compile what is graded with checks of its indices: a wrong one would end the process.
+
+    And with few optimisations, since compiling takes longest.
+    """
     monkeypatch.setattr(numba.config, "BOUNDSCHECK", 1)
     monkeypatch.setattr(numba.config, "OPT", type(numba.config.OPT)(1))
 
@@ -23,21 +26,20 @@ def compiled(f):
     """Find the compiled function behind what stands in its place."""
     while not isinstance(f, Dispatcher) and hasattr(f, "__wrapped__"):
         f = f.__wrapped__
-    assert isinstance(f, Dispatcher), (
-        "it is not compiled: the line @compiled above its def is missing"
-    )
+    missing = "it is not compiled: the line @compiled above its def is missing"
+    assert isinstance(f, Dispatcher), missing
     return f
 
 
 def check_stays_float32(f, args):
-    """Look for steps from float32 to float64 in the code that LLVM got."""
+    """Look for conversions from float32 to float64 in the code that LLVM got."""
     f(*args)
     dispatcher = compiled(f)
     for types in dispatcher.signatures:
         steps = dispatcher.inspect_llvm(types).count("fpext float")
         assert not steps, (
-            f"float32 comes in, and the compiled code turns it into float64 in {steps} place(s): half as fast.\n"
-            "A constant must be float32 too (HALF), an array made inside needs its type (x.dtype)."
+            f"the compiled code converts float32 to float64 in {steps} place(s): half as fast.\n"
+            "A constant must be float32 too (HALF), an array made inside needs a dtype (x.dtype)."
         )
 
 
@@ -56,11 +58,10 @@ def check_stays_float32(f, args):
 def test_cost_by_hand(layer, flop, moved):
     got = cpu_ladder.conv_cost(*layer)
     called = "conv_cost({}, {}, {}, {}, {}, {})".format(*layer)
-    assert isinstance(got, tuple) and len(got) == 2 and all(type(part) is int for part in got), (
-        f"{called}: expected two ints, came {got!r}"
-    )
-    assert got[0] == flop, f"{called}: expected {flop} FLOP, came {got[0]}"
-    assert got[1] == moved, f"{called}: expected {moved} bytes, came {got[1]}"
+    two_ints = isinstance(got, tuple) and [type(part) for part in got] == [int, int]
+    assert two_ints, f"{called}: expected two ints, got {got!r}"
+    assert got[0] == flop, f"{called}: expected {flop} FLOP, got {got[0]}"
+    assert got[1] == moved, f"{called}: expected {moved} bytes, got {got[1]}"
 
 
 # --- blocks ---
@@ -74,11 +75,16 @@ def definition(x, w):
 
 def images(rng, N, H, W, C, O, K):
     x = rng.standard_normal((N, H + K - 1, W + K - 1, C), dtype=np.float32)
-    return (
-        x,
-        rng.standard_normal((K, K, C, O), dtype=np.float32),
-        np.full((N, H, W, O), np.nan, np.float32),
-    )
+    w = rng.standard_normal((K, K, C, O), dtype=np.float32)
+    return x, w, np.full((N, H, W, O), np.nan, np.float32)
+
+
+def assert_filled(got, y, expected, atol, message):
+    """Assert that y came back, and that both are as expected."""
+    shape = getattr(got, "shape", got)
+    assert getattr(got, "shape", None) == y.shape, f"{message}: expected y, {y.shape}, got {shape}"
+    for a, which in ((got, "what came back"), (y, "y, which is to be filled")):
+        np.testing.assert_allclose(a, expected, rtol=0, atol=atol, err_msg=f"{message}: {which}")
 
 
 SHAPES = [(2, 3, 2 * P, 3, 2 * V, 3), (1, 4, P, 1, V, 1), (1, 1, 3 * P, 2, V, 5)]
@@ -90,15 +96,7 @@ def test_blocked_equals_the_definition(rng, bounds_checked):
         x, w, y = images(rng, *shape)
         expected, got = definition(x, w), cpu_ladder.conv_blocked(x, w, y)
         message = "N, H, W, C, O, K = {}, {}, {}, {}, {}, {}".format(*shape)
-        assert getattr(got, "shape", None) == y.shape, (
-            f"{message}: expected y back, {y.shape}, came {getattr(got, 'shape', got)}"
-        )
-        np.testing.assert_allclose(
-            got, expected, rtol=0, atol=1e-4, err_msg=f"{message}: what came back"
-        )
-        np.testing.assert_allclose(
-            y, expected, rtol=0, atol=1e-4, err_msg=f"{message}: y, which is to be filled"
-        )
+        assert_filled(got, y, expected, 1e-4, message)
 
 
 @pytest.mark.exercise("kernels.ladder.conv_blocked", changes=("y",))
@@ -107,7 +105,7 @@ def test_blocked_stays_float32(rng, bounds_checked):
 
 
 class Counted(np.ndarray):
-    """An array that counts how often each of its numbers is written."""
+    """An array that counts how often each of its elements is written."""
 
     def __setitem__(self, index, value):
         super().__setitem__(index, value)
@@ -116,31 +114,28 @@ class Counted(np.ndarray):
 
 @pytest.mark.exercise("kernels.ladder.conv_blocked", changes=("y",))
 def test_blocked_stores_each_sum_once(rng):
-    """Run as plain Python: the loop of the compiled function, watched. (What a compiled helper stores is not seen.)"""
+    """Run the loop of the compiled function as plain Python, and count.
+
+    What a compiled helper stores is not seen.
+    """
     x, w, y = images(rng, 1, 2, P, 2, V, 3)
     y = y.view(Counted)
     y.writes = np.zeros(y.shape, int)
     inspect.unwrap(cpu_ladder.conv_blocked)(x, w, y)
     most = y.writes.max()
-    assert most <= 1, (
-        f"a number of y is written {most} times: sum up in the block, and store it once, when all i, j, c are done"
-    )
+    advice = "sum up in the block, and store it once, when all i, j, c are done"
+    assert most <= 1, f"an element of y is written {most} times: {advice}"
 
 
 def test_the_loops_equal_the_reference(rng):
     for shape in SHAPES[:2]:
         x, w, y = images(rng, *shape)
-        np.testing.assert_allclose(
-            numba.njit(cpu_ladder.conv_loops)(x, w, y), definition(x, w), rtol=0, atol=1e-4
-        )
+        got = numba.njit(cpu_ladder.conv_loops)(x, w, y)
+        np.testing.assert_allclose(got, definition(x, w), rtol=0, atol=1e-4)
         inner = x[:, 1:-1, 1:-1] if w.shape[0] == 3 else x
         padded = reference.pad(inner, w.shape[0] // 2, "zeros")
-        np.testing.assert_allclose(
-            cpu_ladder.conv_loops(padded, w, y),
-            reference.conv2d(inner, w, "zeros"),
-            rtol=0,
-            atol=1e-4,
-        )
+        got, expected = cpu_ladder.conv_loops(padded, w, y), reference.conv2d(inner, w, "zeros")
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4)
 
 
 # --- fewer multiplications ---
@@ -149,31 +144,17 @@ def test_the_loops_equal_the_reference(rng):
 @pytest.mark.exercise("kernels.ladder.winograd_row", changes=("y",))
 def test_a_row_equals_the_definition(rng, bounds_checked):
     for L in (2, 4, 10):
-        d, w = (
-            rng.standard_normal(L + 2, dtype=np.float32),
-            rng.standard_normal(3, dtype=np.float32),
-        )
+        d, w = (rng.standard_normal(n, dtype=np.float32) for n in (L + 2, 3))
         y = np.full(L, np.nan, np.float32)
-        expected, got = (
-            np.correlate(d.astype(float), w.astype(float)),
-            cpu_ladder.winograd_row(d, w, y),
-        )
-        assert getattr(got, "shape", None) == y.shape, (
-            f"L = {L}: expected y back, ({L},), came {getattr(got, 'shape', got)}"
-        )
-        np.testing.assert_allclose(
-            got, expected, rtol=0, atol=1e-5, err_msg=f"L = {L}: what came back"
-        )
-        np.testing.assert_allclose(
-            y, expected, rtol=0, atol=1e-5, err_msg=f"L = {L}: y, which is to be filled"
-        )
+        got = cpu_ladder.winograd_row(d, w, y)
+        expected = np.correlate(d.astype(float), w.astype(float))
+        assert_filled(got, y, expected, 1e-5, f"L = {L}")
 
 
 @pytest.mark.exercise("kernels.ladder.winograd_row", changes=("y",))
 def test_a_row_stays_float32(rng, bounds_checked):
-    check_stays_float32(
-        cpu_ladder.winograd_row, [rng.standard_normal(n, dtype=np.float32) for n in (6, 3, 4)]
-    )
+    args = [rng.standard_normal(n, dtype=np.float32) for n in (6, 3, 4)]
+    check_stays_float32(cpu_ladder.winograd_row, args)
 
 
 class Number:
@@ -212,13 +193,13 @@ class Number:
 
 
 @pytest.mark.exercise("kernels.ladder.winograd_row", changes=("y",))
-def test_a_row_takes_four_multiplications_a_pair(rng):
-    """Run as plain Python, on numbers that count."""
+def test_a_row_takes_four_multiplications_per_pair(rng):
+    """Run it as plain Python, on numbers that count."""
     d, w, y = (np.array([Number(a) for a in rng.standard_normal(n)], object) for n in (34, 3, 32))
     Number.count = 0
     inspect.unwrap(cpu_ladder.winograd_row)(d, w, y)
     allowed = 4 * 16 + 6  # and a few for the weights
     assert Number.count <= allowed, (
-        f"16 pairs: expected 4 multiplications a pair, came {Number.count} in all. "
-        "Products are made at 4 points only; the sums of the weights are halved once, before the loop."
+        f"16 pairs: expected 4 multiplications per pair, got {Number.count} in all. Products are "
+        "made at 4 points only; the sums of the weights are halved once, before the loop."
     )

@@ -1,7 +1,8 @@
-"""Three kernels, plainly written: right on odd shapes, and with no more reads and writes than they need. Run as test_cuda.py is.
+"""The kernels of lesson 15: right on shapes that are not round, with no needless reads and writes.
 
-In the simulator every access is watched: a place outside an array, a missing barrier, a strided read each fail here, though the simulator
-alone would let the last two pass. On a card the values are compared.
+Run as test_cuda.py is. In the simulator every access is recorded: an access outside an array, a
+missing barrier, a strided read each fail here, though numba's simulator alone would let the last
+two pass. On a GPU the values are compared.
 """
 
 import numpy as np
@@ -11,10 +12,8 @@ from tinydiff import diffusion, schedule
 from tinydiff.kernels import cuda_array, cuda_ladder, cuda_matmul, cuda_simulator
 
 ready = cuda_array.SIMULATED or cuda_array.cuda.is_available()
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not ready, reason="no GPU: set NUMBA_ENABLE_CUDASIM=1"),
-]
+without = pytest.mark.skipif(not ready, reason="no GPU: set NUMBA_ENABLE_CUDASIM=1")
+pytestmark = [pytest.mark.cuda, without]
 BLOCK, TILE = cuda_ladder.BLOCK, cuda_ladder.TILE
 
 
@@ -23,11 +22,11 @@ def normal(rng, *shape):
 
 
 def blank(*shape):
-    return np.full(shape, np.nan, np.float32)  # what a kernel leaves out stays not a number
+    return np.full(shape, np.nan, np.float32)  # what a kernel leaves out stays NaN
 
 
 def run(kernel, size, *args):
-    """Launch a kernel -> what was seen, nothing being wrong with it; None on a card"""
+    """Launch a kernel -> Seen, or None on a GPU"""
     if not cuda_array.SIMULATED:
         kernel[size](*args)
         return None
@@ -37,16 +36,14 @@ def run(kernel, size, *args):
 
 
 def assert_clean(seen):
-    """Nothing outside an array, no race, every barrier reached by all."""
-    if seen:
-        problems = seen.problems()
-        assert not problems, problems[0] + (
-            f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
-        )
+    """Assert that nothing outside an array, no race and no barrier missed by some was seen."""
+    problems = seen.problems() if seen else []
+    others = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
+    assert not problems, problems[0] + others
 
 
 def assert_counts(seen, write=False, **most):
-    """No thread reads (or writes) an array more often than it has to."""
+    """Assert that no thread reads (or writes) an array more often than it has to."""
     for name, count in most.items() if seen else ():
         found = max(seen.by_thread(name, write).values(), default=0)
         does = "writes" if write else "reads"
@@ -54,27 +51,24 @@ def assert_counts(seen, write=False, **most):
 
 
 def assert_coalesced(seen, write=False, **most):
-    """Neighbouring threads touch neighbouring numbers: few sectors in all."""
+    """Assert that neighbouring threads touch neighbouring elements: few sectors in all."""
     for name, sectors in most.items() if seen else ():
         found = seen.sectors(name, write)
-        assert found <= sectors, (
-            f"the warps move {found} sectors of 32 bytes for {name}, {sectors} would do: neighbouring threads should touch neighbours"
-        )
+        moved = f"the warps move {found} sectors of 32 bytes for {name}, {sectors} would do"
+        assert found <= sectors, f"{moved}: neighbouring threads should touch neighbours"
 
 
 def assert_near(got, expected, what, tolerance=1e-5):
+    """Assert that two arrays are equal but for rounding, and name the worst place."""
     missing = int(np.isnan(got).sum())
-    assert not missing, (
-        f"{what}: {missing} of {got.size} numbers were never written, or are not a number"
-    )
+    assert not missing, f"{what}: {missing} of {got.size} elements were never written, or are NaN"
     away = np.abs(got - expected)
     at = tuple(int(i) for i in np.unravel_index(away.argmax(), away.shape))
-    assert away.max() <= tolerance, (
-        f"{what}: at {list(at)} expected {expected[at]:.6f}, came {got[at]:.6f}"
-    )
+    pair = f"expected {expected[at]:.6f}, got {got[at]:.6f}"
+    assert away.max() <= tolerance, f"{what}: at {list(at)} {pair}"
 
 
-# --- a number for each thread ---
+# --- one element per thread ---
 
 
 @pytest.mark.exercise("kernels.threads.add_noise", changes=("y",))
@@ -84,7 +78,7 @@ def test_add_noise_is_q_sample(n, rng):
     signal, noise = np.float32(np.sqrt(s.alpha_bar[3])), np.float32(np.sqrt(1 - s.alpha_bar[3]))
     blocks = -(-n // 64)
     seen = run(cuda_ladder.add_noise, (blocks, 64), x0, eps, signal, noise, y)
-    where = f"{n} numbers, {blocks} blocks of 64 threads"
+    where = f"{n} elements, {blocks} blocks of 64 threads"
     if not cuda_array.SIMULATED or not seen.problems():
         assert_near(y, diffusion.q_sample(s, x0[None], 3, eps[None])[0], where)
     assert_clean(seen)
@@ -99,14 +93,14 @@ def test_add_noise_is_q_sample(n, rng):
 def test_add_noise_takes_any_block(rng):
     x0, eps, y = normal(rng, 70), normal(rng, 70), blank(70)
     assert_clean(run(cuda_ladder.add_noise, (4, 24), x0, eps, np.float32(0.6), np.float32(0.8), y))
-    assert_near(y, 0.6 * x0 + 0.8 * eps, "70 numbers, 4 blocks of 24 threads")
+    assert_near(y, 0.6 * x0 + 0.8 * eps, "70 elements, 4 blocks of 24 threads")
 
 
-# --- a sum for each block ---
+# --- one sum per block ---
 
 
 def halves(x):
-    """Add up each stretch of BLOCK numbers, in float32 and in the order of block_sums."""
+    """Add up each stretch of BLOCK elements, in float32 and in the order of block_sums."""
     boxes = np.zeros((-(-len(x) // BLOCK), BLOCK), np.float32)
     boxes.flat[: len(x)] = x
     while boxes.shape[1] > 1:
@@ -122,11 +116,10 @@ def test_block_sums(n, rng):
     y = blank(-(-n // BLOCK))
     seen = run(cuda_ladder.block_sums, (len(y), BLOCK), x, y)
     assert_clean(seen)
-    where = f"{n} numbers, {len(y)} block(s) of {BLOCK} threads"
+    where = f"{n} elements, {len(y)} block(s) of {BLOCK} threads"
     assert_near(y, halves(x), where, 1e-3)
-    assert np.array_equal(y, halves(x)), (
-        f"{where}: right but for the last bits: it doesn't add in the order that is asked for"
-    )
+    order = "right but for the last bits: it doesn't add in the order that is asked for"
+    assert np.array_equal(y, halves(x)), f"{where}: {order}"
     assert_counts(seen, x=1)
     assert_counts(seen, write=True, y=1)
     assert_coalesced(seen, x=-(-n // 8))
@@ -134,9 +127,8 @@ def test_block_sums(n, rng):
         assert seen.count("y", write=True) == len(y), "one thread of each block writes its sum"
         phases = 2 + int(np.log2(BLOCK))
         last = max(a.phase for a in seen.accesses)
-        assert last <= phases, (
-            f"the block passes {last} barriers: a tree of halves needs {phases - 1}, and threads that add at the same time"
-        )
+        needed = f"a tree of halves needs {phases - 1}, and threads that add at the same time"
+        assert last <= phases, f"the block passes {last} barriers: {needed}"
 
 
 def test_block_sums_of_block_sums_are_the_device_s_sum(rng):
@@ -147,11 +139,11 @@ def test_block_sums_of_block_sums_are_the_device_s_sum(rng):
     np.testing.assert_allclose(total[0], float(cuda_array.array(x).sum()), rtol=1e-5)
 
 
-# --- a tile for each block ---
+# --- one tile per block ---
 
 
 def tiled(kernel, L, C, O, rng):
-    """Multiply (L, C) and (C, O) by a kernel -> the result, what is expected, what was seen"""
+    """Multiply (L, C) and (C, O) by a kernel -> the result, what is expected, Seen"""
     a, b, y = normal(rng, L, C), normal(rng, C, O), blank(L, O)
     seen = run(kernel, ((-(-O // TILE), -(-L // TILE)), (TILE, TILE)), a, b, y)
     return y, a.astype(float) @ b.astype(float), seen
@@ -167,7 +159,7 @@ def test_matmul_tiled(L, C, O, rng):
     assert_counts(seen, a=stretches, b=stretches)
     assert_counts(seen, write=True, y=1)
     if seen:
-        assert seen.count("y", write=True) == L * O, "each number of y is written once"
+        assert seen.count("y", write=True) == L * O, "each element of y is written once"
 
 
 @pytest.mark.exercise("kernels.threads.matmul_tiled", changes=("y",))
@@ -178,7 +170,7 @@ def test_matmul_tiled_reads_rows(rng):
     assert_coalesced(seen, write=True, y=2 * 8)
 
 
-def test_the_naive_product_reads_so_much_more(rng):
+def test_the_naive_product_reads_many_times_more(rng):
     """The counts of lesson 15: a tile of side TILE saves a factor TILE."""
     L, C, O = 9, 11, 10
     y, expected, naive = tiled(cuda_ladder.matmul_naive, L, C, O, rng)

@@ -1,4 +1,4 @@
-"""tests/bench/gpu.py, run dry in the simulator, so that its first run on a graphics card is not its first run."""
+"""tests/bench/gpu.py, run dry in the simulator, so that its first run on a GPU is not its first."""
 
 import os
 import subprocess
@@ -6,17 +6,17 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import cudasim  # noqa: F401
 import pytest
 
 from tinydiff import kernels
-from tinydiff.kernels import cuda_array
+from tinydiff.kernels import cuda_array, cuda_simulator
 
 BENCH = Path(__file__).parent / "bench"
+SIMULATED = cuda_array.SIMULATED
 pytestmark = pytest.mark.cuda
-simulated = pytest.mark.skipif(
-    not cuda_array.SIMULATED, reason="a dry run is for the simulator: NUMBA_ENABLE_CUDASIM=1"
-)
+why = "a dry run is for the simulator: NUMBA_ENABLE_CUDASIM=1"
+simulated = pytest.mark.skipif(not SIMULATED, reason=why)
+cuda_simulator.take_turns()
 
 
 @pytest.fixture
@@ -31,13 +31,8 @@ def gpu(monkeypatch):
 
 def start(*argv, **env):
     command = [sys.executable, str(BENCH / "gpu.py"), *map(str, argv)]
-    return subprocess.run(
-        command,
-        env={**os.environ, "MPLBACKEND": "agg", **env},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    env = {**os.environ, "MPLBACKEND": "agg", **env}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
 
 
 @simulated
@@ -45,38 +40,21 @@ def test_all_of_it_runs_dry(tmp_path):
     done = start("--dry", "--out", tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     text = (tmp_path / "gpu.md").read_text()
-    assert [line for line in text.splitlines() if line.startswith("#")][1:] == [
-        "## tests",
-        "## conv",
-        "## step",
-        "## train",
-    ]
+    heads = [line for line in text.splitlines() if line.startswith("#")]
+    assert heads[1:] == ["## tests", "## conv", "## step", "## train"]
     assert "simulator" in text and "1 passed" in text and "FAILED" not in text
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows if "forward" in row] == ["| 1x2x3 1->2 3x3", "| 2x2x2 1->1 1x1"]
-    assert {row[1] for row in rows if "batch 1" in row[0]} == {"train", "sample"} and all(
-        len(row) in (6, 10) for row in rows
-    )
-    assert {p.name for p in tmp_path.iterdir()} == {
-        "gpu.md",
-        "tests.log",
-        "portraits.npz",
-        "portraits.png",
-        "loss.png",
-    }
+    assert {row[1] for row in rows if "batch 1" in row[0]} == {"train", "sample"}
+    assert all(len(row) in (6, 10) for row in rows)
+    written = {p.name for p in tmp_path.iterdir()}
+    assert written == {"gpu.md", "tests.log", "portraits.npz", "portraits.png", "loss.png"}
 
 
-@pytest.mark.skipif(
-    not cuda_array.SIMULATED and cuda_array.cuda.is_available(), reason="there is a card"
-)
-def test_without_a_card_it_says_so_in_a_line(tmp_path):
-    done = start(
-        "--out",
-        tmp_path / "out",
-        NUMBA_ENABLE_CUDASIM="0",
-        CUDA_VISIBLE_DEVICES="",
-        TINYDIFF_KERNELS="cuda",
-    )
+@pytest.mark.skipif(not SIMULATED and cuda_array.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so_in_a_line(tmp_path):
+    env = {"NUMBA_ENABLE_CUDASIM": "0", "CUDA_VISIBLE_DEVICES": "", "TINYDIFF_KERNELS": "cuda"}
+    done = start("--out", tmp_path / "out", **env)
     assert done.returncode != 0 and not (tmp_path / "out").exists()
     (line,) = done.stderr.splitlines()
     assert line.startswith("gpu.py: no NVIDIA GPU") and "--dry" in line
@@ -97,11 +75,9 @@ def test_a_part_that_fails_leaves_the_others(gpu, tmp_path, monkeypatch, capsys)
     with pytest.raises(SystemExit) as end:
         gpu.main()
     assert end.value.code == 1
-    assert (
-        (tmp_path / "gpu.md")
-        .read_text()
-        .endswith("## conv\n\nFAILED: ZeroDivisionError: division by zero\n\n## step\n\nwell\n")
-    )
+    report = (tmp_path / "gpu.md").read_text()
+    failed = "## conv\n\nFAILED: ZeroDivisionError: division by zero\n\n"
+    assert report.endswith(f"{failed}## step\n\nwell\n")
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
@@ -120,11 +96,10 @@ def test_contestants_take_turns_and_the_median_counts(gpu, monkeypatch):
     assert gpu.timed({"b": "b"}, 0) == {"b": 0.02} and turns == [("b", 1)]
 
 
-def test_a_turn_waits_for_the_card_before_and_after(gpu, monkeypatch):
+def test_a_turn_waits_for_the_gpu_before_and_after(gpu, monkeypatch):
     seen, clock = [], iter([1.0, 3.0])
-    monkeypatch.setattr(
-        gpu.device, "cuda", SimpleNamespace(synchronize=lambda: seen.append("wait"))
-    )
+    waits = SimpleNamespace(synchronize=lambda: seen.append("wait"))
+    monkeypatch.setattr(gpu.cuda_array, "cuda", waits)
     monkeypatch.setattr(gpu.time, "perf_counter", lambda: seen.append("clock") or next(clock))
     assert gpu.turn(lambda: seen.append("call"), 4) == 0.5
     assert seen == ["wait", "clock", *["call"] * 4, "wait", "clock"]

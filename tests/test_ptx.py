@@ -83,8 +83,8 @@ def compile_all(capability):
                 results(seam, name, there)
                 seen.add(name)
         x, c = (cuda_array.array(np.ones(shape, dtype)) for shape in ((2, 3, 4, 5), (2, 1, 1, 5)))
-        for y in (x + x, x + c, x - c, x * c, x / c, -x, x + 1, x.clip(-1, 1)):
-            assert y.shape == x.shape
+        for y in (x + x, x + c, x - c, x * c, x / c, -x, x + 1, x.clip(-1, 1), x**2, x**0):
+            assert y.shape == x.shape and y.dtype == dtype
         z = kernels.normal(np.random.default_rng(0), x.shape, dtype)
         # Noise is drawn within the step; reshaping it writes it to memory.
         y = kernels.denoise_step(x, x, z, 0.3, 0.5, 0.4, 0.2, 1.0)

@@ -1,5 +1,7 @@
 """The instrumented simulator: its counts, and the mistakes it reports. Run like test_cuda.py."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 from test_cuda import few, results, there
@@ -9,12 +11,8 @@ from tinydiff.kernels import cuda as package
 from tinydiff.kernels import cuda_array, cuda_simulator
 
 cuda = cuda_array.cuda
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(
-        not cuda_array.SIMULATED, reason="set NUMBA_ENABLE_CUDASIM=1: a GPU cannot be watched"
-    ),
-]
+why = "set NUMBA_ENABLE_CUDASIM=1: a GPU cannot be watched"
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not cuda_array.SIMULATED, reason=why)]
 
 
 @cuda.jit
@@ -142,6 +140,31 @@ def test_an_error_in_a_thread_is_raised_and_the_simulator_is_restored():
     y = np.zeros(4, np.float32)
     every[1, 4](np.arange(4, dtype=np.float32), y, 1)
     assert list(y) == [0, 1, 2, 3]
+
+
+def test_threads_take_turns_without_being_watched(monkeypatch):
+    """Each runs up to its next barrier, the first one first; errors are raised."""
+    simulated = import_module(f"{cuda.__name__}.simulator.kernel")
+    monkeypatch.setattr(simulated.BlockManager, "run", simulated.BlockManager.run)
+    cuda_simulator.take_turns()
+    order = []
+
+    @cuda.jit
+    def noted(y):
+        order.append(cuda.threadIdx.x)
+        cuda.syncthreads()
+        order.append(cuda.threadIdx.x)
+        y[cuda.threadIdx.x] = 1
+
+    noted[1, 3](np.zeros(3, np.float32))
+    assert order == [0, 1, 2, 0, 1, 2]
+    with pytest.raises(IndexError):
+        noted[1, 3](np.zeros(2, np.float32))
+    x, y = np.arange(8, dtype=np.float32), np.zeros(8, np.float32)
+    turned[1, 8](x, y, "all")
+    np.testing.assert_array_equal(y, x[::-1])
+    with pytest.raises(RuntimeError, match="turned: a barrier that not all threads of a block"):
+        turned[1, 8](x, y, "some")
 
 
 def test_no_kernel_of_the_package_has_a_race(rng):

@@ -29,8 +29,6 @@ from pathlib import Path
 
 if "--dry" in sys.argv:
     os.environ["NUMBA_ENABLE_CUDASIM"] = "1"  # before numba is imported
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    import cudasim  # noqa: F401
 
 import conv
 import numpy as np
@@ -39,8 +37,9 @@ import unet_vs_torch
 from tinydiff import checkpoint, data, kernels, plot
 from tinydiff.app import cmd_train
 from tinydiff.design.pipeline import Pipeline
-from tinydiff.kernels import cuda_array
+from tinydiff.kernels import cuda_array, cuda_simulator
 
+cuda_simulator.take_turns()
 ROOT = Path(__file__).resolve().parents[2]
 FILLING = [  # convolutions that fill the chip: N, H, W, C, O, K
     (64, 64, 64, 128, 128, 3),

@@ -1,10 +1,11 @@
-"""One seam, several implementations: everything above calls `kernels.name(...)` and `use` decides who answers.
+"""One seam, several implementations: all above call `kernels.name(...)`, `use` decides who answers.
 
     reference   every kernel in plain NumPy: the definition
     cpu         the reference with the hot kernels replaced by Numba: the default
-    cuda        every kernel on an NVIDIA graphics card, by numba.cuda: arrays stay there, np.asarray(x) fetches one
+    cuda        every kernel on an NVIDIA GPU, by numba.cuda: arrays stay there until np.asarray(x)
 
-Write `from tinydiff import kernels` and `kernels.conv2d(...)`; importing a kernel by name would freeze the choice.
+Write `from tinydiff import kernels` and `kernels.conv2d(...)`; importing a kernel by name would
+freeze the choice.
 """
 
 import os
@@ -16,14 +17,16 @@ _active = None
 
 
 class HostOnly(TypeError, AttributeError):
-    """Something was asked of a GPU array that only NumPy can do; the message says what, and what to do."""
+    """A GPU array was asked for what only NumPy can do; the message says what, and what to do."""
 
 
 def use(name):
     """Choose the kernel set that answers from now on.
 
-    name: "reference" (NumPy), "cpu" (Numba) or "cuda" (a GPU) -> the module, whose functions take and give arrays (N, H, W, C)
-    Raises ValueError for another name, RuntimeError for "cuda" without a GPU. A model belongs to the set in use when it was made.
+    A model belongs to the set in use when it was made.
+    name: "reference" (NumPy), "cpu" (Numba) or "cuda" (a GPU)
+    -> the module, whose functions take and give arrays (N, H, W, C)
+    Raises ValueError for another name, RuntimeError for "cuda" without a GPU.
     """
     global _active
     if name not in SETS:
@@ -36,13 +39,15 @@ def use(name):
 
 
 def active():
-    """Return the kernel set in use: () -> module. At first it is $TINYDIFF_KERNELS, or cpu (numba loads only then)."""
+    """Return the kernel set in use, at first $TINYDIFF_KERNELS or cpu: () -> module
+
+    Numba is imported only then.
+    """
     return _active or use(os.environ.get("TINYDIFF_KERNELS", "cpu"))
 
 
 def __getattr__(name):
-    if name.startswith("_") or (
-        _active is None and find_spec(f"{__name__}.{name}")
-    ):  # Python's own look-ups, of modules being imported
+    # Python looks up modules that are being imported here, before a kernel set need be chosen.
+    if name.startswith("_") or (_active is None and find_spec(f"{__name__}.{name}")):
         raise AttributeError(name)
     return getattr(active(), name)

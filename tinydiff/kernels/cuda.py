@@ -1,6 +1,7 @@
-"""Every kernel on the graphics card: cuda_array.py explains how they are written, cuda_matmul.py holds matmul and the convolutions.
+"""Every kernel on the GPU; matmul and the convolutions are in cuda_matmul.py.
 
-Arrays of the host come in, and stay: what a function here is given may be an Array or NumPy's, what it gives is an Array.
+cuda_array.py explains how the kernels are written. A function here takes Arrays or NumPy's arrays
+and gives Arrays: what comes from the host is copied to the device, and stays there.
 """
 
 import math
@@ -9,13 +10,9 @@ import numpy as np
 
 from . import HostOnly, cuda_array, cuda_matmul
 from .cuda_array import ONE, ZERO, Array, cos, cuda, exp, log, sqrt
+from .reference import _require
 
-_elementwise, _launch, _alike, _fit = (
-    cuda_array.elementwise,
-    cuda_array.launch,
-    cuda_matmul.alike,
-    cuda_matmul.fit,
-)
+_elementwise, _launch, _alike = cuda_array.elementwise, cuda_array.launch, cuda_matmul.alike
 
 STEPS_AHEAD = 20
 _MOST = 512  # threads of a block that add up together, at most
@@ -30,7 +27,7 @@ def array(x):
 
 @cuda.jit(device=True)
 def _pixel(i, H, W, C):
-    """Where element i of images lies: n, h, w, c."""
+    """Find element i of images -> n, h, w, c"""
     return i // (H * W * C), i // (W * C) % H, i // C % W, i % C
 
 
@@ -39,6 +36,7 @@ def pad(x, p, padding):
         return x
     (x,) = _alike(x)
     N, H, W, C = x.shape
+    _require(min(H, W) > 0, "pad", x)
     y = cuda_array.empty((N, H + 2 * p, W + 2 * p, C), x.dtype)
     _launch(_pad, y.size, x.nd(*x.shape), p, padding == "circular", y.nd(*y.shape))
     return y
@@ -46,7 +44,7 @@ def pad(x, p, padding):
 
 @cuda.jit
 def _pad(x, p, circular, y):
-    """One thread an element of y; neighbours read neighbouring channels of one pixel."""
+    """Fill y, one element per thread; neighbours read neighbouring channels of one pixel."""
     (N, H, W, C), H2, W2 = x.shape, y.shape[1], y.shape[2]
     for i in range(cuda.grid(1), N * H2 * W2 * C, cuda.gridsize(1)):
         n, h, w, c = _pixel(i, H2, W2, C)
@@ -73,6 +71,7 @@ Array.__rmatmul__ = lambda b, a: matmul(a, b)
 def down(x):
     (x,) = _alike(x)
     N, H, W, C = x.shape
+    _require(H % 2 == W % 2 == 0, "down", x)
     y = cuda_array.empty((N, H // 2, W // 2, C), x.dtype)
     _launch(_down, y.size, x.nd(*x.shape), y.nd(*y.shape))
     return y
@@ -80,14 +79,12 @@ def down(x):
 
 @cuda.jit
 def _down(x, y):
-    """One thread an element of y; neighbours read neighbouring channels of the same four pixels."""
+    """Fill y, one element per thread; neighbours read neighbouring channels of four pixels."""
     N, H, W, C = y.shape
     for i in range(cuda.grid(1), N * H * W * C, cuda.gridsize(1)):
         n, h, w, c = _pixel(i, H, W, C)
-        top, bottom = (
-            x[n, 2 * h, 2 * w, c] + x[n, 2 * h, 2 * w + 1, c],
-            x[n, 2 * h + 1, 2 * w, c] + x[n, 2 * h + 1, 2 * w + 1, c],
-        )
+        top = x[n, 2 * h, 2 * w, c] + x[n, 2 * h, 2 * w + 1, c]
+        bottom = x[n, 2 * h + 1, 2 * w, c] + x[n, 2 * h + 1, 2 * w + 1, c]
         y[n, h, w, c] = (top + bottom) * np.float32(0.25)
 
 
@@ -101,7 +98,7 @@ def up(x):
 
 @cuda.jit
 def _up(x, y):
-    """One thread an element of y; neighbours read neighbouring channels of one pixel."""
+    """Fill y, one element per thread; neighbours read neighbouring channels of one pixel."""
     N, H, W, C = y.shape
     for i in range(cuda.grid(1), N * H * W * C, cuda.gridsize(1)):
         n, h, w, c = _pixel(i, H, W, C)
@@ -113,7 +110,10 @@ def _up(x, y):
 
 @cuda.jit(device=True)
 def _add_up(value, box):
-    """Add a number of each thread of a block, in pairs, pairs of pairs, ... in shared memory -> the sum, to every thread."""
+    """Add up one number per thread of a block -> the sum, to every thread
+
+    Pairs are added, then pairs of pairs, ... in `box`, which is shared memory.
+    """
     t, n = cuda.threadIdx.x, cuda.blockDim.x
     box[t] = value
     cuda.syncthreads()
@@ -124,13 +124,13 @@ def _add_up(value, box):
         cuda.syncthreads()
         n = half
     total = box[0]
-    cuda.syncthreads()  # all have read it: the box may be used again
+    cuda.syncthreads()  # all have read it: the box may be reused
     return total
 
 
 @cuda.jit(device=True)
 def _highest(value, box):
-    """As _add_up, but the largest of the numbers; NaN if one of them is."""
+    """Find the largest number of a block's threads as _add_up adds them; NaN if one is NaN."""
     t, n = cuda.threadIdx.x, cuda.blockDim.x
     box[t] = value
     cuda.syncthreads()
@@ -159,56 +159,52 @@ def silu(x):
 
 
 def silu_grad(g, x):
+    g, x = _alike(g, x)
+    _require(g.shape == x.shape, "silu_grad", g, x)
     return _silu_grad(g, x)
 
 
 def group_norm(x, scale, shift, G, eps):
-    return _norm(x, scale, shift, G, eps, False)
+    return _norm("group_norm", x, scale, shift, G, eps)
 
 
 def norm_silu(x, scale, shift, G, eps):
-    return _norm(x, scale, shift, G, eps, True)
+    return _norm("norm_silu", x, scale, shift, G, eps)
 
 
-def _norm(x, scale, shift, G, eps, with_silu):
+def _norm(name, x, scale, shift, G, eps):
     x, scale, shift = _alike(x, scale, shift)
     N, C = x.shape[0], x.shape[-1]
-    _fit(
-        scale.shape == shift.shape == (C,) and C % G == 0 and C // G <= _MOST and x.size,
-        "group_norm",
-        x,
-        scale,
-        shift,
-    )
+    fits = scale.shape == shift.shape == (C,) and C % G == 0 and x.size > 0
+    _require(fits, name, x, scale, shift)
     y, mean, rstd = (cuda_array.empty(shape, x.dtype) for shape in (x.shape, (N, G), (N, G)))
-    flat = (
-        scale.flat,
-        shift.flat,
-        x.dtype.type(eps),
-        with_silu,
-        y.nd(N, -1, C),
-        mean.nd(N, G),
-        rstd.nd(N, G),
-    )
-    _norm_silu[(N, G), _threads(C // G)](x.nd(N, -1, C), *flat)
+    results = y.nd(N, -1, C), mean.nd(N, G), rstd.nd(N, G)
+    eps, with_silu = x.dtype.type(eps), name == "norm_silu"
+    size = (N, G), _threads(C // G)
+    _norm_silu[size](x.nd(N, -1, C), scale.flat, shift.flat, eps, with_silu, *results)
     return y, mean, rstd
 
 
 def _threads(size):
-    """So many threads that each always meets the same one of `size` channels: a multiple of size."""
+    """Choose how many threads a block has: a multiple of `size`, the channels of a group.
+
+    So each thread always meets the same channel. ValueError where a group has too many.
+    """
+    if size > _MOST:
+        raise ValueError(f"a GPU normalises at most {_MOST} channels per group; got {size}")
     return size * max(1, cuda_array.THREADS // size)
 
 
 @cuda.jit
 def _norm_silu(x, scale, shift, eps, with_silu, y, mean, rstd):
-    """One block a group of an image; neighbours read neighbouring channels of the group, and then its next pixel."""
+    """Normalise one group of an image per block.
+
+    Neighbours read neighbouring channels of the group, and then its next pixel.
+    """
     L, C = x.shape[1], x.shape[2]
     n, group, size = cuda.blockIdx.x, cuda.blockIdx.y, C // mean.shape[1]
-    first, pixels, c = (
-        cuda.threadIdx.x // size,
-        cuda.blockDim.x // size,
-        group * size + cuda.threadIdx.x % size,
-    )
+    first, pixels = cuda.threadIdx.x // size, cuda.blockDim.x // size
+    c = group * size + cuda.threadIdx.x % size
     box = cuda.shared.array(_MOST, x.dtype)
     total, count = ZERO, x.dtype.type(L * size)
     for i in range(first, L, pixels):
@@ -226,43 +222,29 @@ def _norm_silu(x, scale, shift, eps, with_silu, y, mean, rstd):
 
 
 def group_norm_grad(g, x, scale, mean, rstd):
-    return _norm_grad(g, x, scale, scale, mean, rstd, False)
+    return _norm_grad("group_norm_grad", g, x, scale, scale, mean, rstd)
 
 
 def norm_silu_grad(g, x, scale, shift, mean, rstd):
-    return _norm_grad(g, x, scale, shift, mean, rstd, True)
+    return _norm_grad("norm_silu_grad", g, x, scale, shift, mean, rstd)
 
 
-def _norm_grad(g, x, scale, shift, mean, rstd, with_silu):
+def _norm_grad(name, g, x, scale, shift, mean, rstd):
     g, x, scale, shift, mean, rstd = _alike(g, x, scale, shift, mean, rstd)
-    (N, G), C = mean.shape, x.shape[-1]
-    _fit(
-        g.shape == x.shape and scale.shape == shift.shape == (C,) and rstd.shape == (len(x), G),
-        "norm_grad",
-        g,
-        x,
-        scale,
-        shift,
-        rstd,
-    )
+    N, C, G = x.shape[0], x.shape[-1], mean.shape[-1]
+    fits = g.shape == x.shape and scale.shape == shift.shape == (C,) and x.size > 0
+    fits = fits and mean.shape == rstd.shape == (N, G) and G > 0 and C % G == 0
+    _require(fits, name, g, x, scale, shift, mean, rstd)
     gx, gscale, gshift = (cuda_array.empty(shape, x.dtype) for shape in (x.shape, (N, C), (N, C)))
-    flat = (
-        scale.flat,
-        shift.flat,
-        mean.nd(N, G),
-        rstd.nd(N, G),
-        with_silu,
-        gx.nd(N, -1, C),
-        gscale.nd(N, C),
-        gshift.nd(N, C),
-    )
-    _norm_silu_grad[(N, G), _threads(C // G)](g.nd(N, -1, C), x.nd(N, -1, C), *flat)
+    arrays = g.nd(N, -1, C), x.nd(N, -1, C), scale.flat, shift.flat, mean.nd(N, G), rstd.nd(N, G)
+    results = gx.nd(N, -1, C), gscale.nd(N, C), gshift.nd(N, C)
+    _norm_silu_grad[(N, G), _threads(C // G)](*arrays, name == "norm_silu_grad", *results)
     return gx, gscale.sum(0), gshift.sum(0)
 
 
 @cuda.jit(device=True)
 def _through_silu(g, x, scale, shift, m, r, with_silu):
-    """Take g back through silu to the norm's output -> that, x_hat"""
+    """Take g back through silu to the norm's output -> that gradient, x_hat"""
     x_hat = (x - m) * r
     v = x_hat * scale + shift
     sigma = _sigmoid(v)
@@ -271,7 +253,10 @@ def _through_silu(g, x, scale, shift, m, r, with_silu):
 
 @cuda.jit
 def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshift):
-    """One block a group of an image, read as _norm_silu reads it; each thread sums over pixels of one channel, the block over all."""
+    """Take one group of an image back per block, read as _norm_silu reads it.
+
+    Each thread sums over pixels of one channel, the block over all.
+    """
     L, C = x.shape[1], x.shape[2]
     n, group, size = cuda.blockIdx.x, cuda.blockIdx.y, C // mean.shape[1]
     t, pixels = cuda.threadIdx.x, cuda.blockDim.x // size
@@ -299,19 +284,22 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
 
 
 def _rows(kernel, *arrays):
-    """Run a kernel with one block a row, the last axis -> Array like the first, filled by it"""
+    """Run a kernel with one block per row, a row being the last axis -> Array like the first"""
     arrays = _alike(*arrays)
-    _fit(all(a.shape == arrays[0].shape for a in arrays) and arrays[0].size, "rows", *arrays)
+    fits = all(a.shape == arrays[0].shape for a in arrays) and arrays[0].size > 0
+    _require(fits, kernel.py_func.__name__[1:], *arrays)
     y, L = cuda_array.empty(arrays[0].shape, arrays[0].dtype), arrays[0].shape[-1]
-    kernel[y.size // L, min(cuda_array.THREADS, 32 * -(-L // 32))](
-        *(a.nd(-1, L) for a in arrays), y.nd(-1, L)
-    )
+    threads = min(cuda_array.THREADS, 32 * -(-L // 32))
+    kernel[y.size // L, threads](*(a.nd(-1, L) for a in arrays), y.nd(-1, L))
     return y
 
 
 @cuda.jit(device=True)
 def _top_and_total(x, n, box):
-    """Of row n: the largest number, and the sum of exp(x - largest), to every thread of the block that the row has."""
+    """Find the largest number of row n, and the sum of exp(x - largest), with one block
+
+    -> both, to every thread
+    """
     t, T, L = cuda.threadIdx.x, cuda.blockDim.x, x.shape[1]
     top, total = x[n, 0], ZERO
     for j in range(t, L, T):
@@ -328,7 +316,7 @@ def softmax(x):
 
 @cuda.jit
 def _softmax(x, y):
-    """One block a row; neighbours read neighbours."""
+    """Fill one row per block; neighbours read neighbours."""
     n, box = cuda.blockIdx.x, cuda.shared.array(_MOST, x.dtype)
     top, total = _top_and_total(x, n, box)
     for j in range(cuda.threadIdx.x, x.shape[1], cuda.blockDim.x):
@@ -341,7 +329,7 @@ def log_softmax(x):
 
 @cuda.jit
 def _log_softmax(x, y):
-    """One block a row; neighbours read neighbours."""
+    """Fill one row per block; neighbours read neighbours."""
     n, box = cuda.blockIdx.x, cuda.shared.array(_MOST, x.dtype)
     top, total = _top_and_total(x, n, box)
     total = log(total)
@@ -355,7 +343,7 @@ def softmax_grad(g, y):
 
 @cuda.jit
 def _softmax_grad(g, y, gx):
-    """One block a row; neighbours read neighbours."""
+    """Fill one row per block; neighbours read neighbours."""
     n, t, T, L = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x, y.shape[1]
     box = cuda.shared.array(_MOST, y.dtype)
     total = ZERO
@@ -373,12 +361,14 @@ def _weights(q, k):
 
 def attention(q, k, v):
     q, k, v = _alike(q, k, v)
-    _fit(q.shape == k.shape == v.shape, "attention", q, k, v)
+    _require(q.shape == k.shape == v.shape and q.ndim == 3, "attention", q, k, v)
     return matmul(_weights(q, k)[0], v)
 
 
 def attention_grad(g, q, k, v):
     g, q, k, v = _alike(g, q, k, v)
+    fits = g.shape == q.shape == k.shape == v.shape and q.ndim == 3
+    _require(fits, "attention_grad", g, q, k, v)
     p, root = _weights(q, k)
     gs = softmax_grad(matmul(g, v.swapaxes(1, 2)), p) * root
     return matmul(gs, k), matmul(gs.swapaxes(1, 2), q), matmul(p.swapaxes(1, 2), g)
@@ -389,9 +379,9 @@ def attention_grad(g, q, k, v):
 
 def concat(*xs):
     xs, first = _alike(*xs), 0
+    _require(all(x.shape[:-1] == xs[0].shape[:-1] for x in xs), "concat", *xs)
     y = cuda_array.empty((*xs[0].shape[:-1], sum(x.shape[-1] for x in xs)), xs[0].dtype)
     for x in xs:
-        _fit(x.shape[:-1] == y.shape[:-1], "concat", *xs)
         _launch(_place, x.size, x.nd(-1, x.shape[-1]), first, y.nd(-1, y.shape[-1]))
         first += x.shape[-1]
     return y
@@ -399,14 +389,28 @@ def concat(*xs):
 
 @cuda.jit
 def _place(x, first, y):
-    """One thread an element of x, copied into the columns of y from `first` on; neighbours read and write neighbours."""
+    """Copy x into the columns of y from `first` on, one element per thread.
+
+    Neighbours read and write neighbours.
+    """
     C = x.shape[1]
     for i in range(cuda.grid(1), x.shape[0] * C, cuda.gridsize(1)):
         y[i // C, first + i % C] = x[i // C, i % C]
 
 
+def _indices(i, M):
+    """Move the indices of a table's M rows to the device.
+
+    Raises IndexError where one that comes from the host is not in 0 .. M - 1.
+    """
+    if not isinstance(i, Array) and np.size(i) and not 0 <= np.min(i) <= np.max(i) < M:
+        raise IndexError(f"a table of {M} rows has no row {np.min(i)}, or none {np.max(i)}")
+    return cuda_array.array(i)
+
+
 def take(table, i):
-    table, i = cuda_array.array(table), cuda_array.array(i)
+    table, i = cuda_array.array(table), _indices(i, len(table))
+    _require(table.ndim == 2, "take", table, i)
     y = cuda_array.empty((*i.shape, table.shape[1]), table.dtype)
     _launch(_take, y.size, table.nd(*table.shape), i.flat, y.nd(-1, table.shape[1]))
     return y
@@ -414,14 +418,15 @@ def take(table, i):
 
 @cuda.jit
 def _take(table, i, y):
-    """One thread an element of y; neighbours read neighbours of one row."""
+    """Fill y, one element per thread; neighbours read neighbours of one row."""
     E = y.shape[1]
     for n in range(cuda.grid(1), y.shape[0] * E, cuda.gridsize(1)):
         y[n // E, n % E] = table[i[n // E], n % E]
 
 
 def take_grad(g, i, M):
-    g, i = cuda_array.array(g), cuda_array.array(i)
+    g, i = cuda_array.array(g), _indices(i, M)
+    _require(g.ndim == 2 and i.shape == g.shape[:1], "take_grad", g, i)
     table = cuda_array.empty((M, g.shape[1]), g.dtype)
     _launch(_take_grad, table.size, g.nd(*g.shape), i.flat, table.nd(*table.shape))
     return table
@@ -429,7 +434,10 @@ def take_grad(g, i, M):
 
 @cuda.jit
 def _take_grad(g, i, table):
-    """One thread an element of the table, which looks through all of i: no two threads add to one; neighbours read neighbours."""
+    """Fill the table, one element per thread, each looking through all of i.
+
+    So no two threads add to one element; neighbours read neighbours.
+    """
     M, E = table.shape
     for n in range(cuda.grid(1), M * E, cuda.gridsize(1)):
         total = ZERO
@@ -441,21 +449,22 @@ def _take_grad(g, i, table):
 
 # --- the optimiser ---
 
-_shortened = _elementwise(
-    lambda largest, norm: largest / norm if norm > largest else ONE
-)  # where the norm is NaN, 1
+# Where the norm is NaN, 1.
+_shortened = _elementwise(lambda largest, norm: largest / norm if norm > largest else ONE)
 _root = _elementwise(lambda a, same: sqrt(a))
 
 
-def _require_device(*arrays):
+def _require_device(name, *arrays):
+    """Refuse arrays that are not on the device, or not of one shape (P,)."""
     if not all(isinstance(a, Array) for a in arrays):
-        raise HostOnly(
-            "a change in place of arrays on the host: give kernels.array(x), which lies on the graphics card, and keep that"
-        )
+        advice = "give kernels.array(x), which lies on the GPU, and keep that"
+        raise HostOnly(f"a change in place of arrays on the host: {advice}")
+    fits = all(a.shape == arrays[0].shape for a in arrays) and arrays[0].ndim == 1
+    _require(fits, name, *arrays)
 
 
 def clip_norm(g, largest):
-    _require_device(g)
+    _require_device("clip_norm", g)
     norm = (g * g).sum()
     norm = _root(norm, norm)
     g[:] = g * _shortened(largest, norm)
@@ -463,75 +472,40 @@ def clip_norm(g, largest):
 
 
 def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):
-    _require_device(theta, m, v)
-    _step(
-        theta,
-        g,
-        m,
-        v,
-        cuda_array.empty(theta.shape, theta.dtype),
-        k,
-        lr,
-        beta1,
-        beta2,
-        eps,
-        decay,
-        0.0,
-        theta[:1] * 0,
-    )
+    g = cuda_array.array(g)
+    _require_device("adam_step", theta, g, m, v)
+    unused, finite = cuda_array.empty(theta.shape, theta.dtype), theta[:1] ** 0
+    _step(theta, g, m, v, unused, k, lr, beta1, beta2, eps, decay, 0.0, finite)
 
 
 def ema_step(ema, theta, keep):
-    _require_device(ema, theta)
+    _require_device("ema_step", ema, theta)
     ema[:] = ema * keep + theta * (1 - keep)
 
 
 def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
-    _require_device(theta, g, m, v, ema)
+    _require_device("update", theta, g, m, v, ema)
     norm = clip_norm(g, largest)
     _step(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, keep, norm)
     return norm
 
 
 def _step(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, keep, norm):
-    numbers = (
-        lr,
-        beta1,
-        1 - beta1,
-        beta2,
-        1 - beta2,
-        eps,
-        decay,
-        keep,
-        1 - keep,
-        1 / (1 - beta1**k),
-        1 / (1 - beta2**k),
-    )
-    numbers = [theta.dtype.type(a) for a in numbers]
+    rates = lr, beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, keep, 1 - keep
+    unbias = 1 / (1 - beta1**k), 1 / (1 - beta2**k)
+    numbers = [theta.dtype.type(a) for a in (*rates, *unbias)]
     _launch(_adam_ema, theta.size, *(a.flat for a in (theta, g, m, v, ema, norm)), *numbers)
 
 
 @cuda.jit
 def _adam_ema(
-    theta,
-    g,
-    m,
-    v,
-    ema,
-    norm,
-    lr,
-    beta1,
-    rest1,
-    beta2,
-    rest2,
-    eps,
-    decay,
-    keep,
-    rest,
-    unbias1,
-    unbias2,
-):
-    """One thread a parameter, all five arrays in one pass, unless the gradient is not finite; neighbours read neighbours."""
+    theta, g, m, v, ema, norm,
+    lr, beta1, rest1, beta2, rest2, eps, decay, keep, rest, unbias1, unbias2,
+):  # fmt: skip
+    """Update one parameter per thread, all five arrays in one pass; neighbours read neighbours.
+
+    Nothing changes where the gradient's norm is not finite.
+    """
     if not math.isfinite(norm[0]):
         return
     for i in range(cuda.grid(1), theta.size, cuda.gridsize(1)):
@@ -545,7 +519,10 @@ def _adam_ema(
 
 
 class Noise(Array):
-    """Numbers that are known by their key, times a factor: denoise_step draws them as it needs them; used otherwise, they are written."""
+    """Normal random numbers defined by a key (counter-based), times a factor.
+
+    denoise_step draws them as it needs them; used otherwise, they are written to memory.
+    """
 
     __slots__ = ("key", "factor", "written")
 
@@ -564,11 +541,9 @@ class Noise(Array):
         return self.written
 
     def __mul__(a, b):
-        return (
-            Noise(a.key, a.shape, a.dtype, a.factor * a.dtype.type(b))
-            if np.ndim(b) == 0 and not isinstance(b, Array)
-            else Array.__mul__(a, b)
-        )
+        if isinstance(b, Array) or np.ndim(b) > 0:
+            return Array.__mul__(a, b)
+        return Noise(a.key, a.shape, a.dtype, a.factor * a.dtype.type(b))
 
     __rmul__ = __mul__
 
@@ -580,9 +555,11 @@ def normal(rng, shape, dtype):
 
 @cuda.jit(device=True)
 def _philox(i, key0, key1):
-    """Mix a counter i and a key into random bits: ten rounds of multiplying, each product's high and low half going separate ways.
+    """Mix a counter i and a key into random bits, in ten rounds of multiplication.
 
-    -> two whole numbers below 2^32, any two i as good as independent. Source: Salmon et al. 2011 (Philox4x32-10).
+    In each, the high and the low half of a product go separate ways.
+    -> two whole numbers below 2^32, as good as independent for any two i
+    Source: Salmon et al. 2011 (Philox4x32-10).
     """
     mask = np.uint64(0xFFFFFFFF)
     a, b, c, d = np.uint64(i) & mask, np.uint64(i) >> np.uint64(32), np.uint64(0), np.uint64(0)
@@ -596,7 +573,7 @@ def _philox(i, key0, key1):
 
 @cuda.jit(device=True)
 def _draw(i, key0, key1):
-    """The i-th normal number of a key: two uniform ones made normal by Box and Muller's formula."""
+    """Draw the i-th normal number of a key: two uniform ones, by Box and Muller's formula."""
     unit, turn = np.float32(2**-32), np.float32(2 * math.pi * 2**-32)
     a, b = _philox(i, key0, key1)
     radius = sqrt(np.float32(-2) * log((np.float32(a) + ONE) * unit))
@@ -605,7 +582,7 @@ def _draw(i, key0, key1):
 
 @cuda.jit
 def _normal(key0, key1, factor, y):
-    """One thread a number, the i-th whichever thread draws it; neighbours write neighbours."""
+    """Write one number per thread, the i-th whichever draws it; neighbours write neighbours."""
     for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
         y[i] = factor * _draw(i, key0, key1)
 
@@ -613,18 +590,17 @@ def _normal(key0, key1, factor, y):
 def denoise_step(x_t, eps_hat, z, alpha_bar, c0, ct, std, clip):
     x_t = cuda_array.array(x_t)
     eps_hat, y = cuda_array.array(eps_hat, x_t.dtype), cuda_array.empty(x_t.shape, x_t.dtype)
-    _fit(eps_hat.shape == x_t.shape, "denoise_step", x_t, eps_hat)
-    numbers = [
-        x_t.dtype.type(a) for a in (np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar), c0, ct, std, clip)
-    ]
+    fits = eps_hat.shape == x_t.shape and getattr(z, "shape", ()) in ((), x_t.shape)
+    _require(fits, "denoise_step", x_t, eps_hat, z)
+    numbers = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar), c0, ct, std, clip
+    numbers = [x_t.dtype.type(a) for a in numbers]
+    arrays = x_t.flat, eps_hat.flat
     if isinstance(z, Noise) and (z.shape, z.dtype) == (x_t.shape, x_t.dtype):
-        _launch(
-            _denoise_step_noise, y.size, x_t.flat, eps_hat.flat, *z.key, z.factor, *numbers, y.flat
-        )
+        _launch(_denoise_step_noise, y.size, *arrays, *z.key, z.factor, *numbers, y.flat)
         return y
     z = cuda_array.array(z, x_t.dtype)
-    z = z if z.shape == x_t.shape else x_t * 0 + z
-    _launch(_denoise_step, y.size, x_t.flat, eps_hat.flat, z.flat, *numbers, y.flat)
+    z = z if z.shape == x_t.shape else x_t**0 * z
+    _launch(_denoise_step, y.size, *arrays, z.flat, *numbers, y.flat)
     return y
 
 
@@ -637,38 +613,34 @@ def _denoised(x_t, eps_hat, z, signal, noise, c0, ct, std, clip):
 
 @cuda.jit
 def _denoise_step(x_t, eps_hat, z, signal, noise, c0, ct, std, clip, y):
-    """One thread a number; neighbours read neighbours."""
+    """Update one number per thread; neighbours read neighbours."""
     for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
         y[i] = _denoised(x_t[i], eps_hat[i], z[i], signal, noise, c0, ct, std, clip)
 
 
 @cuda.jit
 def _denoise_step_noise(x_t, eps_hat, key0, key1, factor, signal, noise, c0, ct, std, clip, y):
-    """As _denoise_step, but z is drawn here, and never lies in memory."""
+    """Update as _denoise_step, but draw z here, so that it never lies in memory."""
     for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
-        y[i] = _denoised(
-            x_t[i], eps_hat[i], factor * _draw(i, key0, key1), signal, noise, c0, ct, std, clip
-        )
+        z = factor * _draw(i, key0, key1)
+        y[i] = _denoised(x_t[i], eps_hat[i], z, signal, noise, c0, ct, std, clip)
 
 
 def posterior_mean(x_t, data, alpha_bar):
     x_t = cuda_array.array(x_t)
-    data = cuda_array.array(data, x_t.dtype)
-    _fit(x_t.shape[1] == data.shape[1], "posterior_mean", x_t, data)
-    scores, f = cuda_array.empty((len(x_t), len(data)), x_t.dtype), x_t.dtype.type
-    _log_likelihood[scores.shape[::-1], cuda_array.THREADS](
-        x_t.nd(*x_t.shape),
-        data.nd(*data.shape),
-        f(np.sqrt(alpha_bar)),
-        f(-0.5 / (1 - alpha_bar)),
-        scores.nd(*scores.shape),
-    )
+    data, f = cuda_array.array(data, x_t.dtype), x_t.dtype.type
+    fits = x_t.ndim == 2 and x_t.shape[1:] == data.shape[1:] and x_t.size > 0 and data.size > 0
+    _require(fits, "posterior_mean", x_t, data)
+    scores = cuda_array.empty((len(x_t), len(data)), x_t.dtype)
+    signal, factor = f(np.sqrt(alpha_bar)), f(-0.5 / (1 - alpha_bar))
+    arrays, size = (x_t.nd(*x_t.shape), data.nd(*data.shape)), (len(data), len(x_t))
+    _log_likelihood[size, cuda_array.THREADS](*arrays, signal, factor, scores.nd(*scores.shape))
     return matmul(softmax(scores), data)
 
 
 @cuda.jit
 def _log_likelihood(x_t, data, signal, factor, scores):
-    """One block a pair of images; neighbours read neighbouring numbers of both."""
+    """Compare one pair of images per block; neighbours read neighbouring numbers of both."""
     m, n, t = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
     box = cuda.shared.array(_MOST, x_t.dtype)
     total = ZERO

@@ -17,6 +17,7 @@ import numpy as np
 
 from . import cuda_array
 from .cuda_array import ZERO, cuda
+from .reference import _require
 
 # Threads along each side of a block; PER; depth of a tile.
 BLOCK = (2, 4, 4) if cuda_array.SIMULATED else (16, 4, 16)
@@ -176,12 +177,6 @@ def _launch(kernel, a, b, outers, inners, sizes, y):
         kernel[blocks, (side, side)](a, b, outers, inners, sizes, y)
 
 
-def fit(fits, name, *arrays):
-    """Raise ValueError unless shapes fit: a kernel would read and write past the ends of arrays."""
-    if not fits:
-        raise ValueError(f"{name}: shapes do not fit: " + ", ".join(str(a.shape) for a in arrays))
-
-
 def alike(*arrays):
     """Move arrays to the device and convert them to one precision -> list of Array"""
     arrays = [cuda_array.array(a) for a in arrays]
@@ -191,18 +186,20 @@ def alike(*arrays):
 
 def matmul(a, b):
     a, b = alike(a, b)
-    fit(a.shape[-1] == b.shape[-2] and b.shape[:-2] in ((), a.shape[:-2]), "matmul", a, b)
+    fits = b.ndim > 1 and a.shape[-1] == b.shape[-2] > 0 and b.shape[:-2] in ((), a.shape[:-2])
+    _require(fits, "matmul", a, b)
     (C, O), rows = b.shape[-2:], a.size // a.shape[-1]
     L = rows if b.ndim == 2 else a.shape[-2]
     y = cuda_array.empty((*a.shape[:-1], O), a.dtype)
-    _launch(MATMUL, a.nd(-1, L, C), b.nd(-1, C, O), rows // L, C, (), y.nd(-1, L, O))
+    if y.size:
+        _launch(MATMUL, a.nd(-1, L, C), b.nd(-1, C, O), rows // L, C, (), y.nd(-1, L, O))
     return y
 
 
 def conv2d(x, w, padding):
     x, w = alike(x, w)
-    (N, H, W, C), (K, _, _, O) = x.shape, w.shape
-    fit(w.shape[:3] == (K, K, C) and K % 2 == 1, "conv2d", x, w)
+    (N, H, W, C), K, O = x.shape, len(w), w.shape[-1]
+    _require(w.shape[:-1] == (K, K, C) and K % 2 == 1, "conv2d", x, w)
     y = cuda_array.empty((N, H, W, O), x.dtype)
     sizes, pixels = (H, W, C, K, padding == "circular"), y.nd(1, N * H * W, O)
     _launch(CONV2D, x.nd(*x.shape), w.nd(K * K, C, O), K * K, C, sizes, pixels)
@@ -211,9 +208,10 @@ def conv2d(x, w, padding):
 
 def conv2d_grad_w(x, g, K, padding):
     x, g = alike(x, g)
-    (N, H, W, C), O = x.shape, g.shape[3]
-    fit(x.shape[:3] == g.shape[:3] and K % 2 == 1, "conv2d_grad_w", x, g)
-    tiles = -(-K * K * C // (BLOCK[0] * BLOCK[1])) * -(-O // (BLOCK[0] * BLOCK[1]))
+    (N, H, W, C), O = x.shape, g.shape[-1]
+    _require(g.shape[:-1] == x.shape[:-1] and K % 2 == 1, "conv2d_grad_w", x, g)
+    width = BLOCK[0] * BLOCK[1]
+    tiles = -(-K * K * C // width) * -(-O // width)
     parts = cuda_array.empty((min(N * H, max(1, PARTS // tiles)), K, K, C, O), x.dtype)
     sizes, rows = (H, W, C, K, padding == "circular"), parts.nd(-1, K * K * C, O)
     _launch(CONV2D_GRAD_W, x.nd(*x.shape), g.nd(N * H, W, O), N * H, W, sizes, rows)

@@ -41,7 +41,7 @@ _TAKES = {  # what `_require` says was expected
 def _require(fits, name, *arrays):
     """Refuse shapes that do not fit: compiled loops would read and write past the arrays' ends."""
     if not fits:
-        got = ", ".join(str(np.shape(a)) for a in arrays)
+        got = ", ".join(str(getattr(a, "shape", ())) for a in arrays)  # a number has none
         raise ValueError(f"{name} takes {_TAKES[name]}; got the shapes {got}")
 
 
