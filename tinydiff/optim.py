@@ -54,9 +54,9 @@ class Readback:
         """
         return (loss + (self.rows[-1][1] if self.rows else 0)) * 0
 
-    def push(self, loss, length):
+    def push(self, loss, norm):
         """Add the loss () and the gradient norm () of a step -> None"""
-        self.rows.append((loss, length))
+        self.rows.append((loss, norm))
 
     def fetch(self):
         """Take out what was pushed, in one copy -> list of [loss, gradient norm], floats ()"""
@@ -67,14 +67,14 @@ class Readback:
         return np.asarray(flat).reshape(-1, 2).tolist()
 
 
-def require_finite(step, loss, length):
+def require_finite(step, loss, norm):
     """Refuse to go on with a training whose loss or gradient is no longer finite.
 
-    step: number of the step, from 1; loss, length: its loss and gradient norm, numbers () -> None
+    step: number of the step, from 1; loss, norm: its loss and gradient norm, numbers () -> None
     Raises FloatingPointError where one of them is not finite; the message has all three.
     """
-    if not (math.isfinite(loss) and math.isfinite(length)):
-        found = f"the loss at step {step} is {loss}, its gradient norm {length}"
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        found = f"the loss at step {step} is {loss}, its gradient norm {norm}"
         raise FloatingPointError(f"{found}: lower the learning rate, or look for NaN in the data")
 
 

@@ -29,7 +29,7 @@ class Training:
         self.adam = Adam(self.theta, clip=1.0)
         self.ema = self.adam.ema
         self.step, self.loss, self.losses = 0, float("nan"), []
-        self.readback = Readback()  # loss and |g| of the latest steps, still with the kernels
+        self.readback = Readback()  # loss and |g| of the latest steps, still on the device
 
     def fetch_losses(self):
         """Read back the losses recorded since the last call into .losses and .loss: () -> None
@@ -38,12 +38,12 @@ class Training:
         then those before that step, as the parameters are.
         """
         rows = self.readback.fetch()
-        for k, (loss, length) in enumerate(rows):
+        for k, (loss, norm) in enumerate(rows):
             self.loss = loss
-            if not np.isfinite([loss, length]).all():
+            if not np.isfinite([loss, norm]).all():
                 undone = len(rows) - k
                 self.step, self.adam.k = self.step - undone, self.adam.k - undone
-                require_finite(self.step + 1, loss, length)
+                require_finite(self.step + 1, loss, norm)
             self.losses.append(loss)
 
 
@@ -53,7 +53,7 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
     x_t = q_sample(s, x0, t, eps), t uniform in 1 .. T
     loss = mean |target - model(x_t, t, labels)|^2, target = eps or v
     run: a Training; run.rng draws everything, train_step makes the step with run.adam and keeps
-    run.step and run.loss (a float) up to date
+    run.step and, on a GPU with a delay, run.loss (a float) up to date
     images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints or None; predict: "eps" or
     "v"; lr: steps done -> learning rate; p_drop: probability of dropping a label, see drop_labels
     -> yields `run` after each step
@@ -73,7 +73,7 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
         cond = None if labels is None else drop_labels(labels[i], run.model.classes, p_drop, rng)
         loss_of = lambda model: ops.mse(model(x_t, t, cond), target)
         train_step(run, loss_of, lr(run.step))  # 5: descend on grad |target - model(x_t, t)|^2
-        yield run  # 6: until whoever asks for steps has enough
+        yield run  # 6: until the caller stops iterating
 
 
 def train_step(run, loss_of, lr):
@@ -90,9 +90,9 @@ def train_step(run, loss_of, lr):
         grads = gradient(loss, params, free=True)
         grads[0] = grads[0] + run.readback.nan_unless_finite(loss.value)  # NaN stops Adam
         g = kernels.concat(*[g.reshape(-1) for g in grads])
-        length = run.adam.step(g, lr, wait=False)  # changes nothing where g is not finite
+        norm = run.adam.step(g, lr, wait=False)  # changes nothing where g is not finite
     run.step += 1
-    run.readback.push(loss.value, length)
+    run.readback.push(loss.value, norm)
     if run.step % kernels.STEPS_AHEAD == 0:
         run.fetch_losses()
 

@@ -1,5 +1,7 @@
 """The commands that draw: `sample`, `edit`, `restyle`, `alphabet`, `gallery`."""
 
+import sys
+
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
@@ -11,6 +13,8 @@ from ..measure import classifier
 from . import gallery
 from .cli import RESTORE
 from .usage import UsageError, pictures_named, require_file
+
+NOT_TEXTURES = ("digits", "fashion", "portraits")  # what they show has its place in the picture
 
 
 def _steps(args, pipe, usual=50):
@@ -42,6 +46,9 @@ def cmd_sample(args):
     labels, avoid = (np.tile(row, (args.n, 1)) for row in rows)
     also = _colours(args, pipe)
     require_file(args.out)
+    if args.tile and pipe.dataset in NOT_TEXTURES:
+        why = "what has its place in a picture fades in a tile"
+        print(f"tiles suit textures such as patterns: of {pipe.dataset}, {why}", file=sys.stderr)
     if not args.label and len(pipe.labels) == 1:
         labels = np.arange(args.n)[:, None] * pipe.model.classes[0] // args.n
     rng, w = np.random.default_rng(args.seed), args.guidance
