@@ -186,12 +186,10 @@ def _styles(name, f):
     return Styles(name, to_float(images), names, styles, test)
 
 
-def open_image(path, size, channels):
-    """Read a user's picture and fit it to a model: its middle square, scaled, grey or RGB.
+def upright(path):
+    """Read a user's picture and turn it as the camera was held.
 
-    Transparent parts become white.
-    path: PNG, JPEG or whatever else Pillow reads; size: pixels per side; channels: 1 or 3
-    -> x (1, H, W, C) float32 in [-1, 1], a line that says what was done to it
+    path: PNG, JPEG or whatever else Pillow reads -> PIL.Image.Image of (height, width) pixels
     Raises OSError when there is no such file, or it is not a picture.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -199,13 +197,30 @@ def open_image(path, size, channels):
     try:
         with Image.open(path) as picture:
             picture.load()
-            picture = ImageOps.exif_transpose(picture)  # as the camera was held
+            return ImageOps.exif_transpose(picture)
     except UnidentifiedImageError:
         raise OSError(f"{path} is not a picture that can be read: give a PNG or JPEG") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
         why = getattr(e, "strerror", None) or e
         raise OSError(f"{path} cannot be read ({why}): give a PNG or JPEG") from None
+
+
+def open_image(path, size, channels):
+    """Read a user's picture and fit it to a model: its middle square, scaled, grey or RGB.
+
+    Transparent parts become white, 16 bits per value 8.
+    path: see upright; size: pixels per side; channels: 1 or 3
+    -> x (1, H, W, C) float32 in [-1, 1], a line that says what was done to it
+    Raises OSError when there is no such file, or it is not a picture.
+    """
+    from PIL import Image
+
+    picture = upright(path)
     done = [f"{picture.width} x {picture.height} {picture.mode}"]
+    if picture.mode.startswith("I"):  # Pillow's own conversion clips 256 .. 65535 to white
+        values = np.clip(np.asarray(picture, dtype=np.float64), 0, 65535)
+        picture = Image.fromarray(np.round(values / 257).astype(np.uint8))
+        done.append("16 bits per value made 8")
     if "A" in picture.getbands() or "transparency" in picture.info:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture.convert("RGBA"))
