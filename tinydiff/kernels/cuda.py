@@ -404,7 +404,8 @@ def _indices(i, M):
     Raises IndexError where one that comes from the host is not in 0 .. M - 1.
     """
     if not isinstance(i, Array) and np.size(i) and not 0 <= np.min(i) <= np.max(i) < M:
-        raise IndexError(f"a table of {M} rows has no row {np.min(i)}, or none {np.max(i)}")
+        got = f"{np.min(i)} .. {np.max(i)}"
+        raise IndexError(f"a table of {M} rows: expected indices in 0 .. {M - 1}, got {got}")
     return cuda_array.array(i)
 
 

@@ -53,12 +53,12 @@ class Seen:
 
     accesses: list of Access; shapes, bytes: array's name -> its shape, bytes per element;
     shared: names of arrays in shared memory; launches: number of kernels launched;
-    told: problems that were noticed while the kernel ran
+    reported: problems that were noticed while the kernel ran
     """
 
     def __init__(self):
         self.accesses, self.shapes, self.bytes = [], {}, {}
-        self.shared, self.launches, self.told = set(), 0, []
+        self.shared, self.launches, self.reported = set(), 0, []
 
     def of(self, array, write=False):
         """List the reads, or the writes, of an array."""
@@ -101,7 +101,7 @@ class Seen:
 
     def problems(self):
         """List what is wrong with the kernel, even if its result is right -> list of sentences"""
-        return list(dict.fromkeys(self.told)) + list(dict.fromkeys(self._races()))
+        return list(dict.fromkeys(self.reported)) + list(dict.fromkeys(self._races()))
 
     def _races(self):
         """Find races -> iterator of sentences
@@ -184,7 +184,7 @@ class _Watched:
                 what = f"{self.name}[{', '.join(map(str, index))}]"
                 does = "written" if write else "read"
                 problem = f"{what} is {does}, outside its shape {self.shape}"
-                self.seen.told.append(f"{problem}: a GPU would not report it")
+                self.seen.reported.append(f"{problem}: a GPU would not report it")
                 return False
             address = address * n + int(i) % n
         who, frame = _thread(), sys._getframe(2)
@@ -220,7 +220,7 @@ def watch():
         return _shared(seen, shape, dtype)
 
     def tell(manager, problem):
-        seen.told.append(problem)
+        seen.reported.append(problem)
 
     ours = [
         (simulated.FakeCUDAKernel, "__call__", launch),
