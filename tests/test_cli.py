@@ -1160,3 +1160,16 @@ def test_a_page_shows_each_picture_pixel_for_pixel_and_says_what_it_is(tmp_path)
     assert top == same and right >= left + 31 and below > top + 33
     with pytest.raises(ValueError, match="'Wide' is wider than the page of 100 pixels"):
         gallery.page([("Wide", "", [("", c)])], width=100)
+
+
+def test_a_mask_fits_a_photo_that_was_taken_upright(tmp_path, capsys):
+    """Its file lies on its side and says so: the mask is of the picture as one sees it."""
+    lying = Image.fromarray(np.zeros((30, 40), np.uint8) + 99)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    lying.save(tmp_path / "photo.jpg", exif=turned)
+    mask = np.repeat(np.uint8([255, 0]), 20)[:, None].repeat(30, 1)  # 40 high, 30 wide
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    places = f"{tmp_path / 'photo.jpg'} --mask {tmp_path / 'mask.png'} --out {tmp_path / 'e.png'}"
+    assert run("edit digits --n 1 --steps 2 --rounds 1", places) == 0
+    assert "then 1 times drawn anew" in capsys.readouterr().out

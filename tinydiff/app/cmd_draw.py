@@ -3,7 +3,6 @@
 import sys
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from .. import checkpoint, data, plot, sample
@@ -178,10 +177,7 @@ def _require_one_edit(args):
 def _mask(args, pipe):
     """Read --mask -> what to keep (1, H, W, 1) bool, and what was done to the mask"""
     mask, how = data.open_image(args.mask, pipe.model.size, 1)
-    sizes = []
-    for path in (args.image, args.mask):
-        with Image.open(path) as picture:
-            sizes.append("{} x {}".format(*picture.size))
+    sizes = ["{} x {}".format(*data.upright(path).size) for path in (args.image, args.mask)]
     if sizes[0] != sizes[1]:
         give = "give a mask of the picture's size"
         raise UsageError(f"--mask is {sizes[1]}, the picture {sizes[0]}: {give}")
