@@ -836,6 +836,12 @@ edit portraits IMAGE --label hat=red --change hat=red
     --change asks for nothing new: the picture shows hat=red glasses=
 edit digits IMAGE --strength 0.5 --label 11
     digit can't be '11'
+sample digits --n 1 --out a.jpg
+    --out a.jpg: pictures are PNG files: give a name that ends in .png, not .jpg
+edit digits IMAGE --strength 0.5 --out a.webp
+    --out a.webp: pictures are PNG files
+evaluate digits --out a.pdf
+    --out a.pdf: pictures are PNG files
 edit digits IMAGE --strength 0.5 --out FOLDER
     FOLDER could not be written (Is a directory)
 evaluate emoji

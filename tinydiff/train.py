@@ -70,6 +70,7 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
         eps = rng.standard_normal(x0.shape, dtype=np.float32)  # 4: eps ~ N(0, I)
         x_t = diffusion.q_sample(s, x0, t, eps)
         target = diffusion.v_target(s, x0, t, eps) if predict == "v" else eps
+        x_t, target = kernels.array(x_t), kernels.array(target)  # to the GPU, once, if there is one
         cond = None if labels is None else drop_labels(labels[i], run.model.classes, p_drop, rng)
         loss_of = lambda model: ops.mse(model(x_t, t, cond), target)
         train_step(run, loss_of, lr(run.step))  # 5: descend on grad |target - model(x_t, t)|^2

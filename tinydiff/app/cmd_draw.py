@@ -11,7 +11,7 @@ from ..design.pipeline import Pipeline, parse_labels
 from ..measure import classifier
 from . import gallery
 from .cli import RESTORE
-from .usage import UsageError, pictures_named, require_file
+from .usage import UsageError, pictures_named, require_picture
 
 NOT_TEXTURES = ("digits", "fashion", "portraits")  # what they show has its place in the picture
 
@@ -44,7 +44,7 @@ def cmd_sample(args):
     rows = (_labels(pipe, words) for words in (args.label, args.avoid))
     labels, avoid = (np.tile(row, (args.n, 1)) for row in rows)
     also = _colours(args, pipe)
-    require_file(args.out)
+    require_picture(args.out)
     if args.tile and pipe.dataset in NOT_TEXTURES:
         why = "what has its place in a picture fades in a tile"
         print(f"tiles suit textures such as patterns: of {pipe.dataset}, {why}", file=sys.stderr)
@@ -137,7 +137,7 @@ def cmd_edit(args):
     if args.change:
         labels, wanted, shows = _before_after(pipe, x, labels, wanted)
         lines.append(shows)
-    require_file(args.out)
+    require_picture(args.out)
     print("\n".join(lines))
     rng, labels = np.random.default_rng(args.seed), np.tile(labels, (n, 1))
     if args.restore:
@@ -264,7 +264,7 @@ def cmd_restyle(args):
     if args.strength and (args.way == "source" or args.strength > 1):
         raise UsageError("--strength is for --way inversion or noise, above 0 up to 1")
     x, said = data.open_image(args.image, pipe.model.size, pipe.model.out)
-    require_file(args.out)
+    require_picture(args.out)
     print(said)
     images, rng = np.repeat(x, args.n, axis=0), np.random.default_rng(args.seed)
     w = args.guidance or (1.5 if args.way == "source" else 2.0)
@@ -280,7 +280,7 @@ def cmd_alphabet(args):
     pipe = _pipeline_for(args, "letter", "typefaces")
     steps, letters, size = _steps(args, pipe), pipe.labels["letter"], pipe.model.size
     known = _known_letters(args, letters, size)
-    require_file(args.out)
+    require_picture(args.out)
     given = np.zeros((len(letters), size, size, 1), np.float32)
     for i, letter in enumerate(letters):
         given[i] = known.get(letter, 0)
@@ -336,7 +336,7 @@ def _letters_of_face(args, letters):
 
 def cmd_gallery(args):
     """Run `gallery`: args from the parser -> None; writes one page with a row for each use"""
-    require_file(args.out)
+    require_picture(args.out)
     rows = gallery.rows(args.seed)
     rows = list(tqdm(rows, total=len(gallery.ROWS), desc="drawing the gallery", unit="row"))
     picture = plot.save_figure(gallery.page(rows), args.out)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from .. import plot
 from ..design.pipeline import Pipeline, evaluations
 from ..measure import classifier, evaluate
-from .usage import UsageError, dataset_named, require_file
+from .usage import UsageError, dataset_named, require_picture
 
 
 def cmd_evaluate(args):
@@ -23,7 +23,7 @@ def cmd_evaluate(args):
     except ValueError as e:
         raise UsageError(str(e)) from None
     dataset, (judge, its) = dataset_named(pipe.dataset), classifier.load(pipe.dataset)
-    require_file(args.out)
+    require_picture(args.out)
     n, w = min(args.n, len(dataset.train) // 2), args.guidance
     yardstick = evaluate.Yardstick(judge, dataset, n, np.random.default_rng(args.seed))
     main = next((way for way in ways if way[:2] == ("ddim", 50)), ways[-1])

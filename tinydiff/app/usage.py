@@ -26,6 +26,14 @@ def require_file(path):
     require_writable(path.parent)
 
 
+def require_picture(path):
+    """Refuse, before the work starts, a path at which no PNG can be written."""
+    if path.suffix.lower() not in (".png", ""):
+        why = f"pictures are PNG files: give a name that ends in .png, not {path.suffix}"
+        raise UsageError(f"--out {path}: {why}")
+    require_file(path)
+
+
 def dataset_named(name, styles=False):
     """Load a data set by its name -> data.Dataset, with styles=True also data.Styles"""
     from .. import data

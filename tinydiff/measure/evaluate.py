@@ -1,7 +1,7 @@
 """One honest table: how good are a model's images, how diverse, how stable, and what do they cost?
 
 Beside the samplers stands a row of real images, measured as the samples are: the floor, below which
-a Fréchet distance says nothing more. Precision or density above that row is no merit: bland samples
+a Fréchet distance tells nothing. Precision or density above that row is no merit: bland samples
 sit safely inside the real data. The features compared are those of a classifier that tinydiff
 trained on the same data set: compare the distances with each other, never with those of others.
 """
