@@ -97,7 +97,7 @@ def keep(path):
         "language_info": {"name": "python"},
         "tinydiff": {"fingerprint": fingerprint(notebook)},
     }
-    for colors in (256, 128, 64, 40):
+    for colors in (256, 128, 64, 40, 32):
         for output in outputs:
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = smaller(output.data["image/png"], colors)

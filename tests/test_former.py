@@ -49,6 +49,7 @@ def test_every_old_name_leads_somewhere_and_hides_nothing(inside):
         assert name not in vars(module) and callable(getattr(module, name)) or name == "ROOT"
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         _ = module.nonsense
+    assert type(module.__spec__.loader).__name__ == "SourceFileLoader"
 
 
 def test_functions_of_model_s_about_are_methods_of_a_pipeline_now():

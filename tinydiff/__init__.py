@@ -21,7 +21,7 @@ Around it stand the wings, a folder each:
     course    exercises, verdicts, handouts, the grading of a class; grade.py is its door
     app       the command line
 
-former keeps the names of version 0.1 alive for notebooks that were written with it.
+former keeps the names of version 0.1 alive, for notebooks and answers written with it.
 
 Sizes are single capitals, the same everywhere:
 

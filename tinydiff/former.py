@@ -1,10 +1,11 @@
-"""Names of version 0.1, so that notebooks and answers written then still run.
+"""Names of version 0.1, so that import cells and answers written then still work.
 
 Modules that stood side by side are in wings now, some under another name, and helpers have lost
 their underscore. Nothing in the package uses the old names; importing tinydiff installs this.
 """
 
 import sys
+from functools import partial
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import PathFinder
@@ -86,6 +87,21 @@ class _Alias(Loader):
         module.__spec__ = self.spec  # importing it under the old name has replaced its own
 
 
+class _WithNames(Loader):
+    """Load a module as its own loader does, and let it answer to its old names."""
+
+    def __init__(self, spec, inside):
+        self.own, self.inside = spec.loader, inside
+
+    def create_module(self, spec):
+        return self.own.create_module(spec)
+
+    def exec_module(self, module):
+        module.__loader__ = module.__spec__.loader = self.own  # all else is as without this
+        self.own.exec_module(module)
+        module.__getattr__ = partial(_named, self.inside)
+
+
 class _Former(MetaPathFinder):
     """Find modules of the package by their old names, and give those that need it old names."""
 
@@ -95,13 +111,8 @@ class _Former(MetaPathFinder):
             return spec_from_loader(name, _Alias(f"tinydiff.{MODULES[inside]}"))
         if inside in NAMES and name != inside:
             spec = PathFinder.find_spec(name, path)
-            load = spec.loader.exec_module
-
-            def exec_module(module):
-                load(module)
-                module.__getattr__ = lambda key: _named(inside, key)
-
-            spec.loader.exec_module = exec_module
+            if spec:
+                spec.loader = _WithNames(spec, inside)
             return spec
 
 

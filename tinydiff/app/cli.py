@@ -98,7 +98,7 @@ def _train(train):
         "go on from this checkpoint; --minutes then counts again, and the learning rate with it"
     )
     train.add_argument("--resume", type=Path, metavar="CKPT", help=resume)
-    seed = "seed of all random numbers (default: 0)"
+    seed = "seed of all random numbers, not with --resume (default: 0)"
     train.add_argument("--seed", type=_at_least(0), help=seed)
     own = "(default: the data set's own)"
     width = f"channels at full size, divisible by 8 {own}"

@@ -130,7 +130,7 @@ def _resumed(args, dataset):
     fixed = ("width", "depth", "batch", "lr", "predict", "seed")
     given = [f"--{name}" for name in fixed if getattr(args, name) is not None]
     if given:
-        why = "cannot change on the way: --resume takes them from the checkpoint"
+        why = "cannot change on the way: a resumed training keeps what its checkpoint says"
         raise UsageError(f"{', '.join(given)} {why}")
     run, s, meta = checkpoint.load(args.resume)
     if meta.get("dataset") != dataset.name:

@@ -124,7 +124,6 @@ def slerp(a, b, share):
 
     length_a, length_b = length(a.astype(np.float64)), length(b.astype(np.float64))
     apart, together = length(a * length_b - b * length_a), length(a * length_b + b * length_a)
-    # an arccos would lose half of the digits where a and b are nearly parallel
     angle = 2 * np.arctan2(apart, together)
     arc = np.sin(angle) > 1e-6
     whole = np.where(arc, np.sin(angle), 1)

@@ -62,7 +62,7 @@ def evaluations(s, sampler, steps, w=1.0):
     return count if w == 1 else 2 * count
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pipeline:
     """A trained network with all that drawing needs to know about it.
 
@@ -89,7 +89,8 @@ class Pipeline:
     @classmethod
     def of(cls, model, s, meta):
         """Make a Pipeline of what checkpoint.ready gives: UNet, Schedule, meta -> Pipeline"""
-        return cls(model, s, meta["labels"], meta["train"]["predict"], meta["dataset"])
+        labels, predict = meta.get("labels", {}), meta.get("train", {}).get("predict", "v")
+        return cls(model, s, labels, predict, meta.get("dataset", ""))
 
     @property
     def paired(self):

@@ -62,7 +62,7 @@ def nearest(x, y):
 
     y[m], m where the mean of (x_new - x[m])^2 is least
     x: (M, ...); y: (M, ...), other shape allowed -> function: x_new (N, ...) -> y_hat (N, ...),
-    which raises ValueError where a value is not finite
+    which raises FloatingPointError where a value is not finite
     """
     return lambda x_new: y[find_nearest(x_new, x)[1]]
 
@@ -75,7 +75,7 @@ def additive(table, known):
     table: (M, S, ...), M rows, S columns, numbers or images; known: (M, S) bool; what stands in the
     holes is ignored -> table_hat (M, S, ...), known entries too
     What is known must link all rows and columns, else a hole is not determined.
-    Raises ValueError where a known value is not finite.
+    Raises FloatingPointError where a known value is not finite.
     """
     i, j = np.nonzero(known)
     design = np.concatenate([np.eye(known.shape[0])[i], np.eye(known.shape[1])[j]], axis=1)
@@ -92,7 +92,7 @@ def nearest_column(table, known):
     which this row is known are considered.
     table: (M, S, ...), M rows, S columns, numbers or images; known: (M, S) bool
     -> table_hat (M, S, ...), known entries as they were
-    Raises ValueError where a known value is not finite.
+    Raises FloatingPointError where a known value is not finite.
     """
     finite(table[known])
     filled, flat = table.copy(), table.reshape(*known.shape, -1)

@@ -151,7 +151,7 @@ def accuracy(model, images, labels, batch=500):
     """Count for each label how often the value with the highest score is the right one.
 
     images: (N, H, W, C); labels: (N, number of labels) ints -> (number of labels,) shares in [0, 1]
-    Raises ValueError where a score is not finite, as with NaN in an image.
+    Raises FloatingPointError where a score is not finite, as with NaN in an image.
     """
     right = []
     for i in range(0, len(images), batch):

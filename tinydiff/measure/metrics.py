@@ -15,18 +15,19 @@ ROWS = 256  # of a table of distances, made at a time: the whole of 5000 x 5000 
 def finite(x):
     """Refuse NaN and infinite values, which comparisons would turn into a plausible number.
 
-    x: (...) -> x. Raises ValueError where a value is not finite.
+    x: (...) -> x. Raises FloatingPointError where a value is not finite.
     """
     bad = np.size(x) - np.count_nonzero(np.isfinite(x))
     if bad:
-        raise ValueError(f"{bad} of {np.size(x)} values are NaN or infinite: nothing to measure")
+        found = f"{bad} of {np.size(x)} values are NaN or infinite"
+        raise FloatingPointError(f"{found}: nothing to measure")
     return x
 
 
 def flat(x):
     """Make each image, or feature, one row of float64. (N, ...) -> (N, D)
 
-    Raises ValueError where a value is not finite.
+    Raises FloatingPointError where a value is not finite.
     """
     return finite(np.asarray(x, dtype=np.float64)).reshape(len(x), -1)
 
