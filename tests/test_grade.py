@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import deque
 from importlib import import_module
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 from tinydiff import autodiff, diffusion, kernels, ops
 from tinydiff.autodiff import op, value_of
-from tinydiff.course import exercises, grade
+from tinydiff.course import calls, exercises, grade
 from tinydiff.kernels import cpu, reference
 
 EXERCISES = exercises.exercises()
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # wrong answe
 def changed(f, change):
     """Make a wrong version of f: its result goes through change(result, args)."""
     if not hasattr(f, "forward"):
-        return lambda *args, **options: change(f(*args, **options), args)
+        return lambda *args, **options: change(f(*args, **options), (*args, *options.values()))
 
     def forward(*args, **options):
         value, vjp = f.forward(*args, **options)
@@ -287,6 +288,21 @@ def test_an_operation_is_judged_by_its_derivative_too():
     verdict = grade.judge(exercises.find("mul"), mul)
     assert verdict.state == "failed" and "slip" in dict(verdict.lines)
     assert ops.mul is exercises.original(exercises.find("mul"))
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_changed_input_is_noticed_however_it_was_passed(by_name):
+    """Samplers get x_T by name: it still belongs to the caller."""
+
+    def ddim(eps_model, s, shape, rng, x_T=None):
+        x_T += 1
+
+    watched, x = calls.stand_in(ddim, (), deque()), np.zeros(3)
+    with pytest.raises(AssertionError, match="it changes its input x_T in place"):
+        watched(None, None, (3,), None, **{"x_T": x}) if by_name else watched(1, 1, (3,), 1, x)
+    assert (x == 1).all()
+    call = calls.Call((None, None, (3,), None), {"x_T": np.zeros(3)})
+    assert [list(a) for a in call.outcome(ddim)] == [[1.0, 1.0, 1.0]]
 
 
 def test_show_prints_the_package(capsys):

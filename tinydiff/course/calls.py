@@ -45,7 +45,7 @@ class Call:
                 given = list(itertools.islice(given, ENOUGH))
             if inspect.isfunction(given):
                 given = [given(*copy.deepcopy(use)) for use in self.uses]
-        kept, now = list(arrays(self.args)), list(arrays(args))
+        kept, now = list(arrays([self.args, self.options])), list(arrays([args, options]))
         changed = [a for a, b in zip(now, kept, strict=True) if not same([a], [b])]
         return [*changed, given] if launched(f) else [*arrays(given), *changed]
 
@@ -144,10 +144,11 @@ def stand_in(f, changes, calls):
     def called(*args, **options):
         calls.append(Call(args, options))
         noted = calls[-1]
-        kept = [(k, a, a.copy()) for k, item in enumerate(args) for a in arrays(item)]
+        own = [names[min(k, len(names) - 1)] for k in range(len(args))]  # *xs takes all the rest
+        items = [*zip(own, args, strict=True), *options.items()]
+        kept = [(name, a, a.copy()) for name, item in items for a in arrays(item)]
         given = f(*args, **options)
-        for k, now, before in kept:
-            name = names[min(k, len(names) - 1)]  # *xs takes all the rest
+        for name, now, before in kept:
             is_float = now.dtype.kind == "f"
             if name not in changes and not np.array_equal(now, before, equal_nan=is_float):
                 why = f"it changes its input {name} in place: the caller still needs it"
