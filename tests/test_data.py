@@ -120,53 +120,6 @@ def test_what_lies_outside_is_cut_off():
     assert data.to_uint8(np.array([[[[-9.0], [9.0], [0.0]]]])).ravel().tolist() == [0, 255, 128]
 
 
-def test_a_picture_is_cut_scaled_and_made_opaque(tmp_path):
-    """16 x 8: the middle 8 x 8 is halved by 2 x 2 means; transparent is white; the line says so."""
-    from PIL import Image
-
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    x, said = data.open_image(tmp_path / "a.png", 4, 3)
-    means = pixels[:, 4:12].reshape(4, 2, 4, 2, 3).mean((1, 3))
-    assert x.shape == (1, 4, 4, 3) and x.dtype == np.float32
-    assert np.abs((x[0] + 1) * 127.5 - means).max() < 1.01  # Pillow rounds twice
-    assert said == f"{tmp_path / 'a.png'}: 16 x 8 RGB, cut to its middle square, scaled to 4 x 4"
-    Image.fromarray(np.dstack([pixels[:, :8], np.zeros((8, 8), np.uint8)])).save(tmp_path / "b.png")
-    x, said = data.open_image(tmp_path / "b.png", 8, 1)
-    assert np.array_equal(x, np.ones((1, 8, 8, 1)))
-    assert "8 x 8 RGBA, transparent parts made white" in said
-    exact = pixels[:, :8]
-    Image.fromarray(exact).save(tmp_path / "c.png")
-    x, said = data.open_image(tmp_path / "c.png", 8, 3)
-    assert np.array_equal(data.to_uint8(x[0]), exact) and said.endswith("8 x 8 RGB")
-
-
-@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
-def test_a_picture_of_16_bits_keeps_its_greys(mode, tmp_path):
-    from PIL import Image
-
-    grey = np.repeat([0, 16384, 32896, 65535], 4).reshape(4, 4)
-    kind = {"I;16": "<u2", "I;16B": ">u2", "I": "<i4"}[mode]
-    picture = Image.frombytes(mode, (4, 4), grey.astype(kind).tobytes())
-    picture.save(tmp_path / "a.tif")
-    for channels in (1, 3):
-        x, said = data.open_image(tmp_path / "a.tif", 4, channels)
-        assert x.shape == (1, 4, 4, channels)
-        assert np.array_equal(data.to_uint8(x[0, :, 0, 0]), [0, 64, 128, 255])
-        assert said.endswith(f"4 x 4 {mode}, 16 bits per value made 8")
-
-
-def test_a_picture_is_turned_as_the_camera_was_held(tmp_path):
-    from PIL import Image
-
-    exif = Image.Exif()
-    exif[274] = 6  # orientation: turned by 90 degrees
-    pixels = np.arange(8 * 4, dtype=np.uint8).reshape(4, 8) * 8
-    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    held = data.upright(tmp_path / "a.png")
-    assert held.size == (4, 8) and np.array_equal(np.asarray(held), np.rot90(pixels, -1))
-
-
 def test_another_name_is_refused():
     why = "no data set 'faces'; there are: digits, fashion, portraits, patterns"
     with pytest.raises(ValueError, match=why):

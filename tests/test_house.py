@@ -20,14 +20,14 @@ TREES = {p: ast.parse(p.read_text(encoding="utf-8")) for p in FILES}
 # stands on both; around it the wings, a folder each, with the wings that each may use.
 DIFFUSION_TOWER = ["schedule", "diffusion", "exact", "sample", "guide"]
 NETWORK_TOWER = ["autodiff", "gradcheck", "ops", "nn", "optim", "unet"]
-ON_BOTH = ["train", "data", "checkpoint", "plot"]
+ON_BOTH = ["train", "files", "data", "checkpoint", "plot"]
 CORE = [*DIFFUSION_TOWER, *NETWORK_TOWER, *ON_BOTH]
 WINGS = {
     "kernels": set(),
     "design": {"kernels", *CORE},
     "beyond": {"kernels", *CORE},
     "measure": {"kernels", "design", "beyond", *CORE},
-    "course": {"kernels", "autodiff"},
+    "course": {"kernels", "autodiff", "files"},
     "app": {"kernels", "design", "beyond", "measure", "course", *CORE},
 }
 DOORS = {"__init__": {"former"}, "__main__": {"app"}, "grade": {"course"}, "former": set()}
@@ -272,6 +272,10 @@ SHAPELESS = {  # these handle no arrays, or arrays of any shape
     "checkpoint.build",
     "design.pipeline.parse_labels",
     "design.pipeline.evaluations",
+    "files.require_file",
+    "files.require_folder",
+    "files.require_replaceable",
+    "files.write_whole",
     "plot.save_figure",
     "sample.even_times",
     "sample.quadratic_times",

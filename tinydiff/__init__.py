@@ -11,6 +11,7 @@ The afternoon is what lies flat in this folder, in reading order; imports only r
 
     train                      the bridge: Algorithm 1 of DDPM
     data, checkpoint, plot     images in, weights on disk, pictures out
+    files                      that appear whole or not at all
     kernels                    the ground: reference (NumPy), cpu (Numba), cuda
 
 Around it stand the wings, a folder each:

@@ -1,8 +1,7 @@
 """Weights on disk: one .npz file, without pickle, from which to sample, or to resume bit for bit.
 
-A file is written beside its final place and then moved there in one step: after a crash there is
-either the old file or the new one. `meta` describes the model, so that it can be rebuilt; it is a
-dict for JSON, which the file keeps under the name "about":
+`meta` describes the model, so that it can be rebuilt; it is a dict for JSON, which the file keeps
+under the name "about":
 
     dataset    name of the data set: "portraits"
     labels     names of its labels and of their values: {"hat": ["none", "blue", ...], ...}
@@ -19,7 +18,6 @@ measure/classifier.py.
 """
 
 import json
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -28,6 +26,7 @@ import numpy as np
 
 from . import schedule
 from .data import FILES, FOLDER, STYLES
+from .files import write_whole
 from .train import Training
 from .unet import UNet
 
@@ -72,20 +71,10 @@ def _arrays(run):
 
 
 def _write(path, header, arrays):
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(unfinished, "wb") as f:
-                np.savez(f, meta=np.array(json.dumps(header)), **arrays)
-                f.flush()
-                os.fsync(f.fileno())
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(path, lambda f: np.savez(f, meta=np.array(json.dumps(header)), **arrays))
     except OSError as e:
-        why = f"({e.strerror or e}); what was there before is untouched"
-        raise CheckpointError(f"{path} could not be written {why}") from None
+        raise CheckpointError(f"{e}; what was there before is untouched") from None
 
 
 def load(path):

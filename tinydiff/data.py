@@ -186,57 +186,6 @@ def _styles(name, f):
     return Styles(name, to_float(images), names, styles, test)
 
 
-def upright(path):
-    """Read a user's picture and turn it as the camera was held.
-
-    path: PNG, JPEG or whatever else Pillow reads -> PIL.Image.Image of (height, width) pixels
-    Raises OSError when there is no such file, or it is not a picture.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return ImageOps.exif_transpose(picture)
-    except UnidentifiedImageError:
-        raise OSError(f"{path} is not a picture that can be read: give a PNG or JPEG") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-        why = getattr(e, "strerror", None) or e
-        raise OSError(f"{path} cannot be read ({why}): give a PNG or JPEG") from None
-
-
-def open_image(path, size, channels):
-    """Read a user's picture and fit it to a model: its middle square, scaled, grey or RGB.
-
-    Transparent parts become white, 16 bits per value 8.
-    path: see upright; size: pixels per side; channels: 1 or 3
-    -> x (1, H, W, C) float32 in [-1, 1], a line that says what was done to it
-    Raises OSError when there is no such file, or it is not a picture.
-    """
-    from PIL import Image
-
-    picture = upright(path)
-    done = [f"{picture.width} x {picture.height} {picture.mode}"]
-    if picture.mode.startswith("I"):  # Pillow's own conversion clips 256 .. 65535 to white
-        values = np.clip(np.asarray(picture, dtype=np.float64), 0, 65535)
-        picture = Image.fromarray(np.round(values / 257).astype(np.uint8))
-        done.append("16 bits per value made 8")
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture.convert("RGBA"))
-        done.append("transparent parts made white")
-    picture, side = picture.convert("RGB" if channels == 3 else "L"), min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    if picture.size != (side, side):
-        done.append("cut to its middle square")
-    if picture.size != (size, size):
-        square = (left, top, left + side, top + side)
-        picture = picture.resize((size, size), Image.Resampling.BOX, square)
-        done.append(f"scaled to {size} x {size}")
-    x = to_float(np.asarray(picture).reshape(1, size, size, channels))
-    return x, f"{path}: {', '.join(done)}"
-
-
 def to_float(images):
     """Map pixels from 0 .. 255 to [-1, 1]. (N, H, W, C) uint8 -> (N, H, W, C) float32"""
     return images.astype(np.float32) / np.float32(127.5) - 1

@@ -36,6 +36,7 @@ def _method(name):
 
 
 NAMES = {  # module -> what a name is called today (with a dot: elsewhere), or what replaces it
+    "data": {"open_image": "tinydiff.design.picture.open_image"},
     "diffusion": {"_at": "at", "_rates": "rates"},
     "sample": {
         **{"_start": "start", "_noise": "noise_like", "_visited": "visited", "_sigma": "sigma"},

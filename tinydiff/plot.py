@@ -1,7 +1,7 @@
 """Pictures out: sheets of images, chains as GIF and as a player for notebooks, loss curves.
 
-Images are (N, H, W, C) in [-1, 1], C = 1 or 3. Files are written whole or not at all; a name that
-ends in another suffix than .png, or .gif for animations, is refused.
+Images are (N, H, W, C) in [-1, 1], C = 1 or 3. The suffix of a file's name says what it is: PNG,
+or for animations GIF or APNG.
 """
 
 import base64
@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from .data import to_uint8
+from .files import write_whole
 
 
 def sheet(images, columns, gap=1, scale=1, paper=255):
@@ -92,7 +93,7 @@ def save_figure(figure, path):
 
     Raises OSError when it cannot be written, or path has another suffix than .png.
     """
-    return _whole(path, ".png", lambda f: figure.savefig(f, format="png"))
+    return _save(path, (".png",), lambda f: figure.savefig(f, format="png"))
 
 
 def save_png(picture, path):
@@ -100,22 +101,69 @@ def save_png(picture, path):
 
     Raises OSError when it cannot be written, or path has another suffix than .png.
     """
-    return _whole(path, ".png", lambda f: Image.fromarray(picture).save(f, format="PNG"))
+    return _save(path, (".png",), lambda f: Image.fromarray(picture).save(f, format="PNG"))
 
 
 def save_gif(pictures, path, seconds=0.06):
     """Write pictures as an endless GIF, whole or not at all.
 
-    pictures: list of (height, width, 3) uint8; seconds: of each frame -> the path
+    A frame of a GIF has at most 256 colours: a picture with that few is kept exactly, of others
+    each gets the 256 that suit it best.
+    pictures: list of (height, width, 3) uint8; seconds: of each frame, 0.02 .. 655, which a GIF
+    counts in hundredths -> the path
     Raises OSError when it cannot be written, or path has another suffix than .gif.
     """
 
     def write(f):
-        frames = [Image.fromarray(p).quantize(32, dither=Image.Dither.NONE) for p in pictures]
-        timing = {"duration": round(1000 * seconds), "loop": 0}
+        made = {id(picture): _with_palette(picture) for picture in pictures}  # once if it is held
+        frames = [made[id(picture)] for picture in pictures]
+        duration = 10 * max(2, round(100 * seconds))  # Pillow cuts; browsers ignore 0.01
+        timing = {"duration": duration, "loop": 0, "optimize": False}
         frames[0].save(f, format="GIF", save_all=True, append_images=frames[1:], **timing)
 
-    return _whole(path, ".gif", write)
+    return _save(path, (".gif",), write)
+
+
+def _with_palette(picture):
+    """Choose 256 colours for a picture, (height, width, 3) uint8, or keep all of fewer
+
+    -> PIL.Image.Image of mode P
+    """
+    colours, place = np.unique(_packed(picture), return_inverse=True)
+    colours = np.stack([colours >> 16, colours >> 8, colours], -1).astype(np.uint8)
+    chosen, nearest = colours, np.arange(len(colours))
+    if len(colours) > 256:
+        row = Image.fromarray(colours[None])
+        row = row.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+        chosen, nearest = row.getpalette(), np.asarray(row)[0]
+    indexed = Image.fromarray(nearest.astype(np.uint8)[place].reshape(picture.shape[:2]), "P")
+    indexed.putpalette(np.asarray(chosen, np.uint8).tobytes())
+    return indexed
+
+
+def _packed(picture):
+    """Write the colour of each pixel as one number: (height, width, 3) uint8 -> (height, width)"""
+    red, green, blue = np.moveaxis(picture.astype(np.uint32), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
+def fits_gif(pictures):
+    """Tell whether a GIF shows pictures exactly: none has more than 256 colours.
+
+    pictures: list of (height, width, 3) uint8 -> bool
+    """
+    return all(len(np.unique(_packed(picture))) <= 256 for picture in pictures)
+
+
+def save_apng(pictures, path, seconds=0.06):
+    """Write pictures as an endless animated PNG, with all their colours, whole or not at all.
+
+    pictures: list of (height, width, 3) uint8; seconds: of each frame -> the path
+    Raises OSError when it cannot be written, or path has another suffix than .apng or .png.
+    """
+    frames, timing = [Image.fromarray(p) for p in pictures], {"duration": 1000 * seconds, "loop": 0}
+    options = {"format": "PNG", "save_all": True, "append_images": frames[1:]} | timing
+    return _save(path, (".apng", ".png"), lambda f: frames[0].save(f, **options))
 
 
 def player(pictures, seconds=0.06):
@@ -152,21 +200,12 @@ def player(pictures, seconds=0.06):
 }})();</script>""")
 
 
-def _whole(path, suffix, write):
-    """Let write(file) make the file, which appears under its name only when it is finished."""
+def _save(path, suffixes, write):
+    """Let write(file) make the file at path, whose suffix has to say what it is -> the path"""
     path = Path(path)
-    if path.suffix.lower() not in (suffix, ""):
-        how = f"give a name that ends in {suffix}, not {path.suffix}"
-        raise OSError(f"{path} could not be written (this is a {suffix[1:].upper()} file): {how}")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(unfinished, "wb") as f:
-                write(f)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as e:
-        raise OSError(f"{path} could not be written ({e.strerror or e})") from None
-    return path
+    if path.suffix.lower() not in suffixes:
+        kind = suffixes[0][1:].upper()
+        given = path.suffix or "none"
+        how = f"give a name that ends in {suffixes[0]}, not {given}"
+        raise OSError(f"{path} could not be written (this is a {kind} file): {how}")
+    return write_whole(path, write)

@@ -44,6 +44,8 @@ def parser():
     main.add_argument("--out", type=Path, dest="main_out", help=out)
     seed = "seed of all random numbers (default: 0)"
     main.add_argument("--seed", type=_at_least(0), dest="main_seed", help=seed)
+    force = "replace the training in out/digits.npz, also if it is another one"
+    main.add_argument("--force", action="store_true", dest="main_force", help=force)
     who = "who computes: reference (NumPy), cpu (Numba), cuda (an NVIDIA GPU)"
     where = f"{who} (default: $TINYDIFF_KERNELS, or cpu)"
     main.add_argument("--kernels", choices=["reference", "cpu", "cuda"], help=where)
@@ -110,6 +112,8 @@ def _train(train):
     train.add_argument("--predict", choices=["eps", "v"], help=predict)
     save = {"default": 60.0, "metavar": "SECONDS", "help": "time between checkpoints (default: 60)"}
     train.add_argument("--save-every", type=_positive, **save)
+    force = "replace another training that --out holds"
+    train.add_argument("--force", action="store_true", help=force)
 
 
 def _sample(sample):
@@ -139,8 +143,9 @@ def _sample(sample):
     sample.add_argument("--main-colour", metavar="COLOUR", help=main)
     pull = "how closely colours are kept to (default: 1; 3 is close)"
     sample.add_argument("--pull", type=_positive, metavar="X", help=pull)
-    gif = "also write the whole chain, as .gif beside the picture"
-    sample.add_argument("--gif", action="store_true", help=gif)
+    chain = "also write the whole chain, beside the picture, as"
+    sample.add_argument("--gif", action="store_true", help=f"{chain} .gif")
+    sample.add_argument("--apng", action="store_true", help=f"{chain} .apng, with all its colours")
     _out_and_seed(sample, "out/sample.png")
 
 
@@ -234,6 +239,8 @@ def _judge(judge):
 def _export(export):
     export.add_argument("checkpoint", type=Path, metavar="CKPT", help="a file that `train` wrote")
     export.add_argument("file", type=Path, metavar="FILE", help="file to write")
+    force = "replace FILE also where it holds a training"
+    export.add_argument("--force", action="store_true", help=force)
 
 
 def _handout(handout):

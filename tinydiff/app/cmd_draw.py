@@ -7,11 +7,12 @@ from tqdm import tqdm
 
 from .. import checkpoint, data, plot, sample
 from ..design import colour, edit, restore
+from ..design.picture import open_image, open_mask, upright
 from ..design.pipeline import Pipeline, parse_labels
 from ..measure import classifier
 from . import gallery
 from .cli import RESTORE
-from .usage import UsageError, pictures_named, require_picture
+from .usage import UsageError, pictures_named, require_output, require_picture
 
 NOT_TEXTURES = ("digits", "fashion", "portraits")  # what they show has its place in the picture
 
@@ -45,6 +46,9 @@ def cmd_sample(args):
     labels, avoid = (np.tile(row, (args.n, 1)) for row in rows)
     also = _colours(args, pipe)
     require_picture(args.out)
+    beside = args.out.with_stem(f"{args.out.stem}_3x3") if args.tile else None
+    for path in filter(None, (beside, *_animations(args))):
+        require_output(path)
     if args.tile and pipe.dataset in NOT_TEXTURES:
         why = "what has its place in a picture fades in a tile"
         print(f"tiles suit textures such as patterns: of {pipe.dataset}, {why}", file=sys.stderr)
@@ -62,11 +66,22 @@ def cmd_sample(args):
     if args.tile:
         again = np.tile(chain[-1][:4], (1, 3, 3, 1))
         wall = plot.sheet(again, len(again), gap=4, scale=4)
-        repeated = plot.save_png(wall, args.out.with_stem(f"{args.out.stem}_3x3"))
+        repeated = plot.save_png(wall, beside)
         print(f"{repeated}: the first {len(again)}, each repeated 3 x 3")
-    if args.gif:
-        animation = plot.save_gif(plot.frames(chain, columns), args.out.with_suffix(".gif"))
-        print(f"{animation}: the chain, {len(chain) - 1} steps")
+    for path in _animations(args):
+        frames, less = plot.frames(chain, columns), ""
+        if path.suffix == ".gif":
+            plot.save_gif(frames, path)
+            less = "" if plot.fits_gif(frames) else " in 256 colours each; --apng keeps them all"
+        else:
+            plot.save_apng(frames, path)
+        print(f"{path}: the chain, {len(chain) - 1} steps{less}")
+
+
+def _animations(args):
+    """Name the files of the whole chain that `sample` was asked for, beside the picture -> Paths"""
+    wanted = {".gif": args.gif, ".apng": args.apng}
+    return [args.out.with_suffix(suffix) for suffix, asked in wanted.items() if asked]
 
 
 def _require_fitting(args):
@@ -80,9 +95,9 @@ def _require_fitting(args):
         raise UsageError("--times is for the other samplers; ddpm visits every step")
     if args.tile and args.sampler != "ddim":
         raise UsageError(f"--tile draws with ddim, not with {args.sampler}: leave out --sampler")
-    if args.gif and args.out.suffix == ".gif":
+    if (args.gif or args.apng) and args.out.suffix in (".gif", ".apng"):
         give = f"give --out {args.out.with_suffix('.png')}"
-        raise UsageError(f"--gif writes the chain beside the picture: {give}")
+        raise UsageError(f"--gif and --apng write the chain beside the picture: {give}")
     if args.pull and not (args.palette or args.main_colour):
         raise UsageError("--pull is for --palette or --main-colour: name a colour")
 
@@ -128,7 +143,7 @@ def cmd_edit(args):
     n, w, steps = args.n or usual[0], args.guidance or usual[1], _steps(args, pipe, usual[2])
     A, cov = _degradation(args, pipe) if args.restore else (None, None)
     shape = (len(A[0]), len(A[2])) if A else (pipe.model.size, pipe.model.out)
-    x, said = data.open_image(args.image, *shape)
+    x, said = open_image(args.image, *shape)
     lines, keep = [said], None
     if args.mask:
         keep, how = _mask(args, pipe)
@@ -137,7 +152,7 @@ def cmd_edit(args):
     if args.change:
         labels, wanted, shows = _before_after(pipe, x, labels, wanted)
         lines.append(shows)
-    require_picture(args.out)
+    require_picture(args.out, args.image, args.mask)
     print("\n".join(lines))
     rng, labels = np.random.default_rng(args.seed), np.tile(labels, (n, 1))
     if args.restore:
@@ -176,15 +191,19 @@ def _require_one_edit(args):
 
 def _mask(args, pipe):
     """Read --mask -> what to keep (1, H, W, 1) bool, and what was done to the mask"""
-    mask, how = data.open_image(args.mask, pipe.model.size, 1)
-    sizes = ["{} x {}".format(*data.upright(path).size) for path in (args.image, args.mask)]
-    if sizes[0] != sizes[1]:
+    (image, done), (mask, _) = upright(args.image), upright(args.mask)
+    turned = "turned as it was taken" in done
+    if mask.size != image.size:
+        sizes = ["{} x {}".format(*each.size) for each in (mask, image)]
         give = "give a mask of the picture's size"
-        raise UsageError(f"--mask is {sizes[1]}, the picture {sizes[0]}: {give}")
-    if (mask < 0).all() or (mask >= 0).all():
-        found = f"--mask {args.mask} is all {'black' if mask.max() < 0 else 'white'}"
-        raise UsageError(f"{found}: paint white what is to be drawn anew, black the rest")
-    return mask < 0, how
+        if turned and mask.size == image.size[::-1]:
+            give = "the picture is turned as it was taken: turn the mask, too"
+        raise UsageError(f"--mask is {sizes[0]}, the picture {sizes[1]}: {give}")
+    try:
+        anew, how = open_mask(args.mask, pipe.model.size)
+    except ValueError as e:
+        raise UsageError(f"--mask {e}") from None
+    return ~anew, how + "; the mask is of the picture as turned" * turned
 
 
 def _before_after(pipe, x, labels, wanted):
@@ -263,8 +282,8 @@ def cmd_restyle(args):
         raise UsageError(f"--way inversion needs --from, {which}")
     if args.strength and (args.way == "source" or args.strength > 1):
         raise UsageError("--strength is for --way inversion or noise, above 0 up to 1")
-    x, said = data.open_image(args.image, pipe.model.size, pipe.model.out)
-    require_picture(args.out)
+    x, said = open_image(args.image, pipe.model.size, pipe.model.out)
+    require_picture(args.out, args.image)
     print(said)
     images, rng = np.repeat(x, args.n, axis=0), np.random.default_rng(args.seed)
     w = args.guidance or (1.5 if args.way == "source" else 2.0)
@@ -280,7 +299,7 @@ def cmd_alphabet(args):
     pipe = _pipeline_for(args, "letter", "typefaces")
     steps, letters, size = _steps(args, pipe), pipe.labels["letter"], pipe.model.size
     known = _known_letters(args, letters, size)
-    require_picture(args.out)
+    require_picture(args.out, *(word.partition("=")[2] for word in args.known))
     given = np.zeros((len(letters), size, size, 1), np.float32)
     for i, letter in enumerate(letters):
         given[i] = known.get(letter, 0)
@@ -313,7 +332,7 @@ def _known_letters(args, letters, size):
             raise UsageError(f"{word!r} is not {wanted}")
         if letter in known:
             raise UsageError(f"{letter} is given twice: one picture per letter")
-        x, said = data.open_image(path, size, 1)
+        x, said = open_image(path, size, 1)
         dark_on_light = x.mean() > 0
         print(said + ", dark on light turned to light on dark" * bool(dark_on_light))
         known[letter] = -x[0] if dark_on_light else x[0]

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,12 @@ from ..design.pipeline import Pipeline
 from ..measure import classifier
 from ..optim import warmup_cosine
 from ..train import train
-from .usage import UsageError, dataset_named, pictures_named, require_writable
+from .usage import UsageError, dataset_named, pictures_named, require_output, require_writable
+
+try:
+    import fcntl
+except ImportError:  # there is none on Windows
+    fcntl = None
 
 MODELS = {  # for two cores: arguments of UNet, images per step, highest learning rate, p_drop
     "digits": ({"width": 32, "multipliers": [1, 2], "depth": 1}, 64, 2e-3, 0.1),
@@ -35,15 +40,19 @@ MODELS = {  # for two cores: arguments of UNet, images per step, highest learnin
 def cmd_digits(args):
     """Do the main job: train on digits from scratch, draw them, judge them, in about two minutes.
 
-    args: main_out, main_seed -> None
+    args: main_out, main_seed, main_force -> None
     """
     out, seed = args.main_out or Path("out"), args.main_seed or 0
-    require_writable(out)
-    dataset = data.load("digits")
-    meta = describe(dataset, seed)
-    run, s = checkpoint.build(meta, seed)
     path = out / "digits.npz"
-    losses = learn(run, s, dataset, meta, path, steps=1200, seconds=75.0)
+    require_writable(out)
+    for name in ("samples.png", "chain.gif", "triptych.png", "loss.png"):
+        require_output(out / name)
+    _require_free(path, args.main_force, job="main")
+    dataset = data.load("digits")
+    meta = describe(dataset, seed) | {"job": "main"}
+    run, s = checkpoint.build(meta, seed)
+    with _alone(path):
+        losses = learn(run, s, dataset, meta, path, steps=1200, seconds=75.0)
     pipe = Pipeline.of(checkpoint.averaged(run, meta), s, meta)
     rng = np.random.default_rng(seed + 1)
 
@@ -92,8 +101,10 @@ def cmd_train(args):
     """Run `train`: args from the parser -> None; writes DATASET.npz and sheets of samples"""
     dataset = dataset_named(args.dataset, styles=True)
     require_writable(args.out)
-    run, s, meta = _resumed(args, dataset) if args.resume else _begun(args, dataset)
     path = args.out / f"{dataset.name}.npz"
+    run, s, meta = _resumed(args, dataset) if args.resume else _begun(args, dataset)
+    if not (args.resume and path.exists() and path.samefile(args.resume)):
+        _require_free(path, args.force)
     if dataset.name in data.STYLES:
         source, _, labels = (x[:: len(x) // 64][:64] for x in paired.examples(dataset))
     else:
@@ -108,7 +119,8 @@ def cmd_train(args):
 
     minutes = args.minutes or (None if args.steps else 10.0)
     seconds = minutes and 60 * minutes
-    losses = learn(run, s, dataset, meta, path, args.steps, seconds, args.save_every, sheets)
+    with _alone(path):
+        losses = learn(run, s, dataset, meta, path, args.steps, seconds, args.save_every, sheets)
     if not losses:
         print(f"nothing to do: {args.resume} is at step {run.step} already", file=sys.stderr)
     print(f"{path}: the checkpoint, {run.step} steps; samples in {sheets(run)}")
@@ -136,7 +148,59 @@ def _resumed(args, dataset):
     if meta.get("dataset") != dataset.name:
         was = f"{args.resume} was trained on {meta.get('dataset')}, not on {dataset.name}"
         raise UsageError(f"{was}: name the same data set")
+    meta.pop("job", None)  # no longer what the main job may replace
     return run, s, meta
+
+
+def _require_free(path, force, job=None, exported=False):
+    """Refuse to replace a training, which may be hours of work, unless --force says so.
+
+    job: what the training there may be the result of, as meta["job"] says, None = nothing is
+    replaced; exported: whether exported weights may be replaced
+    """
+    require_output(path)
+    if force or not path.exists():
+        return
+    try:
+        header, _ = checkpoint.read(path)
+        if job and header["about"].get("job") == job:
+            return
+        holds = f"holds a training of {header['step']} steps"
+        go_on = f"go on with {shlex.join(['--resume', str(path)])}, "
+    except checkpoint.Drawable:
+        if exported:
+            return
+        holds, go_on = "holds exported weights", ""
+    except checkpoint.CheckpointError:
+        holds, go_on = "exists, and is no checkpoint that can be read", ""
+    go_on = "" if job or exported else go_on
+    raise UsageError(f"{path} {holds}: {go_on}write elsewhere, or give --force to replace it")
+
+
+@contextmanager
+def _alone(path):
+    """Refuse to train into a file while another process does: the later save would win.
+
+    Nothing is left behind, not even an empty folder.
+    """
+    there = path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    with open(lock, "w") as f:
+        try:
+            fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            why = "another training writes into it now"
+            raise UsageError(f"{path}: {why}: give another --out") from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            if not there:
+                with suppress(OSError):
+                    path.parent.rmdir()
 
 
 def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict="v"):
@@ -282,9 +346,9 @@ def _sigint_noted():
 def cmd_judge(args):
     """Run `judge`: args from the parser -> None; writes DATASET_judge.npz into args.out"""
     dataset = pictures_named(args.dataset)
-    require_writable(args.out)
-    weights, meta = classifier.learn(dataset, args.steps, args.seed)
     path = args.out / f"{dataset.name}_judge.npz"
+    require_output(path)
+    weights, meta = classifier.learn(dataset, args.steps, args.seed)
     checkpoint.export(path, weights, meta)
     right = ", ".join(f"{label} {share:.1%}" for label, share in meta["held_out"].items())
     print(f"{path}: right on held-out images: {right}")
@@ -292,9 +356,8 @@ def cmd_judge(args):
 
 def cmd_export(args):
     """Run `export`: args from the parser -> None; writes the averaged weights, as float16"""
-    if args.file.is_dir():
-        why = "could not be written (Is a directory): give a file name"
-        raise UsageError(f"{args.file} {why}")
+    require_output(args.file, [args.checkpoint], "")
+    _require_free(args.file, args.force, exported=True)
     run, _, meta = checkpoint.load(args.checkpoint)
     checkpoint.export(args.file, run.ema, meta | {"steps": run.step})
     print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB, {run.step} steps")

@@ -1,7 +1,8 @@
 """What the user gave, checked before the work starts."""
 
 import os
-import tempfile
+
+from ..files import require_folder, require_replaceable
 
 
 class UsageError(Exception):
@@ -9,29 +10,36 @@ class UsageError(Exception):
 
 
 def require_writable(folder):
-    """Refuse, before the work starts, a folder that cannot take results; make a missing one."""
+    """Refuse, before the work starts, a folder that cannot take results."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        require_folder(folder)
     except OSError as e:
         why = f"cannot be written to ({e.strerror}): give a folder that can"
         raise UsageError(f"--out {folder} {why}") from None
 
 
-def require_file(path):
-    """Refuse, before the work starts, a path at which no file can be written."""
-    if path.is_dir():
-        why = "could not be written (Is a directory): give a file name"
-        raise UsageError(f"--out {path} {why}")
-    require_writable(path.parent)
+def require_output(path, inputs=(), option="--out"):
+    """Refuse, before the work starts, a path at which no file can be written.
+
+    Or one that is among the inputs, whose file would be lost.
+    """
+    if any(path.exists() and os.path.exists(i) and path.samefile(i) for i in inputs if i):
+        why = "is read by this command, and would be lost: give another name"
+        raise UsageError(f"{option} {path} {why}".strip())
+    try:
+        require_replaceable(path)
+    except OSError as e:
+        why = f"{path} could not be written ({e.strerror}): give another" if e.strerror else e
+        raise UsageError(f"{option} {why}".strip()) from None
 
 
-def require_picture(path):
+def require_picture(path, *inputs):
     """Refuse, before the work starts, a path at which no PNG can be written."""
-    if path.suffix.lower() not in (".png", ""):
-        why = f"pictures are PNG files: give a name that ends in .png, not {path.suffix}"
+    if path.suffix.lower() != ".png":
+        given = f"not {path.suffix}" if path.suffix else f"as {path / 'picture.png'}"
+        why = f"pictures are PNG files: give a name that ends in .png, {given}"
         raise UsageError(f"--out {path}: {why}")
-    require_file(path)
+    require_output(path, inputs)
 
 
 def dataset_named(name, styles=False):

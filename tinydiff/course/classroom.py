@@ -5,6 +5,7 @@ ada/01_forward.ipynb and so on.
 """
 
 import csv
+import io
 import os
 import re
 from collections import Counter
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from tqdm import tqdm
 
+from ..files import write_whole
 from .board import board
 from .submission import Unreadable
 from .worker import grade_one
@@ -78,7 +80,8 @@ def tell(path, submissions, results, problems):
     """Write the feedback for one student: Path, Submissions, Results, list of str -> None"""
     lines = [f"cannot be graded: {problem}" for problem in problems]
     lines.append(board(submissions, results) if submissions else "points: 0")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
+    text = ("\n".join(lines) + "\n").encode(errors="replace")
+    write_whole(path, lambda f: f.write(text))
 
 
 def write_grades(path, results, exercises, problems):
@@ -90,20 +93,20 @@ def write_grades(path, results, exercises, problems):
     """
     lessons = list(dict.fromkeys(e.lesson for e in exercises))
     names = [e.name for e in exercises]
-    unfinished = path.with_name(path.name + ".part")
-    encoding = "utf-8-sig"  # with a mark by which spreadsheets know it
-    with open(unfinished, "w", newline="", encoding=encoding, errors="replace") as file:
-        rows = csv.writer(file)
-        rows.writerow(["student", "points", "of", *lessons, *names, "problems"])
-        for name, own in results.items():
-            points = Counter()
-            for r in own:
-                points[r.exercise.lesson] += r.points
-            by_lesson = [points[lesson] for lesson in lessons]
-            each = [TABLE.get(r.verdict.state, r.points) for r in own]
-            trouble = "; ".join(problems[name])
-            rows.writerow([name, sum(by_lesson), len(own), *by_lesson, *each, trouble])
-    os.replace(unfinished, path)
+    file = io.StringIO(newline="")
+    rows = csv.writer(file)
+    rows.writerow(["student", "points", "of", *lessons, *names, "problems"])
+    for name, own in results.items():
+        points = Counter()
+        for r in own:
+            points[r.exercise.lesson] += r.points
+        by_lesson = [points[lesson] for lesson in lessons]
+        each = [TABLE.get(r.verdict.state, r.points) for r in own]
+        trouble = "; ".join(problems[name])
+        rows.writerow([name, sum(by_lesson), len(own), *by_lesson, *each, trouble])
+    # with a mark by which spreadsheets know the encoding
+    table = file.getvalue().encode("utf-8-sig", errors="replace")
+    write_whole(path, lambda f: f.write(table))
 
 
 def summary(results, exercises, problems):
