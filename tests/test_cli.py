@@ -741,13 +741,13 @@ train digits --steps 5 --resume CKPT --seed 7
 train fashion --steps 5 --resume CKPT
     was trained on digits, not on fashion: name the same data set
 train digits --steps 5 --out FILE
-    FILE cannot be written to (File exists): give a folder that can
+    FILE cannot be written to (Not a directory): give a folder that can
 train digits --steps 5 --out FILE/below
     FILE/below cannot be written to (Not a directory): give a folder that can
 train digits --width 8000000
     not enough memory
 --out FILE
-    FILE cannot be written to (File exists): give a folder that can
+    FILE cannot be written to (Not a directory): give a folder that can
 sample
     the following arguments are required: MODEL
 sample none.npz
@@ -783,13 +783,51 @@ evaluate CKPT --samplers dpm:5
 evaluate CKPT --n 9
     --n: takes a whole number of at least 64, got '9'
 evaluate CKPT --out FOLDER
-    FOLDER could not be written (Is a directory)
+    --out FOLDER: pictures are PNG files: give a name that ends in .png, as FOLDER/picture.png
 sample CKPT --avoid 1 --guidance 0.5
     --avoid needs --guidance above 1
 sample CKPT --sampler ddpm --times snr
     --times is for the other samplers
 sample CKPT --gif --out a.gif
-    --gif writes the chain beside the picture: give --out a.png
+    --gif and --apng write the chain beside the picture: give --out a.png
+sample CKPT --apng --out a.apng
+    --gif and --apng write the chain beside the picture: give --out a.png
+sample CKPT --out new/
+    --out new: pictures are PNG files: give a name that ends in .png, as new/picture.png
+sample CKPT --out LINK.png
+    --out LINK.png could not be written (it is a link to nowhere, which is not replaced)
+sample CKPT --tile --out TAKEN.png
+    --out TAKEN_3x3.png could not be written (it is a link to nowhere
+sample CKPT --gif --out TAKEN.png
+    --out TAKEN.gif could not be written (it is a link to nowhere
+edit digits PICTURE.png --strength 0.5 --out PICTURE.png
+    --out PICTURE.png is read by this command, and would be lost: give another name
+edit digits IMAGE --mask PICTURE.png --out PICTURE.png
+    --out PICTURE.png is read by this command, and would be lost
+restyle PICTURE.png --to flat --out PICTURE.png
+    --out PICTURE.png is read by this command, and would be lost
+alphabet A=PICTURE.png --out PICTURE.png
+    --out PICTURE.png is read by this command, and would be lost
+edit digits PIPE --strength 0.5
+    PIPE cannot be read (it is a pipe, not a file)
+sample PIPE
+    PIPE cannot be read
+judge digits --out FILE
+    FILE/digits_judge.npz could not be written (Not a directory)
+train digits --out TRAINED
+    holds a training of 20 steps: go on with --resume TRAINED/digits.npz, write elsewhere, or give
+train digits --resume CKPT --out TRAINED
+    holds a training of 20 steps: go on with
+--out TRAINED
+    holds a training of 20 steps: write elsewhere, or give --force to replace it
+export CKPT TRAINED/digits.npz
+    holds a training of 20 steps: write elsewhere, or give --force to replace it
+export CKPT CKPT
+    is read by this command, and would be lost
+train digits --out EXPORTS
+    holds exported weights: write elsewhere, or give --force to replace it
+train digits --out OTHERS
+    exists, and is no checkpoint that can be read: write elsewhere, or give --force
 sample CKPT --steps +-5
     --steps: takes a whole number of at least 1, got '+-5'
 train digits --steps 5 --resume EXPORTED
@@ -797,7 +835,7 @@ train digits --steps 5 --resume EXPORTED
 evaluate FOREIGN
     no data set 'cats'; there are: digits, fashion, portraits, patterns
 evaluate CKPT --out FILE/a.png
-    FILE cannot be written to
+    --out FILE/a.png could not be written (Not a directory): give another
 edit digits none.png --strength 0.5
     none.png cannot be read (No such file or directory): give a PNG or JPEG
 edit digits FILE --strength 0.5
@@ -843,11 +881,11 @@ edit digits IMAGE --strength 0.5 --out a.webp
 evaluate digits --out a.pdf
     --out a.pdf: pictures are PNG files
 edit digits IMAGE --strength 0.5 --out FOLDER
-    FOLDER could not be written (Is a directory)
+    --out FOLDER: pictures are PNG files: give a name that ends in .png, as FOLDER/picture.png
 evaluate emoji
     emoji redraws or completes what it is shown: python tests/bench/styles.py measures that
 export CKPT FOLDER
-    FOLDER could not be written (Is a directory)
+    FOLDER could not be written (it is a folder, which is not replaced): give another name
 --seed 3 sample CKPT
     --out and --seed go behind the command: python -m tinydiff sample
 --out here gallery
@@ -857,7 +895,7 @@ edit digits IMAGE --strength 0.5 --rounds 2
 edit digits IMAGE --mask IMAGE
     --mask IMAGE is all black
 gallery --out FOLDER
-    FOLDER could not be written (Is a directory)
+    --out FOLDER: pictures are PNG files: give a name that ends in .png, as FOLDER/picture.png
 judge faces
     no data set 'faces'; there are: digits, fashion, portraits, patterns, emoji, typefaces
 export none.npz a.npz
@@ -899,9 +937,9 @@ sample portraits --main-colour #ff0000 --pull 0
 sample CKPT --sampler plms
     invalid choice: 'plms'
 sample CKPT --n 1 --steps 1 --out FOLDER
-    FOLDER could not be written (Is a directory)
+    --out FOLDER: pictures are PNG files: give a name that ends in .png, as FOLDER/picture.png
 sample CKPT --n 1 --steps 1 --out FILE/a.png
-    FILE cannot be written to
+    --out FILE/a.png could not be written (Not a directory): give another
 --kernels abacus doctor
     invalid choice: 'abacus'
 doctor --fast
@@ -920,11 +958,76 @@ def test_bad_input_gets_one_clear_line(line, trained, tmp_path, monkeypatch, ref
     Image.new("L", (9, 9)).save("IMAGE", "PNG")
     Image.new("L", (5, 7)).save("OTHER", "PNG")
     checkpoint.export("FOREIGN", training.ema, about | {"dataset": "cats"})
+    for link in ("LINK.png", "TAKEN_3x3.png", "TAKEN.gif"):
+        Path(link).symlink_to("nowhere")
+    os.mkfifo("PIPE")
+    Image.new("RGB", (9, 9)).save("PICTURE.png")
+    checkpoint.save("TRAINED/digits.npz", training, about)
+    checkpoint.export("EXPORTS/digits.npz", training.ema, about)
+    Path("OTHERS").mkdir()
+    Path("OTHERS/digits.npz").write_text("x")
+    before = {p: p.lstat() for p in sorted(tmp_path.rglob("*"))}
     assert BAD[line] in refused(*(trained if word == "CKPT" else word for word in line.split()))
-    left = {"FILE", "FOLDER", "CUT", "EXPORTED", "FOREIGN", "IMAGE", "OTHER"} | (
-        {"out"} if line.startswith("train") else set()
-    )
-    assert {p.name for p in tmp_path.iterdir()} <= left and not any(Path("FOLDER").iterdir())
+    after = {p: p.lstat() for p in sorted(tmp_path.rglob("*"))}
+    kept = lambda files: {p: (s.st_ino, s.st_mode, s.st_size) for p, s in files.items()}
+    assert kept(after) == kept(before)  # nothing is replaced, not even an empty folder is left
+
+
+def test_a_training_is_replaced_where_that_is_asked_for(trained, tmp_path):
+    """By a resume of it, or by --force; exported weights by another export."""
+    path = tmp_path / "digits.npz"
+    path.write_bytes(trained.read_bytes())
+    again = ("train", "digits", "--out", tmp_path, "--steps")
+    assert run(*again, 21, "--resume", path) == 0 and checkpoint.load(path)[0].step == 21
+    assert run(*again, 2, *TINY) == 2 and checkpoint.load(path)[0].step == 21
+    assert run(*again, 2, *TINY, "--force") == 0 and checkpoint.load(path)[0].step == 2
+    assert run("export", trained, path, "--force") == 0
+    assert run("export", trained, path) == 0
+
+
+def test_the_main_job_replaces_only_what_it_has_made_itself(tmp_path, monkeypatch):
+    """Twice in a row it runs; a training that went on from its checkpoint it leaves alone."""
+    path, asked = tmp_path / "digits.npz", []
+
+    def learn(run, s, dataset, meta, path, **limits):
+        asked.append(path)
+        checkpoint.save(path, run, meta)
+        raise KeyboardInterrupt  # the drawing afterwards is not of interest here
+
+    with monkeypatch.context() as m:
+        m.setattr(cmd_train, "learn", learn)
+        assert run("--out", tmp_path) == run("--out", tmp_path) == 130
+        assert asked == [path, path]
+    assert run("train digits --steps 1 --resume", path, "--out", tmp_path) == 0
+    with monkeypatch.context() as m:
+        m.setattr(cmd_train, "learn", learn)
+        assert run("--out", tmp_path) == 2 and len(asked) == 2
+        assert run("--force", "--out", tmp_path) == 130 and len(asked) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such locks")
+def test_two_trainings_do_not_write_into_one_file(tmp_path, refused):
+    """The second is refused, whatever became of the first's file; then the place is free again."""
+    words = ("train digits", *TINY, "--steps", 1, "--out", tmp_path / "new")
+    with cmd_train._alone(tmp_path / "new" / "digits.npz"):
+        assert "another training writes into it now" in refused(*words)
+        assert "another training writes into it now" in refused(*words)
+    assert list(tmp_path.iterdir()) == []
+    assert run(*words) == 0
+
+
+@pytest.mark.parametrize("command", ["sample digits", "train digits", "gallery", ""])
+def test_no_empty_folder_is_left_behind(command, tmp_path, monkeypatch):
+    """Ctrl-C before the first result."""
+    monkeypatch.chdir(tmp_path)
+
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pipeline, "draw", stop)
+    monkeypatch.setattr(cmd_train, "learn", stop)
+    assert run(command) == 130
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_fresh_process_ends_with_status_2_and_one_line(start):
@@ -937,7 +1040,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(trained, tmp_path, 
     path = tmp_path / "digits.npz"
     path.write_bytes(trained.read_bytes())
     line = refused(
-        "train", "digits", *TINY, "--steps", 50, "--lr", 1e30, "--out", tmp_path, lines=None
+        "train digits --force", *TINY, "--steps", 50, "--lr", 1e30, "--out", tmp_path, lines=None
     )
     assert re.search(
         r"the loss at step \d+ is (inf|nan), .*: lower the learning rate, .*; "
@@ -977,7 +1080,7 @@ def test_a_checkpoint_that_cannot_be_written_at_the_end_is_not_lost_silently(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    line = refused("train", "digits", *TINY, "--steps", 3, "--out", tmp_path, lines=None)
+    line = refused("train digits --force", *TINY, "--steps", 3, "--out", tmp_path, lines=None)
     assert (
         f"{path} could not be written (No space left on device); what was there before is untouched"
         in line

@@ -11,7 +11,7 @@ from ..course.classroom import grade_class, students, summary, tell, write_grade
 from ..course.exercises import exercises as all_exercises
 from ..course.exercises import in_handout
 from ..course.submission import Unreadable, read
-from .usage import UsageError, require_file, require_writable
+from .usage import UsageError, require_output, require_writable
 
 
 def chosen_lessons(text):
@@ -60,14 +60,17 @@ def cmd_handout(args):
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{args.dir} already exists and is not empty: give a new folder")
     require_writable(folder.parent)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=".handout", dir=folder.parent))
     try:
         write = handout.write_nbgrader if args.nbgrader else handout.write_tree
         write(made, chosen_lessons(args.lessons))
-        if folder.exists():
-            folder.rmdir()
         made.chmod(0o755)
-        made.rename(folder)
+        if folder.exists():  # a shell may stand in it: it is filled, not replaced
+            for part in made.iterdir():
+                part.rename(folder / part.name)
+        else:
+            made.rename(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
     lessons, first = len(list(folder.rglob("[0-9][0-9]_*.ipynb"))), exercises[0].lesson
@@ -89,9 +92,9 @@ def cmd_grade(args):
         handed_in = students(args.submissions)
     except Unreadable as error:
         raise UsageError(str(error)) from None
-    require_file(args.out)
+    require_output(args.out)
     feedback = args.out.parent / f"{args.out.stem}_feedback"
-    feedback.mkdir(exist_ok=True)
+    require_writable(feedback)
     files, problems = {name: [] for name in handed_in}, {name: [] for name in handed_in}
     for name, paths in handed_in.items():
         problems[name] += ["no notebook and no .py"] * (not paths)
