@@ -9,11 +9,13 @@ freeze the choice.
 """
 
 import os
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 
 SETS = ("reference", "cpu", "cuda")
 _active = None
+_default = None  # instead of $TINYDIFF_KERNELS, in a process that was forked
 
 
 class HostOnly(TypeError, AttributeError):
@@ -25,7 +27,8 @@ def use(name):
 
     A model belongs to the set in use when it was made.
     name: "reference" (NumPy), "cpu" (Numba) or "cuda" (a GPU)
-    -> the module, whose functions take and give arrays (N, H, W, C)
+    -> the module, whose functions take and give arrays (N, H, W, C); the reference, after a line
+    that says so, where the process cannot run what "cpu" compiles
     Raises ValueError for another name, RuntimeError for "cuda" without a GPU.
     """
     global _active
@@ -34,6 +37,9 @@ def use(name):
     module = import_module(f"{__name__}.{name}")
     if name == "cuda":
         module.cuda_array.require()
+    if name == "cpu" and (why := module.cpu_threads.unfit()):
+        print(f"tinydiff: {why}: NumPy computes instead, more slowly", file=sys.stderr)
+        module = import_module(f"{__name__}.reference")
     _active = module
     return _active
 
@@ -43,7 +49,7 @@ def active():
 
     Numba is imported only then.
     """
-    return _active or use(os.environ.get("TINYDIFF_KERNELS", "cpu"))
+    return _active or use(_default or os.environ.get("TINYDIFF_KERNELS", "cpu"))
 
 
 def __getattr__(name):
