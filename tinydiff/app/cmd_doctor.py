@@ -16,7 +16,7 @@ import numpy as np
 from numba import float32, void
 
 from .. import __version__, checkpoint, data, kernels
-from ..kernels import cpu_cache
+from ..kernels import cpu_cache, cpu_threads
 from ..measure import classifier
 from .usage import UsageError
 
@@ -31,7 +31,7 @@ def cmd_doctor(args):
     _versions()
     problem = _failure(_speed)
     wrong = [f"the kernels do not run: {problem}"] if problem else []
-    for check in (_cache, _files, _drawing, _leftovers):
+    for check in (_files, _drawing, _cache, _leftovers):
         wrong += check()
     for line in _notes():
         print(f"note       {line}")
@@ -70,11 +70,12 @@ def _speed():
 
 def _cache():
     """Say where compiled kernels are kept -> list of what is wrong with it"""
-    folder, why = cpu_cache.folder()
-    files = sorted(folder.glob("*.nbc"))
-    size = sum(path.stat().st_size for path in files)
-    print(f"cache      {folder}: {len(files)} compiled kernels, {size / 1e6:.1f} MB")
-    advice = "set NUMBA_CACHE_DIR to a folder that can be written to"
+    folder, closed = cpu_cache.folder()
+    files = list(folder.glob("*.nbc"))
+    size = sum(path.stat().st_size for path in files) / 1e6
+    state = ", which cannot be written to" if closed else ""
+    print(f"cache      {folder}{state}: {len(files)} compiled kernels, {size:.1f} MB")
+    why, advice = cpu_cache.Cache.given_up, "set NUMBA_CACHE_DIR to a folder that has room for them"
     return [f"compiled kernels cannot be kept ({why}): {advice}"] if why else []
 
 
@@ -87,7 +88,7 @@ def _files():
     wrong = [problem for f, name in loads if (problem := _failure(lambda: f(name)))]
     whole = f"{len(loads) - len(wrong)} of {len(loads)} data sets, models and judges are whole"
     print(f"files      {data.FOLDER}: {whole}")
-    return wrong
+    return wrong if len(wrong) < len(loads) else wrong[:1]  # one line says where all should be
 
 
 def _drawing():
@@ -109,13 +110,21 @@ def _drawing():
 
 def _leftovers():
     """List what other installs have left on Python's path, which can hide this one."""
-    others = [Path(place or ".").resolve() / PACKAGE.name for place in sys.path]
-    bare = [p for p in others if (p / "kernels").is_dir() and not (p / "__init__.py").is_file()]
-    wrong = [f"{path} is left over from another install: delete it" for path in dict.fromkeys(bare)]
-    unknown = [] if cpu_cache.IN_CLONE else sorted(PACKAGE.rglob("*.nb[ci]"))
-    for folder in dict.fromkeys(path.parent for path in unknown):
-        wrong.append(f"{folder} holds compiled kernels that pip would leave: delete its *.nb? files")
+    wrong = [
+        f"{path} is left over from another install: delete it"
+        for path in _others()
+        if (path / "kernels").is_dir() and not (path / "__init__.py").is_file()
+    ]
+    unknown = [] if cpu_cache.IN_CLONE else PACKAGE.rglob("*.nb[ci]")
+    for folder in sorted({path.parent for path in unknown}):
+        wrong.append(f"{folder} holds compiled kernels, which pip would leave: delete *.nbc, *.nbi")
     return wrong
+
+
+def _others():
+    """List the other folders of this name on Python's path."""
+    folders = {Path(place or ".").resolve() / PACKAGE.name for place in sys.path}
+    return sorted(folder for folder in folders if folder.resolve() != PACKAGE)
 
 
 def _notes():
@@ -123,10 +132,12 @@ def _notes():
     threads, cores = numba.config.NUMBA_NUM_THREADS, numba.config.NUMBA_DEFAULT_NUM_THREADS
     if threads > cores:
         yield f"NUMBA_NUM_THREADS is {threads}, more than the {cores} cores: threads will wait"
-    if numba.config.DISABLE_JIT:
-        yield "NUMBA_DISABLE_JIT is set: nothing is compiled, all is slow"
-    others = {Path(place or ".").resolve() / PACKAGE.name for place in sys.path} - {PACKAGE}
-    for path in sorted(others):
+    asked = numba.config.CACHE_DIR
+    if asked and Path(asked).absolute() != cpu_cache.folder()[0].parent:
+        yield f"NUMBA_CACHE_DIR={asked} cannot be written to, so another folder is the cache"
+    if why := cpu_threads.unfit():
+        yield f"{why}: all is slow"
+    for path in _others():
         if (path / "__init__.py").is_file():
             yield f"{path} is a second tinydiff: which one runs depends on the folder you are in"
 

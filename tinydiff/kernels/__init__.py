@@ -34,12 +34,12 @@ def use(name):
     global _active
     if name not in SETS:
         raise ValueError(f"no kernel set {name!r}; there are: {', '.join(SETS)}")
+    if name == "cpu" and (why := import_module(f"{__name__}.cpu_threads").unfit()):
+        print(f"tinydiff: {why}: NumPy computes instead, more slowly", file=sys.stderr)
+        name = "reference"
     module = import_module(f"{__name__}.{name}")
     if name == "cuda":
         module.cuda_array.require()
-    if name == "cpu" and (why := module.cpu_threads.unfit()):
-        print(f"tinydiff: {why}: NumPy computes instead, more slowly", file=sys.stderr)
-        module = import_module(f"{__name__}.reference")
     _active = module
     return _active
 

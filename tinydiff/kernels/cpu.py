@@ -22,7 +22,7 @@ import numpy as np
 from numba import prange, types
 from numba.extending import overload
 
-from . import cpu_direct, cpu_threads, cpu_winograd
+from . import cpu_direct, cpu_winograd
 from .cpu_microkernel import jit, parallel
 from .reference import *  # noqa: F403
 from .reference import _require

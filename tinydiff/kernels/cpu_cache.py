@@ -83,7 +83,7 @@ def _give_up(why):
     """Say once what it costs that nothing can be kept, and try no more."""
     if Cache.given_up:
         return
-    Cache.given_up = True
+    Cache.given_up = why
     each = "each start compiles them anew, which takes about half a minute"
     advice = "set NUMBA_CACHE_DIR to a folder that can be written to and has room"
     print(f"tinydiff: compiled kernels cannot be kept ({why}): {each}; {advice}", file=sys.stderr)
@@ -92,7 +92,7 @@ def _give_up(why):
 class Cache:
     """A compiled function's files, one for each combination of types: Numba's `_cache`."""
 
-    given_up = False  # all of them
+    given_up = ""  # why, said of all of them
 
     def __init__(self, f):
         self.name = f"{f.__module__.rpartition('.')[2]}.{f.__qualname__}"

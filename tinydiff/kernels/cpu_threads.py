@@ -1,9 +1,9 @@
 """What the threads of parallel kernels cannot stand: a fork, and two callers at once.
 
-Numba leaves the threads to a library, the first that it finds of TBB, OpenMP and its own "workqueue".
-GNU's OpenMP does not work in a process forked from one that has used it: Numba then ends the
-process, and who waits for it waits for ever. The workqueue takes work from one thread at a time:
-otherwise it ends the process too.
+Numba leaves the threads to a library, the first that it finds of TBB, OpenMP and its own
+"workqueue". GNU's OpenMP does not work in a process forked from one that has used it: Numba then
+ends the process, and who waits for it waits for ever. The workqueue takes work from one thread at a
+time: otherwise it ends the process too.
 """
 
 import os
@@ -11,6 +11,7 @@ import threading
 from functools import wraps
 
 import numba
+from numba import config
 
 from .. import kernels
 
@@ -41,11 +42,17 @@ def layer():
 
 def unfit():
     """Say why compiled kernels cannot run in this process: () -> str, "" if they can"""
-    if numba.config.DISABLE_JIT:
+    if config.DISABLE_JIT:
         return "NUMBA_DISABLE_JIT is set, so no kernel is compiled"
     if _orphan:
         start = "multiprocessing.get_context('spawn') starts processes that have them"
         return f"a process forked after drawing has no compiled kernels; {start}"
+    if config.THREADING_LAYER not in ("default", "workqueue"):  # these two are always there
+        try:
+            numba.get_num_threads()  # loads what was asked for
+        except ValueError as e:
+            why = " ".join(str(e).split())
+            return f"NUMBA_THREADING_LAYER={config.THREADING_LAYER} does not work ({why})"
     return ""
 
 
