@@ -64,7 +64,7 @@ def parser():
     writes = "for instructors: write what students get, without the answers"
     _handout(add("handout", help=writes))
     _grade(add("grade", help="for instructors: grade a class"))
-    add("doctor", help="say what is installed, compile one kernel and time it")
+    add("doctor", help="say what is installed, whether it is whole, how fast it runs")
     return main
 
 

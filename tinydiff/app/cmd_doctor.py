@@ -1,20 +1,48 @@
 """The command `doctor`: what is installed, what of it runs, and how fast."""
 
+import io
 import os
 import platform
+import sys
+import tempfile
 import textwrap
 import time
+from contextlib import redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import numba
 import numpy as np
 from numba import float32, void
 
-from .. import __version__, kernels
+from .. import __version__, checkpoint, data, kernels
+from ..kernels import cpu_cache, cpu_threads
+from ..measure import classifier
+from .usage import UsageError
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def cmd_doctor(args):
-    """Run `doctor`: prints versions, threads, BLAS, CUDA, and times a convolution -> None"""
+    """Run `doctor`: prints what is installed, times a convolution, tries all that `sample` needs.
+
+    -> None; raises UsageError after a line for each thing that is wrong
+    """
+    _versions()
+    problem = _failure(_speed)
+    wrong = [f"the kernels do not run: {problem}"] if problem else []
+    for check in (_files, _drawing, _cache, _leftovers):
+        wrong += check()
+    for line in _notes():
+        print(f"note       {line}")
+    for line in wrong:
+        print(f"wrong      {line}")
+    if wrong:
+        raise UsageError("not all is well: see the lines that begin with `wrong`")
+    print("all is well")
+
+
+def _versions():
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     machine = f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores"
     threads = f"{numba.config.NUMBA_NUM_THREADS} threads (set NUMBA_NUM_THREADS to change)"
@@ -22,6 +50,9 @@ def cmd_doctor(args):
     print(f"numpy      {np.__version__}, BLAS {blas['name']} {blas['version']}")
     print(f"numba      {numba.__version__}, {threads}")
     print("cuda       " + "\n           ".join(_cuda()))
+
+
+def _speed():
     rng, times = np.random.default_rng(0), []
     x = kernels.array(rng.standard_normal((64, 16, 16, 32), dtype=np.float32))
     w = kernels.array(rng.standard_normal((3, 3, 32, 32), dtype=np.float32))
@@ -35,7 +66,89 @@ def cmd_doctor(args):
     first = f"first call {times[0]:.2f} s (compiled, or read from the cache)"
     speed = f"{1000 * min(times):.2f} ms: {work / min(times) / 1e9:.0f} GF/s"
     print(f"conv2d     {first}, then {speed}")
-    print("all is well")
+
+
+def _cache():
+    """Say where compiled kernels are kept -> list of what is wrong with it"""
+    folder, closed = cpu_cache.folder()
+    files = list(folder.glob("*.nbc"))
+    size = sum(path.stat().st_size for path in files) / 1e6
+    state = ", which cannot be written to" if closed else ""
+    print(f"cache      {folder}{state}: {len(files)} compiled kernels, {size:.1f} MB")
+    why, advice = cpu_cache.Cache.given_up, "set NUMBA_CACHE_DIR to a folder that has room for them"
+    return [f"compiled kernels cannot be kept ({why}): {advice}"] if why else []
+
+
+def _files():
+    """Load every data set and model that comes with tinydiff -> list of what is wrong with them"""
+    names = (*data.FILES, *data.STYLES)
+    loads = [(data.load, name) for name in data.FILES]
+    loads += [(data.load_styles, name) for name in data.STYLES]
+    loads += [(f, name) for f in (checkpoint.pretrained, classifier.load) for name in names]
+    wrong = [problem for f, name in loads if (problem := _failure(lambda: f(name)))]
+    whole = f"{len(loads) - len(wrong)} of {len(loads)} data sets, models and judges are whole"
+    print(f"files      {data.FOLDER}: {whole}")
+    return wrong if len(wrong) < len(loads) else wrong[:1]  # one line says where all should be
+
+
+def _drawing():
+    """Run `sample digits` in small -> list of what is wrong with it"""
+    from .cli import parser
+    from .cmd_draw import cmd_sample
+
+    def draw():
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+            words = ["sample", "digits", "--n", "1", "--steps", "1", "--out", f"{folder}/digit.png"]
+            cmd_sample(parser().parse_args(words))
+
+    began = time.perf_counter()
+    problem = _failure(draw)
+    if not problem:
+        print(f"drawing    a digit, in one step: {time.perf_counter() - began:.2f} s")
+    return [f"`sample digits` fails: {problem}"] if problem else []
+
+
+def _leftovers():
+    """List what other installs have left on Python's path, which can hide this one."""
+    wrong = [
+        f"{path} is left over from another install: delete it"
+        for path in _others()
+        if (path / "kernels").is_dir() and not (path / "__init__.py").is_file()
+    ]
+    unknown = [] if cpu_cache.IN_CLONE else PACKAGE.rglob("*.nb[ci]")
+    for folder in sorted({path.parent for path in unknown}):
+        wrong.append(f"{folder} holds compiled kernels, which pip would leave: delete *.nbc, *.nbi")
+    return wrong
+
+
+def _others():
+    """List the other folders of this name on Python's path."""
+    folders = {Path(place or ".").resolve() / PACKAGE.name for place in sys.path}
+    return sorted(folder for folder in folders if folder.resolve() != PACKAGE)
+
+
+def _notes():
+    """List what is not wrong, but costs time or may surprise."""
+    threads, cores = numba.config.NUMBA_NUM_THREADS, numba.config.NUMBA_DEFAULT_NUM_THREADS
+    if threads > cores:
+        yield f"NUMBA_NUM_THREADS is {threads}, more than the {cores} cores: threads will wait"
+    asked = numba.config.CACHE_DIR
+    if asked and Path(asked).absolute() != cpu_cache.folder()[0].parent:
+        yield f"NUMBA_CACHE_DIR={asked} cannot be written to, so another folder is the cache"
+    if why := cpu_threads.unfit():
+        yield f"{why}: all is slow"
+    for path in _others():
+        if (path / "__init__.py").is_file():
+            yield f"{path} is a second tinydiff: which one runs depends on the folder you are in"
+
+
+def _failure(f):
+    """Call what may fail -> its complaint in one line, "" if there is none"""
+    try:
+        f()
+    except Exception as e:
+        return " ".join(str(e).split()) or type(e).__name__
+    return ""
 
 
 def _cuda():

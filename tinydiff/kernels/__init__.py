@@ -9,11 +9,13 @@ freeze the choice.
 """
 
 import os
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 
 SETS = ("reference", "cpu", "cuda")
 _active = None
+_default = None  # instead of $TINYDIFF_KERNELS, in a process that was forked
 
 
 class HostOnly(TypeError, AttributeError):
@@ -25,12 +27,16 @@ def use(name):
 
     A model belongs to the set in use when it was made.
     name: "reference" (NumPy), "cpu" (Numba) or "cuda" (a GPU)
-    -> the module, whose functions take and give arrays (N, H, W, C)
+    -> the module, whose functions take and give arrays (N, H, W, C); the reference, after a line
+    that says so, where the process cannot run what "cpu" compiles
     Raises ValueError for another name, RuntimeError for "cuda" without a GPU.
     """
     global _active
     if name not in SETS:
         raise ValueError(f"no kernel set {name!r}; there are: {', '.join(SETS)}")
+    if name == "cpu" and (why := import_module(f"{__name__}.cpu_threads").unfit()):
+        print(f"tinydiff: {why}: NumPy computes instead, more slowly", file=sys.stderr)
+        name = "reference"
     module = import_module(f"{__name__}.{name}")
     if name == "cuda":
         module.cuda_array.require()
@@ -43,7 +49,7 @@ def active():
 
     Numba is imported only then.
     """
-    return _active or use(os.environ.get("TINYDIFF_KERNELS", "cpu"))
+    return _active or use(_default or os.environ.get("TINYDIFF_KERNELS", "cpu"))
 
 
 def __getattr__(name):

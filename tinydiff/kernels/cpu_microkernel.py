@@ -10,9 +10,7 @@ For 8-wide vectors, 4 x 16 numbers are 8 of 16 registers: enough sums in flight 
 a multiply-add (4 cycles, two per cycle), with registers left for b and a.
 """
 
-import zlib
 from functools import partial
-from pathlib import Path
 
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
@@ -20,22 +18,23 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .cpu_cache import Cache
+from .cpu_threads import guarded
+
 V = 16  # columns of a block, neighbours in memory
 P = 8 if get_host_cpu_features().get("avx512f") else 4  # its rows: 8 vector registers in all
 
-# Numba's cache watches only the file of the function that it compiled. The functions below are
-# compiled into others', whose files in the cache therefore bear this one's checksum in their names.
-STAMP = f"{zlib.crc32(Path(__file__).read_bytes()):08x}"
 
-
-def _compile(f, **options):
-    """Compile a loop of the cpu kernels. options: of numba.njit -> the compiled function
+def _compile(f, parallel):
+    """Compile a loop of the cpu kernels. parallel: share out its prange -> the compiled function
 
     Of the fastmath flags only "contract" (a * b + c in one instruction): "reassoc" would let LLVM
     choose the order of sums, and it chose differently when a kernel was read from Numba's cache.
     """
-    f.__qualname__ += f"_{STAMP}"
-    return njit(cache=True, fastmath={"contract"}, error_model="numpy", **options)(f)
+    kernel = njit(parallel=parallel, fastmath={"contract"}, error_model="numpy")(f)
+    if hasattr(kernel, "_cache"):  # with NUMBA_DISABLE_JIT it is f itself
+        kernel._cache = Cache(f)
+    return guarded(kernel) if parallel else kernel
 
 
 jit, parallel = partial(_compile, parallel=False), partial(_compile, parallel=True)

@@ -1,0 +1,75 @@
+"""What the threads of parallel kernels cannot stand: a fork, and two callers at once.
+
+Numba leaves the threads to a library, the first that it finds of TBB, OpenMP and its own
+"workqueue". GNU's OpenMP does not work in a process forked from one that has used it: Numba then
+ends the process, and who waits for it waits for ever. The workqueue takes work from one thread at a
+time: otherwise it ends the process too.
+"""
+
+import os
+import threading
+from functools import wraps
+
+import numba
+from numba import config
+
+from .. import kernels
+
+_lock = threading.Lock()
+_orphan = False  # is this process the fork of one whose threads it does not have?
+
+
+def guarded(kernel):
+    """Let one thread at a time call a parallel kernel, where more would end the process."""
+
+    @wraps(kernel, updated=())
+    def call(*args):
+        if layer() in ("tbb", "omp"):
+            return kernel(*args)
+        with _lock:
+            return kernel(*args)
+
+    return call
+
+
+def layer():
+    """Name the library that runs the threads, "" before the first parallel kernel: () -> str"""
+    try:
+        return numba.threading_layer()
+    except ValueError:
+        return ""
+
+
+def unfit():
+    """Say why compiled kernels cannot run in this process: () -> str, "" if they can"""
+    if config.DISABLE_JIT:
+        return "NUMBA_DISABLE_JIT is set, so no kernel is compiled"
+    if _orphan:
+        start = "multiprocessing.get_context('spawn') starts processes that have them"
+        return f"a process forked after drawing has no compiled kernels; {start}"
+    if config.THREADING_LAYER not in ("default", "workqueue"):  # these two are always there
+        try:
+            numba.get_num_threads()  # loads what was asked for
+        except ValueError as e:
+            why = " ".join(str(e).split())
+            return f"NUMBA_THREADING_LAYER={config.THREADING_LAYER} does not work ({why})"
+    return ""
+
+
+def _in_child():
+    """Go on, after a fork, with kernels that work there."""
+    global _lock, _orphan
+    _lock = threading.Lock()  # whoever held it is in the parent
+    _orphan = _orphan or (layer() == "omp" and _gnu())
+    if _orphan and getattr(kernels._active, "__name__", "").endswith(".cpu"):
+        kernels._active, kernels._default = None, "cpu"  # which `use` refuses, when it is needed
+
+
+def _gnu():
+    from numba.np.ufunc import omppool
+
+    return omppool.openmp_vendor == "GNU"
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_in_child)
