@@ -9,10 +9,12 @@ freeze the choice.
 """
 
 import os
+import re
 from importlib import import_module
 from importlib.util import find_spec
 
 SETS = ("reference", "cpu", "cuda")
+MOST_THREADS = 1024
 _active = None
 
 
@@ -26,11 +28,14 @@ def use(name):
     A model belongs to the set in use when it was made.
     name: "reference" (NumPy), "cpu" (Numba) or "cuda" (a GPU)
     -> the module, whose functions take and give arrays (N, H, W, C)
-    Raises ValueError for another name, RuntimeError for "cuda" without a GPU.
+    Raises ValueError for another name, or a wrong $NUMBA_NUM_THREADS, RuntimeError for "cuda"
+    without a GPU.
     """
     global _active
     if name not in SETS:
         raise ValueError(f"no kernel set {name!r}; there are: {', '.join(SETS)}")
+    if name != "reference":
+        require_threads()
     module = import_module(f"{__name__}.{name}")
     if name == "cuda":
         module.cuda_array.require()
@@ -41,9 +46,23 @@ def use(name):
 def active():
     """Return the kernel set in use, at first $TINYDIFF_KERNELS or cpu: () -> module
 
-    Numba is imported only then.
+    Numba is imported only then. Raises ValueError where a variable of the environment is wrong.
     """
-    return _active or use(os.environ.get("TINYDIFF_KERNELS", "cpu"))
+    name = os.environ.get("TINYDIFF_KERNELS", "cpu")
+    if _active is None and name not in SETS:
+        raise ValueError(f"$TINYDIFF_KERNELS is {name!r}; it can be: {', '.join(SETS)}")
+    return _active or use(name)
+
+
+def require_threads():
+    """Refuse numbers of threads with which Numba would fail later, or not at all: () -> None
+
+    Raises ValueError, which names the variable.
+    """
+    threads = os.environ.get("NUMBA_NUM_THREADS", "1").strip()
+    if not (re.fullmatch("[0-9]{1,4}", threads) and 1 <= int(threads) <= MOST_THREADS):
+        takes = f"it takes a whole number from 1 to {MOST_THREADS}; or unset it"
+        raise ValueError(f"$NUMBA_NUM_THREADS is {threads!r:.50}; {takes}")
 
 
 def __getattr__(name):
