@@ -47,7 +47,7 @@ _NPY = re.compile(  # how a file of a flat array, or of a single text, begins
     re.DOTALL,
 )
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # np.savez, np.savez_compressed
-_UNPACKED, _RATIO = 2**26, 20  # unpacked, a file has so many bytes, or per byte of its own: at most
+_UNPACKED, _RATIO = 2**25, 20  # unpacked, a file has so many bytes, or per byte of its own: at most
 _NESTED = 10  # how deep the header may be, in lists and dicts
 _DAMAGES = (  # what a damaged zip file makes of Python's reader
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError),
@@ -68,10 +68,11 @@ def save(path, run, meta):
 
     path: file name; run: a Training; meta: its description, see above -> None
     Raises CheckpointError when the disk is full or the folder is not writable, FloatingPointError
-    as Training.fetch_losses does, or when the weights are not finite; the file that was there
-    before stays.
+    as Training.fetch_losses does, or when the weights are not finite, ValueError when meta is not
+    what `load` takes; the file that was there before stays.
     """
     path = Path(path)
+    fields.require(fields.MODEL, json.loads(json.dumps(meta)))
     run.fetch_losses()
     arrays = {name: np.asarray(array) for name, array in _arrays(run).items()}
     if not all(np.isfinite(array).all() for array in arrays.values()):
@@ -367,7 +368,11 @@ def _array(data):
 def _header(text):
     """Read what stands in "meta": array () of text -> dict, nested no deeper than ours"""
     try:
-        header = json.loads(str(text[()])) if text.dtype.kind == "U" and text.ndim == 0 else None
+        if text.dtype.kind != "U" or text.ndim:
+            raise ValueError("it is not a single text")
+        # not str(text): NumPy makes strings of what are no characters, which break Python
+        decoded = text.astype("<U").tobytes().decode("utf-32-le")
+        header = json.loads(decoded.rstrip("\0"))
         if type(header) is dict and _depth(header) <= _NESTED:
             return header
     except (ValueError, RecursionError):

@@ -53,10 +53,13 @@ NAME = f"a text of 1 to {LONGEST} characters that can be printed", printable
 STEPS, FINITE, SIDE = _whole(0, 10**12), _number(-1e30, 1e30), _whole(1, 1024)
 LOSS = "a number", lambda x: x != x or FINITE[1](x)  # before the first step it is NaN
 
+SIZES = ("size", "channels", "out", "width", "multipliers", "depth", "classes", "padding")
+
 MODEL = {  # the meta of checkpoint.py, of a network that draws
     "dataset?": NAME,
     "labels?": _named(_list_of(NAME, 1)),
-    "model.size": SIDE,
+    "model": (f"a dict of {', '.join(SIZES)}", lambda x: type(x) is dict and x.keys() <= {*SIZES}),
+    "model.size": _whole(1, 512),
     "model.channels?": SIDE,
     "model.out?": _null_or(SIDE),
     "model.width?": _whole(8, 4096),
@@ -88,7 +91,7 @@ TRAINING = {  # beside it, where the training can go on
 CLASSIFIER = {  # the meta of measure/classifier.py
     "dataset?": NAME,
     "labels": _named(_list_of(NAME, 1)),
-    "size": _whole(4, 1024),
+    "size": _whole(4, 512),
     "channels": SIDE,
     "held_out": _named(_number(0, 1)),
 }

@@ -323,7 +323,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         return 130
     except MemoryError as e:
-        return _refused(f"not enough memory ({e}): take a smaller --width, --batch or --n")
+        return _refused(f"not enough memory ({e}): take a smaller --width, --batch, --n or --size")
     except kernels.HostOnly as e:
         return _refused(f"this does not run on a GPU, leave out --kernels cuda ({e})")
     except (UsageError, OSError, FloatingPointError) as e:

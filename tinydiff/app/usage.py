@@ -84,7 +84,7 @@ def choose_kernels(name):
     if name not in kernels.SETS:
         raise UsageError(f"{asked} is {name!r}; it can be: {', '.join(kernels.SETS)}")
     try:
-        kernels.require_threads()
+        kernels.require_variables()
     except ValueError as e:
         raise UsageError(str(e)) from None
     if asked == "--kernels" or name == "cuda":

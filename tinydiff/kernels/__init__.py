@@ -15,6 +15,7 @@ from importlib.util import find_spec
 
 SETS = ("reference", "cpu", "cuda")
 MOST_THREADS = 1024
+LAYERS = ("default", "safe", "forksafe", "threadsafe", "omp", "tbb", "workqueue")  # Numba's
 _active = None
 
 
@@ -28,14 +29,14 @@ def use(name):
     A model belongs to the set in use when it was made.
     name: "reference" (NumPy), "cpu" (Numba) or "cuda" (a GPU)
     -> the module, whose functions take and give arrays (N, H, W, C)
-    Raises ValueError for another name, or a wrong $NUMBA_NUM_THREADS, RuntimeError for "cuda"
-    without a GPU.
+    Raises ValueError for another name, or a wrong variable of Numba's, RuntimeError for
+    "cuda" without a GPU.
     """
     global _active
     if name not in SETS:
         raise ValueError(f"no kernel set {name!r}; there are: {', '.join(SETS)}")
     if name != "reference":
-        require_threads()
+        require_variables()
     module = import_module(f"{__name__}.{name}")
     if name == "cuda":
         module.cuda_array.require()
@@ -54,15 +55,19 @@ def active():
     return _active or use(name)
 
 
-def require_threads():
-    """Refuse numbers of threads with which Numba would fail later, or not at all: () -> None
+def require_variables():
+    """Refuse variables of the environment with which Numba would fail, but only later: () -> None
 
     Raises ValueError, which names the variable.
     """
-    threads = os.environ.get("NUMBA_NUM_THREADS", "1").strip()
-    if not (re.fullmatch("[0-9]{1,4}", threads) and 1 <= int(threads) <= MOST_THREADS):
-        takes = f"it takes a whole number from 1 to {MOST_THREADS}; or unset it"
-        raise ValueError(f"$NUMBA_NUM_THREADS is {threads!r:.50}; {takes}")
+    threads = os.environ.get("NUMBA_NUM_THREADS", "1")
+    if not (re.fullmatch(" *[0-9]{1,4} *", threads) and 1 <= int(threads) <= MOST_THREADS):
+        takes = f"set it to a whole number from 1 to {MOST_THREADS}, or unset it"
+        raise ValueError(f"$NUMBA_NUM_THREADS is {threads!r:.50}: {takes}")
+    layer = os.environ.get("NUMBA_THREADING_LAYER", "default")
+    if layer.lower() not in LAYERS:
+        takes = f"set it to one of {', '.join(LAYERS)}, or unset it"
+        raise ValueError(f"$NUMBA_THREADING_LAYER is {layer!r:.50}: {takes}")
 
 
 def __getattr__(name):
