@@ -895,7 +895,7 @@ sample portraits --palette #ff0000 --size 16x32
 sample portraits --pull 2
     --pull is for --palette or --main-colour: name a colour
 sample portraits --main-colour #ff0000 --pull 0
-    --pull: takes a number above 0 up to 100, got '0'
+    --pull: takes a number above 0.01 up to 100, got '0'
 sample CKPT --sampler plms
     invalid choice: 'plms'
 sample CKPT --n 1 --steps 1 --out FOLDER

@@ -87,6 +87,15 @@ def test_fractions_are_read_as_python_writes_them():
     assert parsed("sample", "--guidance", "5.") == 5
 
 
+@pytest.mark.parametrize(
+    "command, option", [("sample", "--pull"), ("edit", "--sigma"), ("train", "--lr")]
+)
+def test_what_would_vanish_in_arithmetic_is_refused(command, option):
+    """Its square is 0, or its share of a weight."""
+    with pytest.raises(argparse.ArgumentError, match=f"{option}: takes a number above .* up to"):
+        parsed(command, option, "1e-300")
+
+
 def test_every_option_that_takes_a_number_is_in_the_table():
     made = cli._in_range("--n").__qualname__
     for command, its in ALL.items():

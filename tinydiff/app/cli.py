@@ -32,7 +32,7 @@ RANGES = {  # of numbers: what kind, and from where (fractions: above what) to w
     "--guidance": (float, 0, 100),
     "--strength": (float, 0, 1),
     "--sigma": (float, 1e-4, 10),
-    "--pull": (float, 0, 100),
+    "--pull": (float, 0.01, 100),
     "--lr": (float, 1e-7, 10),
     "--minutes": (float, 0, 100_000),
     "--save-every": (float, 0, 1_000_000),
