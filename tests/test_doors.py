@@ -399,6 +399,13 @@ def test_a_header_of_numbers_bytes_or_many_texts(files, tmp_path):
             Pipeline.load(tmp_path / "a.npz")
 
 
+def test_a_header_that_is_too_long(files, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_UNPACKED", 1000)
+    for file in files:
+        with pytest.raises(CheckpointError, match="npz is not a tinydiff checkpoint"):
+            Pipeline.load(file)
+
+
 def test_a_header_of_what_are_no_characters(files, tmp_path):
     with np.load(files[1]) as f:
         codes, weights = np.atleast_1d(f["meta"]).view(np.uint32), f["weights"]

@@ -162,7 +162,7 @@ BAD = {
     "restyle IMAGE --to flat --from cubist EMOJI": "--from: no style 'cubist'; there are",
     "restyle IMAGE --to flat --way inversion EMOJI": "needs --from, the style of the picture",
     "restyle IMAGE --to flat --strength 0.5 EMOJI": STRENGTH,
-    "restyle IMAGE --to flat --way noise --strength 1.5 EMOJI": "--strength: takes a number above 0 up to 1, got '1.5'",
+    "restyle IMAGE --to flat --way noise --strength 1.5 EMOJI": "above 0 up to 1, got '1.5'",
     "restyle IMAGE --to flat --way magic EMOJI": "invalid choice: 'magic'",
     "restyle IMAGE --to flat --steps 500 EMOJI": "--steps takes at most 250",
     "restyle IMAGE --to flat FACES": "was trained on typefaces: give one of `train emoji`",

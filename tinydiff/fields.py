@@ -109,16 +109,13 @@ def require(fields, header):
         for group in groups:
             part = _group(part.get(group, {}), group)
         if name in part and not fits(part[name]):
-            raise ValueError(f"{'.'.join([*groups, name])} is {_short(part[name])}, not {wanted}")
+            found = f"{path.removesuffix('?')} is {reprlib.repr(part[name])}"
+            raise ValueError(f"{found}, not {wanted}")
         if name not in part and not path.endswith("?"):
             raise ValueError(f"{path} is missing")
 
 
 def _group(part, name):
     if type(part) is not dict:
-        raise ValueError(f"{name} is {_short(part)}, not a group of fields")
+        raise ValueError(f"{name} is {reprlib.repr(part)}, not a group of fields")
     return part
-
-
-def _short(x):
-    return reprlib.repr(x)

@@ -49,10 +49,14 @@ def active():
 
     Numba is imported only then. Raises ValueError where a variable of the environment is wrong.
     """
+    return _active or use(_from_environment())
+
+
+def _from_environment():
     name = os.environ.get("TINYDIFF_KERNELS", "cpu")
-    if _active is None and name not in SETS:
+    if name not in SETS:
         raise ValueError(f"$TINYDIFF_KERNELS is {name!r}; it can be: {', '.join(SETS)}")
-    return _active or use(name)
+    return name
 
 
 def require_variables():
