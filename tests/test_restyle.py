@@ -152,7 +152,7 @@ def test_alphabet_takes_pictures_and_typefaces(trained, tmp_path, capsys):
 
 
 STYLES = "there are: line, flat, shaded, noto, twemoji"
-STRENGTH = "--strength is for --way inversion or noise, above 0 up to 1"
+STRENGTH = "--strength is for --way inversion or noise"
 UNREADABLE = "cannot be read (No such file or directory): give a PNG or JPEG"
 FACES = "no typeface 'comic'; give pictures, as A=a.png, or one of: eb-garamond"
 BAD = {
@@ -162,7 +162,7 @@ BAD = {
     "restyle IMAGE --to flat --from cubist EMOJI": "--from: no style 'cubist'; there are",
     "restyle IMAGE --to flat --way inversion EMOJI": "needs --from, the style of the picture",
     "restyle IMAGE --to flat --strength 0.5 EMOJI": STRENGTH,
-    "restyle IMAGE --to flat --way noise --strength 1.5 EMOJI": STRENGTH,
+    "restyle IMAGE --to flat --way noise --strength 1.5 EMOJI": "above 0 up to 1, got '1.5'",
     "restyle IMAGE --to flat --way magic EMOJI": "invalid choice: 'magic'",
     "restyle IMAGE --to flat --steps 500 EMOJI": "--steps takes at most 250",
     "restyle IMAGE --to flat FACES": "was trained on typefaces: give one of `train emoji`",

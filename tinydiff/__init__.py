@@ -10,7 +10,8 @@ The afternoon is what lies flat in this folder, in reading order; imports only r
       guide      towards what is asked for     unet       the network
 
     train                      the bridge: Algorithm 1 of DDPM
-    data, checkpoint, plot     images in, weights on disk, pictures out
+    data, plot                 images in, pictures out
+    fields, checkpoint         what a file may say of its weights; weights on disk
     files                      that appear whole or not at all
     kernels                    the ground: reference (NumPy), cpu (Numba), cuda
 

@@ -14,17 +14,24 @@ under the name "about":
     steps      how many steps the model was trained, in an exported one
 
 `build` and `build_model` need only model and schedule. A classifier has a meta of its own, see
-measure/classifier.py.
+measure/classifier.py. A file may come from anywhere: fields.py has the table of what each field
+takes, and nothing that is read or built is much larger than the file.
 """
 
 import json
+import math
+import os
+import re
+import reprlib
+import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from . import schedule
+from . import fields, kernels, schedule
 from .data import FILES, FOLDER, STYLES
 from .files import write_whole
 from .train import Training
@@ -33,6 +40,19 @@ from .unet import UNet
 FORMAT = "tinydiff checkpoint"
 VERSION = 2
 _TRAINING = ("theta", "ema", "m", "v")  # the arrays of a training; an exported model has "weights"
+_FOREIGN = "is not a tinydiff checkpoint: it was written by another program"
+_NPY = re.compile(  # how a file of a flat array, or of a single text, begins
+    rb"\x93NUMPY\x01\0..\{'descr': '([<>|](?:[fiubcU]\d{1,9}|O))', "
+    rb"'fortran_order': (?:False|True), 'shape': \((\d{0,15}),?\), \} *\n",
+    re.DOTALL,
+)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # np.savez, np.savez_compressed
+_UNPACKED, _RATIO = 2**25, 20  # unpacked, a file has so many bytes, or per byte of its own: at most
+_NESTED = 10  # how deep the header may be, in lists and dicts
+_DAMAGES = (  # what a damaged zip file makes of Python's reader
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError),
+    *(LookupError, ArithmeticError),
+)
 
 
 class CheckpointError(OSError):
@@ -48,10 +68,16 @@ def save(path, run, meta):
 
     path: file name; run: a Training; meta: its description, see above -> None
     Raises CheckpointError when the disk is full or the folder is not writable, FloatingPointError
-    as Training.fetch_losses does; the file that was there before stays.
+    as Training.fetch_losses does, or when the weights are not finite, ValueError when meta is not
+    what `load` takes; the file that was there before stays.
     """
     path = Path(path)
+    fields.require(fields.MODEL, json.loads(json.dumps(meta)))
     run.fetch_losses()
+    arrays = {name: np.asarray(array) for name, array in _arrays(run).items()}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        why = f"after step {run.step} the weights are not finite numbers any more"
+        raise FloatingPointError(f"{why}: lower the learning rate")
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -61,7 +87,6 @@ def save(path, run, meta):
         "rng": run.rng.bit_generator.state,
         "about": meta,
     }
-    arrays = {name: np.asarray(array) for name, array in _arrays(run).items()}
     _write(path, header, arrays)
 
 
@@ -84,19 +109,18 @@ def load(path):
     Raises CheckpointError when the file is missing, truncated or pickled, or was written by another
     program or version.
     """
+    kernels.active()  # here, so that a wrong variable is not taken for a fault of the file
     header, arrays = read(Path(path))
     try:
-        meta = header["about"]
-        run, s = build(meta, seed=0)
-        for name, place in _arrays(run).items():
-            array = arrays[name]
-            if array.shape != place.shape or array.dtype != place.dtype:
-                got, needed = f"{array.shape} {array.dtype}", f"{place.shape} {place.dtype}"
-                raise ValueError(f"{name} is {got}, the model needs {needed}")
-            place[:] = array
+        fields.require(fields.TRAINING, header)
+        meta = header.get("about")
+        fields.require(fields.MODEL, meta)
+        model, s = build_model(meta, Blank("theta", arrays["theta"].size))
+        run = Training(model, np.random.default_rng(0))
+        _fill(_arrays(run), arrays)
         run.step, run.adam.k, run.loss = header["step"], header["adam_k"], header["loss"]
         run.rng.bit_generator.state = header["rng"]
-    except (KeyError, TypeError, ValueError) as e:
+    except (TypeError, ValueError) as e:
         raise CheckpointError(f"{path} does not fit this version of tinydiff ({e})") from None
     return run, s, meta
 
@@ -115,7 +139,11 @@ def build_model(meta, rng):
     """Build network and schedule from their description: enough to draw with, no optimiser.
 
     meta: see above; rng draws the weights -> UNet, Schedule with arrays (T + 1,)
+    Raises ValueError where sizes do not fit, or labels are not those of the network.
     """
+    named = [len(values) for values in meta.get("labels", {}).values()]
+    if named and named != (classes := list(meta["model"].get("classes", ()))):
+        raise ValueError(f"labels of {named} values are named, the network has {classes}")
     kinds = {"linear": schedule.linear, "cosine": schedule.cosine, "sigmoid": schedule.sigmoid}
     model = UNet(**meta["model"], rng=rng)
     return model, kinds[meta["schedule"]["kind"]](meta["schedule"]["T"])
@@ -136,10 +164,16 @@ def export(path, weights, meta):
 
     path: file name; weights: (P,) float32, as run.ema; meta: see above, or of a classifier, from
     which `pretrained`, or classifier.load, builds the network -> None
-    Raises CheckpointError when it cannot be written.
+    Raises CheckpointError when it cannot be written, FloatingPointError when a weight is not
+    finite, or too large for float16.
     """
     header = {"format": FORMAT, "version": VERSION, "about": meta}
-    _write(Path(path), header, {"weights": np.asarray(weights, np.float16)})
+    with np.errstate(over="ignore"):
+        halved = np.asarray(weights).astype(np.float16)
+    if not np.isfinite(halved).all():
+        why = f"a weight is not finite, or above {np.finfo(np.float16).max}"
+        raise FloatingPointError(f"{path} was not written: {why}, the largest float16")
+    _write(Path(path), header, {"weights": halved})
 
 
 def pretrained(name):
@@ -181,15 +215,69 @@ def shipped(name):
 
 
 def _exported(path):
+    what = "holds no model that draws, or one of another version of tinydiff"
+    return rebuild(path, fields.MODEL, build_model, what)
+
+
+def rebuild(path, table, build, what):
+    """Read a file that `export` wrote, and build its network again.
+
+    path: Path; table: of fields.py; build: function of meta and what stands for a Generator that
+    gives a Module, or a tuple of it and more; what: is wrong where the file does not fit
+    -> what `build` gives, with the weights (P,) of the file, and meta, as one tuple
+    Raises CheckpointError as `load` does.
+    """
+    kernels.active()  # here, so that a wrong variable is not taken for a fault of the file
     header, arrays = read(path, ("weights",))
-    meta = header["about"]
     try:
-        model, s = build_model(meta, np.random.default_rng(0))
-        model.flatten()[:] = arrays["weights"]
-    except (KeyError, TypeError, ValueError) as e:
-        why = f"holds no model that draws, or one of another version of tinydiff ({e})"
-        raise CheckpointError(f"{path} {why}") from None
-    return model, s, meta
+        meta = header.get("about")
+        fields.require(table, meta)
+        model, *more = build(meta, Blank("weights", arrays["weights"].size))
+        _fill({"weights": model.flatten()}, arrays)
+    except (TypeError, ValueError) as e:
+        raise CheckpointError(f"{path} {what} ({e})") from None
+    return model, *more, meta
+
+
+class Blank:
+    """Stand in for the Generator of a network's weights: zeros, up to a number of them.
+
+    So no network that a file describes becomes larger than the file.
+    name: what has the weights, for the message; most: how many it has
+    """
+
+    def __init__(self, name, most):
+        self.name, self.most, self.left = name, most, most
+
+    def standard_normal(self, shape, dtype=np.float32):
+        """Give zeros in a shape; raises ValueError when there are not so many left."""
+        self.left -= math.prod(shape)
+        if self.left < 0:
+            why = "too few for the network that is described"
+            raise ValueError(f"{self.name} is {self.most} numbers, {why}")
+        return np.zeros(shape, dtype)
+
+    def uniform(self, low, high, size):
+        """Give zeros, as standard_normal does."""
+        return self.standard_normal((size,))
+
+
+def _fill(places, arrays):
+    """Put weights from a file into their places; dicts of name to array (P,).
+
+    Raises ValueError for another shape or type, or what no training leaves behind.
+    """
+    for name, place in places.items():
+        array, halved = arrays[name], name == "weights"
+        of_type = array.dtype == place.dtype or (halved and array.dtype == np.float16)
+        if array.shape != place.shape or not of_type:
+            got, needed = f"{array.shape} {array.dtype}", f"{place.shape} {place.dtype}"
+            raise ValueError(f"{name} is {got}, the model needs {needed}{' or float16' * halved}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"not every number in {name} is finite")
+        if name == "v" and (array < 0).any():
+            raise ValueError("v, an average of squares, is negative")
+        place[:] = array
 
 
 def read(path, names=_TRAINING):
@@ -199,37 +287,89 @@ def read(path, names=_TRAINING):
     name to array (P,)
     Raises CheckpointError as `load` does, Drawable for an exported file where a training is wanted.
     """
-    what = "is not a tinydiff checkpoint: it was written by another program"
-    foreign = CheckpointError(f"{path} {what}")
     try:
-        with open(path, "rb") as f:
-            start = f.read(2)
-    except OSError as e:
-        advice = "give a checkpoint that `python -m tinydiff train` wrote"
-        raise CheckpointError(f"{path} cannot be read ({e.strerror}): {advice}") from None
-    if start and start != b"PK":
-        raise foreign
-    try:
+        size = _size(path)
         with zipfile.ZipFile(path) as f:
-            if damaged := f.testzip():
-                raise zipfile.BadZipFile(f"{damaged} has changed since it was written")
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error) as e:
+            return _parts(f, size, names)
+    except CheckpointError as e:
+        raise type(e)(f"{path} {e}") from None
+    except _DAMAGES as e:
         why = f"is damaged or truncated ({e}): take an older checkpoint"
         raise CheckpointError(f"{path} {why}") from None
-    with np.load(path, allow_pickle=False) as f:
-        try:
-            header = json.loads(str(f["meta"]))
-            if header["format"] != FORMAT:
-                raise foreign
-            if (found := header["version"]) != VERSION:
-                why = f"has checkpoint version {found}; this tinydiff reads version {VERSION}"
-                raise CheckpointError(f"{path} {why}")
-            if "weights" in f.files and "weights" not in names:
-                why = "holds weights to draw or judge with, not a training"
-                raise Drawable(f"{path} {why}: give the file that `train` wrote")
-            return header, {name: f[name] for name in names}
-        except (KeyError, TypeError, ValueError) as e:
-            if "pickle" in str(e):
-                why = "holds pickled objects, which could run code, and is refused"
-                raise CheckpointError(f"{path} {why}") from None
-            raise foreign from None
+
+
+def _size(path):
+    """Look at what is not opened yet, as a pipe would be waited for: Path -> its bytes, an int"""
+    advice = "give a checkpoint that `python -m tinydiff train` wrote"
+    try:
+        found = os.stat(path)
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            raise CheckpointError(f"cannot be read (it is a pipe or a device): {advice}")
+        with open(path, "rb") as f:
+            if f.read(2) not in (b"PK", b""):
+                raise CheckpointError(_FOREIGN)
+    except CheckpointError:
+        raise
+    except (OSError, ValueError) as e:
+        why = getattr(e, "strerror", None) or e
+        raise CheckpointError(f"cannot be read ({why}): {advice}") from None
+    return found.st_size
+
+
+def _parts(f, size, names):
+    """Read header and arrays, as `read`; f: a ZipFile of a file of so many bytes."""
+    sizes = {info.filename: info.file_size for info in f.infolist()}
+    if len(sizes) < len(f.infolist()):
+        raise zipfile.BadZipFile("two of its parts have one name")
+    if any(info.compress_type not in _METHODS for info in f.infolist()):
+        raise zipfile.BadZipFile("it is compressed in a way that NumPy does not use")
+    if sum(sizes.values()) > max(_UNPACKED, _RATIO * size):
+        raise zipfile.BadZipFile(f"its {size} bytes claim to be {sum(sizes.values())} unpacked")
+    if not 0 < sizes.get("meta.npy", 0) <= _UNPACKED:
+        raise CheckpointError(_FOREIGN)
+    header = _header(_array(f.read("meta.npy")))
+    if header.get("format") != FORMAT:
+        raise CheckpointError(_FOREIGN)
+    if (found := header.get("version")) != VERSION:
+        why = f"has checkpoint version {reprlib.repr(found)}; this tinydiff reads"
+        raise CheckpointError(f"{why} version {VERSION}")
+    if "weights.npy" in sizes and "weights" not in names:
+        why = "holds weights to draw or judge with, not a training"
+        raise Drawable(f"{why}: give the file that `train` wrote")
+    if not all(f"{name}.npy" in sizes for name in names):
+        raise CheckpointError(_FOREIGN)
+    return header, {name: _array(f.read(f"{name}.npy")) for name in names}
+
+
+def _array(data):
+    """Read a flat array, or a single text, as np.save writes it: bytes -> array (P,) or ()"""
+    start = _NPY.match(data)
+    if start and start[1] == b"|O":
+        raise CheckpointError("holds pickled objects, which could run code, and is refused")
+    try:
+        dtype, shape = np.dtype(start[1].decode()), [int(n) for n in start[2].split()]
+    except TypeError:  # no match, or no type of NumPy's
+        raise CheckpointError(_FOREIGN) from None
+    if start.end() + dtype.itemsize * math.prod(shape) != len(data):
+        raise ValueError("an array is not as long as it claims to be")
+    return np.frombuffer(data, dtype, offset=start.end()).reshape(shape)
+
+
+def _header(text):
+    """Read what stands in "meta": array () of text -> dict, nested no deeper than ours"""
+    try:
+        if text.dtype.kind != "U" or text.ndim:
+            raise ValueError("it is not a single text")
+        # not str(text): NumPy makes strings of what are no characters, which break Python
+        decoded = text.astype("<U").tobytes().decode("utf-32-le")
+        header = json.loads(decoded.rstrip("\0"))
+        if type(header) is dict and _depth(header) <= _NESTED:
+            return header
+    except (ValueError, RecursionError):
+        pass
+    raise CheckpointError(_FOREIGN)
+
+
+def _depth(part):
+    inside = part.values() if type(part) is dict else part if type(part) is list else ()
+    return 1 + max(map(_depth, inside), default=0)

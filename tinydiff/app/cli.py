@@ -1,6 +1,8 @@
 """The command line: which commands there are and what each takes; cmd_*.py do the work."""
 
 import argparse
+import re
+import reprlib
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +19,29 @@ RESTORE = {  # of `edit --restore`: how noisy such a picture is taken to be
     "grey": 0.02,
     "blur": 0.05,
     "noise": 0.2,
+}
+RANGES = {  # of numbers: what kind, and from where (fractions: above what) to where
+    "--n": (int, 1, 10_000),
+    "--steps": (int, 1, 10_000_000),  # of a sampler: at most the model's own
+    "--rounds": (int, 1, 1000),
+    "--batch": (int, 1, 65_536),
+    "--width": (int, 8, 1024),
+    "--depth": (int, 1, 16),
+    "--seed": (int, 0, 2**63 - 1),
+    "--size": (int, 1, 1024),  # each side
+    "--guidance": (float, 0, 100),
+    "--strength": (float, 0, 1),
+    "--sigma": (float, 1e-4, 10),
+    "--pull": (float, 0.01, 100),
+    "--lr": (float, 1e-7, 10),
+    "--minutes": (float, 0, 100_000),
+    "--save-every": (float, 0, 1_000_000),
+    "--seconds": (float, 0, 86_400),
+    "evaluate --n": (int, 64, 100_000),
+}
+WRITTEN = {  # how they are written: int and float would also read "1_000" and " 5"
+    int: re.compile("[+-]?[0-9]{1,30}"),
+    float: re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,9})?", re.IGNORECASE),
 }
 COMMANDS = {  # command -> the file that does it, loaded only then: --help answers at once
     **dict.fromkeys((None, "train", "judge", "export"), "cmd_train"),
@@ -43,7 +68,7 @@ def parser():
     out = "folder for pictures and checkpoint (default: out)"
     main.add_argument("--out", type=Path, dest="main_out", help=out)
     seed = "seed of all random numbers (default: 0)"
-    main.add_argument("--seed", type=_at_least(0), dest="main_seed", help=seed)
+    main.add_argument("--seed", type=_in_range("--seed"), dest="main_seed", help=seed)
     force = "replace the training in out/digits.npz, also if it is another one"
     main.add_argument("--force", action="store_true", dest="main_force", help=force)
     who = "who computes: reference (NumPy), cpu (Numba), cuda (an NVIDIA GPU)"
@@ -71,18 +96,18 @@ def parser():
 def _out_and_seed(command, path, what="picture to write"):
     command.add_argument("--out", type=Path, default=Path(path), help=f"{what} (default: {path})")
     seed = "seed of all random numbers (default: 0)"
-    command.add_argument("--seed", type=_at_least(0), default=0, help=seed)
+    command.add_argument("--seed", type=_in_range("--seed"), default=0, help=seed)
 
 
 def _guidance(command, default=1.0, says="(default: 1)"):
-    strength = f"strength of guidance, 1 = none {says}"
-    command.add_argument("--guidance", type=_positive, default=default, metavar="W", help=strength)
+    strength, kind = f"strength of guidance, 1 = none {says}", _in_range("--guidance")
+    command.add_argument("--guidance", type=kind, default=default, metavar="W", help=strength)
 
 
 def _n_and_steps(command, n, drawn, steps=50, says="(default: 50)"):
-    command.add_argument("--n", type=_at_least(1), default=n, help=drawn)
+    command.add_argument("--n", type=_in_range("--n"), default=n, help=drawn)
     spread = f"steps from noise to image {says}"
-    command.add_argument("--steps", type=_at_least(1), default=steps, help=spread)
+    command.add_argument("--steps", type=_in_range("--steps"), default=steps, help=spread)
 
 
 def _train(train):
@@ -90,10 +115,10 @@ def _train(train):
     train.add_argument("dataset", help=f"digits, fashion, portraits or patterns; {paired}")
     length = train.add_mutually_exclusive_group()
     minutes = "train this long, in minutes (default: 10, unless --steps is given)"
-    length.add_argument("--minutes", type=_positive, help=minutes)
+    length.add_argument("--minutes", type=_in_range("--minutes"), help=minutes)
     steps = "train this many steps; stopping and resuming on the way changes nothing "
     fits = "(default: as many as fit into --minutes)"
-    length.add_argument("--steps", type=_at_least(1), help=steps + fits)
+    length.add_argument("--steps", type=_in_range("--steps"), help=steps + fits)
     out = "folder for sample sheets and the checkpoint (default: out)"
     train.add_argument("--out", type=Path, default=Path("out"), help=out)
     resume = (
@@ -101,17 +126,17 @@ def _train(train):
     )
     train.add_argument("--resume", type=Path, metavar="CKPT", help=resume)
     seed = "seed of all random numbers, not with --resume (default: 0)"
-    train.add_argument("--seed", type=_at_least(0), help=seed)
+    train.add_argument("--seed", type=_in_range("--seed"), help=seed)
     own = "(default: the data set's own)"
     width = f"channels at full size, divisible by 8 {own}"
-    train.add_argument("--width", type=_at_least(8), help=width)
-    train.add_argument("--depth", type=_at_least(1), help=f"blocks per level {own}")
-    train.add_argument("--batch", type=_at_least(1), help=f"images per step {own}")
-    train.add_argument("--lr", type=_positive, help=f"highest learning rate {own}")
+    train.add_argument("--width", type=_in_range("--width"), help=width)
+    train.add_argument("--depth", type=_in_range("--depth"), help=f"blocks per level {own}")
+    train.add_argument("--batch", type=_in_range("--batch"), help=f"images per step {own}")
+    train.add_argument("--lr", type=_in_range("--lr"), help=f"highest learning rate {own}")
     predict = "what the network is trained to predict (default: v)"
     train.add_argument("--predict", choices=["eps", "v"], help=predict)
     save = {"default": 60.0, "metavar": "SECONDS", "help": "time between checkpoints (default: 60)"}
-    train.add_argument("--save-every", type=_positive, **save)
+    train.add_argument("--save-every", type=_in_range("--save-every"), **save)
     force = "replace another training that --out holds"
     train.add_argument("--force", action="store_true", help=force)
 
@@ -125,12 +150,14 @@ def _sample(sample):
     strength = (
         "1 draws what is asked for, more exaggerates it, less follows it loosely (default: 1)"
     )
-    sample.add_argument("--guidance", type=_positive, default=1.0, metavar="W", help=strength)
-    sample.add_argument("--n", type=_at_least(1), default=64, help="number of images (default: 64)")
+    kind = _in_range("--guidance")
+    sample.add_argument("--guidance", type=kind, default=1.0, metavar="W", help=strength)
+    drawn = "number of images (default: 64)"
+    sample.add_argument("--n", type=_in_range("--n"), default=64, help=drawn)
     which = "ddpm visits every step, the others --steps of them (default: ddim)"
     sample.add_argument("--sampler", choices=SAMPLERS, default="ddim", help=which)
     steps = "steps from noise to image, not for ddpm (default: 50)"
-    sample.add_argument("--steps", type=_at_least(1), help=steps)
+    sample.add_argument("--steps", type=_in_range("--steps"), help=steps)
     times = "how the steps are spread over the noise levels (default: even)"
     sample.add_argument("--times", choices=TIMES, default="even", help=times)
     tile = "draw tiles that repeat without a seam, for a model of textures such as patterns"
@@ -142,7 +169,7 @@ def _sample(sample):
     main = "the mean colour to draw around, as '#3060c0' (default: any)"
     sample.add_argument("--main-colour", metavar="COLOUR", help=main)
     pull = "how closely colours are kept to (default: 1; 3 is close)"
-    sample.add_argument("--pull", type=_positive, metavar="X", help=pull)
+    sample.add_argument("--pull", type=_in_range("--pull"), metavar="X", help=pull)
     chain = "also write the whole chain, beside the picture, as"
     sample.add_argument("--gif", action="store_true", help=f"{chain} .gif")
     sample.add_argument("--apng", action="store_true", help=f"{chain} .apng, with all its colours")
@@ -161,16 +188,16 @@ def _edit(edit):
     )
     how.add_argument("--restore", choices=RESTORE, help=restore)
     strength = "how much of the picture is drawn anew, above 0 up to 1 (default: none)"
-    how.add_argument("--strength", type=_positive, help=strength)
+    how.add_argument("--strength", type=_in_range("--strength"), help=strength)
     change = "what should be different, as hat=red; the rest stays (default: none)"
     how.add_argument("--change", nargs="+", metavar="WISH", help=change)
     rounds = "with --mask: rounds per step, so that the parts agree (default: 5)"
-    edit.add_argument("--rounds", type=_at_least(1), help=rounds)
+    edit.add_argument("--rounds", type=_in_range("--rounds"), help=rounds)
     sigma = (
         "with --restore: standard deviation of the picture's noise, from black to white being 2 "
     )
     usual = "(default: 0.02; 0.05 blur, 0.2 noise)"
-    edit.add_argument("--sigma", type=_positive, help=sigma + usual)
+    edit.add_argument("--sigma", type=_in_range("--sigma"), help=sigma + usual)
     shows = "with --change what the picture shows, where it is read wrongly (default: no labels)"
     edit.add_argument("--label", nargs="+", metavar="WISH", help=f"{WISH}; {shows}")
     _guidance(edit, None, "(default: 1, with --change 2)")
@@ -194,7 +221,7 @@ def _restyle(restyle):
     noise = "it; noise: add noise, draw (default: source)"
     restyle.add_argument("--way", choices=WAYS, default="source", help=ways + noise)
     strength = "of --way inversion or noise: how much is drawn anew, above 0 up to 1 (default: 0.7)"
-    restyle.add_argument("--strength", type=_positive, help=strength)
+    restyle.add_argument("--strength", type=_in_range("--strength"), help=strength)
     model = "a file that `train emoji` wrote (default: the one that comes with tinydiff)"
     restyle.add_argument("--model", default="emoji", help=model)
     _guidance(restyle, None, "(default: 1.5; 2 for --way inversion or noise)")
@@ -223,7 +250,7 @@ def _evaluate(evaluate):
     usual = "(default: sixteen, from 5 evaluations to all)"
     evaluate.add_argument("--samplers", nargs="+", metavar="SAMPLER", help=specs + usual)
     n = "images for each, at most half the training set (default: 2048)"
-    evaluate.add_argument("--n", type=_at_least(64), default=2048, help=n)
+    evaluate.add_argument("--n", type=_in_range("evaluate --n"), default=2048, help=n)
     _guidance(evaluate)
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of the table")
     _out_and_seed(evaluate, "out/evaluate.png")
@@ -232,7 +259,7 @@ def _evaluate(evaluate):
 def _judge(judge):
     judge.add_argument("dataset", help=SETS)
     steps = "training steps (default: 2500)"
-    judge.add_argument("--steps", type=_at_least(1), default=2500, help=steps)
+    judge.add_argument("--steps", type=_in_range("--steps"), default=2500, help=steps)
     _out_and_seed(judge, "out", "folder for DATASET_judge.npz; `evaluate` uses that in data/models")
 
 
@@ -258,35 +285,30 @@ def _grade(grade):
     grade.add_argument("--out", type=Path, default=Path("grades.csv"), help=table + usual)
     grade.add_argument("--lessons", metavar="N", help=LESSONS)
     seconds = "limit for one exercise (default: 60)"
-    grade.add_argument("--seconds", type=_positive, default=60.0, help=seconds)
+    grade.add_argument("--seconds", type=_in_range("--seconds"), default=60.0, help=seconds)
 
 
-def _at_least(least):
-    def whole_number(text):
-        if not text.removeprefix("-").removeprefix("+").isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(
-                f"takes a whole number of at least {least}, got {text!r}"
-            )
-        return int(text)
+def _in_range(option):
+    """Make the type of a number's option, for argparse: its name in RANGES -> function of a text"""
+    kind, least, most = RANGES[option]
+    span = {int: f"a whole number from {least} to", float: f"a number above {least:g} up to"}
 
-    return whole_number
+    def number(text):
+        found = kind(text) if WRITTEN[kind].fullmatch(text) else least - 1
+        if not least <= found <= most or (kind is float and found == least):
+            takes = f"takes {span[kind]} {most}"
+            raise argparse.ArgumentTypeError(f"{takes}, got {reprlib.repr(text)}")
+        return found
+
+    return number
 
 
 def _size(text):
     sides = text.split("x")
-    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
-        raise argparse.ArgumentTypeError(f"takes height x width in pixels, as 16x64, got {text!r}")
-    return int(sides[0]), int(sides[1])
-
-
-def _positive(text):
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"takes a number above 0, got {text!r}")
-    return number
+    if len(sides) != 2 or not all(WRITTEN[int].fullmatch(side) for side in sides):
+        takes = "takes height x width in pixels, as 16x64"
+        raise argparse.ArgumentTypeError(f"{takes}, got {reprlib.repr(text)}")
+    return tuple(map(_in_range("--size"), sides))
 
 
 def main(argv=None):
@@ -299,13 +321,16 @@ def main(argv=None):
         if args.command and not (args.main_out is None and args.main_seed is None):
             how = f"python -m tinydiff {args.command} ... --out ... --seed ..."
             raise UsageError(f"--out and --seed go behind the command: {how}")
+        if empty := [name for name, given in vars(args).items() if given == ""]:
+            name = {"of": "from"}.get(empty[0], empty[0]).replace("_", "-")
+            raise UsageError(f"the text given for {name} is empty; see `--help`")
         choose_kernels(args.kernels)
         module = import_module(f".{COMMANDS[args.command]}", __package__)
         getattr(module, f"cmd_{args.command or 'digits'}")(args)
     except KeyboardInterrupt:
         return 130
     except MemoryError as e:
-        return _refused(f"not enough memory ({e}): take a smaller --width, --batch or --n")
+        return _refused(f"not enough memory ({e}): take a smaller --width, --batch, --n or --size")
     except kernels.HostOnly as e:
         return _refused(f"this does not run on a GPU, leave out --kernels cuda ({e})")
     except (UsageError, OSError, FloatingPointError) as e:

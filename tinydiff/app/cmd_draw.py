@@ -12,7 +12,14 @@ from ..design.pipeline import Pipeline, parse_labels
 from ..measure import classifier
 from . import gallery
 from .cli import RESTORE
-from .usage import UsageError, pictures_named, require_output, require_picture
+from .usage import (
+    UsageError,
+    pictures_named,
+    require_like,
+    require_memory,
+    require_output,
+    require_picture,
+)
 
 NOT_TEXTURES = ("digits", "fashion", "portraits")  # what they show has its place in the picture
 
@@ -28,15 +35,31 @@ def _steps(args, pipe, usual=50):
 
 def _labels(pipe, words):
     """Read the words behind --label and its kin -> a row of labels, ints"""
+    if len(pipe.labels) != len(pipe.model.classes):
+        raise UsageError("the model's file does not name its labels: draw with it from Python")
     try:
         return parse_labels(pipe.labels, words or [])
     except ValueError as e:
         raise UsageError(str(e)) from None
 
 
+def _require_memory(pipe, n, steps=0, size=None):
+    """Refuse to draw n images at once if they, and every step on the way, need too much memory."""
+    H, W = size or (pipe.model.size, pipe.model.size)
+    inside = 50 * pipe.model.width  # bytes per pixel at the network's widest place, as measured
+    require_memory(n * H * W * (inside + 4 * pipe.model.out * (steps + 2)), "--n or --size")
+
+
+def _require_finite(name, *drawn):
+    """Refuse to save what is no picture, as the weights of a file may be finite but absurd."""
+    if not all(np.isfinite(x).all() for x in drawn):
+        raise UsageError(f"what {name} draws is not finite: its weights are no trained model's")
+
+
 # --- sample ---
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def cmd_sample(args):
     """Run `sample`: args from the parser -> None; writes a picture of args.n images"""
     pipe = Pipeline.load(args.model)
@@ -49,6 +72,7 @@ def cmd_sample(args):
     beside = args.out.with_stem(f"{args.out.stem}_3x3") if args.tile else None
     for path in filter(None, (beside, *_animations(args))):
         require_output(path)
+    _require_memory(pipe, args.n, pipe.s.T if args.sampler == "ddpm" else steps, size)
     if args.tile and pipe.dataset in NOT_TEXTURES:
         why = "what has its place in a picture fades in a tile"
         print(f"tiles suit textures such as patterns: of {pipe.dataset}, {why}", file=sys.stderr)
@@ -60,6 +84,7 @@ def cmd_sample(args):
     else:
         how = args.sampler, steps, args.times, w, avoid
         chain = pipe.draw(labels, rng, *how, size=size, also=also)
+    _require_finite(args.model, chain[-1])
     columns = min(args.n, max(1, 16 * pipe.model.size // size[1]))
     picture = plot.save_png(plot.sheet(chain[-1], columns, scale=4), args.out)
     print(f"{picture}: {args.n} images")
@@ -127,7 +152,7 @@ def _colours(args, pipe):
     if pipe.model.out != 3:
         suited = "--palette and --main-colour are for models of colour pictures"
         raise UsageError(f"{args.model} draws in grey: {suited}")
-    cov = restore.covariance(pictures_named(pipe.dataset).train)
+    cov = _covariance(args, pipe)
     wanted = pipe.s, cov, pipe.model.size, palette, main, args.pull or 1.0
     return lambda eps_model: colour.coloured(eps_model, *wanted)
 
@@ -135,12 +160,14 @@ def _colours(args, pipe):
 # --- edit ---
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def cmd_edit(args):
     """Run `edit`: args from the parser -> None; writes the picture and args.n edits of it"""
     pipe = Pipeline.load(args.model)
     _require_one_edit(args)
     usual = (1, 2.0, 20) if args.change else (8, 1.0, 50)
     n, w, steps = args.n or usual[0], args.guidance or usual[1], _steps(args, pipe, usual[2])
+    _require_memory(pipe, n)
     A, cov = _degradation(args, pipe) if args.restore else (None, None)
     shape = (len(A[0]), len(A[2])) if A else (pipe.model.size, pipe.model.out)
     x, said = open_image(args.image, *shape)
@@ -174,15 +201,13 @@ def cmd_edit(args):
             *_, drawn = edit.image_to_image(eps_model, pipe.s, x0, *how, clip=1.0)
         shown, columns = [x, np.asarray(drawn)], min(n + 1, 9)
         what = f"then {n} times {'changed' if args.change else 'drawn anew'}"
+    _require_finite(args.model, *shown)
     sheet = plot.sheet(np.concatenate(shown), columns, scale=6)
     print(f"{plot.save_png(sheet, args.out)}: the picture, {what}")
 
 
 def _require_one_edit(args):
     """Refuse options of `edit` that do not go together."""
-    if args.strength and args.strength > 1:
-        got = f"which draws all anew; got {args.strength:g}"
-        raise UsageError(f"--strength takes at most 1, {got}")
     if args.rounds and not args.mask:
         raise UsageError("--rounds is for --mask: how often the parts are brought to agree")
     if args.sigma and not args.restore:
@@ -215,6 +240,10 @@ def _before_after(pipe, x, labels, wanted):
     dropped = np.array([len(v) for v in values])
     try:
         judge, its = classifier.load(pipe.dataset)
+        if (its["size"], its["channels"]) != (pipe.model.size, pipe.model.out) or any(
+            its["labels"].get(name) != values for name, values in pipe.labels.items()
+        ):
+            raise checkpoint.CheckpointError("it reads other pictures")
         read = dict(zip(its["labels"], judge(x), strict=True))
         seen = [np.asarray(read[name])[0].argmax() for name in pipe.labels]
         labels = np.where(labels == dropped, seen, labels)
@@ -252,7 +281,14 @@ def _degradation(args, pipe):
         A = restore.blur(size, channels, 1.0)
     else:
         A = restore.shrink(size, channels, k)
-    return A, restore.covariance(pictures_named(pipe.dataset).train)
+    return A, _covariance(args, pipe)
+
+
+def _covariance(args, pipe):
+    """Measure the covariance of the images that a model has learned -> (D, D)"""
+    dataset = pictures_named(pipe.dataset)
+    require_like(args.model, pipe, dataset)
+    return restore.covariance(dataset.train)
 
 
 # --- restyle, alphabet ---
@@ -267,12 +303,13 @@ def _pipeline_for(args, label, command):
     return pipe
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def cmd_restyle(args):
     """Run `restyle`: args from the parser -> None; writes the picture and args.n restyled"""
     pipe = _pipeline_for(args, "style", "emoji")
     steps, styles = _steps(args, pipe), pipe.labels["style"]
     for option, name in (("--to", args.to), ("--from", args.of)):
-        if name and name not in styles:
+        if name is not None and name not in styles:
             raise UsageError(f"{option}: no style {name!r}; there are: {', '.join(styles)}")
     if args.of and args.way != "inversion":
         why = "the other ways don't ask what style a picture has"
@@ -280,8 +317,9 @@ def cmd_restyle(args):
     if args.way == "inversion" and not args.of:
         which = f"the style of the picture: {', '.join(styles)}"
         raise UsageError(f"--way inversion needs --from, {which}")
-    if args.strength and (args.way == "source" or args.strength > 1):
-        raise UsageError("--strength is for --way inversion or noise, above 0 up to 1")
+    if args.strength and args.way == "source":
+        raise UsageError("--strength is for --way inversion or noise")
+    _require_memory(pipe, args.n)
     x, said = open_image(args.image, pipe.model.size, pipe.model.out)
     require_picture(args.out, args.image)
     print(said)
@@ -289,11 +327,13 @@ def cmd_restyle(args):
     w = args.guidance or (1.5 if args.way == "source" else 2.0)
     how = args.way, args.of, steps, w, args.strength or 0.7
     drawn = pipe.restyle(images, args.to, rng, *how)
+    _require_finite(args.model, drawn)
     sheet = plot.sheet(np.concatenate([x, drawn]), min(args.n + 1, 9), scale=6)
     picture = plot.save_png(sheet, args.out)
     print(f"{picture}: the picture, then {args.n} times in the style {args.to}")
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def cmd_alphabet(args):
     """Run `alphabet`: args from the parser -> None; writes args.n whole alphabets"""
     pipe = _pipeline_for(args, "letter", "typefaces")
@@ -304,7 +344,8 @@ def cmd_alphabet(args):
     for i, letter in enumerate(letters):
         given[i] = known.get(letter, 0)
     rng = np.random.default_rng(args.seed)
-    drawn = (pipe.alphabet(known, rng, steps, args.guidance) for _ in range(args.n))
+    drawn = [pipe.alphabet(known, rng, steps, args.guidance) for _ in range(args.n)]
+    _require_finite(args.model, *drawn)
     sheet = plot.sheet(np.concatenate([given, *drawn]), len(given), scale=3)
     picture, names = plot.save_png(sheet, args.out), "".join(sorted(known))
     stay = "in which these letters stay as they are"

@@ -9,9 +9,10 @@ from tqdm import tqdm
 from .. import plot
 from ..design.pipeline import Pipeline, evaluations
 from ..measure import classifier, evaluate
-from .usage import UsageError, dataset_named, require_picture
+from .usage import UsageError, dataset_named, require_like, require_picture
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def cmd_evaluate(args):
     """Run `evaluate`: args from the parser -> None; prints the table, writes a picture"""
     pipe = Pipeline.load(args.model)
@@ -23,6 +24,9 @@ def cmd_evaluate(args):
     except ValueError as e:
         raise UsageError(str(e)) from None
     dataset, (judge, its) = dataset_named(pipe.dataset), classifier.load(pipe.dataset)
+    require_like(args.model, pipe, dataset)
+    if list(pipe.labels.items()) != list(dataset.labels.items()):
+        raise UsageError(f"{args.model} has other labels than the images of {dataset.name}")
     require_picture(args.out)
     n, w = min(args.n, len(dataset.train) // 2), args.guidance
     yardstick = evaluate.Yardstick(judge, dataset, n, np.random.default_rng(args.seed))

@@ -20,7 +20,15 @@ from ..design.pipeline import Pipeline
 from ..measure import classifier
 from ..optim import warmup_cosine
 from ..train import train
-from .usage import UsageError, dataset_named, pictures_named, require_output, require_writable
+from .usage import (
+    UsageError,
+    dataset_named,
+    memory,
+    pictures_named,
+    require_memory,
+    require_output,
+    require_writable,
+)
 
 try:
     import fcntl
@@ -35,6 +43,7 @@ MODELS = {  # for two cores: arguments of UNet, images per step, highest learnin
     "emoji": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.1),
     "typefaces": ({"width": 32, "multipliers": [1, 2, 2], "depth": 1}, 64, 1e-3, 0.1),
 }
+PER_WEIGHT = 24  # bytes: weight, gradient, average, two of Adam's, and one while they are joined
 
 
 def cmd_digits(args):
@@ -105,6 +114,7 @@ def cmd_train(args):
     run, s, meta = _resumed(args, dataset) if args.resume else _begun(args, dataset)
     if not (args.resume and path.exists() and path.samefile(args.resume)):
         _require_free(path, args.force)
+    _require_memory(run, meta)
     if dataset.name in data.STYLES:
         source, _, labels = (x[:: len(x) // 64][:64] for x in paired.examples(dataset))
     else:
@@ -126,15 +136,26 @@ def cmd_train(args):
     print(f"{path}: the checkpoint, {run.step} steps; samples in {sheets(run)}")
 
 
+def _require_memory(run, meta):
+    """Refuse a training that does not fit into the memory, by what others were seen to take."""
+    model, batch = run.model, meta["train"]["batch"]
+    depth = len(model.downs[0])
+    pixels = batch * model.size**2 * model.width * 80 * (depth + 1)  # what derivatives need
+    require_memory(PER_WEIGHT * run.theta.size + pixels, "--width, --depth or --batch")
+
+
 def _begun(args, dataset):
     """Start a training as `train` was asked to -> Training, Schedule, description"""
     sizes = (args.width, args.depth, args.batch, args.lr)
     seed = 0 if args.seed is None else args.seed
     meta = describe(dataset, seed, *sizes, args.predict or "v")
+    most = int(min(memory() / PER_WEIGHT, 2**40))
     try:
-        return *checkpoint.build(meta, seed), meta
+        checkpoint.build_model(meta, checkpoint.Blank("what fits into the memory", most))
+        run, s = checkpoint.build(meta, seed)
     except ValueError as e:
-        raise UsageError(str(e)) from None
+        raise UsageError(f"--width, --depth: {e}") from None
+    return run, s, meta
 
 
 def _resumed(args, dataset):
@@ -148,6 +169,12 @@ def _resumed(args, dataset):
     if meta.get("dataset") != dataset.name:
         was = f"{args.resume} was trained on {meta.get('dataset')}, not on {dataset.name}"
         raise UsageError(f"{was}: name the same data set")
+    fresh, fixed = describe(dataset, 0), ("size", "channels", "out", "classes")
+    if any(meta["model"].get(key) != fresh["model"].get(key) for key in fixed):
+        raise UsageError(f"{args.resume} was trained on other images than {dataset.name} has")
+    if missing := [name for name in fresh["train"] if name not in meta.get("train", {})]:
+        unsaid = f"{args.resume} does not say its train.{missing[0]}"
+        raise UsageError(f"{unsaid}: give a file that `train` wrote")
     meta.pop("job", None)  # no longer what the main job may replace
     return run, s, meta
 

@@ -1,5 +1,6 @@
 """What the user gave, checked before the work starts."""
 
+import math
 import os
 
 from ..files import require_folder, require_replaceable
@@ -42,6 +43,30 @@ def require_picture(path, *inputs):
     require_output(path, inputs)
 
 
+def memory():
+    """Tell how much memory this machine has, in bytes: () -> number, inf if it does not say"""
+    try:
+        pages = os.sysconf("SC_PHYS_PAGES")
+        return pages * os.sysconf("SC_PAGE_SIZE") if pages > 0 else math.inf
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
+def require_memory(needed, less):
+    """Refuse, before it starts, what needs more bytes than there are: the system would end it."""
+    if needed > (there := memory()):
+        sizes = f"{needed / 1e9:,.1f} GB of memory, this machine has {there / 1e9:,.1f}"
+        raise UsageError(f"this needs about {sizes}: take a smaller {less}")
+
+
+def require_like(name, pipe, dataset):
+    """Refuse a model whose pictures have not the size of those in the data set that it names."""
+    own = (pipe.model.size, pipe.model.size, pipe.model.out)
+    if own != dataset.train.shape[1:]:
+        sizes = ["{} x {} x {}".format(*size) for size in (own, dataset.train.shape[1:])]
+        raise UsageError(f"{name} draws {sizes[0]}, the images of {dataset.name} are {sizes[1]}")
+
+
 def dataset_named(name, styles=False):
     """Load a data set by its name -> data.Dataset, with styles=True also data.Styles"""
     from .. import data
@@ -66,6 +91,10 @@ def choose_kernels(name):
     name = name or os.environ.get("TINYDIFF_KERNELS", "cpu")
     if name not in kernels.SETS:
         raise UsageError(f"{asked} is {name!r}; it can be: {', '.join(kernels.SETS)}")
+    try:
+        kernels.require_variables()
+    except ValueError as e:
+        raise UsageError(str(e)) from None
     if asked == "--kernels" or name == "cuda":
         try:
             kernels.use(name)

@@ -30,6 +30,8 @@ def parse_labels(labels, words):
     -> (number of labels,) ints; a label that no word names is dropped: len(values), "any"
     Raises ValueError for a label or value that does not exist, or a label that is named twice.
     """
+    if words and not labels:
+        raise ValueError(f"the model takes no labels; got {words[0]!r}")
     row, named = np.array([len(values) for values in labels.values()]), set()
     for word in words:
         label, equals, value = word.rpartition("=")

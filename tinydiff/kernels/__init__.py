@@ -9,11 +9,14 @@ freeze the choice.
 """
 
 import os
+import re
 import sys
 from importlib import import_module
 from importlib.util import find_spec
 
 SETS = ("reference", "cpu", "cuda")
+MOST_THREADS = 1024
+LAYERS = ("default", "safe", "forksafe", "threadsafe", "omp", "tbb", "workqueue")  # Numba's
 _active = None
 _default = None  # instead of $TINYDIFF_KERNELS, in a process that was forked
 
@@ -29,11 +32,14 @@ def use(name):
     name: "reference" (NumPy), "cpu" (Numba) or "cuda" (a GPU)
     -> the module, whose functions take and give arrays (N, H, W, C); the reference, after a line
     that says so, where the process cannot run what "cpu" compiles
-    Raises ValueError for another name, RuntimeError for "cuda" without a GPU.
+    Raises ValueError for another name, or a wrong variable of Numba's, RuntimeError for
+    "cuda" without a GPU.
     """
     global _active
     if name not in SETS:
         raise ValueError(f"no kernel set {name!r}; there are: {', '.join(SETS)}")
+    if name != "reference":
+        require_variables()
     if name == "cpu" and (why := import_module(f"{__name__}.cpu_threads").unfit()):
         print(f"tinydiff: {why}: NumPy computes instead, more slowly", file=sys.stderr)
         name = "reference"
@@ -47,9 +53,31 @@ def use(name):
 def active():
     """Return the kernel set in use, at first $TINYDIFF_KERNELS or cpu: () -> module
 
-    Numba is imported only then.
+    Numba is imported only then. Raises ValueError where a variable of the environment is wrong.
     """
-    return _active or use(_default or os.environ.get("TINYDIFF_KERNELS", "cpu"))
+    return _active or use(_default or _from_environment())
+
+
+def _from_environment():
+    name = os.environ.get("TINYDIFF_KERNELS", "cpu")
+    if name not in SETS:
+        raise ValueError(f"$TINYDIFF_KERNELS is {name!r}; it can be: {', '.join(SETS)}")
+    return name
+
+
+def require_variables():
+    """Refuse variables of the environment with which Numba would fail, but only later: () -> None
+
+    Raises ValueError, which names the variable.
+    """
+    threads = os.environ.get("NUMBA_NUM_THREADS", "1")
+    if not (re.fullmatch(" *[0-9]{1,4} *", threads) and 1 <= int(threads) <= MOST_THREADS):
+        takes = f"set it to a whole number from 1 to {MOST_THREADS}, or unset it"
+        raise ValueError(f"$NUMBA_NUM_THREADS is {threads!r:.50}: {takes}")
+    layer = os.environ.get("NUMBA_THREADING_LAYER", "default")
+    if layer.lower() not in LAYERS:
+        takes = f"set it to one of {', '.join(LAYERS)}, or unset it"
+        raise ValueError(f"$NUMBA_THREADING_LAYER is {layer!r:.50}: {takes}")
 
 
 def __getattr__(name):

@@ -43,7 +43,7 @@ def parse(spec, s):
     if name == "ddpm" and (steps or times):
         raise ValueError("ddpm visits every step: write ddpm, and nothing behind it")
     steps, times = steps or str(min(50, s.T)), times or "even"
-    if not (steps.isdecimal() and 1 <= int(steps) <= s.T):
+    if not (steps.isdecimal() and len(steps) < 10 and 1 <= int(steps) <= s.T):
         raise ValueError(f"{spec}: steps go from 1 to {s.T}, those that the model was trained with")
     if times not in TIMES:
         raise ValueError(f"{spec}: no times {times!r}; there are: {', '.join(TIMES)}")
