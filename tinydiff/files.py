@@ -65,7 +65,7 @@ def write_whole(path, write):
     path: Path, whose folder is made if it is missing; write: function of a binary file -> the path
     Raises OSError when it cannot be written, or as require_replaceable does.
     """
-    unfinished = path.with_name(f".{secrets.token_hex(4)}.part")
+    unfinished = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
     try:
         require_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)

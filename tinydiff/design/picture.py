@@ -39,7 +39,7 @@ def upright(path):
         raise OSError(f"{path} is not a picture that can be read: give a PNG or JPEG") from None
     except Exception as e:  # what damaged bytes make of Pillow's decoders: a dozen different errors
         why = " ".join(str(getattr(e, "strerror", None) or e or type(e).__name__).split())
-        raise OSError(f"{path} cannot be read ({why}): give another PNG or JPEG") from None
+        raise OSError(f"{path} cannot be read ({why}): give a PNG or JPEG") from None
 
 
 def _require_bounded(path, picture, done):
