@@ -168,7 +168,7 @@ def test_a_damaged_or_wrong_file_is_named_as_such(damage, tmp_path, monkeypatch)
             np.savez(f, **content)
         else:
             np.save(f, content)
-    why = "digits8.npz is damaged .*: restore it, or run data/build.py"
+    why = "digits8.npz is damaged .*: install tinydiff again; .* run data/build.py"
     with pytest.raises(OSError, match=why) as e:
         data.load("digits")
     assert "\n" not in str(e.value)
@@ -245,7 +245,7 @@ def test_styles_refuse_what_is_not_theirs(name, tmp_path, monkeypatch):
     images, few = arrays["images"], {"test": arrays["test"][:5]}
     for wrong in (few, {"images": images / 255}, {"images": images[:, :3]}):
         np.savez(tmp_path / data.STYLES[name], **{**arrays, **wrong})
-        with pytest.raises(OSError, match="16.npz is damaged .*: restore it, or run data/build.py"):
+        with pytest.raises(OSError, match="16.npz is damaged .*: install .* run data/build.py"):
             data.load_styles(name)
 
 
@@ -346,6 +346,6 @@ def test_edits_that_do_not_fit_are_refused(tmp_path, monkeypatch):
     few, fewer = {"after": arrays["after"][:5]}, {"labels_after": arrays["labels_after"][:, :3]}
     for wrong in (few, {"before": arrays["before"] / 255}, fewer):
         np.savez(tmp_path / "edits16.npz", **{**arrays, **wrong})
-        why = "edits16.npz is damaged .*: restore it, or run data/build.py"
+        why = "edits16.npz is damaged .*: install tinydiff again; .* run data/build.py"
         with pytest.raises(OSError, match=why):
             data.load_edits()

@@ -210,6 +210,7 @@ def shipped(name):
     path = FOLDER / "models" / f"{name}.npz"
     if not path.exists():
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.npz")))
+        there = there or f"none in {path.parent}, so install tinydiff again"
         raise CheckpointError(f"no trained model {name!r} comes with tinydiff; there are: {there}")
     return path
 

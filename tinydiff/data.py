@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-FOLDER = Path(__file__).resolve().parent.parent / "data"
+FOLDER = Path(__file__).resolve().parent / "_data"  # where data/packing.py puts it in a wheel
+if not FOLDER.exists():
+    FOLDER = FOLDER.parent.parent / "data"  # in a clone
 FILES = {
     "digits": "digits8.npz",
     "fashion": "fashion16.npz",
@@ -129,8 +131,8 @@ def _read(name, files, arrange):
     if name not in files:
         raise ValueError(f"no data set {name!r}; there are: {', '.join(files)}")
     path = FOLDER / files[name]
+    how = "install tinydiff again; in a clone, restore it or run data/build.py"
     if not path.exists():
-        how = "install tinydiff from its folder with `pip install -e .`, or run data/build.py"
         raise FileNotFoundError(f"{path} is missing: {how}")
     try:
         with np.load(path, allow_pickle=False) as f:
@@ -138,7 +140,7 @@ def _read(name, files, arrange):
                 raise ValueError(f"{damaged} has changed since it was written")
             return arrange(name, f)
     except Exception as e:  # damaged bytes make NumPy and zipfile raise a dozen different errors
-        raise OSError(f"{path} is damaged ({e}): restore it, or run data/build.py") from None
+        raise OSError(f"{path} is damaged ({e}): {how}") from None
 
 
 def _dataset(name, f):
