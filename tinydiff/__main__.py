@@ -2,7 +2,14 @@
 
 import sys
 
-from .app.cli import main
+from .app import interrupt
+
+
+def _command():
+    from .app.cli import main  # only here, where a Ctrl-C is heard
+
+    return main()
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interrupt.run(_command))
