@@ -5,11 +5,12 @@ import sys
 from .app import interrupt
 
 
-def _command():
-    from .app.cli import main  # only here, where a Ctrl-C is heard
+def main(argv=None):
+    """Run the command line: list of strings, None = sys.argv[1:] -> exit status, see app/cli.py"""
+    from .app import cli  # only here, where a Ctrl-C is heard
 
-    return main()
+    return cli.main(argv)
 
 
 if __name__ == "__main__":
-    sys.exit(interrupt.run(_command))
+    sys.exit(interrupt.run(main))

@@ -289,17 +289,15 @@ def main(argv=None):
     -> exit status: 0; 2 after one line on bad input; 128 + the signal after Ctrl-C, SIGTERM, SIGHUP
     """
     interrupt.open_streams()
-    with interrupt.heard() as signals:
-        try:
+    try:
+        with interrupt.heard():
             _run(argv)
-        except KeyboardInterrupt as e:
-            return interrupt.told(e)
-        except BrokenPipeError:
-            return interrupt.PIPE_CLOSED
-        except Exception as e:
-            if signals:  # an import that is cut short fails in ways of its own
-                return interrupt.told(interrupt.Interrupted(signals[0]))
-            return _refused(e)
+    except KeyboardInterrupt as e:
+        return interrupt.told(e)
+    except BrokenPipeError:
+        return interrupt.PIPE_CLOSED
+    except Exception as e:
+        return _refused(e)
     return 0
 
 

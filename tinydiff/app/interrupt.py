@@ -4,6 +4,7 @@ An exit status as a shell gives it: 128 + the number of the signal. This file lo
 it is at work before anything else is imported.
 """
 
+import _thread
 import os
 import signal
 import sys
@@ -32,12 +33,13 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def heard():
-    """Turn signals into Interrupted for the length of a `with` block -> list, of those that came
+    """Turn signals into Interrupted for the length of a `with` block.
 
-    Those within PATIENCE after another are only noted.
+    Those within PATIENCE after another are passed over. An Interrupted that Python must ignore, as
+    it does in what LLVM calls back while it compiles, is raised again a moment later.
     """
     global _calm
-    came, _calm = [], 0.0
+    came, _calm, unraisable = [], 0.0, sys.unraisablehook
 
     def stop(number, frame):
         came.append(number)
@@ -46,8 +48,23 @@ def heard():
         if not disturbs:
             raise Interrupted(number)
 
+    def again(ignored):
+        global _calm
+        if not isinstance(ignored.exc_value, Interrupted):
+            return unraisable(ignored)
+        _calm = 0.0
+        threading.Timer(0.05, _thread.interrupt_main, [ignored.exc_value.number]).start()
+
     with _handled(stop):
-        yield came
+        sys.unraisablehook = again
+        try:
+            yield
+        except Exception:
+            if came:  # an import or a compilation, cut short, has failed in a way of its own
+                raise Interrupted(came[0]) from None
+            raise
+        finally:
+            sys.unraisablehook = unraisable
 
 
 @contextmanager
@@ -149,17 +166,19 @@ def run(command):
     Nothing of what Python does at its end makes noise: no signal, and no pipe that is closed.
     """
     open_streams()
-    with heard():
-        try:
+    try:
+        with heard():
             status = command()
-        except KeyboardInterrupt as e:
-            status = told(e)
-        except SystemExit as e:  # of --help
-            status = e.code or 0
-    if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-    return _flushed(sys.stdout, status) or _flushed(sys.stderr, status)
+    except KeyboardInterrupt as e:
+        status = told(e)
+    except SystemExit as e:  # of --help
+        status = e.code or 0
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    status = _flushed(sys.stderr, _flushed(sys.stdout, status))
+    if status - 128 in SIGNALS:
+        os._exit(status)  # LLVM, cut short while it compiles, may crash when it is taken down
+    return status
 
 
 def _flushed(stream, status):

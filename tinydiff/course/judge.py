@@ -131,7 +131,8 @@ def run_pytest(words, plugin):
         def pytest_keyboard_interrupt(self, excinfo):
             Listener.heard = excinfo.value
 
-    pytest.main(words, plugins=[plugin, Listener()])
+    ours = ["-p", "no:unraisableexception"]  # app/interrupt.py has a hook of its own
+    pytest.main([*ours, *words], plugins=[plugin, Listener()])
     if ends_all(Listener.heard):
         raise Listener.heard
 
