@@ -1,7 +1,6 @@
 """The command line: which commands there are and what each takes; cmd_*.py do the work."""
 
 import argparse
-import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -321,5 +320,5 @@ def _refused(e):
         e = f"this does not run on a GPU, leave out --kernels cuda ({e})"
     elif not isinstance(e, UsageError | OSError | FloatingPointError):
         raise e
-    print(f"tinydiff: {e}", file=sys.stderr)
+    interrupt.say(e)
     return 2

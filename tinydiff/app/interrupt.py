@@ -4,7 +4,6 @@ An exit status as a shell gives it: 128 + the number of the signal. This file lo
 it is at work before anything else is imported.
 """
 
-import _thread
 import os
 import signal
 import sys
@@ -53,7 +52,11 @@ def heard():
         if not isinstance(ignored.exc_value, Interrupted):
             return unraisable(ignored)
         _calm = 0.0
-        threading.Timer(0.05, _thread.interrupt_main, [ignored.exc_value.number]).start()
+        threading.Timer(0.05, send, [ignored.exc_value.number]).start()
+
+    def send(number):
+        if signal.getsignal(number) is stop:
+            signal.pthread_kill(threading.main_thread().ident, number)
 
     with _handled(stop):
         sys.unraisablehook = again
@@ -143,9 +146,14 @@ def _inode(path):
 def told(e):
     """Say in one line what a KeyboardInterrupt has left -> exit status"""
     number, kept = getattr(e, "number", signal.SIGINT), getattr(e, "kept", "") or NOTHING
-    with suppress(OSError, ValueError):  # the terminal may be gone
-        print(f"tinydiff: interrupted ({SIGNALS[number]}): {kept}", file=sys.stderr, flush=True)
+    say(f"interrupted ({SIGNALS[number]}): {kept}")
     return 128 + number
+
+
+def say(line):
+    """Say why a command ended: str -> None; nothing happens where nobody reads, as after SIGHUP"""
+    with suppress(OSError, ValueError):
+        print(f"tinydiff: {line}", file=sys.stderr, flush=True)
 
 
 # --- streams that are closed ---
@@ -190,7 +198,6 @@ def _flushed(stream, status):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if isinstance(e, BrokenPipeError):
             return status or PIPE_CLOSED
-        with suppress(OSError, ValueError):
-            print(f"tinydiff: the output could not be written ({e.strerror})", file=sys.stderr)
+        say(f"the output could not be written ({e.strerror})")
         return status or 2
     return status
