@@ -30,7 +30,7 @@ ALONE = {
 }
 OFTEN = """import runpy
 from tinydiff.app import progress
-progress.EVERY_LINE = 0.05
+progress.EVERY_LINE = 0.005
 runpy.run_module("tinydiff", run_name="__main__")"""  # python -m tinydiff, telling often how it is
 PYTHON = {**os.environ, **ALONE}  # one thread: the models here are too small for two
 

@@ -6,7 +6,7 @@ from .app import interrupt
 
 
 def main(argv=None):
-    """Run the command line, see app/cli.py: list of strings, None = sys.argv[1:] -> status, int ()"""
+    """Run the command line, see app/cli.py: strings, None = sys.argv[1:] -> exit status, int ()"""
     from .app import cli  # only here, where a Ctrl-C is heard
 
     return cli.main(argv)
