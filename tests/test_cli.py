@@ -28,6 +28,10 @@ ALONE = {
     "NUMBA_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+OFTEN = """import runpy
+from tinydiff.app import progress
+progress.EVERY_LINE = 0.005
+runpy.run_module("tinydiff", run_name="__main__")"""  # python -m tinydiff, telling often how it is
 PYTHON = {**os.environ, **ALONE}  # one thread: the models here are too small for two
 
 
@@ -42,7 +46,7 @@ def start():
     started = []
 
     def popen(*argv):
-        command = [sys.executable, "-m", "tinydiff", *map(str, argv)]
+        command = [sys.executable, "-c", OFTEN, *map(str, argv)]
         started.append(
             subprocess.Popen(command, env=PYTHON, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         )

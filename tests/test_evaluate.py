@@ -1,6 +1,7 @@
 """evaluate.py: the table says what was measured, the floor is what real images score."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -114,10 +115,11 @@ def test_each_sampler_is_measured_on_its_own_images(yardstick, digits, monkeypat
     monkeypatch.setattr(evaluate, "BATCH", 64)  # 200 images: three batches and a rest
     image = digits.test[0].clip(-0.9, 0.9)
     model, work, ways = Stub(image), [], [("ddim", 3, "even"), ("heun", 2, "snr")]
-    rows = list(evaluate.rows(model.pipeline(), yardstick, ways, 1.0, 0, work.append))
+    pipe = replace(model.pipeline(), tick=work.append)
+    rows = list(evaluate.rows(pipe, yardstick, ways, 1.0, 0))
     titles = [(evaluate.title(row), row["evaluations"]) for row in rows]
     assert titles == [("ddim 3", 3), ("heun 2 snr", 3)]
-    assert sum(work) == 200 * 6 and len(work) == 8
+    assert sum(work) == 64 + 200 * 6 and len(work) == 1 + 4 * 6  # warm-up, then both
     asked = np.concatenate(model.asked[1::3][:4])  # the very first call is the warm-up
     assert np.array_equal(asked, yardstick.labels)
     right = np.mean(yardstick.labels == digits.test_labels[0])
@@ -129,8 +131,10 @@ def test_each_sampler_is_measured_on_its_own_images(yardstick, digits, monkeypat
 
 def test_stability_by_hand(yardstick, digits):
     """One image whatever the seed: no spread. DDIM there and back ends at that image only."""
-    pipe = Stub(digits.test[0].clip(-0.9, 0.9)).pipeline()
-    stable = evaluate.stability(pipe, yardstick, ("ddim", 2, "even"), 1.0, (1, 2))
+    work, main = [], ("ddim", 2, "even")
+    pipe = replace(Stub(digits.test[0].clip(-0.9, 0.9)).pipeline(), tick=work.append)
+    stable = evaluate.stability(pipe, yardstick, main, 1.0, (1, 2))
+    assert sum(work) == evaluate.work(S, 200, [], main, 1.0, (1, 2)) - 200  # it warms nothing up
     _, std = stable["spread"]["recall"]
     assert stable["seeds"] == 2 and std == pytest.approx(0, abs=1e-6)
     assert stable["out_of_range"] == 0.0

@@ -1,12 +1,16 @@
 """train.py: it does Algorithm 1 of DDPM, learns, repeats bit for bit, and stops before damage."""
 
+import copy
 import inspect
+import pickle
 
 import numpy as np
 import pytest
+from conftest import compiled_when_slow
 
 from tinydiff import data, diffusion, guide, kernels, ops, optim, schedule, train
 from tinydiff.autodiff import op, value_of
+from tinydiff.design.pipeline import Pipeline
 from tinydiff.nn import Module
 from tinydiff.unet import UNet
 
@@ -404,6 +408,67 @@ def test_the_same_seed_gives_the_same_bits():
 
     assert bits(3) == bits(3)
     assert bits(3)[1] != bits(4)[1]
+
+
+COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda item: pickle.loads(pickle.dumps(item))}
+
+
+def weights(model):
+    return np.concatenate([p.ravel() for p in model.params().values()])
+
+
+@compiled_when_slow
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copied_training_trains_on_by_itself(copied, kernel_set):
+    """The copy's next steps are the original's, bit for bit, and neither moves the other."""
+    x0 = np.random.default_rng(1).uniform(-1, 1, (10, 8, 8, 1)).astype(np.float32)
+    run, labels = unet(), np.arange(10)[:, None]
+    go_on = lambda run: [next(start(run, x0, labels, batch=4)) for _ in range(2)]
+    go_on(run)
+    other, before = copied(run), run.theta.copy()
+    go_on(other)
+    assert np.array_equal(run.theta, before) and np.array_equal(weights(run.model), before)
+    assert np.array_equal(weights(other.model), other.theta)
+    assert not np.array_equal(other.theta, before) and other.ema is other.adam.ema
+    go_on(run)
+    for a, b in ((run, other), (run.adam, other.adam)):
+        arrays = [name for name, value in vars(a).items() if isinstance(value, np.ndarray)]
+        assert len(arrays) in (2, 4)  # theta, ema; theta, ema, m, v
+        assert all(np.array_equal(getattr(a, name), getattr(b, name)) for name in arrays)
+    assert run.losses == other.losses and run.adam.k == other.adam.k == 4
+    assert run.rng.bit_generator.state == other.rng.bit_generator.state
+
+
+@compiled_when_slow
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_copied_networks_are_their_own(copied, kernel_set):
+    """With the buffer that they were moved into, or without; also before, and inside a Pipeline."""
+    model = UNet(8, 1, 8, (1, 2), 1, (10,), rng=np.random.default_rng(0))
+    assert np.array_equal(weights(copied(model)), weights(model))
+    theta = model.flatten()
+    other, its = copied((model, theta))
+    its += 1
+    assert np.array_equal(weights(other), theta + 1) and np.array_equal(weights(model), theta)
+    alone = copied(model)
+    alone.conv_in.w[:] = 7
+    assert (model.conv_in.w != 7).all() and alone.conv_in.w.shape == model.conv_in.w.shape
+    pipe = Pipeline(model, schedule.cosine(10), {"digit": list("0123456789")})
+    labels = np.arange(2)[:, None]
+    drawn = [p.draw(labels, np.random.default_rng(0), steps=2)[-1] for p in (pipe, copied(pipe))]
+    assert np.array_equal(*drawn)
+
+
+@compiled_when_slow
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copied_adam_goes_on(copied, kernel_set):
+    adam, g = optim.Adam(np.ones(3)), np.ones(3)
+    adam.step(g, 0.1)
+    other = copied(adam)
+    other.step(g, 0.1)
+    assert adam.k == 1 and not np.array_equal(adam.theta, other.theta)
+    adam.step(g, 0.1)
+    for name in ("theta", "ema", "m", "v", "k"):
+        assert np.array_equal(getattr(adam, name), getattr(other, name))
 
 
 def frozen(run):

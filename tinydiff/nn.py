@@ -5,6 +5,7 @@ params:` its parameters are Tensors, so the same call records a graph that `grad
 """
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -59,6 +60,39 @@ class Module:
         finally:
             for owner, name, array in slots:
                 setattr(owner, name, array)
+
+    def __getstate__(self):
+        """Let copies keep what `flatten` made: views of one buffer are copied as places in it."""
+        return {name: _View.of(item) or item for name, item in vars(self).items()}
+
+    def __setstate__(self, state):
+        for name, item in state.items():
+            setattr(self, name, item.array() if isinstance(item, _View) else item)
+
+
+@dataclass
+class _View:
+    """A parameter within a flat buffer, of which copy and pickle then make one copy for all."""
+
+    buffer: np.ndarray
+    start: int
+    shape: tuple
+
+    @classmethod
+    def of(cls, item):
+        """Note where an array (...) lies in a flat buffer (P,) -> _View, or None if it does not"""
+        buffer = getattr(item, "base", None)
+        if not isinstance(buffer, np.ndarray) or buffer.ndim != 1 or buffer.dtype != item.dtype:
+            return None
+        if not (buffer.flags.c_contiguous and item.flags.c_contiguous):
+            return None
+        places = (a.__array_interface__["data"][0] for a in (item, buffer))
+        return cls(buffer, (next(places) - next(places)) // item.itemsize, item.shape)
+
+    def array(self):
+        """Give the array (...) as a view of the buffer, which may be a copy: () -> array"""
+        end = self.start + int(np.prod(self.shape))
+        return self.buffer[self.start : end].reshape(self.shape)
 
 
 def _inside(item, path):

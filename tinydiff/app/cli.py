@@ -3,11 +3,11 @@
 import argparse
 import re
 import reprlib
-import sys
 from importlib import import_module
 from pathlib import Path
 
 from .. import kernels
+from . import interrupt
 from .usage import UsageError, choose_kernels
 
 SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # these three as in design/pipeline.py,
@@ -314,30 +314,43 @@ def _size(text):
 def main(argv=None):
     """Run the command line. argv: list of strings, None = sys.argv[1:]
 
-    -> exit status: 0; 2 after one line on bad input; 130 on Ctrl-C
+    -> exit status: 0; 2 after one line on bad input; 128 + the signal after Ctrl-C, SIGTERM, SIGHUP
     """
+    interrupt.open_streams()
     try:
-        args = parser().parse_args(argv)
-        if args.command and not (args.main_out is None and args.main_seed is None):
-            how = f"python -m tinydiff {args.command} ... --out ... --seed ..."
-            raise UsageError(f"--out and --seed go behind the command: {how}")
-        if empty := [name for name, given in vars(args).items() if given == ""]:
-            name = {"of": "from"}.get(empty[0], empty[0]).replace("_", "-")
-            raise UsageError(f"the text given for {name} is empty; see `--help`")
-        choose_kernels(args.kernels)
-        module = import_module(f".{COMMANDS[args.command]}", __package__)
-        getattr(module, f"cmd_{args.command or 'digits'}")(args)
-    except KeyboardInterrupt:
-        return 130
-    except MemoryError as e:
-        return _refused(f"not enough memory ({e}): take a smaller --width, --batch, --n or --size")
-    except kernels.HostOnly as e:
-        return _refused(f"this does not run on a GPU, leave out --kernels cuda ({e})")
-    except (UsageError, OSError, FloatingPointError) as e:
+        with interrupt.heard():
+            _run(argv)
+    except KeyboardInterrupt as e:
+        return interrupt.told(e)
+    except BrokenPipeError:
+        return interrupt.PIPE_CLOSED
+    except Exception as e:
         return _refused(e)
     return 0
 
 
-def _refused(why):
-    print(f"tinydiff: {why}", file=sys.stderr)
+def _run(argv):
+    args = parser().parse_args(argv)
+    if args.command and not (args.main_out is None and args.main_seed is None):
+        how = f"python -m tinydiff {args.command} ... --out ... --seed ..."
+        raise UsageError(f"--out and --seed go behind the command: {how}")
+    if empty := [name for name, given in vars(args).items() if given == ""]:
+        name = {"of": "from"}.get(empty[0], empty[0]).replace("_", "-")
+        raise UsageError(f"the text given for {name} is empty; see `--help`")
+    paths = [getattr(args, name, None) for name in ("main_out", "out", "file", "dir")]
+    with interrupt.watching([path for path in paths if path]):
+        choose_kernels(args.kernels)
+        module = import_module(f".{COMMANDS[args.command]}", __package__)
+        getattr(module, f"cmd_{args.command or 'digits'}")(args)
+
+
+def _refused(e):
+    """Say in one line what is wrong -> exit status; a defect of our own is raised again."""
+    if isinstance(e, MemoryError):
+        e = f"not enough memory ({e}): take a smaller --width, --batch, --n or --size"
+    elif isinstance(e, kernels.HostOnly):
+        e = f"this does not run on a GPU, leave out --kernels cuda ({e})"
+    elif not isinstance(e, UsageError | OSError | FloatingPointError):
+        raise e
+    interrupt.say(e)
     return 2

@@ -1,17 +1,18 @@
 """The commands that draw: `sample`, `edit`, `restyle`, `alphabet`, `gallery`."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
-from tqdm import tqdm
 
 from .. import checkpoint, data, plot, sample
 from ..design import colour, edit, restore
 from ..design.picture import open_image, open_mask, upright
-from ..design.pipeline import Pipeline, parse_labels
+from ..design.pipeline import Pipeline, evaluations, parse_labels
 from ..measure import classifier
 from . import gallery
 from .cli import RESTORE
+from .progress import Bar
 from .usage import (
     UsageError,
     pictures_named,
@@ -56,6 +57,15 @@ def _require_finite(name, *drawn):
         raise UsageError(f"what {name} draws is not finite: its weights are no trained model's")
 
 
+def _drawing(pipe, work):
+    """Show a bar while a Pipeline draws. work: network evaluations, of one image each -> Bar, pipe
+
+    Use: bar, pipe = _drawing(pipe, work), then draw within `with bar:`.
+    """
+    bar = Bar(work, "drawing")
+    return bar, replace(pipe, tick=bar.tick)
+
+
 # --- sample ---
 
 
@@ -79,11 +89,13 @@ def cmd_sample(args):
     if not args.label and len(pipe.labels) == 1:
         labels = np.arange(args.n)[:, None] * pipe.model.classes[0] // args.n
     rng, w = np.random.default_rng(args.seed), args.guidance
-    if args.tile:
-        chain = pipe.tile(labels, rng, steps, args.times, w, avoid, size)
-    else:
-        how = args.sampler, steps, args.times, w, avoid
-        chain = pipe.draw(labels, rng, *how, size=size, also=also)
+    bar, pipe = _drawing(pipe, args.n * evaluations(pipe.s, args.sampler, steps, w))
+    with bar:
+        if args.tile:
+            chain = pipe.tile(labels, rng, steps, args.times, w, avoid, size)
+        else:
+            how = args.sampler, steps, args.times, w, avoid
+            chain = pipe.draw(labels, rng, *how, size=size, also=also)
     _require_finite(args.model, chain[-1])
     columns = min(args.n, max(1, 16 * pipe.model.size // size[1]))
     picture = plot.save_png(plot.sheet(chain[-1], columns, scale=4), args.out)
@@ -182,28 +194,53 @@ def cmd_edit(args):
     require_picture(args.out, args.image, args.mask)
     print("\n".join(lines))
     rng, labels = np.random.default_rng(args.seed), np.tile(labels, (n, 1))
+    bar, pipe = _drawing(pipe, n * _evaluations_of_edit(args, pipe, steps, w))
+    with bar:
+        drawn = _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted)
     if args.restore:
-        sigma_y = args.sigma or RESTORE[args.restore]
-        drawn = pipe.restore(labels, x, A, sigma_y, cov, rng, steps, w)
         x = restore.enlarge(x, pipe.model.size, pipe.model.out)
         shown, columns = [x, drawn, drawn.mean(0, keepdims=True)], min(n + 2, 10)
         what = f"{n} times what it may have been, and their mean, which has the least error"
     else:
-        x0, times = np.repeat(x, n, axis=0), sample.even_times(pipe.s, steps)
-        if args.change:
-            drawn = pipe.change(x0, labels, np.tile(wanted, (n, 1)), rng, w, steps)
-        elif args.mask:
-            options = {"rounds": args.rounds or 5, "wide": True, "clip": 1.0}
-            eps_model, keep = pipe.eps_model(labels, w), np.repeat(keep, n, axis=0)
-            *_, drawn = edit.inpaint(eps_model, pipe.s, x0, keep, rng, times, **options)
-        else:
-            eps_model, how = pipe.eps_model(labels, w), (args.strength, rng, times)
-            *_, drawn = edit.image_to_image(eps_model, pipe.s, x0, *how, clip=1.0)
         shown, columns = [x, np.asarray(drawn)], min(n + 1, 9)
         what = f"then {n} times {'changed' if args.change else 'drawn anew'}"
     _require_finite(args.model, *shown)
     sheet = plot.sheet(np.concatenate(shown), columns, scale=6)
     print(f"{plot.save_png(sheet, args.out)}: the picture, {what}")
+
+
+def _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted):
+    """Edit a picture x (1, h, w, c), once for each row of labels, as `edit` was asked to
+
+    -> (N, H, W, C)
+    """
+    if args.restore:
+        sigma_y = args.sigma or RESTORE[args.restore]
+        return pipe.restore(labels, x, A, sigma_y, cov, rng, steps, w)
+    n, s = len(labels), pipe.s
+    x0, times = np.repeat(x, n, axis=0), sample.even_times(s, steps)
+    if args.change:
+        return pipe.change(x0, labels, np.tile(wanted, (n, 1)), rng, w, steps)
+    eps_model = pipe.eps_model(labels, w)
+    if args.mask:
+        options, keep = {"rounds": args.rounds or 5, "wide": True}, np.repeat(keep, n, axis=0)
+        *_, drawn = edit.inpaint(eps_model, s, x0, keep, rng, times, clip=1.0, **options)
+    else:
+        *_, drawn = edit.image_to_image(eps_model, s, x0, args.strength, rng, times, clip=1.0)
+    return np.asarray(drawn)
+
+
+def _evaluations_of_edit(args, pipe, steps, w):
+    """Count how often one result of `edit` evaluates the network -> int"""
+    each = 1 if w == 1 else 2
+    if args.restore:
+        return steps * each
+    if args.change:
+        below = pipe.steps_below(0.8, steps)
+        return 2 * 5 + below + below * each  # what to keep, then to the noise and back
+    if args.mask:
+        return ((steps - 1) * (args.rounds or 5) + 1) * each
+    return pipe.steps_below(args.strength, steps) * each
 
 
 def _require_one_edit(args):
@@ -325,8 +362,13 @@ def cmd_restyle(args):
     print(said)
     images, rng = np.repeat(x, args.n, axis=0), np.random.default_rng(args.seed)
     w = args.guidance or (1.5 if args.way == "source" else 2.0)
-    how = args.way, args.of, steps, w, args.strength or 0.7
-    drawn = pipe.restyle(images, args.to, rng, *how)
+    strength, each = args.strength or 0.7, 1 if w == 1 else 2
+    work = steps * each
+    if args.way != "source":
+        work = pipe.steps_below(strength, steps) * (each + 2 * (args.way == "inversion"))
+    bar, pipe = _drawing(pipe, args.n * work)
+    with bar:
+        drawn = pipe.restyle(images, args.to, rng, args.way, args.of, steps, w, strength)
     _require_finite(args.model, drawn)
     sheet = plot.sheet(np.concatenate([x, drawn]), min(args.n + 1, 9), scale=6)
     picture = plot.save_png(sheet, args.out)
@@ -344,7 +386,10 @@ def cmd_alphabet(args):
     for i, letter in enumerate(letters):
         given[i] = known.get(letter, 0)
     rng = np.random.default_rng(args.seed)
-    drawn = [pipe.alphabet(known, rng, steps, args.guidance) for _ in range(args.n)]
+    w, work = args.guidance, args.n * len(letters)
+    bar, pipe = _drawing(pipe, work * evaluations(pipe.s, "ddim", steps, w))
+    with bar:
+        drawn = [pipe.alphabet(known, rng, steps, w) for _ in range(args.n)]
     _require_finite(args.model, *drawn)
     sheet = plot.sheet(np.concatenate([given, *drawn]), len(given), scale=3)
     picture, names = plot.save_png(sheet, args.out), "".join(sorted(known))
@@ -397,7 +442,7 @@ def _letters_of_face(args, letters):
 def cmd_gallery(args):
     """Run `gallery`: args from the parser -> None; writes one page with a row for each use"""
     require_picture(args.out)
-    rows = gallery.rows(args.seed)
-    rows = list(tqdm(rows, total=len(gallery.ROWS), desc="drawing the gallery", unit="row"))
+    with Bar(gallery.EVALUATIONS, "drawing the gallery") as bar:
+        rows = list(gallery.rows(args.seed, bar.tick))
     picture = plot.save_figure(gallery.page(rows), args.out)
     print(f"{picture}: {len(rows)} rows, all drawn just now")

@@ -2,13 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
-from tqdm import tqdm
 
 from .. import plot
-from ..design.pipeline import Pipeline, evaluations
+from ..design.pipeline import Pipeline
 from ..measure import classifier, evaluate
+from .progress import Bar
 from .usage import UsageError, dataset_named, require_like, require_picture
 
 
@@ -29,15 +30,14 @@ def cmd_evaluate(args):
         raise UsageError(f"{args.model} has other labels than the images of {dataset.name}")
     require_picture(args.out)
     n, w = min(args.n, len(dataset.train) // 2), args.guidance
-    yardstick = evaluate.Yardstick(judge, dataset, n, np.random.default_rng(args.seed))
     main = next((way for way in ways if way[:2] == ("ddim", 50)), ways[-1])
     seeds = [args.seed + i for i in (1, 2, 3)]
-    work = n * sum(evaluations(pipe.s, *way[:2], w) for way in ways)
-    work += min(n, evaluate.STABLE) * len(seeds) * evaluations(pipe.s, *main[:2], w)
-    title = f"evaluating on {dataset.name}"
-    with tqdm(total=work, unit="evaluations", unit_scale=True, desc=title) as bar:
-        rows = list(evaluate.rows(pipe, yardstick, ways, w, args.seed, bar.update))
-        stable = evaluate.stability(pipe, yardstick, main, w, seeds, bar.update)
+    work = evaluate.work(pipe.s, n, ways, main, w, seeds)
+    with Bar(work, f"evaluating on {dataset.name}") as bar:
+        pipe = replace(pipe, tick=bar.tick)
+        yardstick = evaluate.Yardstick(judge, dataset, n, np.random.default_rng(args.seed))
+        rows = list(evaluate.rows(pipe, yardstick, ways, w, args.seed))
+        stable = evaluate.stability(pipe, yardstick, main, w, seeds)
     found = {
         "model": args.model,
         "n": n,

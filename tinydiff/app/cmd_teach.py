@@ -11,6 +11,8 @@ from ..course.classroom import grade_class, students, summary, tell, write_grade
 from ..course.exercises import exercises as all_exercises
 from ..course.exercises import in_handout
 from ..course.submission import Unreadable, read
+from . import interrupt
+from .progress import Bar
 from .usage import UsageError, require_output, require_writable
 
 
@@ -64,7 +66,8 @@ def cmd_handout(args):
     made = Path(tempfile.mkdtemp(prefix=".handout", dir=folder.parent))
     try:
         write = handout.write_nbgrader if args.nbgrader else handout.write_tree
-        write(made, chosen_lessons(args.lessons))
+        with Bar(len(exercises), "writing the handout", "exercises") as bar:
+            write(made, chosen_lessons(args.lessons), bar.tick)
         made.chmod(0o755)
         if folder.exists():  # a shell may stand in it: it is filled, not replaced
             for part in made.iterdir():
@@ -95,6 +98,8 @@ def cmd_grade(args):
     require_output(args.out)
     feedback = args.out.parent / f"{args.out.stem}_feedback"
     require_writable(feedback)
+    is_new, told = not feedback.exists(), []
+    feedback.mkdir(parents=True, exist_ok=True)
     files, problems = {name: [] for name in handed_in}, {name: [] for name in handed_in}
     for name, paths in handed_in.items():
         problems[name] += ["no notebook and no .py"] * (not paths)
@@ -103,8 +108,21 @@ def cmd_grade(args):
                 files[name].append(read(path))
             except Unreadable as error:
                 problems[name].append(str(error))
-    done = lambda name, own: tell(feedback / f"{name}.txt", files[name], own, problems[name])
-    results = grade_class(files, exercises, args.seconds, done)
+
+    def done(name, own):
+        tell(feedback / f"{name}.txt", files[name], own, problems[name])
+        told.append(name)
+
+    def kept():
+        if is_new and not told:
+            shutil.rmtree(feedback, ignore_errors=True)
+        what = f"{len(told)} of {len(files)} students are graded, without a table"
+        again = "give the same command to start again"
+        return f"{what}; their feedback is in {feedback}; {again}" if told else ""
+
+    work = len(files) * len(exercises)
+    with interrupt.keeping(kept), Bar(work, "grading", "exercises") as bar:
+        results = grade_class(files, exercises, args.seconds, done, bar.tick)
     for name, submissions in files.items():
         broken = {why for submission in submissions for why in submission.broken.values()}
         problems[name] += sorted(broken)

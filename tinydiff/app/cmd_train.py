@@ -3,23 +3,25 @@
 A training runs with a progress bar, is saved as it goes, and can be interrupted at any time.
 """
 
+import os
 import shlex
-import signal
 import sys
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from .. import checkpoint, data, diffusion, plot, sample
+from .. import checkpoint, data, diffusion, kernels, plot, sample
 from ..data import Styles
 from ..design import paired
-from ..design.pipeline import Pipeline
+from ..design.pipeline import Pipeline, evaluations
 from ..measure import classifier
 from ..optim import warmup_cosine
 from ..train import train
+from . import interrupt
+from .progress import Bar
 from .usage import (
     UsageError,
     dataset_named,
@@ -62,11 +64,17 @@ def cmd_digits(args):
     run, s = checkpoint.build(meta, seed)
     with _alone(path):
         losses = learn(run, s, dataset, meta, path, steps=1200, seconds=75.0)
-    pipe = Pipeline.of(checkpoint.averaged(run, meta), s, meta)
-    rng = np.random.default_rng(seed + 1)
+    with interrupt.keeping(lambda: f"the training is whole in {path}; {_try(path)}"):
+        _show(Pipeline.of(checkpoint.averaged(run, meta), s, meta), dataset, losses, path, seed)
 
+
+def _show(pipe, dataset, losses, path, seed):
+    """Draw digits with the network just trained, judge them, and print what was written where."""
+    out, rng = path.parent, np.random.default_rng(seed + 1)
     labels = np.repeat(np.arange(10), 64)[:, None]
-    chain = pipe.draw(labels, rng)
+    work = evaluations(pipe.s, "ddim", 50) * len(labels)
+    with Bar(work, "drawing digits") as bar:
+        chain = replace(pipe, tick=bar.tick).draw(labels, rng)
     rows = np.concatenate([np.arange(8) + 64 * k for k in range(10)])  # the first 8 of each class
     samples = plot.labelled(chain[-1][rows], 8, dataset.labels["digit"], scale=6)
     animation = plot.frames([x[rows] for x in chain], 8)
@@ -77,13 +85,17 @@ def cmd_digits(args):
     print(plot.save_figure(recovered, out / "triptych.png"), what, sep=": ")
     curve = plot.save_figure(plot.losses(losses), out / "loss.png")
     print(curve, f"{len(losses)} training steps", sep=": ")
-    print(path, f"the checkpoint; try: python -m tinydiff sample {path}", sep=": ")
+    print(path, f"the checkpoint; {_try(path)}", sep=": ")
 
     judge, its = classifier.load("digits")
     (agree,) = classifier.accuracy(judge, chain[-1], labels)
     asked = f"{len(labels)} generated digits are read as the label asked for"
     own = f"classifier: {its['held_out']['digit']:.1%} right on held-out digits"
     print(f"quality: {agree:.1%} of {asked} ({own})")
+
+
+def _try(path):
+    return f"try: python -m tinydiff sample {shlex.quote(str(path))}"
 
 
 def triptych(pipe, dataset, rng):
@@ -121,8 +133,8 @@ def cmd_train(args):
         source, in_turn = None, np.arange(64)[:, None] * dataset.classes[0] // 64
         labels = in_turn if len(dataset.classes) == 1 else dataset.test_labels[:64]
 
-    def sheets(run):
-        pipe = Pipeline.of(checkpoint.averaged(run, meta), s, meta)
+    def sheets(run, tick=None):
+        pipe = Pipeline.of(checkpoint.averaged(run, meta), s, meta, tick)
         *_, x = pipe.draw(labels, np.random.default_rng(0), steps=25, source=source)
         file = args.out / f"{dataset.name}_{run.step:06d}.png"
         return plot.save_png(plot.sheet(x, 16, scale=4), file)
@@ -133,7 +145,10 @@ def cmd_train(args):
         losses = learn(run, s, dataset, meta, path, args.steps, seconds, args.save_every, sheets)
     if not losses:
         print(f"nothing to do: {args.resume} is at step {run.step} already", file=sys.stderr)
-    print(f"{path}: the checkpoint, {run.step} steps; samples in {sheets(run)}")
+    with interrupt.keeping(lambda: f"the training is whole in {path}; {_try(path)}"):
+        with Bar(evaluations(s, "ddim", 25) * len(labels), "drawing samples") as bar:
+            drawn = sheets(run, bar.tick)
+        print(f"{path}: the checkpoint, {run.step} steps; samples in {drawn}")
 
 
 def _require_memory(run, meta):
@@ -269,7 +284,8 @@ def learn(run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0
     meta["history"] grows by [step, seconds of training so far, mean loss of the last hundred steps]
     every hundred steps; the losses since then wait in meta["recent"], so that a training that was
     stopped and resumed has the same history.
-    On Ctrl-C the last whole step is saved, how to go on is said, and KeyboardInterrupt is raised.
+    On Ctrl-C, SIGTERM and SIGHUP the last whole step is saved and Interrupted raised, which says
+    how to go on; not in the first step, which compiles: there nothing is saved.
     Raises FloatingPointError when the loss is not finite; the last checkpoint stays as it is.
     """
     clock = _Clock(run, meta, steps, seconds)
@@ -287,34 +303,55 @@ def learn(run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0
         listen()
         checkpoint.save(path, run, meta)
 
-    saved, bar = time.perf_counter(), clock.bar(dataset.name)
+    saved, stop = time.perf_counter(), []
     try:
-        with _sigint_noted() as stop:
+        title = f"training on {dataset.name}"
+        with Bar(1.0, title, None, delay=0.0, leave=True) as bar, interrupt.noted(stop):
             while clock.done() < 1 and not stop:
-                next(steps_of_training)
+                if run.step == clock.first:
+                    with interrupt.heard():
+                        next(steps_of_training)
+                else:
+                    next(steps_of_training)
                 listen()
                 if run.step % 100 == 0:
                     meta["history"].append(clock.entry(sum(recent) / len(recent)))
                     recent.clear()
-                clock.show(bar, losses)
+                bar.done, bar.note = clock.shown(losses)
                 if time.perf_counter() - saved > save_every:
                     save()
                     saved = time.perf_counter()
                     if sheets:
-                        sheets(run)
+                        _draw_unless_stopped(sheets, run, stop)
             save()
     except FloatingPointError as e:
         stays = f"; the last checkpoint stays in {path}" if path.exists() else ""
         raise FloatingPointError(f"{e}{stays}") from None
-    finally:
-        bar.close()
     if stop:
-        length = ["--steps", str(steps)] if steps else ["--minutes", f"{seconds / 60:g}"]
-        words = [dataset.name, *length, "--out", str(path.parent), "--resume", str(path)]
-        how = f"python -m tinydiff train {shlex.join(words)}"
-        print(f"stopped at step {run.step}; go on with: {how}", file=sys.stderr)
-        raise KeyboardInterrupt
+        how = _go_on(dataset.name, steps, seconds, save_every, path)
+        said = f"stopped at step {run.step}; go on with: {how}"
+        raise interrupt.Interrupted(stop[0], said)
     return losses
+
+
+def _draw_unless_stopped(sheets, run, stop):
+    """Call sheets(run), which changes no training; a signal ends it at once, and is noted."""
+    try:
+        with interrupt.heard():
+            sheets(run)
+    except interrupt.Interrupted as e:
+        stop.append(e.number)
+
+
+def _go_on(name, steps, seconds, save_every, path):
+    """Write the command that resumes a training: arguments as of `learn` -> str"""
+    used, usual = kernels.active().__name__.split(".")[-1], os.environ.get("TINYDIFF_KERNELS")
+    with_kernels = [] if used == (usual or "cpu") else ["--kernels", used]
+    length = ["--steps", str(steps)] if steps else ["--minutes", f"{seconds / 60:g}"]
+    saves = [] if save_every == 60 else ["--save-every", f"{save_every:g}"]
+    files = ["--out", str(path.parent), "--resume", str(path)]
+    words = [*with_kernels, "train", name, *length, *files, *saves]
+    return f"python -m tinydiff {shlex.join(words)}"
 
 
 class _Clock:
@@ -336,16 +373,12 @@ class _Clock:
         seconds = self.before + time.perf_counter() - self.began
         return [self.run.step, round(seconds, 1), round(loss, 5)]
 
-    def bar(self, name):
-        form = "{l_bar}{bar}| {elapsed}, {remaining} left{postfix}"
-        return tqdm(total=100, bar_format=form, desc=f"training on {name}")
-
-    def show(self, bar, losses):
-        bar.n = min(100.0, 100 * self.done())
-        shown = losses[-50:] or [float("nan")]
+    def shown(self, losses):
+        """Say how far the training is: losses so far -> share done, up to 1, and a few words"""
+        last = losses[-50:] or [float("nan")]
         speed = (self.run.step - self.first) / (time.perf_counter() - self.began)
-        loss = sum(shown) / len(shown)
-        bar.set_postfix_str(f"loss {loss:.4f}, {speed:.1f} steps/s, step {self.run.step}")
+        words = f"loss {sum(last) / len(last):.4f}, {speed:.1f} steps/s, step {self.run.step}"
+        return min(1.0, self.done()), words
 
 
 def _loop(run, s, dataset, settings, done):
@@ -359,23 +392,13 @@ def _loop(run, s, dataset, settings, done):
     return train(run, s, images, labels, predict, batch, lr, p_drop)
 
 
-@contextmanager
-def _sigint_noted():
-    """Note Ctrl-C in a list instead of raising, so that no step and no save is cut in two."""
-    stop, before = [], signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, lambda *_: stop.append(True))
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def cmd_judge(args):
     """Run `judge`: args from the parser -> None; writes DATASET_judge.npz into args.out"""
     dataset = pictures_named(args.dataset)
     path = args.out / f"{dataset.name}_judge.npz"
     require_output(path)
-    weights, meta = classifier.learn(dataset, args.steps, args.seed)
+    with Bar(args.steps, f"training the judge of {dataset.name}", "steps") as bar:
+        weights, meta = classifier.learn(dataset, args.steps, args.seed, bar.tick)
     checkpoint.export(path, weights, meta)
     right = ", ".join(f"{label} {share:.1%}" for label, share in meta["held_out"].items())
     print(f"{path}: right on held-out images: {right}")

@@ -12,24 +12,25 @@ from ..design.pipeline import Pipeline, parse_labels
 from ..measure import classifier
 
 STEPS = 25  # of the samplers here
+EVALUATIONS = 8686  # of the networks, that all rows take, each of one image
 FACES = [3, 5, 8, 13]  # held-out portraits to work on
 EMOJI = ("tomato", "penguin", "house with garden", "cactus")  # unseen subjects
 
 
-def rows(seed):
+def rows(seed, tick=None):
     """Draw the rows of the page one after the other, each with a new generator of random numbers.
 
     So no row depends on those before it.
-    seed: int -> yields title, words, [(caption, picture (height, width, 3) uint8), ...], as `page`
-    takes them
+    seed: int; tick: see Pipeline, it counts up to EVALUATIONS
+    -> yields title, words, [(caption, picture (height, width, 3) uint8), ...], as `page` takes them
     """
     for row in ROWS:
-        yield row(np.random.default_rng(seed))
+        yield row(np.random.default_rng(seed), tick)
 
 
-def on_request(rng):
+def on_request(rng, tick=None):
     """Draw portraits for a few words each. rng -> a row, pictures (height, width, 3)"""
-    pipe = Pipeline.load("portraits")
+    pipe = Pipeline.load("portraits", tick)
     asked = ("hat=red glasses=dark", "hair=long hair-colour=blue", "hair-colour=blond beard=beard")
     labels = np.repeat([parse_labels(pipe.labels, words.split()) for words in asked], 4, axis=0)
     x = pipe.draw(labels, rng, "dpmpp_2m", 15, "karras", w=2.0)[-1]
@@ -44,9 +45,9 @@ def faces():
     return portraits.test[FACES], portraits.test_labels[FACES]
 
 
-def filled_in(rng):
+def filled_in(rng, tick=None):
     """Draw the upper part of portraits again. rng -> a row, pictures (height, width, 3)"""
-    pipe = Pipeline.load("portraits")
+    pipe = Pipeline.load("portraits", tick)
     x0, labels = (np.repeat(v[:2], 5, axis=0) for v in faces())
     keep = np.repeat(np.arange(16)[:, None] > 6, 16, axis=1)
     labels[:, :4] = pipe.model.classes[:4]  # hat, glasses, hair, its colour: whatever it likes
@@ -60,9 +61,9 @@ def filled_in(rng):
     return "Filled in", words, pictures
 
 
-def changed(rng):
+def changed(rng, tick=None):
     """Change one thing of portraits at a time. rng -> a row, pictures (height, width, 3)"""
-    pipe = Pipeline.load("portraits")
+    pipe = Pipeline.load("portraits", tick)
     edits = (
         "hat=red hat=green glasses=none hair-colour=red background=violet clothes=navy mouth=sad"
     )
@@ -80,9 +81,9 @@ def changed(rng):
     return "One thing changed", words, pictures
 
 
-def between(rng):
+def between(rng, tick=None):
     """Draw a way from one portrait to another. rng -> a row, pictures (height, width, 3)"""
-    pipe = Pipeline.load("portraits")
+    pipe = Pipeline.load("portraits", tick)
     x0, _ = faces()
     uncond, shares = pipe.eps_model(None), np.linspace(0, 1, 7)
     times = sample.even_times(pipe.s, STEPS)
@@ -92,9 +93,9 @@ def between(rng):
     return "In between", words, pictures
 
 
-def tiles(rng):
+def tiles(rng, tick=None):
     """Draw seamless tiles, three by three, and a panorama. rng -> a row, (height, width, 3)"""
-    pipe = Pipeline.load("patterns")
+    pipe = Pipeline.load("patterns", tick)
     asked = ("petals rose", "checks terracotta", "dots ocean", "camouflage night")
 
     def labels_of(values):
@@ -117,9 +118,9 @@ def emoji_subjects(styles, of, to):
     return subjects[:, styles.styles.index(of)], subjects[:, styles.styles.index(to)]
 
 
-def restyled(rng):
+def restyled(rng, tick=None):
     """Draw unseen emoji in another style. rng -> a row, pictures (height, width, 3)"""
-    pipe, styles = Pipeline.load("emoji"), data.load_styles("emoji")
+    pipe, styles = Pipeline.load("emoji", tick), data.load_styles("emoji")
     pictures = []
     for of, to in paired.DIRECTIONS:
         source, truth = emoji_subjects(styles, of, to)
@@ -129,9 +130,9 @@ def restyled(rng):
     return "In another style", words, pictures
 
 
-def completed(rng):
+def completed(rng, tick=None):
     """Complete alphabets from a few letters. rng -> a row, pictures (height, width, 3)"""
-    pipe, typefaces = Pipeline.load("typefaces"), data.load_styles("typefaces")
+    pipe, typefaces = Pipeline.load("typefaces", tick), data.load_styles("typefaces")
     lines = []
     for face in ("lobster", "alfa-slab-one"):
         letters = typefaces.images[:, typefaces.styles.index(face)]
@@ -145,9 +146,9 @@ def completed(rng):
     return "An alphabet from four letters", words, pictures
 
 
-def three_ways(rng):
+def three_ways(rng, tick=None):
     """Draw emoji in another style in four ways. rng -> a row, pictures (height, width, 3)"""
-    pipe, (reader, _) = Pipeline.load("emoji"), classifier.load("emoji")
+    pipe, (reader, _) = Pipeline.load("emoji", tick), classifier.load("emoji")
     styles = data.load_styles("emoji")
     source, truth = emoji_subjects(styles, "twemoji", "noto")
     pictures = [("twemoji", source)]
@@ -167,7 +168,7 @@ def three_ways(rng):
     return "One direction, four ways", words, [(caption, sheet(x, 2)) for caption, x in pictures]
 
 
-def coloured(rng):
+def coloured(rng, tick=None):
     """Draw patterns and portraits in requested colours. rng -> a row, (height, width, 3)"""
     pictures = []
     asked = {
@@ -175,7 +176,7 @@ def coloured(rng):
         "portraits": "#1d2b53 #ff77a8 #fff1e8 #ffa300",
     }
     for name, words in asked.items():
-        pipe, palette = Pipeline.load(name), [colour.parse(c) for c in words.split()]
+        pipe, palette = Pipeline.load(name, tick), [colour.parse(c) for c in words.split()]
         cov = restore.covariance(data.load(name).train)
         labels = np.tile(parse_labels(pipe.labels, []), (6, 1))
         # stripes, waves, scales ...; hats of several colours
@@ -186,9 +187,9 @@ def coloured(rng):
     return "In given colours", words, pictures
 
 
-def restored(rng):
+def restored(rng, tick=None):
     """Draw what degraded portraits may have been. rng -> a row, pictures (height, width, 3)"""
-    pipe = Pipeline.load("portraits")
+    pipe = Pipeline.load("portraits", tick)
     portraits, (x0, _) = data.load("portraits"), faces()
     cov = restore.covariance(portraits.train)
     uncond = np.tile(parse_labels(pipe.labels, []), (2, 1))

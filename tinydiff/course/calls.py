@@ -184,7 +184,17 @@ def attempt(call, f):
     try:
         return call.outcome(f)
     except BaseException as error:
+        if ends_all(error):
+            raise
         return error
+
+
+def ends_all(error):
+    """Say whether an error ends the whole command, see app/interrupt.py, and not just a call.
+
+    A KeyboardInterrupt itself may be f's own, or the way out of an endless loop. -> bool
+    """
+    return isinstance(error, KeyboardInterrupt) and type(error) is not KeyboardInterrupt
 
 
 def brief(item):

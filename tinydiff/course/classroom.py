@@ -6,17 +6,14 @@ ada/01_forward.ipynb and so on.
 
 import csv
 import io
-import os
 import re
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor, as_completed
-
-from tqdm import tqdm
+from concurrent.futures import as_completed
 
 from ..files import write_whole
 from .board import board
 from .submission import Unreadable
-from .worker import grade_one
+from .worker import grade_one, graders
 
 TABLE = {"not attempted": "", "cannot be graded": "?"}  # else the points
 
@@ -49,30 +46,28 @@ def students(folder):
     return dict(sorted(found.items()))
 
 
-def grade_class(files, exercises, seconds, done=lambda name, results: None):
-    """Grade everybody, as many exercises at a time as there are cores, with a progress bar.
+def grade_class(files, exercises, seconds, done=lambda name, results: None, tick=lambda: None):
+    """Grade everybody, as many exercises at a time as there are cores.
 
     files: dict of student to list of Submissions; exercises: list; seconds: limit for one
-    done(student, results) is called when one is graded -> dict of student to list of Results
+    done(student, results) is called when one is graded, tick() after each exercise of anybody
+    -> dict of student to list of Results
     """
     results = {name: [None] * len(exercises) for name in files}
     left = dict.fromkeys(files, len(exercises))
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with graders() as pool:
         jobs = {
             pool.submit(grade_one, submissions, exercise, seconds): (name, k)
             for name, submissions in files.items()
             for k, exercise in enumerate(exercises)
         }
-        try:
-            for job in tqdm(as_completed(jobs), "grading", len(jobs), unit="exercise"):
-                name, k = jobs[job]
-                results[name][k] = job.result()
-                left[name] -= 1
-                if not left[name]:
-                    done(name, results[name])
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        for job in as_completed(jobs):
+            name, k = jobs[job]
+            results[name][k] = job.result()
+            left[name] -= 1
+            tick()
+            if not left[name]:
+                done(name, results[name])
     return results
 
 

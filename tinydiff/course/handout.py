@@ -11,10 +11,9 @@ import json
 import shutil
 import textwrap
 
-from tqdm import tqdm
-
 from . import grade
 from .exercises import HANDOUT, ROOT, exercises, original
+from .judge import run_pytest
 
 README = """# tinydiff, {lessons}
 
@@ -172,7 +171,6 @@ def graders(chosen):
 
 def _marked(path, names):
     """Find the tests of a file that carry the mark of one of these exercises -> set of str"""
-    import pytest
 
     class Collector:
         found = set()
@@ -185,7 +183,7 @@ def _marked(path, names):
     off = [f"-p no:{name}" for name in ("terminal", "cacheprovider", "faulthandler")]
     quiet = " ".join([*off, "--collect-only -s -o addopts="]).split()
     place = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), str(path)]
-    pytest.main([*quiet, *place], plugins=[Collector()])
+    run_pytest([*quiet, *place], Collector())
     return Collector.found
 
 
@@ -202,10 +200,10 @@ def lesson_files(numbers=None):
     return [path for path in found if numbers is None or int(path.name[:2]) in numbers]
 
 
-def write_tree(folder, numbers=None):
+def write_tree(folder, numbers=None, tick=lambda: None):
     """Write what a student gets: Path (new or empty), lesson numbers (None = all).
 
-    -> list of the Exercises whose bodies are missing
+    tick() is called after each exercise -> list of the Exercises whose bodies are missing
     """
     paths = lesson_files(numbers)
     chosen = [e for e in exercises() if e.lesson in {path.stem for path in paths}]
@@ -227,10 +225,11 @@ def write_tree(folder, numbers=None):
     shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests")
     for name, source in graders(chosen).items():
         (folder / "tests" / name).write_text(source, encoding="utf-8")
-    listed = [
-        {"name": e.name, "lesson": e.lesson, "tests": e.tests.name, "known": grade.known(e)}
-        for e in tqdm(chosen, "exercises")
-    ]
+    listed = []
+    for e in chosen:
+        known = grade.known(e)
+        listed.append({"name": e.name, "lesson": e.lesson, "tests": e.tests.name, "known": known})
+        tick()
     _write_json(folder / "tests" / HANDOUT, listed)
     lessons = f"lesson{'s' * (len(paths) > 1)} {', '.join(path.name[:2] for path in paths)}"
     rows = "".join(f"| {e.lesson} | {e.place} | `{e.function}` |\n" for e in chosen)
@@ -284,10 +283,10 @@ c.ExecutePreprocessor.timeout = 300
 """
 
 
-def write_nbgrader(folder, numbers=None):
+def write_nbgrader(folder, numbers=None, tick=lambda: None):
     """Write the source of an nbgrader course, with the answers: Path, lesson numbers (None = all).
 
-    -> list of Exercises
+    tick() is called after each exercise -> list of Exercises
     """
     (folder / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
     found = []
@@ -298,6 +297,8 @@ def write_nbgrader(folder, numbers=None):
             notebook = nbgrader_notebook(json.loads(path.read_text(encoding="utf-8")), chosen)
             _write_json(folder / "source" / path.stem / path.name, notebook)
             found += chosen
+            for _ in chosen:
+                tick()
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from . import diagnosis
-from .calls import REMEMBERED, attempt, stand_in
+from .calls import REMEMBERED, attempt, ends_all, stand_in
 from .exercises import MARK, ROOT, in_handout, in_place, mutant, original, put, standing
 
 KNOWN = 8  # first calls of a test of which a student's tree knows what comes out
@@ -103,13 +103,11 @@ def run_tests(exercise, functions, noted=None):
 
     functions: list; noted: dict to which the calls are added, by their key -> list of Verdicts
     """
-    import pytest
-
     session = _Session(exercise, functions, noted)
     off = [f"-p no:{name}" for name in ("terminal", "cacheprovider", "faulthandler", "tinydiff")]
     quiet = " ".join([*off, "-s -o addopts="]).split()
     place = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), str(exercise.tests)]
-    pytest.main([*quiet, *place], plugins=[session])
+    run_pytest([*quiet, *place], session)
     if len(session.verdicts) < len(functions):
         mark = f"the mark exercise({exercise.name!r})"
         why = session.problem or f"no test in {exercise.tests.name} carries {mark}"
@@ -118,6 +116,25 @@ def run_tests(exercise, functions, noted=None):
         ran = ("ran", _place())
         return [Verdict(v.exercise, v.state, (ran, *v.lines), v.seconds) for v in session.verdicts]
     return session.verdicts
+
+
+def run_pytest(words, plugin):
+    """Run pytest within this process; what ends the whole command ends this, too.
+
+    words: list of str; plugin: object with pytest's hooks -> None
+    """
+    import pytest
+
+    class Listener:
+        heard = None
+
+        def pytest_keyboard_interrupt(self, excinfo):
+            Listener.heard = excinfo.value
+
+    ours = ["-p", "no:unraisableexception"]  # app/interrupt.py has a hook of its own
+    pytest.main([*ours, *words], plugins=[plugin, Listener()])
+    if ends_all(Listener.heard):
+        raise Listener.heard
 
 
 def _place():
@@ -185,6 +202,8 @@ class _Session:
             try:
                 reports = runtestprotocol(item, log=False)
             except (KeyboardInterrupt, pytest.exit.Exception) as error:
+                if ends_all(error):
+                    raise
                 stopped = type(error).__name__
         tampered = restore(before)
         if self.noted is not None:

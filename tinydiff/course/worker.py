@@ -12,8 +12,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +80,28 @@ def grade_one(submissions, exercise, seconds=SECONDS):
         return Result(exercise, None, verdict)
 
 
+_running = set()  # the workers of this process
+
+
+@contextmanager
+def graders():
+    """Open a pool of threads for grade_one, as many as there are cores -> ThreadPoolExecutor
+
+    When the `with` block is interrupted, the workers are ended at once.
+    """
+    name = f"grading {time.monotonic_ns()}"
+    with ThreadPoolExecutor(os.cpu_count() or 1, name) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while any(thread.name.startswith(name) for thread in threading.enumerate()):
+                for worker in list(_running):
+                    _kill_group(worker)
+                time.sleep(0.02)  # one may be about to start
+            raise
+
+
 def grade_all(submissions, chosen=None, seconds=SECONDS):
     """Grade the files of one student, as many exercises at a time as there are cores.
 
@@ -85,7 +109,7 @@ def grade_all(submissions, chosen=None, seconds=SECONDS):
     -> list of Results in the order of the exercises
     """
     once = lambda exercise: grade_one(submissions, exercise, seconds)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with graders() as pool:
         return list(pool.map(once, chosen or exercises()))
 
 
@@ -131,13 +155,16 @@ def _judge(path, exercise, seconds, surroundings):
             env=os.environ | dict.fromkeys(threads, "1") | surroundings,
             start_new_session=True,
         )
+        _running.add(worker)
         try:
             worker.communicate(secret.encode(), timeout=seconds)
             why = f"it ended the process{_signal(worker.returncode)}"
         except subprocess.TimeoutExpired:
             why = f"it did not finish within {seconds:g} seconds: is there an endless loop?"
         finally:
-            _kill(worker)
+            _kill_group(worker)
+            worker.wait()
+            _running.discard(worker)
         try:
             said = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
             if said.pop("secret") == secret:
@@ -154,13 +181,12 @@ def _signal(code):
     return f" ({names.get(-code, f'signal {-code}')})" if code < 0 else ""
 
 
-def _kill(worker):
-    """End the worker and whatever it started."""
+def _kill_group(worker):
+    """End a worker and whatever it started."""
     try:
         os.killpg(worker.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError, AttributeError):
         worker.kill()  # it is gone already; or this is Windows
-    worker.wait()
 
 
 # --- in the process of its own ---

@@ -7,6 +7,7 @@
 The command line, evaluation and the lessons all draw with this.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +71,8 @@ class Pipeline:
 
     model: a UNet, called as model(x_t (N, H, W, C), t (N,), labels); s: the Schedule it was trained
     with; labels: {"hat": ["none", "blue", ...], ...}, its labels and their values, in order;
-    predict: what its output is, "eps" or "v"; dataset: name of the data set that it has learned
+    predict: what its output is, "eps" or "v"; dataset: name of the data set that it has learned;
+    tick: called with the number of images after each evaluation of the network, None = nobody is
     """
 
     model: UNet
@@ -78,21 +80,22 @@ class Pipeline:
     labels: dict
     predict: str = "v"
     dataset: str = ""
+    tick: Callable | None = None
 
     @classmethod
-    def load(cls, name):
+    def load(cls, name, tick=None):
         """Load a model that comes with tinydiff by its name, or any other by its file.
 
         name: "portraits", or a file that `train` or `export` wrote -> Pipeline, with the averaged
         weights. Raises CheckpointError as checkpoint.load does.
         """
-        return cls.of(*checkpoint.ready(name))
+        return cls.of(*checkpoint.ready(name), tick)
 
     @classmethod
-    def of(cls, model, s, meta):
+    def of(cls, model, s, meta, tick=None):
         """Make a Pipeline of what checkpoint.ready gives: UNet, Schedule, meta -> Pipeline"""
         labels, predict = meta.get("labels", {}), meta.get("train", {}).get("predict", "v")
-        return cls(model, s, labels, predict, meta.get("dataset", ""))
+        return cls(model, s, labels, predict, meta.get("dataset", ""), tick)
 
     @property
     def paired(self):
@@ -112,11 +115,23 @@ class Pipeline:
         if self.paired:
             cond, uncond = paired.beside(self.model, source), paired.beside(self.model)
             avoid = labels if avoid is None and source is not None else avoid
-        eps_cond = denoiser(cond, self.s, labels, self.predict)
+        eps_cond = self._counted(denoiser(cond, self.s, labels, self.predict))
         if w == 1:
             return eps_cond
-        eps_uncond = denoiser(uncond, self.s, avoid, self.predict)
+        eps_uncond = self._counted(denoiser(uncond, self.s, avoid, self.predict))
         return guide.classifier_free(eps_cond, eps_uncond, w, interval)
+
+    def _counted(self, eps_model):
+        """Let `tick` hear of each call of an eps_model."""
+        if self.tick is None:
+            return eps_model
+
+        def counted(x_t, t):
+            eps_hat = eps_model(x_t, t)
+            self.tick(len(x_t))
+            return eps_hat
+
+        return counted
 
     def draw(
         self,
@@ -236,6 +251,10 @@ class Pipeline:
         for letter, picture in known.items():
             x[letters.index(letter)] = picture
         return x
+
+    def steps_below(self, share, steps):
+        """Count the steps from `share` of T down to 0, of so many from T, see restyle -> int"""
+        return len(self._from(share, steps)) - 1
 
     def _shape(self, labels, size=None):
         return (len(labels), *(size or (self.model.size, self.model.size)), self.model.out)

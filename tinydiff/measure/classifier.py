@@ -60,12 +60,22 @@ class Classifier(Module):
         return [head(features) for head in self.heads]
 
 
-def fit(images, labels, classes, rng, steps=300, batch=64, lr=3e-3, change=lambda x: x):
+def fit(
+    images,
+    labels,
+    classes,
+    rng,
+    steps=300,
+    batch=64,
+    lr=3e-3,
+    change=lambda x: x,
+    tick=lambda: None,
+):
     """Train a Classifier on images and their labels, by the sum of their cross-entropies.
 
     images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints, label k in
     0 .. classes[k] - 1; lr: highest learning rate; change: (N, H, W, C) -> (N, H, W, C), what to do
-    to each batch first, such as adding noise -> Classifier
+    to each batch first, such as adding noise; tick() is called after each step -> Classifier
     Raises FloatingPointError when the loss or its gradient is not finite, as with NaN in an image.
     """
     model = Classifier(images.shape[1], images.shape[3], classes, rng=rng)
@@ -83,15 +93,17 @@ def fit(images, labels, classes, rng, steps=300, batch=64, lr=3e-3, change=lambd
             for found in readback.fetch():
                 seen += 1
                 require_finite(seen, *found)
+        tick()
     return model
 
 
-def learn(dataset, steps, seed):
+def learn(dataset, steps, seed, tick=lambda: None):
     """Train the classifier that reads a data set's labels off its images.
 
     It sees mirror images too, but not of digits and letters.
-    dataset: data.Dataset with (M, H, W, C) images -> weights (P,), meta: dict with what rebuilds
-    it, see `load`, and its accuracy on the held-out images, by label
+    dataset: data.Dataset with (M, H, W, C) images; tick: as for `fit`
+    -> weights (P,), meta: dict with what rebuilds it, see `load`, and its accuracy on the held-out
+    images, by label
     """
     began, rng = time.perf_counter(), np.random.default_rng(seed)
 
@@ -101,7 +113,7 @@ def learn(dataset, steps, seed):
         return np.where(rng.random((len(x), 1, 1, 1)) < 0.5, x[:, :, ::-1], x)
 
     images, labels, classes = dataset.train, dataset.train_labels, dataset.classes
-    model = fit(images, labels, classes, rng, steps, change=mirror)
+    model = fit(images, labels, classes, rng, steps, change=mirror, tick=tick)
     right = accuracy(model, dataset.test, dataset.test_labels)
     _, size, _, channels = images.shape
     seconds = round(time.perf_counter() - began, 1)

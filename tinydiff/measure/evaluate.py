@@ -106,23 +106,21 @@ class Yardstick:
         return row
 
 
-def sample_all(pipe, labels, seed, way, w=1.0, tick=lambda images: None):
+def sample_all(pipe, labels, seed, way, w=1.0):
     """Draw an image for each row of labels, BATCH at a time.
 
-    way: sampler, steps, times; tick(n) is called when n more are drawn
-    -> images (N, H, W, C), seconds
+    way: sampler, steps, times -> images (N, H, W, C), seconds
     """
     rng, parts, began = np.random.default_rng(seed), [], time.perf_counter()
     for i in range(0, len(labels), BATCH):
         parts.append(pipe.draw(labels[i : i + BATCH], rng, *way, w)[-1])
-        tick(len(parts[-1]))
     return np.concatenate(parts), time.perf_counter() - began
 
 
-def rows(pipe, yardstick, ways, w, seed, tick=lambda work: None):
+def rows(pipe, yardstick, ways, w, seed):
     """Measure one sampler after the other.
 
-    ways: list of (sampler, steps, times); w: guidance; tick(work) counts network evaluations done
+    ways: list of (sampler, steps, times); w: guidance
     -> yields dicts: sampler, steps, times, evaluations and seconds per image, and the metrics of
     Yardstick.measure (images (N, H, W, C))
     """
@@ -130,13 +128,13 @@ def rows(pipe, yardstick, ways, w, seed, tick=lambda work: None):
     pipe.draw(labels[:BATCH], np.random.default_rng(0), steps=1)  # warm-up: compile before timing
     for way in ways:
         each = evaluations(pipe.s, *way[:2], w)
-        images, seconds = sample_all(pipe, labels, seed, way, w, lambda n: tick(n * each))
+        images, seconds = sample_all(pipe, labels, seed, way, w)
         row = dict(zip(("sampler", "steps", "times"), way, strict=True))
         cost = {"evaluations": each, "seconds": seconds / len(images)}
         yield row | cost | yardstick.measure(images, labels)
 
 
-def stability(pipe, yardstick, way, w, seeds, tick=lambda work: None):
+def stability(pipe, yardstick, way, w, seeds):
     """Measure what chance and numerics do: spread over seeds, DDIM there and back, range.
 
     seeds: ints, STABLE images each -> dict: seeds, how many; spread, mean and standard deviation
@@ -145,11 +143,10 @@ def stability(pipe, yardstick, way, w, seeds, tick=lambda work: None):
     inversion; out_of_range, share of 32 images, drawn without clipping, that leave [-1, 1] by more
     than 0.1
     """
-    each = evaluations(pipe.s, *way[:2], w)
     found = []
     labels = yardstick.labels[np.random.default_rng(0).permutation(len(yardstick.labels))[:STABLE]]
     for seed in seeds:
-        images, _ = sample_all(pipe, labels, seed, way, w, lambda n: tick(n * each))
+        images, _ = sample_all(pipe, labels, seed, way, w)
         found.append(yardstick.measure(images, labels))
     spread = {}
     for name in (name for name, value in found[0].items() if np.isscalar(value)):
@@ -166,6 +163,18 @@ def stability(pipe, yardstick, way, w, seeds, tick=lambda work: None):
     *_, free = sample.ddim(eps_model, pipe.s, x0.shape, rng, times=times)
     out = metrics.out_of_range(free, slack=0.1)
     return {"seeds": len(found), "spread": spread, "round_trip": round_trip, "out_of_range": out}
+
+
+def work(s, n, ways, main, w, seeds):
+    """Count the network evaluations, each of one image, of `rows` and of `stability` with `main`.
+
+    s: Schedule with arrays (T + 1,); n: images, as many as the Yardstick has labels -> int
+    """
+    drawn = n * sum(evaluations(s, *way[:2], w) for way in ways)
+    drawn += min(n, STABLE) * len(seeds) * evaluations(s, *main[:2], w)
+    guided = evaluations(s, "ddim", 1, w)
+    warm_up, there_and_back = min(n, BATCH), 32 * min(20, s.T) * (1 + 2 + 4 + 3 + guided)
+    return drawn + warm_up + there_and_back
 
 
 def multiply_adds(model, labels):
