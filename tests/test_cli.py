@@ -891,9 +891,11 @@ evaluate emoji
 export CKPT FOLDER
     FOLDER could not be written (it is a folder, which is not replaced): give another name
 --seed 3 sample CKPT
-    --out and --seed go behind the command: python -m tinydiff sample
+    --out, --seed and --force go behind the command: python -m tinydiff sample
 --out here gallery
-    --out and --seed go behind the command: python -m tinydiff gallery
+    --out, --seed and --force go behind the command: python -m tinydiff gallery
+--force train digits
+    --out, --seed and --force go behind the command: python -m tinydiff train
 edit digits IMAGE --strength 0.5 --rounds 2
     --rounds is for --mask
 edit digits IMAGE --mask IMAGE

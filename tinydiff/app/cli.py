@@ -331,9 +331,9 @@ def main(argv=None):
 
 def _run(argv):
     args = parser().parse_args(argv)
-    if args.command and not (args.main_out is None and args.main_seed is None):
+    if args.command and (args.main_out, args.main_seed, args.main_force) != (None, None, False):
         how = f"python -m tinydiff {args.command} ... --out ... --seed ..."
-        raise UsageError(f"--out and --seed go behind the command: {how}")
+        raise UsageError(f"--out, --seed and --force go behind the command: {how}")
     if empty := [name for name, given in vars(args).items() if given == ""]:
         name = {"of": "from"}.get(empty[0], empty[0]).replace("_", "-")
         raise UsageError(f"the text given for {name} is empty; see `--help`")

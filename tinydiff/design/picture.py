@@ -30,7 +30,7 @@ def upright(path):
                 done.append("the first of its frames")
             picture.load()
             picture, seen = _eight_bits(picture, done), _orientation(picture)
-            if seen != 1:
+            if seen in range(2, 9):
                 done.append("turned as it was taken")
                 picture.getexif()[0x0112] = seen
                 picture = ImageOps.exif_transpose(picture)
@@ -53,45 +53,61 @@ def _require_bounded(path, picture, done):
     if (pixels := picture.width * picture.height) > LARGEST:
         raise ValueError(f"{pixels / 1e6:.0f} million pixels; at most {LARGEST / 1e6:.0f} are read")
     if picture.format == "PNG" and picture.tile:
-        with open(path, "rb") as f:
-            f.seek(24)  # behind the header's width and height
-            depth, kind = f.read(2)
-            needed = pixels * depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind] // 8
-            f.seek(8)
-            found, inflate = 0, zlib.decompressobj()
-            while found < needed and len(head := f.read(8)) == 8:
-                size, name = int.from_bytes(head[:4]), head[4:]
-                body = f.read(size + 4)[:-4]
-                while name == b"IDAT" and body and found < needed:
-                    found += len(inflate.decompress(body, 1 << 24))
-                    body = inflate.unconsumed_tail
-        if found < needed:
-            raise ValueError("the file ends before its last pixel")
+        _require_whole_png(path, pixels)
+
+
+def _require_whole_png(path, pixels):
+    """Refuse a PNG whose data are fewer than its pixels; Pillow would leave the rest black."""
+    with open(path, "rb") as f:
+        f.seek(24)  # behind the header's width and height
+        depth, kind = f.read(2)
+        needed = pixels * depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind] // 8
+        f.seek(8)
+        found, inflate = 0, zlib.decompressobj()
+        while found < needed and len(head := f.read(8)) == 8:
+            end = f.tell() + int.from_bytes(head[:4])
+            more = lambda: inflate.unconsumed_tail or f.read(min(1 << 20, end - f.tell()))
+            while head[4:] == b"IDAT" and found < needed and (piece := more()):
+                found += len(inflate.decompress(piece, 1 << 24))
+            f.seek(end + 4)
+    if found < needed:
+        raise ValueError("the file ends before its last pixel")
 
 
 def _eight_bits(picture, done):
     """Bring values of 16 or 32 bits, whole or floating-point, to 8 -> PIL.Image.Image
 
-    Whole numbers of 16 bits count from 0 to 65535. Others count from 0 to the first of 1 (only
-    floating-point), 255 and 65535 that none exceeds, or from the smallest to the largest.
+    Pillow's own conversion makes all above 255 white. Whole numbers of 16 bits count from 0 to
+    65535. Others count from 0 to the first of 1 (only floating-point), 255 and 65535 that none
+    exceeds, or from the smallest to the largest.
     """
     if picture.mode[0] not in "IF":
         return picture
-    values = np.asarray(picture)  # Pillow's own conversion makes all above 255 white
-    if picture.mode == "I" and getattr(picture, "tag_v2", {}).get(339, (0,))[0] == 1:
-        values = values.view(np.uint32)  # SampleFormat of a TIFF: unsigned
-    least, most = float(values.min()), float(values.max())
+    ends = [(rows.min(), rows.max()) for rows in _strips(picture)]
+    least, most = (float(f(each)) for f, each in zip((np.min, np.max), zip(*ends), strict=True))
     if not np.isfinite([least, most]).all():
         raise ValueError("it has values that are no numbers")
-    if picture.mode.startswith("I;16") or (picture.format in ("PNG", "PPM") and most <= 65535):
-        tops = [65535]
+    if picture.mode.startswith("I;16") or picture.format in ("PNG", "PPM"):
+        tops = (65535,)
     else:
-        tops = [top for top in (1, 255, 65535) if most <= top]
-        tops = tops[picture.mode == "I" and 1 in tops :]
-    low, high = (0, tops[0]) if tops and least >= 0 else (least, most)
+        tops = (255, 65535) if picture.mode == "I" else (1, 255, 65535)
+    top = next((top for top in tops if 0 <= least and most <= top), None)
+    low, high = (0, top) if top else (least, most)
     done.append(f"values of {low:g} to {high:g} made 0 to 255")
-    share = (values.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-30))
-    return Image.fromarray(np.round(share * 255).astype(np.uint8))
+    scale = 255 / max(high - low, 1e-30)
+    grey = [((rows - low) * scale).round().astype(np.uint8) for rows in _strips(picture)]
+    return Image.fromarray(np.concatenate(grey))
+
+
+def _strips(picture):
+    """Give the values of a picture, a million at a time -> yields (rows, width) float64"""
+    # SampleFormat of a TIFF, which Pillow passes over: 1 = unsigned
+    unsigned = picture.mode == "I" and getattr(picture, "tag_v2", {}).get(339, (0,))[0] == 1
+    rows = max(1, 1_000_000 // picture.width)
+    for top in range(0, picture.height, rows):
+        bottom = min(top + rows, picture.height)
+        values = np.asarray(picture.crop((0, top, picture.width, bottom)))
+        yield (values.view(np.uint32) if unsigned else values).astype(np.float64)
 
 
 def _orientation(picture):
