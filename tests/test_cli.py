@@ -363,7 +363,8 @@ def test_edit_draws_a_part_anew_and_leaves_the_rest(picture, tmp_path, capsys):
     )
     fitted = "64 x 64 L, scaled to 8 x 8"
     drawn = f"{tmp_path / 'e.png'}: the picture, then 3 times"
-    said = f"{image}: {fitted}\n{mask}: {fitted}\n{drawn}"
+    said = f"{image}: {fitted}\n{mask}: {fitted}; 32 of 8 x 8 pixels have white in them "
+    said += f"and are drawn anew\n{drawn}"
     assert said in capsys.readouterr().out
     drawn = (
         np.asarray(Image.open(tmp_path / "e.png"))[6:, 6:]
@@ -508,12 +509,10 @@ def test_sample_keeps_to_colours(tmp_path, capsys):
 
 
 def test_sample_repeats_itself_for_a_seed(trained, tmp_path):
-    for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
-        assert (
-            run("sample", trained, "--n", 2, "--steps", 2, "--seed", seed, "--out", tmp_path / name)
-            == 0
-        )
-    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    files = [tmp_path / f"{name}.png" for name in "abc"]
+    for file, seed in zip(files, [1, 1, 2], strict=True):
+        assert run("sample", trained, "--n 2 --steps 2 --seed", seed, "--out", file) == 0
+    a, b, c = (file.read_bytes() for file in files)
     assert a == b != c
 
 

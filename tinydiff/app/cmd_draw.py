@@ -177,6 +177,7 @@ def cmd_edit(args):
     """Run `edit`: args from the parser -> None; writes the picture and args.n edits of it"""
     pipe = Pipeline.load(args.model)
     _require_one_edit(args)
+    require_picture(args.out, args.image, args.mask)
     usual = (1, 2.0, 20) if args.change else (8, 1.0, 50)
     n, w, steps = args.n or usual[0], args.guidance or usual[1], _steps(args, pipe, usual[2])
     _require_memory(pipe, n)
@@ -191,7 +192,6 @@ def cmd_edit(args):
     if args.change:
         labels, wanted, shows = _before_after(pipe, x, labels, wanted)
         lines.append(shows)
-    require_picture(args.out, args.image, args.mask)
     print("\n".join(lines))
     rng, labels = np.random.default_rng(args.seed), np.tile(labels, (n, 1))
     bar, pipe = _drawing(pipe, n * _evaluations_of_edit(args, pipe, steps, w))
@@ -380,8 +380,8 @@ def cmd_alphabet(args):
     """Run `alphabet`: args from the parser -> None; writes args.n whole alphabets"""
     pipe = _pipeline_for(args, "letter", "typefaces")
     steps, letters, size = _steps(args, pipe), pipe.labels["letter"], pipe.model.size
-    known = _known_letters(args, letters, size)
     require_picture(args.out, *(word.partition("=")[2] for word in args.known))
+    known = _known_letters(args, letters, size)
     given = np.zeros((len(letters), size, size, 1), np.float32)
     for i, letter in enumerate(letters):
         given[i] = known.get(letter, 0)

@@ -84,7 +84,8 @@ def _eight_bits(picture, done):
     if picture.mode[0] not in "IF":
         return picture
     ends = [(rows.min(), rows.max()) for rows in _strips(picture)]
-    least, most = (float(f(each)) for f, each in zip((np.min, np.max), zip(*ends), strict=True))
+    lows, highs = zip(*ends, strict=True)
+    least, most = float(np.min(lows)), float(np.max(highs))
     if not np.isfinite([least, most]).all():
         raise ValueError("it has values that are no numbers")
     if picture.mode.startswith("I;16") or picture.format in ("PNG", "PPM"):
