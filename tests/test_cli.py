@@ -796,7 +796,9 @@ sample CKPT --gif --out a.gif
 sample CKPT --apng --out a.apng
     --gif and --apng write the chain beside the picture: give --out a.png
 sample CKPT --out new/
-    --out new: pictures are PNG files: give a name that ends in .png, as new/picture.png
+    --out new: pictures are PNG files: give a name that ends in .png, as new.png
+sample CKPT --out PIPE
+    --out PIPE could not be written (it is a pipe, which is not replaced)
 sample CKPT --out LINK.png
     --out LINK.png could not be written (it is a link to nowhere, which is not replaced)
 sample CKPT --tile --out TAKEN.png
@@ -878,7 +880,7 @@ edit portraits IMAGE --label hat=red --change hat=red
 edit digits IMAGE --strength 0.5 --label 11
     digit can't be '11'
 sample digits --n 1 --out a.jpg
-    --out a.jpg: pictures are PNG files: give a name that ends in .png, not .jpg
+    --out a.jpg: pictures are PNG files: give a name that ends in .png, as a.png
 edit digits IMAGE --strength 0.5 --out a.webp
     --out a.webp: pictures are PNG files
 evaluate digits --out a.pdf

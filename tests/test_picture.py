@@ -60,11 +60,15 @@ def test_a_picture_is_turned_as_the_camera_was_held(tmp_path):
     assert done == ["8 x 4 L", "turned as it was taken"]
 
 
-def tiff(path, sample_format, values):
-    """Write the TIFF of a grey picture: sample_format 1 = unsigned, 2 = signed, 3 = float."""
+def tiff(path, sample_format, values, claimed=None):
+    """Write the TIFF of a grey picture: sample_format 1 = unsigned, 2 = signed, 3 = float.
+
+    claimed: the height that its header states, None = its own
+    """
     pixels, (h, w), bits = values.tobytes(), values.shape, 8 * values.itemsize
-    tags = {256: w, 257: h, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: h, 279: len(pixels)}
-    entries = [struct.pack("<HHII", k, 4, 1, v) for k, v in {**tags, 339: sample_format}.items()]
+    tags = {256: w, 257: claimed or h, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: h}
+    tags |= {279: len(pixels), 339: sample_format}
+    entries = [struct.pack("<HHII", k, 4, 1, v) for k, v in tags.items()]
     directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
     path.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + directory)
 
@@ -166,6 +170,12 @@ def test_a_picture_is_refused_whose_pixels_are_not_all_there(tmp_path):
     png(tmp_path / "cut.png", 100, 100, 90)
     with pytest.raises(OSError, match="ends before its last pixel"):
         picture.open_image(tmp_path / "cut.png", 8, 1)
+
+
+def test_a_tiff_is_refused_whose_strips_do_not_cover_it(tmp_path):
+    tiff(tmp_path / "a.tif", 1, np.zeros((8, 8), "<u2"), claimed=20)
+    with pytest.raises(OSError, match="ends before its last pixel"):
+        picture.open_image(tmp_path / "a.tif", 8, 1)
 
 
 def test_a_picture_that_is_too_large_is_refused_by_its_header(tmp_path, monkeypatch):

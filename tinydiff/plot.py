@@ -104,18 +104,22 @@ def save_png(picture, path):
     return _save(path, (".png",), lambda f: Image.fromarray(picture).save(f, format="PNG"))
 
 
-def save_gif(pictures, path, seconds=0.06):
+def save_gif(pictures, path, seconds=0.06, tick=lambda: None):
     """Write pictures as an endless GIF, whole or not at all.
 
     A frame of a GIF has at most 256 colours: a picture with that few is kept exactly, of others
     each gets the 256 that suit it best.
     pictures: list of (height, width, 3) uint8; seconds: of each frame, 0.02 .. 655, which a GIF
-    counts in hundredths -> the path
+    counts in hundredths; tick: called after each picture, which may take a second -> the path
     Raises OSError when it cannot be written, or path has another suffix than .gif.
     """
 
     def write(f):
-        made = {id(picture): _with_palette(picture) for picture in pictures}  # once if it is held
+        made = {}
+        for picture in pictures:
+            if id(picture) not in made:  # it is not held
+                made[id(picture)] = _with_palette(picture)
+            tick()
         frames = [made[id(picture)] for picture in pictures]
         duration = 10 * max(2, round(100 * seconds))  # Pillow cuts; browsers ignore 0.01
         timing = {"duration": duration, "loop": 0, "optimize": False}

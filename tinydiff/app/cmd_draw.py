@@ -108,7 +108,8 @@ def cmd_sample(args):
     for path in _animations(args):
         frames, less = plot.frames(chain, columns), ""
         if path.suffix == ".gif":
-            plot.save_gif(frames, path)
+            with Bar(len(frames), "writing the animation", "pictures") as bar:
+                plot.save_gif(frames, path, tick=bar.tick)
             less = "" if plot.fits_gif(frames) else " in 256 colours each; --apng keeps them all"
         else:
             plot.save_apng(frames, path)

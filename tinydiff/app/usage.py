@@ -36,11 +36,13 @@ def require_output(path, inputs=(), option="--out"):
 
 def require_picture(path, *inputs):
     """Refuse, before the work starts, a path at which no PNG can be written."""
-    if path.suffix.lower() != ".png":
-        given = f"not {path.suffix}" if path.suffix else f"as {path / 'picture.png'}"
-        why = f"pictures are PNG files: give a name that ends in .png, {given}"
+    is_png, is_folder = path.suffix.lower() == ".png", path.is_dir()
+    if is_png or not is_folder:
+        require_output(path, inputs)
+    if not is_png:
+        name = path / "picture.png" if is_folder else path.with_suffix(".png")
+        why = f"pictures are PNG files: give a name that ends in .png, as {name}"
         raise UsageError(f"--out {path}: {why}")
-    require_output(path, inputs)
 
 
 def memory():

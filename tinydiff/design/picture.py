@@ -9,6 +9,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ..data import to_float
 from ..files import require_file
 
+CUT = "the file ends before its last pixel"
 LARGEST = 64_000_000  # pixels of a picture: a quarter of a gigabyte once it is read
 
 
@@ -52,6 +53,9 @@ def _require_bounded(path, picture, done):
         done.append(f"read as {picture.width} x {picture.height}")
     if (pixels := picture.width * picture.height) > LARGEST:
         raise ValueError(f"{pixels / 1e6:.0f} million pixels; at most {LARGEST / 1e6:.0f} are read")
+    boxes = [extents for _, extents, *_ in picture.tile] if picture.format == "TIFF" else []
+    if boxes and sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) < pixels:
+        raise ValueError(CUT)
     if picture.format == "PNG" and picture.tile:
         _require_whole_png(path, pixels)
 
@@ -71,7 +75,7 @@ def _require_whole_png(path, pixels):
                 found += len(inflate.decompress(piece, 1 << 24))
             f.seek(end + 4)
     if found < needed:
-        raise ValueError("the file ends before its last pixel")
+        raise ValueError(CUT)
 
 
 def _eight_bits(picture, done):
