@@ -67,7 +67,8 @@ def written(tree, exercise, answer):
     """Write an answer into the tree's package, as a student would -> its file, its old text"""
     path = tree / exercise.place
     before = path.read_text(encoding="utf-8")
-    stub = handout.blank(source_of(exercise) + "\n", {exercise.function})
+    body = lambda name: handout._stub(exercise)
+    stub = handout.blank(source_of(exercise) + "\n", {exercise.function}, body)
     assert before.count(stub) == 1
     path.write_text(before.replace(stub, answer + "\n"), encoding="utf-8")
     return path, before
@@ -193,6 +194,20 @@ def test_exactly_the_exercises_are_missing(tree):
         pairs = zip(ours, theirs, strict=True)
         changed = {a.name for a, b in pairs if ast.dump(a) != ast.dump(b)}
         assert changed == {e.function for e in EXERCISES if e.file == source}
+
+
+def test_a_stub_says_which_exercise_is_missing_also_to_a_command(tree, tmp_path):
+    """Lesson 01 asks for `cosine`, without which nothing can be drawn."""
+    command = [sys.executable, "-m", "tinydiff", "sample", "digits", "--out", tmp_path / "a.png"]
+    done = subprocess.run(
+        command,
+        cwd=tree,
+        env=os.environ | {"PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+    )
+    says = "schedule.cosine is an exercise of lesson 01: write it into tinydiff/schedule.py"
+    assert (done.returncode, done.stderr) == (2, f"tinydiff: {says}\n")
 
 
 def test_its_own_tests_say_not_attempted(tree):

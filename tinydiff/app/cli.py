@@ -350,6 +350,10 @@ def _refused(e):
         e = f"not enough memory ({e}): take a smaller --width, --batch, --n or --size"
     elif isinstance(e, kernels.HostOnly):
         e = f"this does not run on a GPU, leave out --kernels cuda ({e})"
+    elif isinstance(e, OSError) and e.errno and e.filename is None:
+        e = f"the output could not be written ({e.strerror})"  # of `print`: files have their names
+    elif isinstance(e, NotImplementedError) and e.args:
+        pass  # in a handout: which exercise is missing
     elif not isinstance(e, UsageError | OSError | FloatingPointError):
         raise e
     interrupt.say(e)

@@ -152,6 +152,7 @@ def told(e):
 
 def say(line):
     """Say why a command ended: str -> None; nothing happens where nobody reads, as after SIGHUP"""
+    line = " ".join(str(line).splitlines())  # the name of a file may have two
     with suppress(OSError, ValueError):
         print(f"tinydiff: {line}", file=sys.stderr, flush=True)
 

@@ -41,16 +41,24 @@ into its file in `tinydiff/`, too.
 # --- the package, without the bodies ---
 
 
-def blank(source, functions, body="raise NotImplementedError"):
+def blank(source, functions, body=lambda name: "raise NotImplementedError"):
     """Replace the bodies of functions; decorators, signatures and docstrings stay.
 
-    source: str; functions: names; body: str, what stands there instead -> str
+    source: str; functions: names; body: function of a name that gives what stands there instead
+    -> str
     """
-    lines, new = source.splitlines(True), textwrap.indent(body, " " * 4) + "\n"
+    lines = source.splitlines(True)
     for node in reversed(ast.parse(source).body):
         if isinstance(node, ast.FunctionDef) and node.name in functions:
+            new = textwrap.indent(body(node.name), " " * 4) + "\n"
             lines[_first_line(node) : node.end_lineno] = [new]
     return "".join(lines)
+
+
+def _stub(exercise):
+    """Write the body of an exercise in the package of a handout, which says where it belongs."""
+    says = f"{exercise.name} is an exercise of lesson {exercise.lesson[:2]}: write it into"
+    return f'raise NotImplementedError(\n    "{says} "\n    "{exercise.place}"\n)'
 
 
 def _first_line(node):
@@ -213,9 +221,9 @@ def write_tree(folder, numbers=None, tick=lambda: None):
     for name in ("requirements.txt", "pyproject.toml", "LICENSE"):
         shutil.copy(ROOT / name, folder / name)
     for place in {e.place for e in chosen}:
-        names = {e.function for e in chosen if e.place == place}
-        copied = folder / place
-        copied.write_text(blank(copied.read_text(encoding="utf-8"), names), encoding="utf-8")
+        stubs = {e.function: _stub(e) for e in chosen if e.place == place}
+        copied, source = folder / place, (folder / place).read_text(encoding="utf-8")
+        copied.write_text(blank(source, stubs, stubs.get), encoding="utf-8")
     (folder / "lessons").mkdir()
     hidden = [line for e in chosen for line in body_lines(e)]
     for path in paths:
@@ -339,4 +347,4 @@ def solved(text, exercise):
     imports = f"from {module.__name__} import {', '.join(names)}\n" if names else ""
     answer = imports + textwrap.dedent("\n".join(source.splitlines()[_first_line(node) :]))
     body = f"### BEGIN SOLUTION\n{answer}\n### END SOLUTION"
-    return blank(text, {exercise.function}, body)
+    return blank(text, {exercise.function}, lambda name: body)
