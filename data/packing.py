@@ -1,8 +1,8 @@
 """Put the image sets and the trained models of this folder into the wheel, for `pip install .`.
 
 pyproject.toml names these commands of setuptools. They change three of its habits: data outside the
-package comes along, as tinydiff/_data; what is built goes to a temporary folder, so that a folder
-that nobody may write into can be installed, and leftovers of an older version never are; and notes
+package comes along, as tinydiff/_data; what is built goes to a temporary folder, so that a
+read-only folder can be installed, and leftovers of an older version never are; and notes
 that an older installation left beside the package (tinydiff.egg-info) are removed.
 """
 

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, ImageDraw, ImageFont
 
 from tinydiff import data
 from tinydiff.app.cli import main
@@ -60,13 +60,13 @@ def test_a_picture_is_turned_as_the_camera_was_held(tmp_path):
     assert done == ["8 x 4 L", "turned as it was taken"]
 
 
-def tiff(path, sample_format, values, claimed=None):
+def tiff(path, sample_format, values, claimed=None, photometric=1):
     """Write the TIFF of a grey picture: sample_format 1 = unsigned, 2 = signed, 3 = float.
 
     claimed: the height that its header states, None = its own
     """
     pixels, (h, w), bits = values.tobytes(), values.shape, 8 * values.itemsize
-    tags = {256: w, 257: claimed or h, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: h}
+    tags = {256: w, 257: claimed or h, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: h}
     tags |= {279: len(pixels), 339: sample_format}
     entries = [struct.pack("<HHII", k, 4, 1, v) for k, v in tags.items()]
     directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
@@ -164,12 +164,76 @@ def png(path, width, height, rows):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
 
+def test_a_palette_or_a_grey_of_16_bits_may_be_transparent(tmp_path):
+    grey = Image.fromarray(np.array([[0, 65535], [40000, 0]], np.uint16))
+    grey.save(tmp_path / "a.png", transparency=40000)
+    x, said = picture.open_image(tmp_path / "a.png", 2, 1)
+    assert np.array_equal(x[0, ..., 0], [[-1, 1], [1, -1]]) and "parts made white" in said
+
+
+@pytest.mark.parametrize("dtype", ["<u2", "<f4"])
+def test_a_tiff_may_count_from_white(dtype, tmp_path):
+    values = (RAMP / (65535 if dtype == "<f4" else 1)).astype(dtype)
+    tiff(tmp_path / "a.tif", 3 if dtype == "<f4" else 1, values, photometric=0)
+    x, _ = picture.open_image(tmp_path / "a.tif", 32, 1)
+    assert np.abs((1 - x[0, ..., 0]) * 127.5 - RAMP / 257).max() < 1.01
+
+
+@pytest.mark.parametrize("stray", [1.02, -0.01])
+def test_a_few_floats_beyond_the_range_change_nothing_else(stray, tmp_path):
+    values = (RAMP / 65535).astype("<f4")
+    values[5, 5] = stray
+    tiff(tmp_path / "a.tif", 3, values)
+    x, how = picture.open_image(tmp_path / "a.tif", 32, 1)
+    off = np.abs((x[0, ..., 0] + 1) * 127.5 - RAMP / 257)
+    off[5, 5] = 0
+    assert off.max() < 1.01 and "values of 0 to 1 made" in how
+    assert x[0, 5, 5, 0] == np.sign(stray)
+
+
+def test_a_float_map_and_light_above_white(tmp_path):
+    Image.fromarray((RAMP / 65535).astype(np.float32)).save(tmp_path / "a.pfm")
+    assert abs(picture.open_image(tmp_path / "a.pfm", 8, 1)[0].mean()) < 0.02
+    tiff(tmp_path / "a.tif", 3, (RAMP / 20000).astype("<f4"))
+    assert abs(picture.open_image(tmp_path / "a.tif", 8, 1)[0].mean()) < 0.02
+
+
+def test_colours_are_converted_from_their_profile(tmp_path):
+    """L*a*b* to sRGB by hand is long: a profile whose red and blue are exchanged shows the use."""
+    stored = Image.new("RGB", (8, 8), (200, 60, 20))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    stored.save(tmp_path / "a.png", icc_profile=srgb)
+    x, said = picture.open_image(tmp_path / "a.png", 8, 3)
+    assert data.to_uint8(x[0, 0, 0]).tolist() == [200, 60, 20] and "sRGB" not in said
+    table = {srgb[i : i + 4]: i for i in range(132, 132 + 12 * srgb[131], 12)}
+    red, blue = (srgb[table[k] + 4 : table[k] + 12] for k in (b"rXYZ", b"bXYZ"))
+    other = bytearray(srgb.replace(b"sRGB", b"eRGB").replace(b"s\0R\0G\0B", b"e\0R\0G\0B"))
+    other = other.replace(b"\0s\0R\0G\0B", b"\0e\0R\0G\0B")
+    for name, place in ((b"rXYZ", blue), (b"bXYZ", red)):
+        other[table[name] + 4 : table[name] + 12] = place
+    stored.save(tmp_path / "a.png", icc_profile=bytes(other))
+    x, said = picture.open_image(tmp_path / "a.png", 8, 3)
+    assert np.abs(data.to_uint8(x[0, 0, 0]).astype(int) - [20, 60, 200]).max() <= 2
+    assert said.endswith("colours converted to sRGB")
+    stored.save(tmp_path / "a.png", icc_profile=b"no profile")
+    assert "sRGB" not in picture.open_image(tmp_path / "a.png", 8, 3)[1]
+
+
 def test_a_picture_is_refused_whose_pixels_are_not_all_there(tmp_path):
     png(tmp_path / "whole.png", 100, 100, 100)
     picture.open_image(tmp_path / "whole.png", 8, 1)
     png(tmp_path / "cut.png", 100, 100, 90)
     with pytest.raises(OSError, match="ends before its last pixel"):
         picture.open_image(tmp_path / "cut.png", 8, 1)
+    png(tmp_path / "few.png", 2, 300, 299)  # a row of two pixels has a byte of its own, too
+    with pytest.raises(OSError, match="ends before its last pixel.: get the file anew"):
+        picture.open_image(tmp_path / "few.png", 8, 1)
+
+
+def test_a_picture_that_is_a_program_is_not_run(tmp_path):
+    (tmp_path / "a.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n")
+    with pytest.raises(OSError, match="is not a picture that can be read: give a PNG or JPEG"):
+        picture.open_image(tmp_path / "a.eps", 8, 1)
 
 
 def test_a_tiff_is_refused_whose_strips_do_not_cover_it(tmp_path):
@@ -180,7 +244,9 @@ def test_a_tiff_is_refused_whose_strips_do_not_cover_it(tmp_path):
 
 def test_a_picture_that_is_too_large_is_refused_by_its_header(tmp_path, monkeypatch):
     png(tmp_path / "a.png", 9000, 9000, 1)
-    with pytest.raises(OSError, match="81 million pixels; at most 64 are read") as e:
+    with pytest.raises(
+        OSError, match="81 million pixels; at most 48 are read.: scale it down"
+    ) as e:
         picture.open_image(tmp_path / "a.png", 8, 1)
     assert "\n" not in str(e.value)
     Image.new("RGB", (1200, 600), "white").save(tmp_path / "a.jpg")
@@ -211,10 +277,10 @@ def test_broken_exif_data_do_not_matter(tmp_path):
 
 @pytest.mark.slow
 def test_the_largest_picture_takes_less_than_a_gigabyte(tmp_path):
-    """All steps at once: 64 million pixels, transparent, to be turned."""
+    """All steps at once: 48 million pixels, transparent, to be turned."""
     exif = Image.Exif()
     exif[274] = 6
-    Image.new("RGBA", (8000, 8000), (9, 9, 9, 128)).save(tmp_path / "a.png", exif=exif)
+    Image.new("RGBA", (8000, 6000), (9, 9, 9, 128)).save(tmp_path / "a.png", exif=exif)
     code = "import sys; from tinydiff.design import picture; picture.open_image(sys.argv[1], 8, 3)"
     subprocess.run([sys.executable, "-W", "error", "-c", code, tmp_path / "a.png"], check=True)
     kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
@@ -268,7 +334,7 @@ def test_every_white_pixel_lies_in_one_pixel_of_the_model(side, tmp_path):
     {
         "black": (lambda p: None, "is all black"),
         "white": (lambda p: p.fill(255), "is all white"),
-        "grey": (lambda p: p.fill(100), "is all black"),
+        "grey": (lambda p: p.fill(100), "has no white: its lightest is 100 of 255"),
         "thin black": (
             lambda p: (p.fill(255), p[::40].fill(0)),
             "has white in all of 16 x 16 pixels",
@@ -288,6 +354,54 @@ def test_white_strokes_on_nothing_are_a_mask(tmp_path):
     Image.fromarray(strokes).save(tmp_path / "m.png")
     anew, _ = picture.open_mask(tmp_path / "m.png", 16)
     assert np.flatnonzero(anew[0, :, 0, 0]).tolist() == [2] and anew.sum() == 16
+
+
+def test_a_mask_in_white_and_black_on_nothing(tmp_path):
+    """What is not painted stays, unless all that is painted is black."""
+    strokes = np.zeros((64, 64, 4), np.uint8)
+    strokes[8:12] = 255
+    strokes[40:44, :, 3] = 255
+    Image.fromarray(strokes).save(tmp_path / "m.png")
+    anew, _ = picture.open_mask(tmp_path / "m.png", 16)
+    assert np.flatnonzero(anew[0, :, 0, 0]).tolist() == [2] and anew.sum() == 16
+    strokes[8:12] = 0
+    Image.fromarray(strokes).save(tmp_path / "m.png")
+    anew, _ = picture.open_mask(tmp_path / "m.png", 16)
+    assert np.flatnonzero(~anew[0, :, 0, 0]).tolist() == [10] and (~anew).sum() == 16
+
+
+# --- letters ---
+
+
+COLOURS = [("black", "white"), ("white", "black"), ("white", "#3498db"), ("white", "#f1c40f")]
+COLOURS += [("black", "#2ecc71"), ("#222222", "#555555"), ("#e74c3c", "white")]
+
+
+@pytest.mark.parametrize("ink, ground", COLOURS)
+@pytest.mark.parametrize("letter", "AIMW")
+def test_a_letter_in_any_two_colours_is_white_on_black(letter, ink, ground, tmp_path):
+    font = ImageFont.load_default(100)
+    stored = Image.new("RGB", (140, 140), ground)
+    ImageDraw.Draw(stored).text((30, 10), letter, font=font, fill=ink)
+    stored.save(tmp_path / "a.png")
+    plain = Image.new("L", (140, 140), 0)
+    ImageDraw.Draw(plain).text((30, 10), letter, font=font, fill=255)
+    plain.save(tmp_path / "b.png")
+    x, said = picture.open_letter(tmp_path / "a.png", 16)
+    assert np.abs(x - picture.open_image(tmp_path / "b.png", 16, 1)[0]).max() < 0.06
+    dark_on_light = sum(stored.getpixel((0, 0))) > sum(
+        Image.new("RGB", (1, 1), ink).getpixel((0, 0))
+    )
+    assert ("dark on light turned to light on dark" in said) == dark_on_light
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "#777777"])
+def test_a_picture_without_a_letter_is_refused(colour, tmp_path):
+    stored = Image.new("RGB", (64, 64), colour)
+    stored.putpixel((3, 3), tuple(v + 9 if v < 99 else v - 9 for v in stored.getpixel((0, 0))))
+    stored.save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="shows no letter: all of it is nearly of one grey"):
+        picture.open_letter(tmp_path / "a.png", 16)
 
 
 def photo(tmp_path, orientation=6):

@@ -115,7 +115,7 @@ def test_what_is_whole_is_said_and_empty_folders_go(tmp_path, monkeypatch, capsy
     assert list(tmp_path.iterdir()) == []
     writes.append(out)
     assert cli.main(words) == 128 + number
-    assert f"{out} is whole; what was to follow is missing" in in_one_line(capsys.readouterr().err)
+    assert f"{out} is complete; the rest was not written" in in_one_line(capsys.readouterr().err)
 
 
 def test_a_command_runs_in_a_thread(tmp_path):

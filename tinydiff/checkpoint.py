@@ -15,25 +15,22 @@ under the name "about":
 
 `build` and `build_model` need only model and schedule. A classifier has a meta of its own, see
 measure/classifier.py. A file may come from anywhere: fields.py has the table of what each field
-takes, and nothing that is read or built is much larger than the file.
+takes, and nothing that is read or built is larger than 32 MiB or 20 times the file.
 """
 
+import io
 import json
 import math
 import os
-import re
 import reprlib
-import stat
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from . import fields, kernels, schedule
 from .data import FILES, FOLDER, STYLES
-from .files import write_whole
+from .files import require_file, write_whole
 from .train import Training
 from .unet import UNet
 
@@ -41,18 +38,9 @@ FORMAT = "tinydiff checkpoint"
 VERSION = 2
 _TRAINING = ("theta", "ema", "m", "v")  # the arrays of a training; an exported model has "weights"
 _FOREIGN = "is not a tinydiff checkpoint: it was written by another program"
-_NPY = re.compile(  # how a file of a flat array, or of a single text, begins
-    rb"\x93NUMPY\x01\0..\{'descr': '([<>|](?:[fiubcU]\d{1,9}|O))', "
-    rb"'fortran_order': (?:False|True), 'shape': \((\d{0,15}),?\), \} *\n",
-    re.DOTALL,
-)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # np.savez, np.savez_compressed
-_UNPACKED, _RATIO = 2**25, 20  # unpacked, a file has so many bytes, or per byte of its own: at most
+_UNPACKED, _RATIO = 2**25, 20  # unpacked, at most 32 MiB or 20 times the file's size
 _NESTED = 10  # how deep the header may be, in lists and dicts
-_DAMAGES = (  # what a damaged zip file makes of Python's reader
-    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError),
-    *(LookupError, ArithmeticError),
-)
 
 
 class CheckpointError(OSError):
@@ -154,7 +142,7 @@ def averaged(run, meta):
 
     run: a Training, ema (P,), which is left as it is; meta: its description, see above -> UNet
     """
-    model, _ = build_model(meta, np.random.default_rng(0))
+    model, _ = build_model(meta, Blank("ema", run.ema.size))
     model.flatten()[:] = run.ema
     return model
 
@@ -192,9 +180,12 @@ def ready(path):
     -> model (a UNet, with the averaged weights (P,)), s (a Schedule), meta (dict)
     Raises CheckpointError as `load` does.
     """
-    file = Path(path)
-    if not file.is_file() and str(path) in {**FILES, **STYLES}:
-        return pretrained(str(path))
+    file, names = Path(path), {**FILES, **STYLES}
+    if not os.path.exists(file):
+        if str(path) in names:
+            return pretrained(str(path))
+        give = f"give a file that `train` wrote, or one of {', '.join(names)}"
+        raise CheckpointError(f"{path} cannot be read (No such file or directory): {give}")
     try:
         run, s, meta = load(file)
     except Drawable:
@@ -224,7 +215,7 @@ def rebuild(path, table, build, what):
     """Read a file that `export` wrote, and build its network again.
 
     path: Path; table: of fields.py; build: function of meta and what stands for a Generator that
-    gives a Module, or a tuple of it and more; what: is wrong where the file does not fit
+    gives a Module, or a tuple of it and more; what: the complaint, if the file does not fit
     -> what `build` gives, with the weights (P,) of the file, and meta, as one tuple
     Raises CheckpointError as `load` does.
     """
@@ -294,27 +285,24 @@ def read(path, names=_TRAINING):
             return _parts(f, size, names)
     except CheckpointError as e:
         raise type(e)(f"{path} {e}") from None
-    except _DAMAGES as e:
+    except Exception as e:  # damaged bytes make zipfile and zlib raise a dozen different errors
         why = f"is damaged or truncated ({e}): take an older checkpoint"
         raise CheckpointError(f"{path} {why}") from None
 
 
 def _size(path):
-    """Look at what is not opened yet, as a pipe would be waited for: Path -> its bytes, an int"""
-    advice = "give a checkpoint that `python -m tinydiff train` wrote"
+    """Look at a file before it is opened as a zip file: Path -> how many bytes it has, an int"""
     try:
-        found = os.stat(path)
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-            raise CheckpointError(f"cannot be read (it is a pipe or a device): {advice}")
+        require_file(path)
         with open(path, "rb") as f:
-            if f.read(2) not in (b"PK", b""):
-                raise CheckpointError(_FOREIGN)
-    except CheckpointError:
-        raise
+            start, size = f.read(2), os.fstat(f.fileno()).st_size
     except (OSError, ValueError) as e:
         why = getattr(e, "strerror", None) or e
+        advice = "give a checkpoint that `python -m tinydiff train` wrote"
         raise CheckpointError(f"cannot be read ({why}): {advice}") from None
-    return found.st_size
+    if start not in (b"PK", b""):
+        raise CheckpointError(_FOREIGN)
+    return size
 
 
 def _parts(f, size, names):
@@ -344,16 +332,18 @@ def _parts(f, size, names):
 
 def _array(data):
     """Read a flat array, or a single text, as np.save writes it: bytes -> array (P,) or ()"""
-    start = _NPY.match(data)
-    if start and start[1] == b"|O":
-        raise CheckpointError("holds pickled objects, which could run code, and is refused")
+    f = io.BytesIO(data)
     try:
-        dtype, shape = np.dtype(start[1].decode()), [int(n) for n in start[2].split()]
-    except TypeError:  # no match, or no type of NumPy's
+        np.lib.format.read_magic(f)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(f, max_header_size=256)
+    except Exception:  # of a header that is none, in a dozen ways
         raise CheckpointError(_FOREIGN) from None
-    if start.end() + dtype.itemsize * math.prod(shape) != len(data):
+    if dtype.hasobject:
+        raise CheckpointError("holds pickled objects, which could run code, and is refused")
+    # np.load would make room for what the header claims, whatever there is
+    if len(shape) > 1 or f.tell() + dtype.itemsize * math.prod(shape) != len(data):
         raise ValueError("an array is not as long as it claims to be")
-    return np.frombuffer(data, dtype, offset=start.end()).reshape(shape)
+    return np.frombuffer(data, dtype, offset=f.tell()).reshape(shape)
 
 
 def _header(text):
@@ -361,7 +351,7 @@ def _header(text):
     try:
         if text.dtype.kind != "U" or text.ndim:
             raise ValueError("it is not a single text")
-        # not str(text): NumPy makes strings of what are no characters, which break Python
+        # not str(text): NumPy would let invalid code points into the string
         decoded = text.astype("<U").tobytes().decode("utf-32-le")
         header = json.loads(decoded.rstrip("\0"))
         if type(header) is dict and _depth(header) <= _NESTED:

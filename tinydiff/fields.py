@@ -1,4 +1,4 @@
-"""What a file may say of its network: one table for each kind of file, field by field.
+"""What a file may claim about its network: one table for each kind of file, field by field.
 
 A checkpoint may come from anywhere, so all that it says is checked before anything is built from
 it. A field is named by its path, as "train.batch"; one that ends in "?" may be missing. What it
@@ -50,7 +50,7 @@ def _null_or(kind):
 
 printable = lambda x: type(x) is str and 0 < len(x) <= LONGEST and x.isprintable()
 NAME = f"a text of 1 to {LONGEST} characters that can be printed", printable
-STEPS, FINITE, SIDE = _whole(0, 10**12), _number(-1e30, 1e30), _whole(1, 1024)
+STEPS, FINITE, CHANNELS = _whole(0, 10**12), _number(-1e39, 1e39), _whole(1, 1024)
 LOSS = "a number", lambda x: x != x or FINITE[1](x)  # before the first step it is NaN
 
 SIZES = ("size", "channels", "out", "width", "multipliers", "depth", "classes", "padding")
@@ -60,8 +60,8 @@ MODEL = {  # the meta of checkpoint.py, of a network that draws
     "labels?": _named(_list_of(NAME, 1)),
     "model": (f"a dict of {', '.join(SIZES)}", lambda x: type(x) is dict and x.keys() <= {*SIZES}),
     "model.size": _whole(1, 512),
-    "model.channels?": SIDE,
-    "model.out?": _null_or(SIDE),
+    "model.channels?": CHANNELS,
+    "model.out?": _null_or(CHANNELS),
     "model.width?": _whole(8, 4096),
     "model.multipliers?": _list_of(_whole(1, 64), 1, 12),
     "model.depth?": _whole(1, 1000),
@@ -92,7 +92,7 @@ CLASSIFIER = {  # the meta of measure/classifier.py
     "dataset?": NAME,
     "labels": _named(_list_of(NAME, 1)),
     "size": _whole(4, 512),
-    "channels": SIDE,
+    "channels": CHANNELS,
     "held_out": _named(_number(0, 1)),
 }
 

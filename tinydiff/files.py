@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 from pathlib import Path
 
 KINDS = {
@@ -17,7 +18,7 @@ KINDS = {
 
 
 def require_file(path):
-    """Refuse to read what is no ordinary file: a pipe would hang, a device may have no end.
+    """Refuse to read anything but an ordinary file: a pipe may hang, a device may have no end.
 
     path: file name, also of a link to a file -> None
     Raises OSError when there is no such file, or it is another thing.
@@ -51,10 +52,8 @@ def require_folder(folder):
     -> None. Raises OSError.
     """
     folder = Path(os.path.abspath(folder))
-    there = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
-    tried = there / f".{secrets.token_hex(4)}.part"
-    os.close(os.open(tried, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    os.unlink(tried)
+    there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+    tempfile.TemporaryFile(dir=there).close()
 
 
 def write_whole(path, write):

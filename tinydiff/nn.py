@@ -62,7 +62,7 @@ class Module:
                 setattr(owner, name, array)
 
     def __getstate__(self):
-        """Let copies keep what `flatten` made: views of one buffer are copied as places in it."""
+        """Keep copies flat: a view is copied as its place in the shared buffer."""
         return {name: _View.of(item) or item for name, item in vars(self).items()}
 
     def __setstate__(self, state):

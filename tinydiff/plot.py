@@ -108,7 +108,7 @@ def save_gif(pictures, path, seconds=0.06, tick=lambda: None):
     """Write pictures as an endless GIF, whole or not at all.
 
     A frame of a GIF has at most 256 colours: a picture with that few is kept exactly, of others
-    each gets the 256 that suit it best.
+    each gets 256 that come close to all of its own.
     pictures: list of (height, width, 3) uint8; seconds: of each frame, 0.02 .. 655, which a GIF
     counts in hundredths; tick: called after each picture, which may take a second -> the path
     Raises OSError when it cannot be written, or path has another suffix than .gif.
@@ -133,14 +133,18 @@ def _with_palette(picture):
 
     -> PIL.Image.Image of mode P
     """
-    colours, place = np.unique(_packed(picture), return_inverse=True)
+    colours, place, counts = np.unique(_packed(picture), return_inverse=True, return_counts=True)
     colours = np.stack([colours >> 16, colours >> 8, colours], -1).astype(np.uint8)
     chosen, nearest = colours, np.arange(len(colours))
     if len(colours) > 256:
-        row = Image.fromarray(colours[None])
-        row = row.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
-        chosen, nearest = row.getpalette(), np.asarray(row)[0]
-    indexed = Image.fromarray(nearest.astype(np.uint8)[place].reshape(picture.shape[:2]), "P")
+        often = np.argsort(-counts, kind="stable")[:32]  # these stay as they are: paper, above all
+        rare = np.delete(nearest, often)
+        row, by = Image.fromarray(colours[rare][None]), Image.Quantize.MAXCOVERAGE
+        row = row.quantize(256 - len(often), by, kmeans=1, dither=Image.Dither.NONE)
+        others = np.reshape(row.getpalette(), (-1, 3))
+        nearest[often], nearest[rare] = np.arange(len(often)), len(often) + np.asarray(row)[0]
+        chosen = np.concatenate([colours[often], others])
+    indexed = Image.fromarray(nearest.astype(np.uint8)[place].reshape(picture.shape[:2]))
     indexed.putpalette(np.asarray(chosen, np.uint8).tobytes())
     return indexed
 
@@ -156,7 +160,8 @@ def fits_gif(pictures):
 
     pictures: list of (height, width, 3) uint8 -> bool
     """
-    return all(len(np.unique(_packed(picture))) <= 256 for picture in pictures)
+    different = {id(picture): picture for picture in pictures}.values()  # once if it is held
+    return all(len(np.unique(_packed(picture))) <= 256 for picture in different)
 
 
 def save_apng(pictures, path, seconds=0.06):

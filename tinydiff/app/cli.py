@@ -1,8 +1,11 @@
 """The command line: which commands there are and what each takes; cmd_*.py do the work."""
 
 import argparse
+import errno
+import os
 import re
 import reprlib
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -43,6 +46,7 @@ WRITTEN = {  # how they are written: int and float would also read "1_000" and "
     int: re.compile("[+-]?[0-9]{1,30}"),
     float: re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,9})?", re.IGNORECASE),
 }
+UNWRITTEN = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
 COMMANDS = {  # command -> the file that does it, loaded only then: --help answers at once
     **dict.fromkeys((None, "train", "judge", "export"), "cmd_train"),
     **dict.fromkeys(("sample", "edit", "restyle", "alphabet", "gallery"), "cmd_draw"),
@@ -66,7 +70,7 @@ def parser():
     about = "Diffusion models from scratch. Without a command: train on digits, draw them."
     main = _Parser(prog="python -m tinydiff", description=about)
     out = "folder for pictures and checkpoint (default: out)"
-    main.add_argument("--out", type=Path, dest="main_out", help=out)
+    main.add_argument("--out", type=_path, dest="main_out", help=out)
     seed = "seed of all random numbers (default: 0)"
     main.add_argument("--seed", type=_in_range("--seed"), dest="main_seed", help=seed)
     force = "replace the training in out/digits.npz, also if it is another one"
@@ -94,7 +98,8 @@ def parser():
 
 
 def _out_and_seed(command, path, what="picture to write"):
-    command.add_argument("--out", type=Path, default=Path(path), help=f"{what} (default: {path})")
+    kind = _file if Path(path).suffix else _path
+    command.add_argument("--out", type=kind, default=Path(path), help=f"{what} (default: {path})")
     seed = "seed of all random numbers (default: 0)"
     command.add_argument("--seed", type=_in_range("--seed"), default=0, help=seed)
 
@@ -120,11 +125,11 @@ def _train(train):
     fits = "(default: as many as fit into --minutes)"
     length.add_argument("--steps", type=_in_range("--steps"), help=steps + fits)
     out = "folder for sample sheets and the checkpoint (default: out)"
-    train.add_argument("--out", type=Path, default=Path("out"), help=out)
+    train.add_argument("--out", type=_path, default=Path("out"), help=out)
     resume = (
         "go on from this checkpoint; --minutes then counts again, and the learning rate with it"
     )
-    train.add_argument("--resume", type=Path, metavar="CKPT", help=resume)
+    train.add_argument("--resume", type=_file, metavar="CKPT", help=resume)
     seed = "seed of all random numbers, not with --resume (default: 0)"
     train.add_argument("--seed", type=_in_range("--seed"), help=seed)
     own = "(default: the data set's own)"
@@ -261,17 +266,19 @@ def _judge(judge):
     steps = "training steps (default: 2500)"
     judge.add_argument("--steps", type=_in_range("--steps"), default=2500, help=steps)
     _out_and_seed(judge, "out", "folder for DATASET_judge.npz; `evaluate` uses that in data/models")
+    force = "replace what is no judge"
+    judge.add_argument("--force", action="store_true", help=force)
 
 
 def _export(export):
-    export.add_argument("checkpoint", type=Path, metavar="CKPT", help="a file that `train` wrote")
-    export.add_argument("file", type=Path, metavar="FILE", help="file to write")
+    export.add_argument("checkpoint", type=_file, metavar="CKPT", help="a file that `train` wrote")
+    export.add_argument("file", type=_file, metavar="FILE", help="file to write")
     force = "replace FILE also where it holds a training"
     export.add_argument("--force", action="store_true", help=force)
 
 
 def _handout(handout):
-    handout.add_argument("dir", type=Path, metavar="DIR", help="new folder to write")
+    handout.add_argument("dir", type=_path, metavar="DIR", help="new folder to write")
     handout.add_argument("--lessons", metavar="N", help=LESSONS)
     nbgrader = "write the source/ of an nbgrader course instead, with the answers"
     handout.add_argument("--nbgrader", action="store_true", help=nbgrader)
@@ -279,10 +286,10 @@ def _handout(handout):
 
 def _grade(grade):
     folder = "folder with a notebook, or a folder of them, for each student"
-    grade.add_argument("submissions", type=Path, metavar="SUBMISSIONS", help=folder)
+    grade.add_argument("submissions", type=_path, metavar="SUBMISSIONS", help=folder)
     table = "table to write; what to tell each student goes to a folder beside it "
     usual = "(default: grades.csv)"
-    grade.add_argument("--out", type=Path, default=Path("grades.csv"), help=table + usual)
+    grade.add_argument("--out", type=_file, default=Path("grades.csv"), help=table + usual)
     grade.add_argument("--lessons", metavar="N", help=LESSONS)
     seconds = "limit for one exercise (default: 60)"
     grade.add_argument("--seconds", type=_in_range("--seconds"), default=60.0, help=seconds)
@@ -301,6 +308,18 @@ def _in_range(option):
         return found
 
     return number
+
+
+def _path(text):
+    if not text or "://" in text:
+        raise argparse.ArgumentTypeError(f"takes the name of a file or folder, got {text!r}")
+    return Path(text)
+
+
+def _file(text):
+    if text.endswith(("/", os.sep)):
+        raise argparse.ArgumentTypeError(f"takes the name of a file, got the folder {text!r}")
+    return _path(text)
 
 
 def _size(text):
@@ -346,15 +365,30 @@ def _run(argv):
 
 def _refused(e):
     """Say in one line what is wrong -> exit status; a defect of our own is raised again."""
-    if isinstance(e, MemoryError):
-        e = f"not enough memory ({e}): take a smaller --width, --batch, --n or --size"
+    if isinstance(e, ModuleNotFoundError) and not (e.name or "").startswith("tinydiff"):
+        how = "pip install -r requirements.txt"
+        e = f"{e.name} is not installed for this Python, {sys.executable}: {how}"
+    elif isinstance(e, MemoryError):
+        what = f"not enough memory ({e})" if str(e) else "not enough memory"
+        e = f"{what}: take a smaller model, batch or number of images"
     elif isinstance(e, kernels.HostOnly):
         e = f"this does not run on a GPU, leave out --kernels cuda ({e})"
-    elif isinstance(e, OSError) and e.errno and e.filename is None:
+    elif isinstance(e, OSError) and e.errno in UNWRITTEN and e.filename is None:
         e = f"the output could not be written ({e.strerror})"  # of `print`: files have their names
-    elif isinstance(e, NotImplementedError) and e.args:
-        pass  # in a handout: which exercise is missing
+    elif isinstance(e, FileNotFoundError) and not _here():
+        e = "the folder in which this runs is gone: change to one that exists"
+    elif isinstance(e, OSError) and e.strerror and e.filename:
+        e = f"{e.filename} cannot be read or written ({e.strerror})"
+    elif isinstance(e, NotImplementedError) and "is an exercise of lesson" in str(e):
+        pass  # in a handout
     elif not isinstance(e, UsageError | OSError | FloatingPointError):
         raise e
     interrupt.say(e)
     return 2
+
+
+def _here():
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""

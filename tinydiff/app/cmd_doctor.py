@@ -18,7 +18,7 @@ from numba import float32, void
 from .. import __version__, checkpoint, data, kernels
 from ..kernels import cpu_cache, cpu_threads
 from ..measure import classifier
-from .usage import UsageError
+from .usage import UsageError, require_figures
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -29,8 +29,10 @@ def cmd_doctor(args):
     -> None; raises UsageError after a line for each thing that is wrong
     """
     _versions()
+    problem = _failure(require_figures)
+    wrong = [f"no figure can be drawn: {problem}: pip install -r requirements.txt"] * bool(problem)
     problem = _failure(_speed)
-    wrong = [f"the kernels do not run: {problem}"] if problem else []
+    wrong += [f"the kernels do not run: {problem}"] if problem else []
     for check in (_files, _drawing, _cache, _leftovers):
         wrong += check()
     for line in _notes():
@@ -86,7 +88,7 @@ def _files():
     loads += [(data.load_styles, name) for name in data.STYLES]
     loads += [(f, name) for f in (checkpoint.pretrained, classifier.load) for name in names]
     wrong = [problem for f, name in loads if (problem := _failure(lambda: f(name)))]
-    whole = f"{len(loads) - len(wrong)} of {len(loads)} data sets, models and judges are whole"
+    whole = f"{len(loads) - len(wrong)} of {len(loads)} data sets, models and judges are intact"
     print(f"files      {data.FOLDER}: {whole}")
     return wrong if len(wrong) < len(loads) else wrong[:1]  # one line says where all should be
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import checkpoint, data, plot, sample
 from ..design import colour, edit, restore
-from ..design.picture import open_image, open_mask, upright
+from ..design.picture import open_image, open_letter, open_mask, seen
 from ..design.pipeline import Pipeline, evaluations, parse_labels
 from ..measure import classifier
 from . import gallery
@@ -16,12 +16,14 @@ from .progress import Bar
 from .usage import (
     UsageError,
     pictures_named,
+    require_figures,
     require_like,
     require_memory,
     require_output,
     require_picture,
 )
 
+LARGEST = 320 * 320  # pixels: more take seconds per step, which nothing can interrupt
 NOT_TEXTURES = ("digits", "fashion", "portraits")  # what they show has its place in the picture
 
 
@@ -48,7 +50,8 @@ def _require_memory(pipe, n, steps=0, size=None):
     """Refuse to draw n images at once if they, and every step on the way, need too much memory."""
     H, W = size or (pipe.model.size, pipe.model.size)
     inside = 50 * pipe.model.width  # bytes per pixel at the network's widest place, as measured
-    require_memory(n * H * W * (inside + 4 * pipe.model.out * (steps + 2)), "--n or --size")
+    less = "--n or --size" if size else "--n"
+    require_memory(n * H * W * (inside + 4 * pipe.model.out * (steps + 2)), less)
 
 
 def _require_finite(name, *drawn):
@@ -146,6 +149,9 @@ def _size(args, pipe):
     size = args.size or (own, own)
     if min(size) < own or any(side % unit for side in size):
         takes = f"sides of at least {own}, as the model was trained with, divisible by {unit}"
+        raise UsageError(f"--size takes {takes}; got {size[0]}x{size[1]}")
+    if size[0] * size[1] > LARGEST:
+        takes = f"at most {LARGEST} pixels: attention looks at all pairs of places"
         raise UsageError(f"--size takes {takes}; got {size[0]}x{size[1]}")
     return size
 
@@ -254,12 +260,11 @@ def _require_one_edit(args):
 
 def _mask(args, pipe):
     """Read --mask -> what to keep (1, H, W, 1) bool, and what was done to the mask"""
-    (image, done), (mask, _) = upright(args.image), upright(args.mask)
-    turned = "turned as it was taken" in done
-    if mask.size != image.size:
-        sizes = ["{} x {}".format(*each.size) for each in (mask, image)]
+    (its_size, turned), (size, _) = seen(args.image), seen(args.mask)
+    if size != its_size:
+        sizes = ["{} x {}".format(*each) for each in (size, its_size)]
         give = "give a mask of the picture's size"
-        if turned and mask.size == image.size[::-1]:
+        if turned and size == its_size[::-1]:
             give = "the picture is turned as it was taken: turn the mask, too"
         raise UsageError(f"--mask is {sizes[0]}, the picture {sizes[1]}: {give}")
     try:
@@ -278,16 +283,17 @@ def _before_after(pipe, x, labels, wanted):
     dropped = np.array([len(v) for v in values])
     try:
         judge, its = classifier.load(pipe.dataset)
-        if (its["size"], its["channels"]) != (pipe.model.size, pipe.model.out) or any(
-            its["labels"].get(name) != values for name, values in pipe.labels.items()
-        ):
-            raise checkpoint.CheckpointError("it reads other pictures")
+        alike = (its["size"], its["channels"]) == (pipe.model.size, pipe.model.out)
+        why = f"the classifier of {pipe.dataset} reads other pictures"
+        fits = alike and all(its["labels"].get(name) == v for name, v in pipe.labels.items())
+    except checkpoint.CheckpointError as e:
+        fits, why = False, e
+    if fits:
         read = dict(zip(its["labels"], judge(x), strict=True))
-        seen = [np.asarray(read[name])[0].argmax() for name in pipe.labels]
-        labels = np.where(labels == dropped, seen, labels)
-    except checkpoint.CheckpointError:
-        note = "no classifier comes with tinydiff for these pictures: "
-        note += "what --label does not say of this one is left open\n"
+        shown = [np.asarray(read[name])[0].argmax() for name in pipe.labels]
+        labels = np.where(labels == dropped, shown, labels)
+    else:
+        note = f"{why}: what --label does not say of this one is left open\n"
     after = np.where(wanted == dropped, labels, wanted)
 
     def show(row):
@@ -419,10 +425,11 @@ def _known_letters(args, letters, size):
             raise UsageError(f"{word!r} is not {wanted}")
         if letter in known:
             raise UsageError(f"{letter} is given twice: one picture per letter")
-        x, said = open_image(path, size, 1)
-        dark_on_light = x.mean() > 0
-        print(said + ", dark on light turned to light on dark" * bool(dark_on_light))
-        known[letter] = -x[0] if dark_on_light else x[0]
+        try:
+            (known[letter],), said = open_letter(path, size)
+        except ValueError as e:
+            raise UsageError(str(e)) from None
+        print(said)
     return known
 
 
@@ -443,6 +450,7 @@ def _letters_of_face(args, letters):
 def cmd_gallery(args):
     """Run `gallery`: args from the parser -> None; writes one page with a row for each use"""
     require_picture(args.out)
+    require_figures()
     with Bar(gallery.EVALUATIONS, "drawing the gallery") as bar:
         rows = list(gallery.rows(args.seed, bar.tick))
     picture = plot.save_figure(gallery.page(rows), args.out)

@@ -10,7 +10,7 @@ from .. import plot
 from ..design.pipeline import Pipeline
 from ..measure import classifier, evaluate
 from .progress import Bar
-from .usage import UsageError, dataset_named, require_like, require_picture
+from .usage import UsageError, dataset_named, require_figures, require_like, require_picture
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -29,6 +29,7 @@ def cmd_evaluate(args):
     if list(pipe.labels.items()) != list(dataset.labels.items()):
         raise UsageError(f"{args.model} has other labels than the images of {dataset.name}")
     require_picture(args.out)
+    require_figures()
     n, w = min(args.n, len(dataset.train) // 2), args.guidance
     main = next((way for way in ways if way[:2] == ("ddim", 50)), ways[-1])
     seeds = [args.seed + i for i in (1, 2, 3)]

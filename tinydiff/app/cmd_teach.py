@@ -61,7 +61,9 @@ def cmd_handout(args):
     exercises, folder = chosen_exercises(args.lessons), args.dir.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{args.dir} already exists and is not empty: give a new folder")
-    require_writable(folder.parent)
+    if args.dir.is_symlink() and not folder.exists():
+        raise UsageError(f"{args.dir} is a link to nothing: give a new folder")
+    require_writable(folder.parent, "DIR, in")
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=".handout", dir=folder.parent))
     try:
@@ -70,10 +72,16 @@ def cmd_handout(args):
             write(made, chosen_lessons(args.lessons), bar.tick)
         made.chmod(0o755)
         if folder.exists():  # a shell may stand in it: it is filled, not replaced
-            for part in made.iterdir():
-                part.rename(folder / part.name)
+            came = []
+            with interrupt.noted(came):
+                for part in list(made.iterdir()):
+                    part.rename(folder / part.name)
+            if came:
+                raise interrupt.Interrupted(came[0], f"{args.dir} is complete")
         else:
             made.rename(folder)
+    except shutil.Error as e:  # of all files that could not be copied; one is enough
+        raise UsageError(f"{args.dir} could not be written: {e.args[0][0][2]}") from None
     finally:
         shutil.rmtree(made, ignore_errors=True)
     lessons, first = len(list(folder.rglob("[0-9][0-9]_*.ipynb"))), exercises[0].lesson
@@ -95,9 +103,9 @@ def cmd_grade(args):
         handed_in = students(args.submissions)
     except Unreadable as error:
         raise UsageError(str(error)) from None
-    require_output(args.out)
+    require_output(args.out, [path for paths in handed_in.values() for path in paths])
     feedback = args.out.parent / f"{args.out.stem}_feedback"
-    require_writable(feedback)
+    require_writable(feedback, "the folder for feedback,")
     is_new, told = not feedback.exists(), []
     feedback.mkdir(parents=True, exist_ok=True)
     files, problems = {name: [] for name in handed_in}, {name: [] for name in handed_in}
@@ -127,5 +135,5 @@ def cmd_grade(args):
         broken = {why for submission in submissions for why in submission.broken.values()}
         problems[name] += sorted(broken)
     write_grades(args.out, results, exercises, problems)
-    print(summary(results, exercises, problems).encode(errors="replace").decode())
+    print(summary(results, exercises, problems))
     print(f"{args.out}: one row per student; {feedback}: feedback for each of them")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import checkpoint, data, diffusion, kernels, plot, sample
+from .. import checkpoint, data, diffusion, fields, kernels, plot, sample
 from ..data import Styles
 from ..design import paired
 from ..design.pipeline import Pipeline, evaluations
@@ -27,6 +27,7 @@ from .usage import (
     dataset_named,
     memory,
     pictures_named,
+    require_figures,
     require_memory,
     require_output,
     require_writable,
@@ -55,16 +56,17 @@ def cmd_digits(args):
     """
     out, seed = args.main_out or Path("out"), args.main_seed or 0
     path = out / "digits.npz"
+    require_figures()
     require_writable(out)
     for name in ("samples.png", "chain.gif", "triptych.png", "loss.png"):
         require_output(out / name)
-    _require_free(path, args.main_force, job="main")
     dataset = data.load("digits")
     meta = describe(dataset, seed) | {"job": "main"}
     run, s = checkpoint.build(meta, seed)
     with _alone(path):
+        _require_free(path, args.main_force, job="main")
         losses = learn(run, s, dataset, meta, path, steps=1200, seconds=75.0)
-    with interrupt.keeping(lambda: f"the training is whole in {path}; {_try(path)}"):
+    with interrupt.keeping(lambda: f"the training is saved in {path}; {_try(path)}"):
         _show(Pipeline.of(checkpoint.averaged(run, meta), s, meta), dataset, losses, path, seed)
 
 
@@ -123,10 +125,15 @@ def cmd_train(args):
     dataset = dataset_named(args.dataset, styles=True)
     require_writable(args.out)
     path = args.out / f"{dataset.name}.npz"
+    with _alone(path):
+        _train_alone(args, dataset, path)
+
+
+def _train_alone(args, dataset, path):
+    """Train as `train` was asked to, into a file that nobody else writes."""
     run, s, meta = _resumed(args, dataset) if args.resume else _begun(args, dataset)
-    if not (args.resume and path.exists() and path.samefile(args.resume)):
-        _require_free(path, args.force)
-    _require_memory(run, meta)
+    goes_on = args.resume and path.exists() and path.samefile(args.resume)
+    _require_free(path, args.force or goes_on)
     if dataset.name in data.STYLES:
         source, _, labels = (x[:: len(x) // 64][:64] for x in paired.examples(dataset))
     else:
@@ -141,22 +148,21 @@ def cmd_train(args):
 
     minutes = args.minutes or (None if args.steps else 10.0)
     seconds = minutes and 60 * minutes
-    with _alone(path):
-        losses = learn(run, s, dataset, meta, path, args.steps, seconds, args.save_every, sheets)
+    losses = learn(run, s, dataset, meta, path, args.steps, seconds, args.save_every, sheets)
     if not losses:
         print(f"nothing to do: {args.resume} is at step {run.step} already", file=sys.stderr)
-    with interrupt.keeping(lambda: f"the training is whole in {path}; {_try(path)}"):
+    with interrupt.keeping(lambda: f"the training is saved in {path}; {_try(path)}"):
         with Bar(evaluations(s, "ddim", 25) * len(labels), "drawing samples") as bar:
             drawn = sheets(run, bar.tick)
         print(f"{path}: the checkpoint, {run.step} steps; samples in {drawn}")
 
 
-def _require_memory(run, meta):
+def _require_memory(meta, weights=0):
     """Refuse a training that does not fit into the memory, by what others were seen to take."""
-    model, batch = run.model, meta["train"]["batch"]
-    depth = len(model.downs[0])
-    pixels = batch * model.size**2 * model.width * 80 * (depth + 1)  # what derivatives need
-    require_memory(PER_WEIGHT * run.theta.size + pixels, "--width, --depth or --batch")
+    model, batch = meta["model"], meta["train"]["batch"]
+    depth, size = model.get("depth", 1) + 1, model["size"]
+    pixels = batch * size**2 * model["width"] * 80 * depth  # what derivatives need
+    require_memory(PER_WEIGHT * weights + pixels, "--width, --depth or --batch")
 
 
 def _begun(args, dataset):
@@ -164,13 +170,14 @@ def _begun(args, dataset):
     sizes = (args.width, args.depth, args.batch, args.lr)
     seed = 0 if args.seed is None else args.seed
     meta = describe(dataset, seed, *sizes, args.predict or "v")
-    most = int(min(memory() / PER_WEIGHT, 2**40))
+    _require_memory(meta)
+    blank = checkpoint.Blank("what fits into the memory", int(min(memory() / PER_WEIGHT, 2**40)))
     try:
-        checkpoint.build_model(meta, checkpoint.Blank("what fits into the memory", most))
-        run, s = checkpoint.build(meta, seed)
+        checkpoint.build_model(meta, blank)
     except ValueError as e:
         raise UsageError(f"--width, --depth: {e}") from None
-    return run, s, meta
+    _require_memory(meta, blank.most - blank.left)
+    return *checkpoint.build(meta, seed), meta
 
 
 def _resumed(args, dataset):
@@ -190,6 +197,7 @@ def _resumed(args, dataset):
     if missing := [name for name in fresh["train"] if name not in meta.get("train", {})]:
         unsaid = f"{args.resume} does not say its train.{missing[0]}"
         raise UsageError(f"{unsaid}: give a file that `train` wrote")
+    _require_memory(meta, run.theta.size)
     meta.pop("job", None)  # no longer what the main job may replace
     return run, s, meta
 
@@ -205,6 +213,8 @@ def _require_free(path, force, job=None, exported=False):
         return
     try:
         header, _ = checkpoint.read(path)
+        fields.require(fields.TRAINING, header)
+        fields.require(fields.MODEL, header.get("about"))
         if job and header["about"].get("job") == job:
             return
         holds = f"holds a training of {header['step']} steps"
@@ -213,7 +223,7 @@ def _require_free(path, force, job=None, exported=False):
         if exported:
             return
         holds, go_on = "holds exported weights", ""
-    except checkpoint.CheckpointError:
+    except (checkpoint.CheckpointError, ValueError):
         holds, go_on = "exists, and is no checkpoint that can be read", ""
     go_on = "" if job or exported else go_on
     raise UsageError(f"{path} {holds}: {go_on}write elsewhere, or give --force to replace it")
@@ -231,6 +241,8 @@ def _alone(path):
     with open(lock, "w") as f:
         try:
             fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not (lock.exists() and os.path.samestat(os.fstat(f.fileno()), lock.stat())):
+                raise BlockingIOError  # it was another's, who has just removed it
         except BlockingIOError:
             why = "another training writes into it now"
             raise UsageError(f"{path}: {why}: give another --out") from None
@@ -321,7 +333,7 @@ def learn(run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0
                 if time.perf_counter() - saved > save_every:
                     save()
                     saved = time.perf_counter()
-                    if sheets:
+                    if sheets and not stop:
                         _draw_unless_stopped(sheets, run, stop)
             save()
     except FloatingPointError as e:
@@ -396,7 +408,7 @@ def cmd_judge(args):
     """Run `judge`: args from the parser -> None; writes DATASET_judge.npz into args.out"""
     dataset = pictures_named(args.dataset)
     path = args.out / f"{dataset.name}_judge.npz"
-    require_output(path)
+    _require_free(path, args.force, exported=True)
     with Bar(args.steps, f"training the judge of {dataset.name}", "steps") as bar:
         weights, meta = classifier.learn(dataset, args.steps, args.seed, bar.tick)
     checkpoint.export(path, weights, meta)

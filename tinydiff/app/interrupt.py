@@ -42,9 +42,8 @@ def heard():
 
     def stop(number, frame):
         came.append(number)
-        disturbs = time.monotonic() < _calm
-        _be_calm()
-        if not disturbs:
+        if time.monotonic() >= _calm:
+            _be_calm()
             raise Interrupted(number)
 
     def again(ignored):
@@ -56,7 +55,7 @@ def heard():
 
     def send(number):
         if signal.getsignal(number) is stop:
-            signal.pthread_kill(threading.main_thread().ident, number)
+            signal.raise_signal(number)  # the main thread hears it
 
     with _handled(stop):
         sys.unraisablehook = again
@@ -119,21 +118,24 @@ def keeping(kept):
 def watching(paths):
     """Say which of these files a `with` block has written before it was cut short: list of Paths
 
-    Folders that were made for them, and are still empty, go again.
+    Folders that were made for them, and are still empty when it fails, go again.
     """
     paths = [path.absolute() for path in paths]
     before = {path: _inode(path) for path in paths}
     made = [folder for path in paths for folder in (path, *path.parents) if not folder.exists()]
 
     def written():
+        new = [str(path) for path, inode in before.items() if _inode(path) != inode]
+        return f"{', '.join(new)} is complete; the rest was not written" if new else ""
+
+    try:
+        with keeping(written):
+            yield
+    except BaseException:
         for folder in made:
             with suppress(OSError):
                 folder.rmdir()
-        new = [str(path) for path, inode in before.items() if _inode(path) != inode]
-        return f"{', '.join(new)} is whole; what was to follow is missing" if new else ""
-
-    with keeping(written):
-        yield
+        raise
 
 
 def _inode(path):
@@ -152,7 +154,7 @@ def told(e):
 
 def say(line):
     """Say why a command ended: str -> None; nothing happens where nobody reads, as after SIGHUP"""
-    line = " ".join(str(line).splitlines())  # the name of a file may have two
+    line = "".join(c if c.isprintable() else " " for c in str(line))  # a file's name may have any
     with suppress(OSError, ValueError):
         print(f"tinydiff: {line}", file=sys.stderr, flush=True)
 
@@ -163,10 +165,15 @@ PIPE_CLOSED = 128 + getattr(signal, "SIGPIPE", 13)
 
 
 def open_streams():
-    """Let what was started without stdout or stderr (>&-) write into the void: () -> None"""
+    """Let what was started without stdout or stderr (>&-) write into the void: () -> None
+
+    And let stdout write names that it has no letters for, as stderr does.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+    with suppress(AttributeError, ValueError):  # it is another's
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def run(command):
@@ -182,8 +189,9 @@ def run(command):
         status = told(e)
     except SystemExit as e:  # of --help
         status = e.code or 0
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
     status = _flushed(sys.stderr, _flushed(sys.stdout, status))
     if status - 128 in SIGNALS:
         os._exit(status)  # LLVM, cut short while it compiles, may crash when it is taken down

@@ -50,7 +50,9 @@ class Bar:
 
     def __exit__(self, *_):
         self._over.set()
-        self._thread.join(1.0)  # not for ever: it may be writing to a terminal that is halted
+        self._thread.join(1.0)
+        if self._thread.is_alive():  # it is writing to a terminal that is halted
+            return
         self._bar.set_postfix_str(self.note, refresh=False)
         self._bar.n = self.done
         self._bar.close()

@@ -1,5 +1,6 @@
 """What the user gave, checked before the work starts."""
 
+import importlib
 import math
 import os
 
@@ -10,13 +11,13 @@ class UsageError(Exception):
     """What the user gave cannot be used; the message is the one line that they see."""
 
 
-def require_writable(folder):
-    """Refuse, before the work starts, a folder that cannot take results."""
+def require_writable(folder, what="--out"):
+    """Refuse, before the work starts, a folder that cannot take results; what: for the message."""
     try:
         require_folder(folder)
     except OSError as e:
         why = f"cannot be written to ({e.strerror}): give a folder that can"
-        raise UsageError(f"--out {folder} {why}") from None
+        raise UsageError(f"{what} {folder} {why}") from None
 
 
 def require_output(path, inputs=(), option="--out"):
@@ -24,25 +25,31 @@ def require_output(path, inputs=(), option="--out"):
 
     Or one that is among the inputs, whose file would be lost.
     """
-    if any(path.exists() and os.path.exists(i) and path.samefile(i) for i in inputs if i):
+    there = [i for i in inputs if i and os.path.exists(i)]
+    if os.path.exists(path) and any(os.path.samefile(path, i) for i in there):
         why = "is read by this command, and would be lost: give another name"
         raise UsageError(f"{option} {path} {why}".strip())
     try:
         require_replaceable(path)
     except OSError as e:
-        why = f"{path} could not be written ({e.strerror}): give another" if e.strerror else e
+        why = f"{path} could not be written ({e.strerror}): give another name" if e.strerror else e
         raise UsageError(f"{option} {why}".strip()) from None
 
 
 def require_picture(path, *inputs):
     """Refuse, before the work starts, a path at which no PNG can be written."""
-    is_png, is_folder = path.suffix.lower() == ".png", path.is_dir()
+    is_png, is_folder = path.suffix.lower() == ".png", os.path.isdir(path)
     if is_png or not is_folder:
         require_output(path, inputs)
     if not is_png:
         name = path / "picture.png" if is_folder else path.with_suffix(".png")
         why = f"pictures are PNG files: give a name that ends in .png, as {name}"
         raise UsageError(f"--out {path}: {why}")
+
+
+def require_figures():
+    """Refuse, before the work starts, to draw figures where matplotlib is missing."""
+    importlib.import_module("matplotlib.figure")
 
 
 def memory():
@@ -89,16 +96,12 @@ def choose_kernels(name):
     """Refuse at start-up the kernel set of --kernels, or of the environment, if it cannot run."""
     from .. import kernels
 
-    asked = "--kernels" if name else "$TINYDIFF_KERNELS"
-    name = name or os.environ.get("TINYDIFF_KERNELS", "cpu")
-    if name not in kernels.SETS:
-        raise UsageError(f"{asked} is {name!r}; it can be: {', '.join(kernels.SETS)}")
     try:
         kernels.require_variables()
+        if name or os.environ.get("TINYDIFF_KERNELS") == "cuda":
+            kernels.use(name or "cuda")
     except ValueError as e:
         raise UsageError(str(e)) from None
-    if asked == "--kernels" or name == "cuda":
-        try:
-            kernels.use(name)
-        except RuntimeError as e:
-            raise UsageError(f"{asked} {name}: {e}") from None
+    except RuntimeError as e:
+        asked = f"--kernels {name}" if name else "$TINYDIFF_KERNELS cuda"
+        raise UsageError(f"{asked}: {e}") from None

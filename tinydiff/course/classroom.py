@@ -13,7 +13,7 @@ from concurrent.futures import as_completed
 from ..files import write_whole
 from .board import board
 from .submission import Unreadable
-from .worker import grade_one, graders
+from .worker import grade_one, grading_pool
 
 TABLE = {"not attempted": "", "cannot be graded": "?"}  # else the points
 
@@ -55,7 +55,7 @@ def grade_class(files, exercises, seconds, done=lambda name, results: None, tick
     """
     results = {name: [None] * len(exercises) for name in files}
     left = dict.fromkeys(files, len(exercises))
-    with graders() as pool:
+    with grading_pool() as pool:
         jobs = {
             pool.submit(grade_one, submissions, exercise, seconds): (name, k)
             for name, submissions in files.items()

@@ -129,12 +129,13 @@ def run_pytest(words, plugin):
         heard = None
 
         def pytest_keyboard_interrupt(self, excinfo):
-            Listener.heard = excinfo.value
+            self.heard = excinfo.value
 
     ours = ["-p", "no:unraisableexception"]  # app/interrupt.py has a hook of its own
-    pytest.main([*ours, *words], plugins=[plugin, Listener()])
-    if ends_all(Listener.heard):
-        raise Listener.heard
+    listener = Listener()
+    pytest.main([*ours, *words], plugins=[plugin, listener])
+    if ends_all(listener.heard):
+        raise listener.heard
 
 
 def _place():

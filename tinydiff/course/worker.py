@@ -84,7 +84,7 @@ _running = set()  # the workers of this process
 
 
 @contextmanager
-def graders():
+def grading_pool():
     """Open a pool of threads for grade_one, as many as there are cores -> ThreadPoolExecutor
 
     When the `with` block is interrupted, the workers are ended at once.
@@ -109,7 +109,7 @@ def grade_all(submissions, chosen=None, seconds=SECONDS):
     -> list of Results in the order of the exercises
     """
     once = lambda exercise: grade_one(submissions, exercise, seconds)
-    with graders() as pool:
+    with grading_pool() as pool:
         return list(pool.map(once, chosen or exercises()))
 
 
@@ -163,8 +163,8 @@ def _judge(path, exercise, seconds, surroundings):
             why = f"it did not finish within {seconds:g} seconds: is there an endless loop?"
         finally:
             _kill_group(worker)
+            _running.discard(worker)  # before its number may belong to another process
             worker.wait()
-            _running.discard(worker)
         try:
             said = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
             if said.pop("secret") == secret:

@@ -72,7 +72,7 @@ class Pipeline:
     model: a UNet, called as model(x_t (N, H, W, C), t (N,), labels); s: the Schedule it was trained
     with; labels: {"hat": ["none", "blue", ...], ...}, its labels and their values, in order;
     predict: what its output is, "eps" or "v"; dataset: name of the data set that it has learned;
-    tick: called with the number of images after each evaluation of the network, None = nobody is
+    tick: called with the number of images after each evaluation of the network, or None
     """
 
     model: UNet

@@ -55,22 +55,21 @@ def active():
 
     Numba is imported only then. Raises ValueError where a variable of the environment is wrong.
     """
-    return _active or use(_default or _from_environment())
-
-
-def _from_environment():
-    name = os.environ.get("TINYDIFF_KERNELS", "cpu")
-    if name not in SETS:
-        raise ValueError(f"$TINYDIFF_KERNELS is {name!r}; it can be: {', '.join(SETS)}")
-    return name
+    if not _active:
+        require_variables()
+        use(_default or os.environ.get("TINYDIFF_KERNELS", "cpu"))
+    return _active
 
 
 def require_variables():
-    """Refuse variables of the environment with which Numba would fail, but only later: () -> None
+    """Refuse variables of the environment with which this or Numba would fail later: () -> None
 
     Raises ValueError, which names the variable.
     """
-    threads = os.environ.get("NUMBA_NUM_THREADS", "1")
+    name = os.environ.get("TINYDIFF_KERNELS", "cpu")
+    if name not in SETS:
+        raise ValueError(f"$TINYDIFF_KERNELS is {name!r}; it can be: {', '.join(SETS)}")
+    threads = os.environ.get("NUMBA_NUM_THREADS") or "1"
     if not (re.fullmatch(" *[0-9]{1,4} *", threads) and 1 <= int(threads) <= MOST_THREADS):
         takes = f"set it to a whole number from 1 to {MOST_THREADS}, or unset it"
         raise ValueError(f"$NUMBA_NUM_THREADS is {threads!r:.50}: {takes}")

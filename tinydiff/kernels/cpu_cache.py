@@ -29,12 +29,14 @@ SETTINGS += ("LOOP_VECTORIZE", "PARFOR_MAX_TUPLE_SIZE", "SLP_VECTORIZE", "USING_
 _MARK = hashlib.sha256().digest_size
 
 
-@cache
 def stamp():
     """Sum up what all kernels are made of: their sources and who compiles them -> str"""
     sources = [path.read_bytes() for path in sorted(KERNELS.glob("cpu*.py"))]
     makers = f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode()
     return hashlib.sha256(b"".join([*sources, makers])).hexdigest()
+
+
+STAMP = stamp()  # of the sources as they are imported: they may change before the first call
 
 
 def candidates():
@@ -66,7 +68,7 @@ def folder():
         whys[path] = _why_not(path)
         if not whys[path]:
             return path, ""
-    path = next((path for path in whys if path.is_dir()), next(iter(whys), KERNELS))
+    path = next((path for path in whys if os.path.isdir(path)), next(iter(whys), KERNELS))
     return path, f"{path}: {whys.get(path, 'the user has no home folder')}"
 
 
@@ -140,7 +142,7 @@ class Cache:
         variant = repr((self.name, types, processor, settings)).encode()
         python = f"py{sys.version_info.major}{sys.version_info.minor}{getattr(sys, 'abiflags', '')}"
         name = f"{self.name}-{hashlib.sha256(variant).hexdigest()[:16]}.{python}.nbc"
-        return folder()[0] / name, variant + stamp().encode()
+        return folder()[0] / name, variant + STAMP.encode()
 
 
 def _mark(key, code):

@@ -2,7 +2,7 @@
 
 Numba leaves the threads to a library, the first that it finds of TBB, OpenMP and its own
 "workqueue". GNU's OpenMP does not work in a process forked from one that has used it: Numba then
-ends the process, and who waits for it waits for ever. The workqueue takes work from one thread at a
+ends the process, and whoever waits for it hangs. The workqueue takes work from one thread at a
 time: otherwise it ends the process too.
 """
 
