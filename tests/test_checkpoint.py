@@ -226,7 +226,7 @@ def test_a_description_that_does_not_fit(good, tmp_path, meta):
 def test_no_file_and_no_right(tmp_path):
     why = r"cannot be read \(No such file or directory\): give a checkpoint that"
     refused(tmp_path / "none.npz", why)
-    refused(tmp_path, r"cannot be read \(Is a directory\)")
+    refused(tmp_path, r"cannot be read \(it is a folder, not a file\)")
     refused(tmp_path / ("x" * 300), r"cannot be read \(File name too long\)")
 
 

@@ -99,7 +99,7 @@ def test_every_option_that_takes_a_number_is_in_the_table():
     made = cli._in_range("--n").__qualname__
     for command, its in ALL.items():
         for action in its._actions:
-            if action.type in (None, Path):
+            if action.type in (None, cli._path, cli._file):
                 continue
             (option,) = action.option_strings
             assert (command, option) in NUMBERS
@@ -126,12 +126,11 @@ def test_too_little_memory_is_said_before_the_work(monkeypatch, refused, tmp_pat
     small = "this machine has 0.0: take a smaller --n or --size"
     assert small in refused("sample", "digits", "--n", 1000, "--out", tmp_path / "a.png")
     assert small in refused(
-        "sample", "digits", "--n=1", "--size=1024x1024", "--out", tmp_path / "a.png"
+        "sample", "digits", "--n=1", "--size=320x320", "--out", tmp_path / "a.png"
     )
     small = "take a smaller --width, --depth or --batch"
     assert small in refused("train", "digits", "--batch", 65536, "--out", tmp_path)
-    large = "too few for the network that is described"
-    assert large in refused("train", "digits", "--width", 1024, "--depth", 16, "--out", tmp_path)
+    assert small in refused("train", "digits", "--width", 1024, "--depth", 16, "--out", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -159,7 +158,7 @@ def test_a_model_without_labels_says_so():
 # --- variables of the environment ---
 
 
-@pytest.mark.parametrize("threads", ["0", "x", "-3", "1.5", "", "100000", "9" * 5000])
+@pytest.mark.parametrize("threads", ["0", "x", "-3", "1.5", "100000", "9" * 5000])
 def test_a_wrong_variable_is_named_and_no_file_is_blamed(threads, monkeypatch, refused):
     monkeypatch.setenv("NUMBA_NUM_THREADS", threads)
     why = r"\$NUMBA_NUM_THREADS is '.*: set it to a whole number from 1 to 1024, or unset it"
@@ -615,7 +614,7 @@ def test_a_description_that_could_not_be_read_again_is_not_saved(files, tmp_path
 
 
 def test_the_table_names_the_field_and_what_it_takes():
-    table = {"a": fields.NAME, "b.c?": fields.SIDE}
+    table = {"a": fields.NAME, "b.c?": fields.CHANNELS}
     fields.require(table, {"a": "x"})
     for header, why in [
         ({}, "a is missing"),

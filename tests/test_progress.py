@@ -129,7 +129,9 @@ DRAWN = {
 
 @pytest.mark.parametrize("words, want", DRAWN.items(), ids=DRAWN)
 def test_what_draws_counts_network_evaluations(counted, words, want):
-    assert counted(f"{words} --out a.png") == [("drawing", want, want)]
+    drawing, *writing = counted(f"{words} --out a.png")
+    assert drawing == ("drawing", want, want)
+    assert writing == [("writing the animation", 20, 20)] * ("--gif" in words)
 
 
 @pytest.mark.slow

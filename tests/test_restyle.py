@@ -188,7 +188,7 @@ def test_bad_input_gets_one_clear_line(line, trained, tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     (tmp_path / "FILE").write_text("x")
     (tmp_path / "FOLDER").mkdir()
-    Image.new("L", (9, 9)).save("IMAGE", "PNG")
+    Image.fromarray(np.eye(9, dtype=np.uint8) * 255).save("IMAGE", "PNG")
     words = line.replace("EMOJI", f"--model {trained}/emoji.npz")
     words = words.replace("FACES", f"--model {trained}/typefaces.npz")
     capsys.readouterr()
