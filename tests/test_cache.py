@@ -1,5 +1,6 @@
 """Compiled kernels: read from disk only when whole and of this source; forks, threads, doctor."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -121,6 +122,20 @@ def test_each_setting_has_files_of_its_own(name, place, monkeypatch):
 
 def test_the_names_of_settings_are_numba_s():
     assert [name for name in cpu_cache.SETTINGS if not hasattr(numba.config, name)] == []
+
+
+def test_a_place_that_may_not_be_entered_is_passed_over(tmp_path, monkeypatch):
+    """Python 3.11 raises where a folder above may not be entered: Path.is_dir, not os.path's."""
+
+    def closed(self):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(cpu_cache, "candidates", lambda: [tmp_path / "a", tmp_path / "b"])
+    monkeypatch.setattr(cpu_cache, "_why_not", lambda path: "Permission denied")
+    monkeypatch.setattr(Path, "is_dir", closed)
+    cpu_cache.folder.cache_clear()
+    assert cpu_cache.folder() == (tmp_path / "a", f"{tmp_path / 'a'}: Permission denied")
+    cpu_cache.folder.cache_clear()
 
 
 @pytest.fixture

@@ -1115,6 +1115,71 @@ def test_a_checkpoint_that_cannot_be_written_at_the_end_is_not_lost_silently(
     ]
 
 
+# unfriendly systems
+
+
+def test_names_that_stdout_has_no_letters_for(tmp_path):
+    command = [sys.executable, "-m", "tinydiff", "sample", "digits", "--n", "1", "--steps", "1"]
+    env = PYTHON | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [*command, "--gif", "--out", tmp_path / "ü.png"], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "\\xfc.png: 1 images" in done.stdout, done.stderr
+    assert {p.suffix for p in tmp_path.iterdir()} == {".png", ".gif"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
+def test_an_output_that_is_full_is_named_as_such(tmp_path):
+    words = ["sample", "digits", "--n", "1", "--steps", "1", "--out", str(tmp_path / "a.png")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tinydiff", *words],
+            env=PYTHON,
+            stdout=full,
+            stderr=-1,
+            text=True,
+        )
+    assert done.returncode == 2 and (tmp_path / "a.png").exists()
+    assert done.stderr == "tinydiff: the output could not be written (No space left on device)\n"
+
+
+def test_a_missing_package_is_named(monkeypatch, refused):
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name="numba")
+
+    monkeypatch.setattr(Pipeline, "load", missing)
+    line = refused("sample", "digits")
+    assert f"numba is not installed for this Python, {sys.executable}: pip install -r" in line
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    for command in ("gallery", "evaluate digits", "--out new"):  # at once, not at the end
+        assert "matplotlib is not installed" in refused(*command.split())
+
+
+def test_a_folder_that_is_gone(tmp_path, monkeypatch, refused):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    gone = "the folder in which this runs is gone: change to one that exists"
+    assert gone in refused("sample", "digits") and gone in refused("handout", "x")
+
+
+def test_names_that_are_too_long(tmp_path, refused):
+    long = "n" * 300
+    assert "(File name too long)" in refused("sample", "digits", "--out", tmp_path / f"{long}.png")
+    assert f"{long} cannot be read" in refused("sample", long)
+
+
+def test_no_empty_folder_is_left_where_writing_fails(tmp_path, monkeypatch, refused):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    words = ("sample digits --n 1 --steps 1 --out", tmp_path / "x" / "y" / "a.png")
+    assert "a.png could not be written (No space left on device)" in refused(*words)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_defect_of_our_own_is_not_hidden(monkeypatch):
     monkeypatch.setattr(cmd_doctor, "cmd_doctor", lambda args: {}["missing"])
     with pytest.raises(KeyError):

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from lessons import run
+from tinydiff.app import cli
 from tinydiff.course import exercises, grade, handout
 
 NUMBERS = {1, 2}
@@ -208,6 +209,25 @@ def test_a_stub_says_which_exercise_is_missing_also_to_a_command(tree, tmp_path)
     )
     says = "schedule.cosine is an exercise of lesson 01: write it into tinydiff/schedule.py"
     assert (done.returncode, done.stderr) == (2, f"tinydiff: {says}\n")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    def full(folder, *_):
+        (folder / "some").write_text("x")
+        raise shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'"), ("c", "d", "")])
+
+    monkeypatch.setattr(handout, "write_tree", full)
+    assert cli.main(["handout", str(tmp_path / "h"), "--lessons", "1"]) == 2
+    line = f"tinydiff: {tmp_path / 'h'} could not be written: [Errno 28] No space left on device"
+    assert capsys.readouterr().err.startswith(line) and list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_is_filled_and_stays_the_same_one(tmp_path, monkeypatch):
+    """A shell may stand in it."""
+    monkeypatch.setattr(handout, "write_tree", lambda folder, *_: (folder / "some").write_text("x"))
+    before = tmp_path.stat().st_ino
+    assert cli.main(["handout", str(tmp_path), "--lessons", "1"]) == 0
+    assert tmp_path.stat().st_ino == before and [p.name for p in tmp_path.iterdir()] == ["some"]
 
 
 def test_its_own_tests_say_not_attempted(tree):

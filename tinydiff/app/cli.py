@@ -365,9 +365,10 @@ def _run(argv):
 
 def _refused(e):
     """Say in one line what is wrong -> exit status; a defect of our own is raised again."""
-    if isinstance(e, ModuleNotFoundError) and not (e.name or "").startswith("tinydiff"):
+    if isinstance(e, ModuleNotFoundError) and e.name and not e.name.startswith("tinydiff"):
         how = "pip install -r requirements.txt"
-        e = f"{e.name} is not installed for this Python, {sys.executable}: {how}"
+        package = e.name.split(".")[0]
+        e = f"{package} is not installed for this Python, {sys.executable}: {how}"
     elif isinstance(e, MemoryError):
         what = f"not enough memory ({e})" if str(e) else "not enough memory"
         e = f"{what}: take a smaller model, batch or number of images"
