@@ -223,9 +223,8 @@ def _mask_paper(picture):
 
 def _thumbnail(picture):
     """Make a picture, RGBA, small: -> colours (height, width, 3), alpha (height, width) to 255"""
-    small = picture.copy()
-    small.thumbnail((256, 256), Image.Resampling.BOX)
-    pixels = np.asarray(small, dtype=np.float64)
+    sides = [max(1, side * 256 // max(256, *picture.size)) for side in picture.size]
+    pixels = np.asarray(picture.resize(sides, Image.Resampling.BOX), dtype=np.float64)
     return pixels[..., :3], pixels[..., 3]
 
 
@@ -273,15 +272,16 @@ def open_mask(path, size):
     Raises OSError as upright does, ValueError where nothing, or all, would be drawn anew.
     """
     picture, done = _square(path, 1, _mask_paper)
-    white = np.asarray(picture) >= 128
-    share = Image.fromarray(white.astype(np.float32))
-    anew = np.asarray(share.resize((size, size), Image.Resampling.BOX)) > 0
+    white = picture.point(lambda value: 255 if value >= 128 else 0)
+    all_white = white.getextrema()[0] == 255
+    share = white.convert("F").resize((size, size), Image.Resampling.BOX)
+    anew = np.asarray(share) > 0
     if not anew.any():
         lightest = upright(path)[0].convert("L").getextrema()[1]
         found = f"has no white: its lightest is {lightest} of 255" if lightest else "is all black"
         found = "has no white in its middle square" if lightest >= 128 else found
     elif anew.all():
-        found = "is all white" if white.all() else f"has white in all of {size} x {size} pixels"
+        found = "is all white" if all_white else f"has white in all of {size} x {size} pixels"
     else:
         drawn = f"{anew.sum()} of {size} x {size} pixels have white in them and are drawn anew"
         return anew.reshape(1, size, size, 1), f"{path}: {', '.join(done)}; {drawn}"
