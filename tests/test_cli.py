@@ -1043,8 +1043,8 @@ def test_two_trainings_do_not_write_into_one_file(tmp_path, refused):
 
 
 @pytest.mark.parametrize("command", ["sample digits", "train digits", "gallery", ""])
-def test_no_empty_folder_is_left_behind(command, tmp_path, monkeypatch):
-    """Ctrl-C before the first result."""
+def test_no_empty_folder_is_left_behind(command, tmp_path, monkeypatch, capsys):
+    """Ctrl-C before the first result, which the line does not call one."""
     monkeypatch.chdir(tmp_path)
 
     def stop(*args, **options):
@@ -1054,6 +1054,7 @@ def test_no_empty_folder_is_left_behind(command, tmp_path, monkeypatch):
     monkeypatch.setattr(cmd_train, "learn", stop)
     assert run(command) == 130
     assert list(tmp_path.iterdir()) == []
+    assert "nothing was written; give the same command to start again" in capsys.readouterr().err
 
 
 def test_a_fresh_process_ends_with_status_2_and_one_line(start):

@@ -251,10 +251,10 @@ def _alone(path):
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
-            if not there:
-                with suppress(OSError):
-                    path.parent.rmdir()
+            with suppress(OSError):  # on Windows a file that is open stays
+                lock.unlink()
+            with suppress(OSError):
+                there or path.parent.rmdir()
 
 
 def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict="v"):

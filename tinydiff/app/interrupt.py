@@ -124,7 +124,13 @@ def watching(paths):
     before = {path: _inode(path) for path in paths}
     made = [folder for path in paths for folder in (path, *path.parents) if not folder.exists()]
 
+    def tidy():
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+
     def written():
+        tidy()
         new = [str(path) for path, inode in before.items() if _inode(path) != inode]
         return f"{', '.join(new)} is complete; the rest was not written" if new else ""
 
@@ -132,9 +138,7 @@ def watching(paths):
         with keeping(written):
             yield
     except BaseException:
-        for folder in made:
-            with suppress(OSError):
-                folder.rmdir()
+        tidy()
         raise
 
 
