@@ -543,7 +543,8 @@ def test_a_training_has_the_same_history_as_the_cpu_s(tmp_path, monkeypatch):
     for kernel_set in ("cpu", "cuda"):
         kernels.use(kernel_set)
         run, losses = Training(Factor(), np.random.default_rng(0)), []
-        meta = {"train": {"predict": "v", "batch": 2, "lr": 1e-3, "forget": 0.0}}
+        meta = {"model": {"size": 8, "channels": 1}, "schedule": {"kind": "cosine", "T": 8}}
+        meta["train"] = {"predict": "v", "batch": 2, "lr": 1e-3, "forget": 0.0, "seed": 0}
         run.step = 90
         for steps in (95, 113):
             losses += cmd_train.learn(run, S8, dataset, meta, tmp_path / "a.npz", steps=steps)
