@@ -323,6 +323,7 @@ def learn(run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0
                 if run.step == clock.first:
                     with interrupt.heard():
                         next(steps_of_training)
+                    clock.began = time.perf_counter()  # the time to compile is not training
                 else:
                     next(steps_of_training)
                 listen()
