@@ -1218,6 +1218,18 @@ def test_interrupted_and_resumed_gives_the_same_bits(start, tmp_path):
     assert state(path) == state(tmp_path / "whole" / "digits.npz")
 
 
+def test_the_time_to_compile_is_not_training_time(tmp_path, monkeypatch):
+    whole = cmd_train._loop
+
+    def slow(*args):
+        time.sleep(0.5)  # in the first step, as if it compiled
+        yield from whole(*args)
+
+    monkeypatch.setattr(cmd_train, "_loop", slow)
+    assert run("train digits", *TINY, "--minutes", 0.005, "--out", tmp_path) == 0
+    assert checkpoint.load(tmp_path / "digits.npz")[0].step > 1
+
+
 def test_resuming_what_is_done_changes_nothing(trained, tmp_path, capsys):
     assert run("train", "digits", "--steps", 20, "--resume", trained, "--out", tmp_path) == 0
     assert f"nothing to do: {trained} is at step 20 already" in capsys.readouterr().err

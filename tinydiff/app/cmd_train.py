@@ -290,6 +290,7 @@ def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict
 def learn(run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0, sheets=None):
     """Train with a progress bar until `steps` are done or `seconds` are over; save as it goes.
 
+    The first step, in which kernels may be compiled, does not count towards `seconds`.
     run: Training; s: Schedule; dataset: Dataset or Styles; meta: see describe; path: the
     checkpoint; save_every: seconds; sheets: called with run after each save but the last, or None
     -> losses, a list of floats, one per step (steps,)
