@@ -4,9 +4,6 @@ NOISED = "q_sample(s, x0, start, noise_like(x0, 1 - s.alpha_bar[start], rng))"
 PUT_BACK = "mask * q_sample(s, x0, u, noise_like(x0, 1 - s.alpha_bar[u], rng)) + (1 - mask) * x"
 HOLE = "(1 - mask) * q_sample(s, x0, u, noise_like(x0, 1 - s.alpha_bar[u], rng)) + mask * x"
 STEP_UP = "x_t = x.dtype.type(shrink) * x + x.dtype.type(along) * eps_model(x_t, t)"
-SHIFT = "    def rolled(x_t, t):\n        shift = rng.integers(0, x_t.shape[1:3])"
-ROLLED = "np.roll(eps_model(np.roll(x_t, shift, (1, 2)), t), -shift, (1, 2))"
-COSINE = "(a * b).sum(axes, keepdims=True) / np.maximum(length_a * length_b, 1e-9)"
 
 MUTANTS = {
     "edit.image_to_image": [
@@ -152,73 +149,79 @@ MUTANTS = {
             "float32 goes in, float64 comes out: NumPy's float64 scalars make the result float64",
         ),
     ],
-    "edit.slerp": [
+    "edit.translate": [
         (
-            "arc = np.sin(angle) > 1e-6",
-            "arc = np.sin(angle) > 9",
-            "that is the straight line: half way it is too short, where a and b are at right "
-            "angles by the factor sqrt(1/2)",
+            "x = ddim_invert(eps_from",
+            "x = ddim_invert(eps_to",
+            "you went up with eps_to: then it draws back what it was shown, and nothing is "
+            "translated",
         ),
         (
-            "axes = tuple(range(1, a.ndim))",
-            "axes = tuple(range(a.ndim))",
-            "one angle for the whole batch: each image has its own, so sum over all axes but the "
-            "first",
+            "eps_to(x, t)",
+            "eps_from(x, t)",
+            "you came down with eps_from: that is there and back, and the image stays in the old "
+            "style",
+        ),
+        ("times, rounds)\n", "times, 1)\n", "you don't pass rounds on to ddim_invert"),
+        (
+            "reversed(path)",
+            "path",
+            "the path runs from 0 up, the walk from above down: keep needs the path in reverse",
         ),
         (
-            "return to_a * a + to_b * b",
-            "return to_b * a + to_a * b",
-            "a and b are exchanged: share 0 is a",
+            "keep * known + (1 - keep)",
+            "(1 - keep) * known + keep",
+            "keep is upside down: 1 = the picture stays",
         ),
         (
-            "2 * np.arctan2(apart, together)",
-            "np.arctan2(apart, together)",
-            "half the angle: |a - b| / |a + b| is the tangent of half of it, for a and b of equal "
-            "length",
+            "x = keep * known",
+            "x = keep * x0",
+            "you put the clean image back at every u; the path at u has as much noise as x_u",
         ),
         (
-            "2 * np.arctan2(apart, together)",
-            f"np.arccos(np.clip({COSINE}, -1, 1))",
-            "an arccos loses half of its digits where a and b are nearly parallel: use the arctan2 "
-            "of the docstring",
+            "eps_to(x, t), t, u",
+            "eps_to(x, u), t, u",
+            "you gave the model u; x lives at t until the step is taken",
         ),
-        (
-            "whole = np.where(arc, np.sin(angle), 1)",
-            "whole = 1",
-            "you left out the division by sin(angle): at share 0 it must be a itself",
-        ),
+        ("t, u, clip)", "t, u, np.inf)", "you don't use clip on the way down"),
     ],
-    "edit.tile": [
+    "edit.change": [
         (
-            "-shift, (1, 2))",
-            "0 * shift, (1, 2))",
-            "the answer is not shifted back: its noise belongs to other pixels than those of x_t",
+            "rng, 5) < 0.2",
+            "rng, 5) >= 0.2",
+            "you keep the places where the models differ, and change the others",
         ),
         (
-            "-shift, (1, 2))",
-            "shift, (1, 2))",
-            "the answer is shifted again in the same direction; it has to go back, by -shift",
+            "difference(eps_before, eps_after, s",
+            "difference(eps_before, eps_draw or eps_after, s",
+            "you compared eps_before with eps_draw; the places are those where eps_before and "
+            "eps_after differ",
         ),
         (
-            f"{SHIFT}",
-            "    shift = rng.integers(0, shape[1:3])\n\n    def rolled(x_t, t):",
-            "one shift for all steps: then the edge only lies elsewhere; draw a new one for each "
-            "call of the model",
+            "translate(eps_before, eps_draw",
+            "translate(eps_after, eps_draw",
+            "you went up with eps_after; x0 is a picture of eps_before, and only its own model "
+            "finds its noise",
         ),
         (
-            ROLLED,
-            "np.roll(eps_model(np.roll(x_t, shift, (0, 1)), t), -shift, (0, 1))",
-            "you shift images within the batch and rows: H and W are axes 1 and 2",
+            "eps_draw = eps_after if eps_draw is None else eps_draw",
+            "eps_draw = eps_after",
+            "you draw with eps_after although eps_draw is given",
         ),
         (
-            "ddim(rolled",
-            "ddim(eps_model",
-            "the model sees the tile where it lies, never shifted: that is the ordinary sampler",
+            "round(0.6 * s.T)",
+            "int(0.6 * s.T)",
+            "you cut off the decimals of 0.6 T; the time is the nearest whole number",
         ),
         (
-            "rng.integers(0, x_t.shape[1:3])",
-            "rng.integers(0, x_t.shape[1:3]) * np.array([0, 1])",
-            "shifted across only: the seam between the upper and the lower edge stays",
+            "times, keep=keep,",
+            "times,",
+            "nothing is kept: the whole picture is drawn anew, since keep never arrives",
+        ),
+        (
+            "keep=keep, clip=clip",
+            "keep=keep",
+            "you don't pass clip on to the way down",
         ),
     ],
 }

@@ -131,42 +131,6 @@ MUTANTS = {
             "you took the error of the best sample; who doesn't know the truth cannot choose it",
         ),
     ],
-    "edit.translate": [
-        (
-            "x = ddim_invert(eps_from",
-            "x = ddim_invert(eps_to",
-            "you went up with eps_to: then it draws back what it was shown, and nothing is "
-            "translated",
-        ),
-        (
-            "eps_to(x, t)",
-            "eps_from(x, t)",
-            "you came down with eps_from: that is there and back, and the image stays in the old "
-            "style",
-        ),
-        ("times, rounds)\n", "times, 1)\n", "you don't pass rounds on to ddim_invert"),
-        (
-            "reversed(path)",
-            "path",
-            "the path runs from 0 up, the walk from above down: keep needs the path in reverse",
-        ),
-        (
-            "keep * known + (1 - keep)",
-            "(1 - keep) * known + keep",
-            "keep is upside down: 1 = the picture stays",
-        ),
-        (
-            "x = keep * known",
-            "x = keep * x0",
-            "you put the clean image back at every u; the path at u has as much noise as x_u",
-        ),
-        (
-            "eps_to(x, t), t, u",
-            "eps_to(x, u), t, u",
-            "you gave the model u; x lives at t until the step is taken",
-        ),
-        ("t, u, clip)", "t, u, np.inf)", "you don't use clip on the way down"),
-    ],
     "gram.gram": [
         (
             PRODUCT,
