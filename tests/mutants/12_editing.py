@@ -224,6 +224,43 @@ MUTANTS = {
             "you don't pass clip on to the way down",
         ),
     ],
+    "hunts.hunt_inpaint": [
+        (
+            '"A": 5',
+            '"A": 0',
+            "A is not innocent: give it few, uneven times and two rounds, and a model that notes "
+            "the spread of what it is given after a way up",
+        ),
+        (
+            '"A": 5',
+            '"A": 2',
+            "A's steps down are right, as one round shows; look again with two rounds, and with "
+            "times that skip some",
+        ),
+        (
+            '"B": 3',
+            '"B": 0',
+            "B is not innocent: with a mask of ones, take sqrt(alpha_bar) x0 off each array, and "
+            "compare the noise of one time with that of the next",
+        ),
+        (
+            '"B": 3',
+            '"B": 5',
+            "B's way up is right; what is wrong with it shows with one round, too: with a mask of "
+            "ones, compare the noises of two times",
+        ),
+        (
+            '"C": 0',
+            '"C": 4',
+            "C has its known part where the mask is 1, bit for bit, in the last array",
+        ),
+        (
+            '"D": 1',
+            '"D": 0',
+            "D is not innocent: the noise at T hides it. Give it an x_T of zeros, or times that "
+            "begin below T, and look at its first array",
+        ),
+    ],
 }
 
 TESTS = {"sample.ddim_invert": "test_solvers.py"}

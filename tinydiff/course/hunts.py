@@ -20,3 +20,21 @@ def hunt_sampler():
     -> dict, such as {"A": 1, "B": 2, "C": 0}
     """
     return {"A": 4, "B": 0, "C": 5}
+
+
+# --- 12_editing ---
+
+
+def hunt_inpaint():
+    """Name the step of `inpaint` in which each of A, B, C and D has its slip, 0 for none.
+
+    1  x_T gets its known part, with the noise of the first time
+    2  one step of DDIM from t down to u
+    3  the known part goes in, with fresh noise of the level of u
+    4  known where the mask is 1, drawn where it is 0
+    5  before each further round: back up from u to t, by just the noise that lies between them
+    6  no further rounds where u = 0
+    7  one array per visited time is yielded
+    -> dict, such as {"A": 1, "B": 2, "C": 0, "D": 0}
+    """
+    return {"A": 5, "B": 3, "C": 0, "D": 1}
