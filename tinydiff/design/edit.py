@@ -109,9 +109,10 @@ def slerp(a, b, share):
     """Go from noise a to noise b along an arc.
 
     Half way on the straight line noise would be too weak for the model.
-    (sin((1 - share) angle) a + sin(share angle) b) / sin(angle), with one angle per image:
-    angle = 2 arctan2(| |b| a - |a| b |, | |b| a + |a| b |), |.| an image's length, in float64
-    (an arccos would lose half of the digits near 0);
+    p a + q b, where p and q depend on share and on the angle of a and b, each image's own: were a
+    and b of one length, this would lie in their plane, as long as they are, at share times their
+    angle from a. angle = 2 arctan2(| |b| a - |a| b |, | |b| a + |a| b |), |.| an image's length,
+    in float64 (an arccos would lose half of the digits near 0);
     where sin(angle) <= 1e-6, a and b parallel or opposite: (1 - share) a + share b
     a, b: (N, ...); share: number, 0 = a, 1 = b -> (N, ...), a's precision; as long as a and b are,
     if these are equally long
@@ -209,9 +210,10 @@ def change(eps_before, eps_after, s, x0, rng, times=None, eps_draw=None, clip=np
 def tile(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
     """Draw images that repeat without a seam, with any model: at each step show it a shifted tile.
 
-    So no place is always the edge.
-    eps_hat = roll(eps_model(roll(x_t, shift), t), -shift) over H and W, the rest is ddim
-    shift = rng.integers(0, (H, W)), two numbers, drawn again for every call of the model
+    So no place is always the edge. What it says of a pixel counts for that pixel, wherever it was
+    shown: only the model sees shifts, the tile stays where it is. The rest is ddim.
+    shift = rng.integers(0, (H, W)), two numbers, how far down and across all images are rolled,
+    drawn again for every call of the model
     It is for models of textures. One that has learned where things belong, as in a portrait, takes
     the shifted tile for wrong, and everything fades.
     shape: (N, H, W, C); times, eta, x_T, clip: as for sample.ddim; rng also draws the shifts
