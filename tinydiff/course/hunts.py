@@ -22,6 +22,22 @@ def hunt_sampler():
     return {"A": 4, "B": 0, "C": 5}
 
 
+# --- 11_evaluation ---
+
+
+def hunt_frechet():
+    """Name the step of `frechet` in which each of A, B, C and D has its slip, 0 for none.
+
+    1  both sets as rows of float64
+    2  the gap: the difference of the two means
+    3  the covariance of each set, around its mean, divided by N - 1 (or M - 1)
+    4  the trace of the root of the product: the third term under the trace in (3)
+    5  put together: |gap|^2 + the two traces - twice the third; cut off below 0
+    -> dict, such as {"A": 1, "B": 2, ...}
+    """
+    return {"A": 3, "B": 5, "C": 0, "D": 4}
+
+
 # --- 12_editing ---
 
 
@@ -35,6 +51,6 @@ def hunt_inpaint():
     5  before each further round: back up from u to t, by just the noise that lies between them
     6  no further rounds where u = 0
     7  one array per visited time is yielded
-    -> dict, such as {"A": 1, "B": 2, "C": 0, "D": 0}
+    -> dict, such as {"A": 1, "B": 2, ...}
     """
     return {"A": 5, "B": 3, "C": 0, "D": 1}
