@@ -390,8 +390,8 @@ def check_strength(image_to_image):
     said = f"strength 1, x0 and -x0, the same noise: results differ by {apart:.3g}"
     assert 0 < apart < 0.02, f"{said}, expected a little, less than 0.02"
     for strength in (-0.1, 1.1, math.nan):
-        with pytest.raises(ValueError, match="^strength is a share of T"):
-            next(image_to_image(None, T8, X0, strength, None))
+        with pytest.raises(ValueError):
+            next(image_to_image(None, T8, X0, strength, np.random.default_rng(1)))
 
 
 def check_redrawn_clip(image_to_image):
@@ -406,6 +406,12 @@ IMAGE_TO_IMAGE = (check_redrawn_law, check_redrawn_flow, check_strength, check_r
 @pytest.mark.parametrize("check", IMAGE_TO_IMAGE)
 def test_image_to_image(check):
     check(edit.image_to_image)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, math.nan])
+def test_a_strength_that_is_no_share_is_refused(strength):
+    with pytest.raises(ValueError, match="^strength is a share of T"):
+        next(edit.image_to_image(None, T8, X0, strength, None))
 
 
 def test_errata_image_to_image():

@@ -4,7 +4,11 @@ What a mutant is: 01_forward.py.
 """
 
 OVERLAP = "np.linalg.svd(R_r @ R_f.T, compute_uv=False).sum()"
-ENTRIES = "np.sqrt(np.diag(R_r.T @ R_r @ R_f.T @ R_f)).sum()"
+ENTRIES = "np.sqrt(np.abs(np.diag(R_r.T @ R_r @ R_f.T @ R_f))).sum()"
+UNCUT = (
+    "(lambda root: np.sqrt(np.linalg.eigvalsh(root @ R_f.T @ R_f @ root)).sum())"
+    "((lambda v, q: q * np.sqrt(v.clip(0)) @ q.T)(*np.linalg.eigh(R_r.T @ R_r)))"
+)
 SCORE = "gap @ gap + (R_r**2).sum() + (R_f**2).sum() - 2 * overlap"
 PAIRS = "(total(x, x) - diagonal) / (len(x) * (len(x) - 1))"
 KERNEL = """\
@@ -41,6 +45,12 @@ MUTANTS = {
             "matrix when multiplied by itself",
         ),
         (
+            OVERLAP,
+            UNCUT,
+            "np.sqrt of a number below 0 is nan: by rounding, eigenvalues that should be 0 are a "
+            "little below it, so cut them off first (and no entry of S is rooted by itself)",
+        ),
+        (
             f"max(float({SCORE}), 0.0)",
             f"float(np.sqrt({SCORE}))",
             "you took the root at the end: the squared distance is asked for",
@@ -69,6 +79,13 @@ MUTANTS = {
             "you left out the pairs i = j and still divided by N^2: N (N - 1) are left",
         ),
         ("- 2 * total(", "- total(", "the mean over pairs of both sets is taken off twice"),
+        (
+            "total(real, fake) / (len(real) * len(fake))",
+            "(total(real, fake) - sum((a @ b / len(a) + 1) ** 3 for a, b in zip(real, fake)))"
+            " / (len(real) * len(fake) - min(len(real), len(fake)))",
+            "in the mixed term all pairs count, i = j as well: real[i] and fake[i] have nothing to "
+            "do with each other",
+        ),
         (
             KERNEL,
             KERNEL.replace("p * p * p", "p * p").replace("** 3)", "** 2)"),

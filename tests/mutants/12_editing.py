@@ -5,6 +5,17 @@ PUT_BACK = "mask * q_sample(s, x0, u, noise_like(x0, 1 - s.alpha_bar[u], rng)) +
 HOLE = "(1 - mask) * q_sample(s, x0, u, noise_like(x0, 1 - s.alpha_bar[u], rng)) + mask * x"
 STEP_UP = "x_t = x.dtype.type(shrink) * x + x.dtype.type(along) * eps_model(x_t, t)"
 
+ONE_BY_ONE = """\
+    def put_back(x, u):
+        # Algorithm 1, line 5, prints the level of t, a step too noisy beside x_u, and
+        # (1 - alpha_bar) without its root
+        return mask * q_sample(s, x0, u, noise_like(x0, 1 - s.alpha_bar[u], rng))"""
+ONCE = """\
+    z = noise_like(x0, 1.0, rng)
+
+    def put_back(x, u):
+        return mask * q_sample(s, x0, u, z * x0.dtype.type(u > 0))"""
+
 MUTANTS = {
     "edit.image_to_image": [
         (
@@ -28,6 +39,13 @@ MUTANTS = {
             "round(strength * s.T)",
             "int(strength * s.T)",
             "you cut off the decimals of strength T; the start is the nearest whole number",
+        ),
+        (
+            "times, start = visited(s, times), round(strength * s.T)",
+            "times = visited(s, times)\n"
+            "    start = min(times, key=lambda t: abs(t - strength * s.T))",
+            "you start at the nearest of the visited times; the start is round(strength T), visited "
+            "or not",
         ),
         (
             "*(t for t in times if t < start)",
@@ -59,6 +77,12 @@ MUTANTS = {
             "noise_like(x0, 0.0, rng)",
             "you put the known part back without noise, sqrt(alpha_bar) x0: the model gets u, and "
             "expects the noise of u everywhere",
+        ),
+        (
+            ONE_BY_ONE,
+            ONCE,
+            "you draw z once and use it at all levels; each time the known part goes in, its noise "
+            "is fresh",
         ),
         (
             "q_sample(s, x0, u, noise_like(x0, 1 - s.alpha_bar[u], rng))",

@@ -39,6 +39,12 @@ MUTANTS = {
             "two empty images agree: where neither has ink the overlap is 1",
         ),
         (
+            SHARE,
+            "shared / union",
+            "0 / 0 is nan: where neither image has ink the overlap is 1, and nothing is to be "
+            "divided",
+        ),
+        (
             f"np.mean({SHARE})",
             "np.sum(shared) / np.sum(union)",
             "you counted the pixels of all images together; each image has its own share, and "
@@ -74,6 +80,11 @@ MUTANTS = {
             "S = rows.T @ rows",
             "S is a sum over the pairs, the right-hand side a mean: S is the covariance, divided "
             "by M",
+        ),
+        (
+            "mean_x, mean_y = rows.mean(0), targets.mean(0)",
+            "mean_x, mean_y = 0 * rows[0], 0 * targets[0]",
+            "both means are missing, before the fit and after it: your map is the line through 0",
         ),
         (
             "rows = rows - mean_x",

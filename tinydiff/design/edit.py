@@ -152,8 +152,9 @@ def interpolate(eps_model, s, a, b, shares, times=None, rounds=1):
 def translate(eps_from, eps_to, s, x0, times=None, rounds=1, keep=None, clip=np.inf):
     """Turn images of one model into another's: find the first one's noise, draw with the second.
 
-    path = ddim_invert(eps_from, s, x0, times, rounds); ddim with eta = 0 and eps_to from its end;
-    with keep, after each step to u:  x_u <- keep path at u + (1 - keep) x_u
+    x0 goes up the path that ddim_invert finds with eps_from; from its end ddim with eta = 0 draws
+    with eps_to. With keep, what is kept is put back after each step, as it was at that time on the
+    way up.
     eps_from, eps_to: models, or one model given two sets of labels; x0: (N, H, W, C); times: as for
     sample.ddim; where they begin below T, less of x0 is lost; rounds: as for ddim_invert;
     keep: a mask as inpaint's, 1 = the picture stays; clip: as for ddim, on the way down
