@@ -44,8 +44,8 @@ MUTANTS = {
             "times, start = visited(s, times), round(strength * s.T)",
             "times = visited(s, times)\n"
             "    start = min(times, key=lambda t: abs(t - strength * s.T))",
-            "you start at the nearest of the visited times; the start is round(strength T), visited "
-            "or not",
+            "you start at the nearest of the visited times; the start is round(strength T), "
+            "visited or not",
         ),
         (
             "*(t for t in times if t < start)",
