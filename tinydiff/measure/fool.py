@@ -1,6 +1,6 @@
 """Pictures that fool the numbers: a board of seven metrics, and a classifier that judges.
 
-What features do not feel, no metric of features sees; what a classifier feels may be invisible.
+What features do not feel, no metric of features sees; what a classifier feels, hardly any eye.
 """
 
 import numpy as np
@@ -107,7 +107,7 @@ def fool_board(reader, train, rng, n):
 
 
 def fool_judge(judge, images, label):
-    """Change images, by less than an eye can see, so that a classifier reads a label off them.
+    """Change images, by next to nothing, so that a classifier reads a label off them.
 
     Each image is moved by an rmse of less than 0.03 (black to white = 1), and at least 90 % of them
     are then read as `label`.
