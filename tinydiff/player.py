@@ -13,7 +13,7 @@ import os
 import numpy as np
 from PIL import Image
 
-PAGE = """<div id="{name}" data-lm-suppress-shortcuts="true">
+PAGE = """<div id="{name}">
 <img src="{poster}" alt="{alt}" width="{width}" style="max-width:100%">
 <div><small>Run this cell to drag.</small></div>
 </div>
@@ -49,7 +49,11 @@ PAGE = """<div id="{name}" data-lm-suppress-shortcuts="true">
     button.onclick = () => timer ? pause() : play();
     slider.onpointerdown = pause;
     slider.oninput = () => {{ pause(); show(+slider.value); }};
-    box.onkeydown = event => event.stopPropagation();  // arrow keys are for the slider only
+    const keep = event => {{
+      const shortcut = event.ctrlKey || event.metaKey || event.shiftKey;
+      if (box.contains(event.target) && !shortcut) event.stopPropagation();
+    }};
+    window.addEventListener("keydown", keep, true);  // before Jupyter, which folds sections by it
     show({first});
   }};
   grid.src = "{grid}";
