@@ -276,6 +276,8 @@ SHAPELESS = {  # these handle no arrays, or arrays of any shape
     "files.require_folder",
     "files.require_replaceable",
     "files.write_whole",
+    "plot.figure",
+    "plot.alt_texts",
     "plot.picked",
     "plot.style",
     "plot.judged",
