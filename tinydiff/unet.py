@@ -21,7 +21,6 @@ Every block also gets e (N, E), which holds how noisy the image is and what is t
 Source: Ronneberger et al. 2015 for the shape, Ho et al. 2020, appendix B, for its use here.
 """
 
-import math
 from contextlib import contextmanager
 
 import numpy as np
@@ -108,12 +107,6 @@ class UNet(Module):
                 C = m * width
         self.norm = GroupNorm(C, silu=True)
         self.conv_out = Conv2d(C, self.out, padding=padding, gain=0.0, rng=rng)
-
-    def __repr__(self):
-        P = sum(math.prod(p.shape) for p in self.params().values())
-        side = f"{self.size} x {self.size}"
-        shapes = f"({side}, {self.channels}) -> ({side}, {self.out})"
-        return f"<UNet: {shapes}, width {self.width}, {P:,} parameters, classes {self.classes}>"
 
     def __call__(self, x, t, labels=None):
         labels = None if labels is None else np.asarray(labels)
