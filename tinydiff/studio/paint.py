@@ -1,0 +1,222 @@
+"""The paint box: what is painted by hand, and what a model makes of it while the brush moves.
+
+    paint.mask()        # paint on a portrait what is to be drawn anew
+    paint.sketch()      # paint a sketch and see it coloured in
+    paint.alphabet()    # paint a letter or two; the others come in the same hand
+    paint.pattern()     # paint, choose colours, see the tile repeat, save it
+
+An easel is a dict: name of the keyword that holds what is painted; size, pixels per side; label;
+inks, list of {colour, label}; blank, the colour of what is unpainted; and, if need be, words (inks
+are named, not shown), any (any colour may be picked), follows (a control whose colours are inks
+too), key (a control that says which of several drawings lies on the easel).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from .. import data, plot, sample
+from ..data import to_float, to_uint8
+from ..design import colour, edit, restore
+from ..design.pipeline import Pipeline
+from ..diffusion import q_sample
+from ..unet import circular
+from .hands import ANY, asked, wish
+from .live import Hand, choice, colours, dice, row, slider
+
+BLACK, GREY, WHITE = (
+    {"colour": c * 3, "label": name} for c, name in (("00", "black"), ("80", "grey"), ("ff", "white"))
+)
+
+
+# --- what is painted, as the browser has it: six hexadecimal digits per pixel ---
+
+
+def painted(text, size, channels=3):
+    """Read what is painted: str, pixels per side, 1 or 3 channels -> (1, H, W, C) in [-1, 1]"""
+    pixels = np.frombuffer(bytes.fromhex(text), np.uint8).reshape(1, size, size, 3)
+    return to_float(pixels[..., :channels])
+
+
+def as_painted(image):
+    """Write a picture as if it were painted: (H, W, C) in [-1, 1] -> str"""
+    pixels = to_uint8(image[None])[0]
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3)).tobytes().hex()
+
+
+def mask(photos=None, pipe=None, ask=("hat", "glasses"), n=3, steps=12, names=None):
+    """Paint on a picture what is to be drawn anew, and see it filled n times, live: edit.inpaint.
+
+    photos: (N, H, W, C), None = some held-out portraits; ask: labels that can be requested, guided
+    by w = 2; names: of the photos, for the list -> Hand
+    """
+    pipe = pipe or Pipeline.load("portraits")
+    photos = data.load("portraits").test[[9, 0, 1, 4, 6, 7]] if photos is None else photos
+    names = names or [f"picture {i + 1}" for i in range(len(photos))]
+    size = photos.shape[1]
+    hole = np.zeros((size, size, 1))
+    hole[: 6 * size // 16] = 1  # hat and hair of a portrait
+
+    def draw(photo, drawing, rounds, seed, **wishes):
+        x0 = np.repeat(photos[[photo]], n, axis=0)
+        keep = painted(drawing, size, 1)[0] < 0
+        labels, rng = np.tile(asked(pipe, wishes), (n, 1)), np.random.default_rng(seed)
+        eps_model = pipe.eps_model(labels, 2.0 if set(wishes.values()) != {ANY} else 1.0)
+        how = {"rounds": rounds, "wide": rounds > 1, "clip": 1.0}
+        times = sample.even_times(pipe.s, steps)
+        *_, x = edit.inpaint(eps_model, pipe.s, x0, keep, rng, times, **how)
+        drawn = f"{(~keep).sum()} of {keep.size} pixels are drawn anew"
+        filled = row(np.asarray(x), "drawn anew, three times" if n == 3 else "drawn anew", scale=8)
+        return {"rows": [filled], "note": drawn, "ground": to_uint8(photos[[photo]]).tobytes()}
+
+    controls = [
+        choice("photo", "picture", 0, {name: i for i, name in enumerate(names)}),
+        *(wish(pipe, label) for label in ask),
+        slider("rounds", "rounds", 1, 1, 3, hint="how often each step is taken again"),
+        dice(),
+    ]
+    inks = [WHITE | {"label": "draw anew"}, BLACK | {"label": "keep"}]
+    easel = {"name": "drawing", "size": size, "label": "the part to be drawn anew", "inks": inks}
+    easel |= {"blank": "000000", "words": True, "value": as_painted(2 * hole - 1)}
+    return Hand(controls, draw, "a portrait, the part that is painted drawn anew", easel)
+
+
+def sketch(pipe=None, n=3, steps=10, to="flat", examples=8):
+    """Paint a sketch and see it coloured in, n times, live: Pipeline.restyle.
+
+    pipe: a paired Pipeline for styles, None = the emoji; to: style at first; examples: so many
+    sketches that the network has not seen, to begin with -> Hand
+    """
+    pipe, styles = pipe or Pipeline.load("emoji"), data.load_styles("emoji")
+    size, line = pipe.model.size, styles.styles.index("line")
+    unseen = [i for i in np.flatnonzero(styles.test)][3 : 3 + 7 * examples : 7]
+    known = {styles.names[i]: as_painted(styles.images[i, line]) for i in unseen}
+
+    def draw(drawing, style, w, seed):
+        images = np.repeat(painted(drawing or "ff" * 3 * size**2, size), n, axis=0)
+        x = pipe.restyle(images, style, np.random.default_rng(seed), steps=steps, w=w)
+        return {"rows": [row(x, f"in the style {style}", scale=8)]}
+
+    first = next(iter(known.values()))
+    controls = [
+        choice("drawing", "begin with", first, known | {"white paper": ""}),
+        choice("style", "style", to, list(styles.styles)),
+        slider("w", "guidance w", 1.0, 1, 4, 0.25),
+        dice(),
+    ]
+    easel = {"name": "drawing", "size": size, "label": "your sketch", "blank": "ffffff"}
+    easel |= {"inks": [BLACK, GREY, WHITE], "any": True, "value": first}
+    return Hand(controls, draw, "a sketch, coloured in", easel)
+
+
+def alphabet(pipe=None, steps=8, face=0):
+    """Paint letters, and the rest of the alphabet comes in the same hand, live: Pipeline.alphabet.
+
+    pipe: a Pipeline of letters, None = the typefaces; face: whose A and R lie there at first -> Hand
+    """
+    pipe, styles = pipe or Pipeline.load("typefaces"), data.load_styles("typefaces")
+    size, names = pipe.model.size, list(pipe.labels["letter"])
+    empty = "00" * 3 * size**2
+
+    def letters_of(face, wanted="AR"):
+        return {k: as_painted(styles.images[names.index(k), face]) for k in wanted}
+
+    def draw(drawings, letter, w, seed):
+        known = {k: painted(v, size, 1)[0] for k, v in drawings.items() if v and v != empty}
+        x = pipe.alphabet(known, np.random.default_rng(seed), steps=steps, w=w)
+        captions = ["yours" if name in known else name for name in names]
+        note = f"given: {', '.join(sorted(known)) or 'none: any alphabet'}"
+        return {"rows": [row(x, captions=captions, scale=3, columns=7)], "note": note}
+
+    faces = [face + 9 * i for i in range(4)]
+    begin = {f"typeface {i + 1}": letters_of(f % styles.images.shape[1]) for i, f in enumerate(faces)}
+    controls = [
+        choice("letter", "you paint", "A", names),
+        choice("drawings", "begin with", letters_of(face), begin | {"nothing": {}}),
+        slider("w", "guidance w", 1.0, 1, 3, 0.25),
+        dice(),
+    ]
+    easel = {"name": "drawings", "key": "letter", "size": size, "label": "the letter"}
+    easel |= {"inks": [WHITE, GREY, BLACK], "blank": "000000", "value": letters_of(face)}
+    return Hand(controls, draw, "an alphabet", easel)
+
+
+# --- for a designer ---
+
+OWN = "your colours"
+
+
+def pattern(pipe=None, steps=10, w=2.0):
+    """Paint, choose colours, and see a tile repeat without a seam, live; save it as PNG or GIF.
+
+    What is painted is redrawn by a pattern's model from the noise of some time: edit.tile, begun
+    there. Colours: colour.coloured, and at the end colour.snap, so that no other is left.
+    pipe: a Pipeline of patterns, None = those that come with tinydiff; w: guidance -> Hand
+    """
+    pipe = pipe or Pipeline.load("patterns")
+    s, size, made = pipe.s, pipe.model.size, {}
+    cov = restore.covariance(data.load("patterns").train)
+
+    def draw(kind, palette, colours, only, drawing, strength, seed):
+        labels = asked(pipe, {"kind": kind, "palette": palette if palette != OWN else ANY})[None]
+        rng, eps_model = np.random.default_rng(seed), pipe.eps_model(labels, w)
+        wanted = np.array([colour.parse(c) for c in colours])
+        own = palette == OWN and len(colours) > 0
+        if own:
+            eps_model = colour.coloured(eps_model, s, cov, size, palette=wanted)
+        x_T, times = None, sample.even_times(s, steps)
+        if drawing and strength < 1:
+            start = max(1, round(strength * s.T))
+            times = [start, *(t for t in times if t < start)]
+            noise = rng.standard_normal((1, size, size, 3), dtype=np.float32)
+            x_T = q_sample(s, painted(drawing, size), start, noise)
+        with circular(pipe.model):
+            shape = (1, size, size, 3)
+            chain = list(edit.tile(eps_model, s, shape, rng, times, x_T=x_T, clip=1.0))
+        if own and only == "yes":
+            chain[-1] = colour.snap(chain[-1], wanted.astype(np.float32))
+        made["chain"] = chain
+        return {"rows": [row(chain[-1], "the tile, 3 x 3 times", scale=7, repeat=3)]}
+
+    def save(name, replace):
+        return save_pattern(made["chain"], name, replace)
+
+    controls = [
+        choice("kind", "kind", "petals", [ANY, *pipe.labels["kind"]]),
+        choice("palette", "colours", OWN, [OWN, ANY, *pipe.labels["palette"]]),
+        colours("colours", OWN, ["#14213d", "#fca311", "#e5e5e5"]),
+        choice("only", "only these", "yes", ["yes", "no"]),
+        slider("strength", "freedom", 0.7, 0.2, 1, 0.05, "how far it may leave what you paint"),
+        dice(),
+    ]
+    easel = {"name": "drawing", "size": size, "label": "your tile", "blank": "e5e5e5", "value": ""}
+    easel |= {"inks": [], "follows": "colours", "any": True}
+    return Hand(controls, draw, "a pattern", easel, save=save)
+
+
+def save_pattern(chain, name, replace=False, folder="."):
+    """Save a tile beside the notebook; a file that is there is replaced only if asked for.
+
+    chain: list of (1, H, W, C), from noise to tile; name: "leaves.png", one tile of 32 x 32 screen
+    pixels per pixel, or "leaves.gif", how 3 x 3 of them came out of noise; replace: bool
+    -> {"text": what was done or why not, "name", "asks": whether to ask for `replace`}
+    """
+    path = Path(folder, name)
+    said = {"name": name, "asks": False}
+    if Path(name).name != name or not path.stem or name.startswith("."):
+        return said | {"text": "give a name without folders"}
+    if path.exists() and not replace:
+        return said | {"text": f"{name} is there already: press again to replace it", "asks": True}
+    try:
+        if path.suffix == ".png":
+            plot.save_png(plot.sheet(chain[-1], 1, gap=0, scale=32), path)
+        else:
+            tiles = [np.tile(x, (1, 3, 3, 1)) for x in chain]
+            plot.save_gif([plot.sheet(x, 1, gap=0, scale=6) for x in tiles] + [_held(tiles)] * 15, path)
+    except OSError as e:
+        return said | {"text": str(e)}
+    return said | {"text": f"saved {name}"}
+
+
+def _held(tiles):
+    return plot.sheet(tiles[-1], 1, gap=0, scale=6)
