@@ -73,6 +73,11 @@ def run(notebook, seconds=600):
     return notebook
 
 
+def is_live(output):
+    """Tell whether an output is a widget, which dies with its kernel: output -> bool"""
+    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+
+
 def smaller(png, colors):
     """Reduce a picture to a number of colours where that makes it smaller: PNG in base64 -> same"""
     original, small = base64.b64decode(png), io.BytesIO()
@@ -89,9 +94,11 @@ def keep(path):
     """
     notebook, began = read(path), time.perf_counter()
     run(notebook)
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not is_live(output)]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},

@@ -32,8 +32,14 @@ const CONTROLS = {
   choice(spec, changed) {
     const input = make("select");
     for (const [text] of spec.options) input.append(new Option(text));
+    const own = new Option("your own"); // what was painted or clicked is none of the list
+    own.hidden = true;
+    input.append(own);
     input.onchange = () => changed(spec.name, spec.options[input.selectedIndex][1]);
-    const set = (value) => { input.selectedIndex = spec.options.findIndex((o) => same(o[1], value)); };
+    const set = (value) => {
+      const i = spec.options.findIndex((o) => same(o[1], value));
+      input.selectedIndex = i < 0 ? spec.options.length : i;
+    };
     return { parts: [input], set };
   },
 
@@ -82,7 +88,6 @@ function controls(model, box) {
   const changed = (name, value) => {
     model.set("values", { ...model.get("values"), [name]: value });
     model.save_changes();
-    box.dispatchEvent(new CustomEvent("td-sent", { bubbles: true }));
   };
   for (const spec of model.get("spec").controls) {
     const { parts, set } = CONTROLS[spec.kind](spec, changed);

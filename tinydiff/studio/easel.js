@@ -20,7 +20,11 @@ function easel(model, box, changed) {
     const drawing = spec.key ? drawings()[which()] : drawings();
     return (drawing || "").match(/.{6}/g) || blank();
   };
-  let cells = read(), ink = spec.inks[0].colour, size = 1, at = [n >> 1, n >> 1];
+  const inks = () => {
+    const own = spec.follows ? model.get("values")[spec.follows] : [];
+    return [...own.map((c) => ({ colour: c.slice(1), label: c })), ...spec.inks];
+  };
+  let cells = read(), ink = (inks()[0] || { colour: "000000" }).colour, size = 1, at = [n >> 1, n >> 1];
   let last = null, past = [], keys = false, lying = which();
 
   const draw = () => {
@@ -127,10 +131,6 @@ function easel(model, box, changed) {
   canvas.onblur = () => { keys = false; draw(); };
 
   // --- inks and tools ---
-  const inks = () => {
-    const own = spec.follows ? model.get("values")[spec.follows] : [];
-    return [...own.map((c) => ({ colour: c.slice(1), label: c })), ...spec.inks];
-  };
   const swatches = make("span", "td-swatches");
   const showInks = () => {
     swatches.replaceChildren(...inks().map(({ colour, label }) => {

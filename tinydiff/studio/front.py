@@ -1,4 +1,4 @@
-"""The part of a hand that lives in the browser: an anywidget, whose scripts lie beside this file."""
+"""The part of a hand that lives in the browser: an anywidget; its scripts lie beside this file."""
 
 from pathlib import Path
 

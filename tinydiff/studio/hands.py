@@ -16,27 +16,28 @@ from ..design.pipeline import TIMES, Pipeline, evaluations
 from .live import Hand, choice, dice, row, slider
 
 ANY = "anything"
+W_HINT = "0: labels ignored, 1: no guidance, more: stronger"
+ASK = ("hat", "glasses", "hair-colour")  # of the portraits' labels
 
 
-def guidance(
-    pipe=None, ask=("hat", "glasses", "hair-colour"), n=6, w=2.0, steps=10, interval=False, start=()
-):
+def guidance(pipe=None, ask=ASK, n=6, w=2.0, steps=10, interval=False, start=None):
     """Draw n pictures on request, live: w, steps, noise, and a choice for each label in `ask`.
 
     pipe: a Pipeline with labels, None = the portraits; w, steps: at first; interval: with sliders
-    for the first and last time at which to guide; start: {"hat": "red"}, asked for at first -> Hand
+    for the first and last time at which to guide; start: {"hat": "red"}, what is asked for at
+    first, None = some value of the first label -> Hand
     """
     pipe = pipe or Pipeline.load("portraits")
-    start, T = dict(start), pipe.s.T
+    start, T = {ask[0]: pipe.labels[ask[0]][-2]} if start is None else start, pipe.s.T
     controls = [
-        slider("w", "guidance w", w, 0, 8, 0.25, "0: labels ignored, 1: no guidance, more: stronger"),
+        slider("w", "guidance w", w, 0, 8, 0.25, W_HINT),
         slider("steps", "steps", steps, 2, 25),
         dice(),
     ]
     controls += [wish(pipe, label, start.get(label, ANY)) for label in ask]
     if interval:
-        controls.append(slider("high", "guide from t", T, 0, T, 10))
-        controls.append(slider("low", "down to t", 0, 0, T, 10))
+        controls.append(slider("high", "guide from", T, 0, T, 10))
+        controls.append(slider("low", "down to", 0, 0, T, 10))
 
     def draw(w, steps, seed, high=T, low=0, **wishes):
         labels = np.tile(asked(pipe, wishes), (n, 1))
@@ -118,10 +119,8 @@ def strength(photos=None, pipe=None, steps=12, value=0.6):
 
     def draw(strength, seed):
         rng, times = np.random.default_rng(seed), sample.even_times(pipe.s, steps)
-        chain = edit.image_to_image(
-            pipe.eps_model(None), pipe.s, photos, strength, rng, times, clip=1.0
-        )
-        *_, x0 = chain
+        eps_model = pipe.eps_model(None)
+        *_, x0 = edit.image_to_image(eps_model, pipe.s, photos, strength, rng, times, clip=1.0)
         t = round(strength * pipe.s.T)
         return {"rows": [row(photos, "given"), row(np.asarray(x0), f"redrawn from t = {t}")]}
 

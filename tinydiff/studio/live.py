@@ -92,7 +92,8 @@ def row(images, label="", captions=(), scale=6, repeat=1, columns=0):
     pixels = np.tile(to_uint8(images), (1, repeat, repeat, 1))
     pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
     made = {"label": label, "captions": list(captions), "scale": scale}
-    made["columns"] = columns or min(len(pixels), max(1, 700 // (pixels.shape[2] * scale)))
+    fitting = max(1, 700 // (pixels.shape[2] * scale))
+    made["columns"] = columns or min(len(pixels), fitting)
     return made | {"shape": list(pixels.shape), "pixels": pixels.tobytes()}
 
 

@@ -24,9 +24,9 @@ from ..unet import circular
 from .hands import ANY, asked, wish
 from .live import Hand, choice, colours, dice, row, slider
 
-BLACK, GREY, WHITE = (
-    {"colour": c * 3, "label": name} for c, name in (("00", "black"), ("80", "grey"), ("ff", "white"))
-)
+BLACK = {"colour": "000000", "label": "black"}
+GREY = {"colour": "808080", "label": "grey"}
+WHITE = {"colour": "ffffff", "label": "white"}
 
 
 # --- what is painted, as the browser has it: six hexadecimal digits per pixel ---
@@ -112,7 +112,7 @@ def sketch(pipe=None, n=3, steps=10, to="flat", examples=8):
 def alphabet(pipe=None, steps=8, face=0):
     """Paint letters, and the rest of the alphabet comes in the same hand, live: Pipeline.alphabet.
 
-    pipe: a Pipeline of letters, None = the typefaces; face: whose A and R lie there at first -> Hand
+    pipe: a Pipeline of letters, None = the typefaces; face: whose A and R are there first -> Hand
     """
     pipe, styles = pipe or Pipeline.load("typefaces"), data.load_styles("typefaces")
     size, names = pipe.model.size, list(pipe.labels["letter"])
@@ -128,8 +128,8 @@ def alphabet(pipe=None, steps=8, face=0):
         note = f"given: {', '.join(sorted(known)) or 'none: any alphabet'}"
         return {"rows": [row(x, captions=captions, scale=3, columns=7)], "note": note}
 
-    faces = [face + 9 * i for i in range(4)]
-    begin = {f"typeface {i + 1}": letters_of(f % styles.images.shape[1]) for i, f in enumerate(faces)}
+    faces = [(face + 9 * i) % styles.images.shape[1] for i in range(4)]
+    begin = {f"typeface {i + 1}": letters_of(f) for i, f in enumerate(faces)}
     controls = [
         choice("letter", "you paint", "A", names),
         choice("drawings", "begin with", letters_of(face), begin | {"nothing": {}}),
@@ -212,11 +212,7 @@ def save_pattern(chain, name, replace=False, folder="."):
             plot.save_png(plot.sheet(chain[-1], 1, gap=0, scale=32), path)
         else:
             tiles = [np.tile(x, (1, 3, 3, 1)) for x in chain]
-            plot.save_gif([plot.sheet(x, 1, gap=0, scale=6) for x in tiles] + [_held(tiles)] * 15, path)
+            plot.save_gif(plot.frames(tiles, 1, scale=6), path)
     except OSError as e:
         return said | {"text": str(e)}
     return said | {"text": f"saved {name}"}
-
-
-def _held(tiles):
-    return plot.sheet(tiles[-1], 1, gap=0, scale=6)

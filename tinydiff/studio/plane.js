@@ -20,8 +20,8 @@ function plane(model, el) {
   slider.setAttribute("aria-label", "time t");
   error.setAttribute("role", "alert");
   bar.append(play, slider, said);
-  stage.append(canvas, bar);
-  el.append(panel, stage, hint, note, error);
+  stage.append(canvas, bar, hint, note);
+  el.append(panel, stage, error);
   const changed = controls(model, panel);
 
   let t = 0, timer = null, walk = {}, cross = null;
@@ -45,33 +45,36 @@ function plane(model, el) {
 
   // --- drawing ---
   const colours = () => {
-    const [r, g, b] = getComputedStyle(el).color.match(/[\d.]+/g).map(Number);
-    return r + g + b > 384
-      ? { particle: "#8ec5ff", path: "rgba(142, 197, 255, 0.16)", arrow: "180, 190, 205",
-        data: "#ffb454", glow: "255, 180, 84", ground: "#15181d", line: "#fff" }
-      : { particle: "#1f5fae", path: "rgba(31, 95, 174, 0.15)", arrow: "95, 105, 120",
-        data: "#d9731a", glow: "236, 150, 60", ground: "#fbfaf7", line: "#222" };
+    const ink = getComputedStyle(el).color.match(/[\d.]+/g) || [0, 0, 0]; // light on a dark page
+    return ink.slice(0, 3).reduce((a, b) => a + Number(b), 0) > 384
+      ? { particle: "#8ec5ff", path: "rgba(142, 197, 255, 0.22)", arrow: "180, 190, 205",
+        data: "#ffb454", glow: [214, 130, 40], ground: "#15181d", line: "#fff" }
+      : { particle: "#1f5fae", path: "rgba(31, 95, 174, 0.2)", arrow: "95, 105, 120",
+        data: "#d9731a", glow: [240, 160, 80], ground: "#fbfaf7", line: "#222" };
   };
 
-  // where noisy data lies at t: a round Gaussian around each shrunken point
+  // the density of noisy data at t: the mean of one round Gaussian per shrunken point
+  const mist = make("canvas"), fine = 96;
+  mist.width = mist.height = fine;
   const glow = (colour) => {
     const ab = walk.alpha_bar[Math.round(t)], root = Math.sqrt(ab);
     const means = walk.cloud ? [walk.cloud.mean] : walk.points;
-    const sd = Math.max(0.05, Math.sqrt(1 - ab + (walk.cloud ? ab * walk.cloud.var : 0)));
-    const size = (3 * sd * PLANE) / (2 * reach());
-    const strength = Math.min(0.5, Math.max(0.012, 1.1 / (means.length * sd)));
-    const sprite = make("canvas");
-    sprite.width = sprite.height = 128;
-    const brush = sprite.getContext("2d"), fade = brush.createRadialGradient(64, 64, 0, 64, 64, 64);
-    for (let i = 0; i <= 12; i++) {
-      const alpha = i === 12 ? 0 : strength * Math.exp((-4.5 * i * i) / 144);
-      fade.addColorStop(i / 12, `rgba(${colour}, ${alpha})`);
-    }
-    brush.fillStyle = fade;
-    brush.fillRect(0, 0, 128, 128);
+    const sd = Math.max(0.06, Math.sqrt(1 - ab + (walk.cloud ? ab * walk.cloud.var : 0)));
+    const along = Array.from({ length: fine }, (_, i) => reach() * ((2 * i + 1) / fine - 1));
+    const bell = (mean) => along.map((v) => Math.exp(-0.5 * ((v - root * mean) / sd) ** 2));
+    const density = new Float32Array(fine * fine);
     for (const [x, y] of means) {
-      context.drawImage(sprite, toX(root * x) - size, toY(root * y) - size, 2 * size, 2 * size);
+      const across = bell(x), down = bell(-y);
+      for (let i = 0; i < fine; i++) {
+        if (down[i] < 1e-4) continue;
+        for (let j = 0; j < fine; j++) density[i * fine + j] += down[i] * across[j];
+      }
     }
+    const most = density.reduce((a, b) => Math.max(a, b), 1e-9), image = new ImageData(fine, fine);
+    density.forEach((d, i) => image.data.set([...colour, 150 * (d / most)], 4 * i));
+    mist.getContext("2d").putImageData(image, 0, 0);
+    context.imageSmoothingEnabled = true;
+    context.drawImage(mist, 0, 0, PLANE, PLANE);
   };
 
   // arrows: -eps_hat, the score times the noise's standard deviation; long ones are shortened
@@ -226,5 +229,5 @@ function plane(model, el) {
   canvas.onblur = () => { cross = null; draw(); };
 
   model.on("change:answer", take);
-  take();
+  requestAnimationFrame(take); // then it is in the page, and knows whether that is dark
 }

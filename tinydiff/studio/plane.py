@@ -23,7 +23,7 @@ SAMPLERS = ("ddpm", "ddim", "heun")
 
 
 def presets():
-    """List the data to begin with -> {name: list of [x, y]}; the cloud has none: it is a Gaussian"""
+    """List the data to begin with -> {name: list of [x, y]}; none stand for the Gaussian cloud"""
     turn = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     half, cross = np.linspace(0, np.pi, 24), np.linspace(-1, 1, 15)
     up, down = [np.cos(half), np.sin(half)], [1 - np.cos(half), 0.5 - np.sin(half)]
@@ -145,7 +145,8 @@ def still(answer, title):
     for axes, share in zip(figure.subplots(1, 4), (1, 0.6, 0.3, 0), strict=True):
         t = round(share * T)
         k, m = np.abs(times - t).argmin(), np.abs(moments - t).argmin()
-        u, v = np.moveaxis(arrows[m] / (1 + np.hypot(*np.moveaxis(arrows[m], -1, 0)))[..., None], -1, 0)
+        u, v = np.moveaxis(arrows[m], -1, 0)
+        u, v = u / (1 + np.hypot(u, v)), v / (1 + np.hypot(u, v))
         axes.quiver(along, along, u, v, color="0.6", scale=22, width=0.004)
         axes.plot(*np.moveaxis(paths[: k + 1, :60], -1, 0), color="#2b6cb0", lw=0.4, alpha=0.35)
         axes.plot(*np.array(answer["points"] or [CLOUD["mean"]]).T, "o", color="#dd7a1f", ms=3.5)
