@@ -82,7 +82,8 @@ def row(images, label="", captions=(), scale=6, repeat=1, columns=0):
 
     images: (N, H, W, C) in [-1, 1]; label: a line above; captions: N lines below, or none; scale:
     pixels on the screen for one of the picture; repeat: each picture is laid so often side by side
-    and below; columns: pictures per line, 0 = as many as fit -> dict. Raises ValueError for values that are no numbers.
+    and below; columns: pictures per line, 0 = as many as fit -> dict
+    Raises ValueError for another shape, and for values that are no numbers.
     """
     images = np.asarray(images)
     if images.ndim != 4:
