@@ -1,6 +1,6 @@
 """Run the lessons and keep their outputs.
 
-    python tests/lessons.py [01 05 ...]      run these lessons (default: all), keep their outputs
+    python tests/lessons.py [01 studio ...]      run these (default: all), keep their outputs
 
 A lesson's metadata holds a hash of what its outputs depend on: its cells, and the package's code
 that it shows. With TINYDIFF_FAST=1 in the environment, lessons that train do so for a few steps
@@ -117,8 +117,8 @@ def keep(path):
 
 if __name__ == "__main__":
     wanted = sys.argv[1:]
-    for path in lessons():
-        if not wanted or path.name[:2] in wanted:
+    for path in [*lessons(), LESSONS / "studio.ipynb"]:
+        if not wanted or path.name.startswith(tuple(wanted)):
             seconds, size = keep(path)
             warning = " - TOO LARGE" if size > LARGEST else ""
             print(f"{path.name}: {seconds:.0f} s, {size / 1000:.0f} kB{warning}")

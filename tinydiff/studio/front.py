@@ -34,5 +34,4 @@ class Front(anywidget.AnyWidget):
 
     def _asked(self, _, message, buffers):
         """Answer the button that saves."""
-        said = self.hand.save(message["name"], message["replace"])
-        self.send(said)
+        self.send(self.hand.save(message["name"], message["replace"]))

@@ -13,7 +13,7 @@ function hand(model, el) {
     easel(model, side, changed);
   }
   table.append(rows);
-  if (spec.saves) el.insertBefore(saver(model), note);
+  if (spec.saves.length) el.insertBefore(saver(model), note);
   const show = () => {
     const answer = model.get("answer");
     showRows(rows, answer.rows, spec.title);
@@ -29,11 +29,11 @@ function hand(model, el) {
 // A name and two buttons; what is there already is replaced only when asked twice.
 function saver(model) {
   const box = make("div", "td-saver"), name = make("input"), said = make("output");
-  Object.assign(name, { type: "text", value: "pattern", size: 16, spellcheck: false });
+  Object.assign(name, { type: "text", value: "drawn", size: 16, spellcheck: false });
   name.setAttribute("aria-label", "name of the file");
   box.append(make("span", "td-label", "save as"), name);
   let asked = "";
-  for (const suffix of ["png", "gif"]) {
+  for (const suffix of model.get("spec").saves) {
     const button = make("button", "", suffix.toUpperCase());
     button.type = "button";
     button.onclick = () => {

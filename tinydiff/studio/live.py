@@ -25,25 +25,26 @@ MISSING = "To move the controls: pip install anywidget, then restart the kernel.
 STYLE = """<style>
 .jp-OutputArea:has(.td-hand) .td-still { display: none; }
 .jp-OutputArea:has(.td-still) .jupyter-widgets:not(:has(*)) { display: none; }
-.td-still img { image-rendering: pixelated; }
 </style>"""
 
 
 class Hand:
     """Controls, and what is drawn for their values.
 
-    controls: list of dicts made by `slider`, `choice`, `dice` and their like, in order; draw:
-    (one keyword per control) -> answer, a dict that holds "rows", list of `row`, and "note", a line
-    below them, or what the plane draws; title: what is seen, for those who can't see it;
-    easel: a dict, see paint.py, or None; kind: "hand" or "plane"; still: answer -> HTML, what stays
-    without a kernel; save: values, name, replace -> a line, or None
+    controls: list of dicts made by `slider`, `choice`, `dice` and their like, in order
+    draw: one keyword per control -> answer, a dict that holds "rows", a list of `row`; "note", a
+    line below them; "given", a row for the still picture alone; or what the plane draws
+    title: what is seen, for those who can't see it
+    easel: a dict, see paint.py, or None; kind: "hand" or "plane"
+    still: (answer, title) -> HTML, what stays without a kernel
+    saves: {"png": () -> picture, "gif": () -> list of pictures}, (height, width, 3) uint8, or some
     """
 
-    def __init__(self, controls, draw, title, easel=None, kind="hand", still=None, save=None):
+    def __init__(self, controls, draw, title, easel=None, kind="hand", still=None, saves=None):
         """Take the controls' first values; nothing is drawn before it is shown or moved."""
-        self.controls, self.draw, self.title, self.save = controls, draw, title, save
-        self.spec = {"controls": controls, "kind": kind, "title": title, "saves": bool(save)}
-        self.spec["easel"] = easel
+        self.controls, self.draw, self.title, self.saves = controls, draw, title, saves or {}
+        self.spec = {"controls": controls, "kind": kind, "title": title, "easel": easel}
+        self.spec["saves"] = list(self.saves)
         self.values = {c["name"]: c["value"] for c in [*controls, *([easel] if easel else [])]}
         self.answer, self.still = {}, still or still_rows
 
@@ -55,6 +56,31 @@ class Hand:
         except Exception as e:
             self.answer = {"rows": [], "note": ""} | self.answer | {"error": one_line(e)}
         return self.answer
+
+    def save(self, name, replace=False, folder="."):
+        """Save what is seen beside the notebook; a file that is there is replaced only if asked.
+
+        name: "leaves.png"; replace: bool
+        -> {"text": what was done or why not, "name", "asks": whether to ask for `replace`}
+        """
+        path, said = Path(folder, name), {"name": name, "asks": False}
+        content = self.saves.get(Path(name).suffix[1:])
+        if Path(name).name != name or name.startswith(".") or content is None:
+            return said | {"text": f"give a name that ends in .{' or .'.join(self.saves)}"}
+        if path.exists() and not replace:
+            return said | {"text": f"{name} exists: press again to replace it", "asks": True}
+        try:
+            write = plot.save_gif if path.suffix == ".gif" else plot.save_png
+            write(content(), path)
+        except OSError as e:
+            return said | {"text": one_line(e)}
+        return said | {"text": f"saved {name}"}
+
+    def seen(self, scale=16):
+        """Lay out the last row of the answer: pixels, enlarged -> (height, width, 3) uint8"""
+        made = self.answer["rows"][-1]
+        images = pictures(made).astype(np.float32) / 127.5 - 1
+        return plot.sheet(images, made["columns"], scale=scale)
 
     def _ipython_display_(self):
         """Show the still picture, and over it, where there is anywidget, the live one."""
@@ -131,10 +157,10 @@ def image_tag(picture, alt):
 
 def still_rows(answer, title):
     """Lay an answer's rows out as pictures: dict, what is seen -> HTML"""
-    tags = []
-    for made in answer["rows"]:
+    tags, given = [], [answer["given"]] if "given" in answer else []
+    for made in [*given, *answer["rows"]]:
         images = pictures(made).astype(np.float32) / 127.5 - 1
-        picture = plot.sheet(images, len(images), scale=max(1, min(made["scale"], 6)))
+        picture = plot.sheet(images, made["columns"], scale=max(1, min(made["scale"], 6)))
         label = made["label"] or title
         tags.append(f"<p>{html.escape(made['label'])}</p>" if made["label"] else "")
         tags.append(image_tag(picture, f"{title}: {label}" if label != title else title))

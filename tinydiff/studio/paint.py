@@ -11,8 +11,6 @@ are named, not shown), any (any colour may be picked), follows (a control whose 
 too), key (a control that says which of several drawings lies on the easel).
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from .. import data, plot, sample
@@ -67,7 +65,9 @@ def mask(photos=None, pipe=None, ask=("hat", "glasses"), n=3, steps=12, names=No
         *_, x = edit.inpaint(eps_model, pipe.s, x0, keep, rng, times, **how)
         drawn = f"{(~keep).sum()} of {keep.size} pixels are drawn anew"
         filled = row(np.asarray(x), "drawn anew, three times" if n == 3 else "drawn anew", scale=8)
-        return {"rows": [filled], "note": drawn, "ground": to_uint8(photos[[photo]]).tobytes()}
+        given = row(np.where(keep, photos[photo], 1)[None], "the white part is drawn anew", scale=8)
+        ground = to_uint8(photos[[photo]]).tobytes()
+        return {"rows": [filled], "note": drawn, "ground": ground, "given": given}
 
     controls = [
         choice("photo", "picture", 0, {name: i for i, name in enumerate(names)}),
@@ -78,7 +78,11 @@ def mask(photos=None, pipe=None, ask=("hat", "glasses"), n=3, steps=12, names=No
     inks = [WHITE | {"label": "draw anew"}, BLACK | {"label": "keep"}]
     easel = {"name": "drawing", "size": size, "label": "the part to be drawn anew", "inks": inks}
     easel |= {"blank": "000000", "words": True, "value": as_painted(2 * hole - 1)}
-    return Hand(controls, draw, "a portrait, the part that is painted drawn anew", easel)
+    saves = {"png": lambda: hand.seen()}
+    hand = Hand(
+        controls, draw, "a portrait, the part that is painted drawn anew", easel, saves=saves
+    )
+    return hand
 
 
 def sketch(pipe=None, n=3, steps=10, to="flat", examples=8):
@@ -95,7 +99,8 @@ def sketch(pipe=None, n=3, steps=10, to="flat", examples=8):
     def draw(drawing, style, w, seed):
         images = np.repeat(painted(drawing or "ff" * 3 * size**2, size), n, axis=0)
         x = pipe.restyle(images, style, np.random.default_rng(seed), steps=steps, w=w)
-        return {"rows": [row(x, f"in the style {style}", scale=8)]}
+        given = row(images[:1], "the sketch", scale=8)
+        return {"rows": [row(x, f"in the style {style}", scale=8)], "given": given}
 
     first = next(iter(known.values()))
     controls = [
@@ -106,7 +111,9 @@ def sketch(pipe=None, n=3, steps=10, to="flat", examples=8):
     ]
     easel = {"name": "drawing", "size": size, "label": "your sketch", "blank": "ffffff"}
     easel |= {"inks": [BLACK, GREY, WHITE], "any": True, "value": first}
-    return Hand(controls, draw, "a sketch, coloured in", easel)
+    saves = {"png": lambda: hand.seen()}
+    hand = Hand(controls, draw, "a sketch, coloured in", easel, saves=saves)
+    return hand
 
 
 def alphabet(pipe=None, steps=8, face=0):
@@ -138,7 +145,9 @@ def alphabet(pipe=None, steps=8, face=0):
     ]
     easel = {"name": "drawings", "key": "letter", "size": size, "label": "the letter"}
     easel |= {"inks": [WHITE, GREY, BLACK], "blank": "000000", "value": letters_of(face)}
-    return Hand(controls, draw, "an alphabet", easel)
+    saves = {"png": lambda: hand.seen()}
+    hand = Hand(controls, draw, "an alphabet", easel, saves=saves)
+    return hand
 
 
 # --- for a designer ---
@@ -150,7 +159,8 @@ def pattern(pipe=None, steps=10, w=2.0):
     """Paint, choose colours, and see a tile repeat without a seam, live; save it as PNG or GIF.
 
     What is painted is redrawn by a pattern's model from the noise of some time: edit.tile, begun
-    there. Colours: colour.coloured, and at the end colour.snap, so that no other is left.
+    there. Colours: colour.coloured, and at the end colour.snap, so that no other is left. A PNG is
+    one tile, a pixel 32 x 32; a GIF shows how 3 x 3 tiles came out of noise.
     pipe: a Pipeline of patterns, None = those that come with tinydiff; w: guidance -> Hand
     """
     pipe = pipe or Pipeline.load("patterns")
@@ -178,9 +188,6 @@ def pattern(pipe=None, steps=10, w=2.0):
         made["chain"] = chain
         return {"rows": [row(chain[-1], "the tile, 3 x 3 times", scale=7, repeat=3)]}
 
-    def save(name, replace):
-        return save_pattern(made["chain"], name, replace)
-
     controls = [
         choice("kind", "kind", "petals", [ANY, *pipe.labels["kind"]]),
         choice("palette", "colours", OWN, [OWN, ANY, *pipe.labels["palette"]]),
@@ -191,28 +198,11 @@ def pattern(pipe=None, steps=10, w=2.0):
     ]
     easel = {"name": "drawing", "size": size, "label": "your tile", "blank": "e5e5e5", "value": ""}
     easel |= {"inks": [], "follows": "colours", "any": True}
-    return Hand(controls, draw, "a pattern", easel, save=save)
 
+    def tile():
+        return plot.sheet(made["chain"][-1], 1, gap=0, scale=32)
 
-def save_pattern(chain, name, replace=False, folder="."):
-    """Save a tile beside the notebook; a file that is there is replaced only if asked for.
+    def film():
+        return plot.frames([np.tile(x, (1, 3, 3, 1)) for x in made["chain"]], 1, scale=6)
 
-    chain: list of (1, H, W, C), from noise to tile; name: "leaves.png", one tile of 32 x 32 screen
-    pixels per pixel, or "leaves.gif", how 3 x 3 of them came out of noise; replace: bool
-    -> {"text": what was done or why not, "name", "asks": whether to ask for `replace`}
-    """
-    path = Path(folder, name)
-    said = {"name": name, "asks": False}
-    if Path(name).name != name or not path.stem or name.startswith("."):
-        return said | {"text": "give a name without folders"}
-    if path.exists() and not replace:
-        return said | {"text": f"{name} is there already: press again to replace it", "asks": True}
-    try:
-        if path.suffix == ".png":
-            plot.save_png(plot.sheet(chain[-1], 1, gap=0, scale=32), path)
-        else:
-            tiles = [np.tile(x, (1, 3, 3, 1)) for x in chain]
-            plot.save_gif(plot.frames(tiles, 1, scale=6), path)
-    except OSError as e:
-        return said | {"text": str(e)}
-    return said | {"text": f"saved {name}"}
+    return Hand(controls, draw, "a pattern", easel, saves={"png": tile, "gif": film})
