@@ -153,6 +153,7 @@ def alphabet(pipe=None, steps=8, face=0):
 # --- for a designer ---
 
 OWN = "your colours"
+ONLY, NEAR, MAIN = "only these", "close to these", "the first on average"
 
 
 def pattern(pipe=None, steps=10, w=2.0):
@@ -167,12 +168,14 @@ def pattern(pipe=None, steps=10, w=2.0):
     s, size, made = pipe.s, pipe.model.size, {}
     cov = restore.covariance(data.load("patterns").train)
 
-    def draw(kind, palette, colours, only, drawing, strength, seed):
+    def draw(kind, palette, colours, use, drawing, strength, seed):
         labels = asked(pipe, {"kind": kind, "palette": palette if palette != OWN else ANY})[None]
         rng, eps_model = np.random.default_rng(seed), pipe.eps_model(labels, w)
         wanted = np.array([colour.parse(c) for c in colours])
         own = palette == OWN and len(colours) > 0
-        if own:
+        if own and use == MAIN:
+            eps_model = colour.coloured(eps_model, s, cov, size, main=wanted[0])
+        elif own:
             eps_model = colour.coloured(eps_model, s, cov, size, palette=wanted)
         x_T, times = None, sample.even_times(s, steps)
         if drawing and strength < 1:
@@ -183,7 +186,7 @@ def pattern(pipe=None, steps=10, w=2.0):
         with circular(pipe.model):
             shape = (1, size, size, 3)
             chain = list(edit.tile(eps_model, s, shape, rng, times, x_T=x_T, clip=1.0))
-        if own and only == "yes":
+        if own and use == ONLY:
             chain[-1] = colour.snap(chain[-1], wanted.astype(np.float32))
         made["chain"] = chain
         return {"rows": [row(chain[-1], "the tile, 3 x 3 times", scale=7, repeat=3)]}
@@ -192,7 +195,7 @@ def pattern(pipe=None, steps=10, w=2.0):
         choice("kind", "kind", "petals", [ANY, *pipe.labels["kind"]]),
         choice("palette", "colours", OWN, [OWN, ANY, *pipe.labels["palette"]]),
         colours("colours", OWN, ["#14213d", "#fca311", "#e5e5e5"]),
-        choice("only", "only these", "yes", ["yes", "no"]),
+        choice("use", "use", ONLY, [ONLY, NEAR, MAIN]),
         slider("strength", "freedom", 0.7, 0.2, 1, 0.05, "how far it may leave what you paint"),
         dice(),
     ]
