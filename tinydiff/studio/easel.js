@@ -33,10 +33,11 @@ function easel(model, box, changed) {
     context.clearRect(0, 0, canvas.width, canvas.height);
     for (let i = 0; i < n * n; i++) {
       const x = (i % n) * SIDE, y = Math.floor(i / n) * SIDE;
-      context.fillStyle = under
+      const own = cells[i] !== spec.blank;
+      context.fillStyle = under && (spec.hatched || !own)
         ? `rgb(${under[3 * i]}, ${under[3 * i + 1]}, ${under[3 * i + 2]})` : `#${cells[i]}`;
       context.fillRect(x, y, SIDE, SIDE);
-      if (under && cells[i] !== spec.blank) hatch(x, y);
+      if (under && own) (spec.hatched ? hatch : pin)(x, y);
     }
     context.strokeStyle = "rgba(128, 128, 128, 0.25)";
     context.lineWidth = 1;
@@ -68,6 +69,15 @@ function easel(model, box, changed) {
       context.moveTo(x, y + SIDE - shift);
       context.lineTo(x + SIDE - shift, y);
     }
+    context.stroke();
+  };
+
+  // what is painted over a picture that is drawn around it: a small ring in the middle
+  const pin = (x, y) => {
+    context.strokeStyle = "rgba(128, 128, 128, 0.9)";
+    context.lineWidth = 1.5;
+    context.beginPath();
+    context.arc(x + SIDE / 2, y + SIDE / 2, 3, 0, 2 * Math.PI);
     context.stroke();
   };
 
@@ -134,8 +144,9 @@ function easel(model, box, changed) {
   const swatches = make("span", "td-swatches");
   const showInks = () => {
     swatches.replaceChildren(...inks().map(({ colour, label }) => {
-      const button = make("button", "td-swatch", spec.words ? label : "");
-      if (!spec.words) button.style.background = `#${colour}`;
+      const named = spec.hatched || colour === spec.blank && !/^[0-9a-f]/.test(colour);
+      const button = make("button", "td-swatch", named ? label : "");
+      if (!named) button.style.background = `#${colour}`;
       Object.assign(button, { type: "button", title: label });
       button.setAttribute("aria-label", label);
       button.setAttribute("aria-pressed", colour === ink);
@@ -144,7 +155,8 @@ function easel(model, box, changed) {
     }));
     if (spec.any) {
       const input = make("input");
-      Object.assign(input, { type: "color", value: `#${ink}`, title: "any colour" });
+      const known = /^[0-9a-f]/.test(ink) ? `#${ink}` : "#888888";
+      Object.assign(input, { type: "color", value: known, title: "any colour" });
       input.setAttribute("aria-label", "any colour");
       input.oninput = () => { ink = input.value.slice(1); };
       input.onchange = showInks;

@@ -6,9 +6,9 @@
     paint.pattern()     # paint, choose colours, see the tile repeat, save it
 
 An easel is a dict: name of the keyword that holds what is painted; size, pixels per side; label;
-inks, list of {colour, label}; blank, the colour of what is unpainted; and, if need be, words (inks
-are named, not shown), any (any colour may be picked), follows (a control whose colours are inks
-too), key (a control that says which of several drawings lies on the easel).
+inks, list of {colour, label}; blank, the colour of what is unpainted. If need be also: hatched, what
+is painted is striped, not coloured; any, any colour may be picked; follows, a control whose colours
+are inks, too; key, a control that says which of several drawings lies on the easel.
 """
 
 import numpy as np
@@ -17,7 +17,6 @@ from .. import data, plot, sample
 from ..data import to_float, to_uint8
 from ..design import colour, edit, restore
 from ..design.pipeline import Pipeline
-from ..diffusion import q_sample
 from ..unet import circular
 from .hands import ANY, asked, wish
 from .live import Hand, choice, colours, dice, row, slider
@@ -77,7 +76,7 @@ def mask(photos=None, pipe=None, ask=("hat", "glasses"), n=3, steps=12, names=No
     ]
     inks = [WHITE | {"label": "draw anew"}, BLACK | {"label": "keep"}]
     easel = {"name": "drawing", "size": size, "label": "the part to be drawn anew", "inks": inks}
-    easel |= {"blank": "000000", "words": True, "value": as_painted(2 * hole - 1)}
+    easel |= {"blank": "000000", "hatched": True, "value": as_painted(2 * hole - 1)}
     saves = {"png": lambda: hand.seen()}
     hand = Hand(
         controls, draw, "a portrait, the part that is painted drawn anew", easel, saves=saves
@@ -152,23 +151,30 @@ def alphabet(pipe=None, steps=8, face=0):
 
 # --- for a designer ---
 
-OWN = "your colours"
+OWN, FREE = "your colours", "------"  # FREE: of a pixel that is not painted
 ONLY, NEAR, MAIN = "only these", "close to these", "the first on average"
+
+
+def strokes(text, size):
+    """Read what is painted, and where: str, pixels per side -> x0 (1, H, W, 3), keep (H, W)"""
+    cells = [text[i : i + 6] for i in range(0, len(text), 6)]
+    keep = np.reshape([cell != FREE for cell in cells], (size, size))
+    return painted(text.replace(FREE, "808080"), size), keep
 
 
 def pattern(pipe=None, steps=10, w=2.0):
     """Paint, choose colours, and see a tile repeat without a seam, live; save it as PNG or GIF.
 
-    What is painted is redrawn by a pattern's model from the noise of some time: edit.tile, begun
-    there. Colours: colour.coloured, and at the end colour.snap, so that no other is left. A PNG is
-    one tile, a pixel 32 x 32; a GIF shows how 3 x 3 tiles came out of noise.
+    What is painted is put back after each step, as edit.inpaint does, down to the time freedom T;
+    from there edit.tile is free. Colours: colour.coloured, and at the end colour.snap, so that no
+    other is left. A PNG is one tile, a pixel 32 x 32; a GIF shows how it came out of noise, 3 x 3.
     pipe: a Pipeline of patterns, None = those that come with tinydiff; w: guidance -> Hand
     """
     pipe = pipe or Pipeline.load("patterns")
     s, size, made = pipe.s, pipe.model.size, {}
     cov = restore.covariance(data.load("patterns").train)
 
-    def draw(kind, palette, colours, use, drawing, strength, seed):
+    def draw(kind, palette, colours, use, drawing, freedom, seed):
         labels = asked(pipe, {"kind": kind, "palette": palette if palette != OWN else ANY})[None]
         rng, eps_model = np.random.default_rng(seed), pipe.eps_model(labels, w)
         wanted = np.array([colour.parse(c) for c in colours])
@@ -177,30 +183,38 @@ def pattern(pipe=None, steps=10, w=2.0):
             eps_model = colour.coloured(eps_model, s, cov, size, main=wanted[0])
         elif own:
             eps_model = colour.coloured(eps_model, s, cov, size, palette=wanted)
-        x_T, times = None, sample.even_times(s, steps)
-        if drawing and strength < 1:
-            start = max(1, round(strength * s.T))
-            times = [start, *(t for t in times if t < start)]
-            noise = rng.standard_normal((1, size, size, 3), dtype=np.float32)
-            x_T = q_sample(s, painted(drawing, size), start, noise)
+        shape, times, chain = (1, size, size, 3), sample.even_times(s, steps), [None]
         with circular(pipe.model):
-            shape = (1, size, size, 3)
-            chain = list(edit.tile(eps_model, s, shape, rng, times, x_T=x_T, clip=1.0))
+            if drawing.strip("-") and freedom < 1:
+                x0, keep = strokes(drawing, size)
+                walk = edit.inpaint(eps_model, s, x0, keep, rng, times, clip=1.0)
+                for t, x in zip(times, walk, strict=True):
+                    chain.append(x)
+                    if t <= freedom * s.T:
+                        break
+                times = times[len(chain) - 2 :]
+            if len(times) > 1:
+                chain += edit.tile(eps_model, s, shape, rng, times, x_T=chain[-1], clip=1.0)
+            chain = chain[1:]
         if own and use == ONLY:
             chain[-1] = colour.snap(chain[-1], wanted.astype(np.float32))
         made["chain"] = chain
-        return {"rows": [row(chain[-1], "the tile, 3 x 3 times", scale=7, repeat=3)]}
+        ground = to_uint8(chain[-1]).tobytes()
+        return {
+            "rows": [row(chain[-1], "the tile, 3 x 3 times", scale=7, repeat=3)],
+            "ground": ground,
+        }
 
     controls = [
         choice("kind", "kind", "petals", [ANY, *pipe.labels["kind"]]),
         choice("palette", "colours", OWN, [OWN, ANY, *pipe.labels["palette"]]),
         colours("colours", OWN, ["#14213d", "#fca311", "#e5e5e5"]),
         choice("use", "use", ONLY, [ONLY, NEAR, MAIN]),
-        slider("strength", "freedom", 0.7, 0.2, 1, 0.05, "how far it may leave what you paint"),
+        slider("freedom", "freedom", 0, 0, 1, 0.05, "0: what you paint stays, 1: it is ignored"),
         dice(),
     ]
-    easel = {"name": "drawing", "size": size, "label": "your tile", "blank": "e5e5e5", "value": ""}
-    easel |= {"inks": [], "follows": "colours", "any": True}
+    easel = {"name": "drawing", "size": size, "label": "your tile", "blank": FREE, "value": ""}
+    easel |= {"inks": [{"colour": FREE, "label": "erase"}], "follows": "colours", "any": True}
 
     def tile():
         return plot.sheet(made["chain"][-1], 1, gap=0, scale=32)
