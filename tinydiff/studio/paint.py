@@ -6,7 +6,7 @@
     paint.pattern()     # paint, choose colours, see the tile repeat, save it
 
 An easel is a dict: name of the keyword that holds what is painted; size, pixels per side; label;
-inks, list of {colour, label}; blank, the colour of what is unpainted. If need be also: hatched, what
+inks, list of {colour, label}; blank, the colour of unpainted pixels. If need be also: hatched, what
 is painted is striped, not coloured; any, any colour may be picked; follows, a control whose colours
 are inks, too; key, a control that says which of several drawings lies on the easel.
 """
