@@ -15,7 +15,7 @@ from tinydiff.studio import hands, live, paint, plane
 
 
 def sampling():
-    return hands.sampling(n=1)
+    return hands.sampling(n=1, reference=10)
 
 
 # a function of the package, the hand that should call it, and what is moved for that
@@ -96,8 +96,8 @@ def test_guidance_asks_for_what_is_chosen():
 
 
 def test_the_reference_is_at_distance_0_from_itself():
-    hand = hands.sampling(n=2)
-    note = hand.move(sampler="heun", calls=199, times="even")["note"]
+    hand = hands.sampling(n=2, reference=10)
+    note = hand.move(sampler="heun", calls=19, times="even")["note"]
     assert note == "mean distance 0.000"
     assert hand.move(calls=3)["note"] != note
 
@@ -164,6 +164,18 @@ def test_a_pattern_has_only_its_colours():
     tile = live.pictures(hand.move(colours=colours)["rows"][0])[0]
     found = {"#" + bytes(c).hex() for c in np.unique(tile.reshape(-1, 3), axis=0)}
     assert tile.shape == (48, 48, 3) and found <= set(colours)
+
+
+def test_what_is_painted_on_a_tile_stays_until_it_is_free():
+    hand = paint.pattern(steps=4)
+    drawing = "f0e0d0" * 40 + paint.FREE * 216
+
+    def first_row(freedom):
+        answer = hand.move(colours=["#102030", "#f0e0d0"], drawing=drawing, freedom=freedom)
+        return live.pictures(answer["rows"][0])[0, 0]
+
+    assert (first_row(0) == [0xF0, 0xE0, 0xD0]).all()
+    assert not (first_row(1) == [0xF0, 0xE0, 0xD0]).all()
 
 
 def test_a_file_is_never_replaced_unasked(tmp_path):

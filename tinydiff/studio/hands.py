@@ -69,11 +69,10 @@ def asked(pipe, wishes):
     return np.array(found)
 
 
-def sampling(pipe=None, n=6, calls=10, seed=5):
+def sampling(pipe=None, n=6, calls=10, seed=5, reference=100):
     """Draw n pictures from the same noise by other samplers, live, and say how far off they are.
 
-    The reference is heun with 100 steps from the same noise; distances are RMSE, where black
-    against white is 1.
+    The whole walk is heun's, with `reference` steps; distances are RMSE, black against white is 1.
     pipe: a Pipeline, None = the portraits; calls: of the network, at first -> Hand
     """
     pipe = pipe or Pipeline.load("portraits")
@@ -90,7 +89,7 @@ def sampling(pipe=None, n=6, calls=10, seed=5):
 
     def draw(sampler, calls, times, eta):
         if not known:
-            known.append(chain_end("heun", sample.even_times(s, 100)))
+            known.append(chain_end("heun", sample.even_times(s, reference)))
         steps = (calls + 1) // 2 if sampler == "heun" else calls  # two calls per step but the last
         more = {"eta": eta} if sampler == "ddim" else {}
         x0 = chain_end(sampler, getattr(sample, f"{times}_times")(s, steps), **more)
