@@ -210,7 +210,7 @@ def test_a_still_picture_stays_with_its_description(make, displayed):
     make()._ipython_display_()
     text = displayed[0].data
     assert re.search(r'<img alt="[^"]{10,}" src="data:image/png;base64,', text)
-    assert "<script" not in text and len(text) < 60_000
+    assert "<script" not in text and len(text) < 40_000
 
 
 def test_without_anywidget_it_says_what_is_missing(displayed, monkeypatch):

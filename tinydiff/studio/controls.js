@@ -56,7 +56,7 @@ const CONTROLS = {
   },
 
   colours(spec, changed) {
-    const box = make("span", "td-colours");
+    const box = make("span", "td-pickers");
     let list = [];
     const set = (next) => {
       if (box.contains(document.activeElement) && next.length === list.length) return (list = next);

@@ -144,13 +144,15 @@ def one_line(error):
 # --- what stays without a kernel ---
 
 
-def image_tag(picture, alt):
-    """Put a picture into HTML: (height, width, 3) uint8, alt: what it shows -> str"""
-    f = io.BytesIO()
-    few = Image.fromarray(picture)
-    if len(few.getcolors(2**24)) > 64:
-        few = few.quantize(64, kmeans=1, dither=Image.Dither.NONE)
-    few.save(f, format="PNG", optimize=True)
+def image_tag(picture, alt, colours=128):
+    """Put a picture into HTML, with so many colours at most.
+
+    picture: (height, width, 3) uint8; alt: what it shows -> str
+    """
+    f, image = io.BytesIO(), Image.fromarray(picture)
+    if image.getcolors(colours) is None:
+        image = image.quantize(colours, kmeans=1, dither=Image.Dither.NONE)
+    image.save(f, format="PNG", optimize=True)
     source = base64.b64encode(f.getvalue()).decode()
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{source}">'
 

@@ -84,16 +84,19 @@ def mask(photos=None, pipe=None, ask=("hat", "glasses"), n=3, steps=12, names=No
     return hand
 
 
-def sketch(pipe=None, n=3, steps=10, to="flat", examples=8):
+UNSEEN = ("automobile", "penguin", "cactus", "teacup without handle", "doughnut", "spouting whale")
+
+
+def sketch(pipe=None, n=3, steps=10, to="flat", begin=UNSEEN):
     """Paint a sketch and see it coloured in, n times, live: Pipeline.restyle.
 
-    pipe: a paired Pipeline for styles, None = the emoji; to: style at first; examples: so many
-    sketches that the network has not seen, to begin with -> Hand
+    pipe: a paired Pipeline for styles, None = the emoji; to: style at first; begin: names of
+    sketches to begin with, here some that the network has not seen -> Hand
     """
     pipe, styles = pipe or Pipeline.load("emoji"), data.load_styles("emoji")
     size, line = pipe.model.size, styles.styles.index("line")
-    unseen = [i for i in np.flatnonzero(styles.test)][3 : 3 + 7 * examples : 7]
-    known = {styles.names[i]: as_painted(styles.images[i, line]) for i in unseen}
+    images = {name: styles.images[styles.names.index(name), line] for name in begin}
+    known = {name: as_painted(image) for name, image in images.items()}
 
     def draw(drawing, style, w, seed):
         images = np.repeat(painted(drawing or "ff" * 3 * size**2, size), n, axis=0)
