@@ -231,6 +231,19 @@ def test_a_move_in_the_browser_comes_back_as_a_picture():
     assert front.answer["paths"] != before
 
 
+def test_each_move_is_answered_even_if_the_picture_stays():
+    """The browser tells by the answer whether the kernel is still there."""
+    pytest.importorskip("anywidget")
+    from tinydiff.studio.front import Front
+
+    hand = live.Hand([live.slider("x", "x", 0, 0, 9)], lambda x: {"note": "the same"}, "nothing")
+    front, answers = Front(hand), []
+    front.observe(lambda change: answers.append(change["new"]["note"]), "answer")
+    for x in (3, 4):
+        front.values = {"x": x}
+    assert answers == ["the same"] * 2
+
+
 # --- lessons/studio.ipynb ---
 
 STUDIO = LESSONS / "studio.ipynb"

@@ -12,6 +12,8 @@ const shown = (value, step) => {
   return Number(value).toFixed(digits);
 };
 
+const SILENCE = "No answer yet: the kernel is busy, or it was restarted: then run the cell again.";
+
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 const CONTROLS = {
@@ -84,11 +86,18 @@ const CONTROLS = {
 
 // Lay the controls out in a grid; keep them as the model's values say.
 function controls(model, box) {
-  const sets = {};
+  const sets = {}, silence = make("p", "td-error", SILENCE);
+  let waiting = null;
   const changed = (name, value) => {
     model.set("values", { ...model.get("values"), [name]: value });
     model.save_changes();
+    waiting = waiting || setTimeout(() => box.after(silence), 6000);
   };
+  model.on("change:answer", () => {
+    clearTimeout(waiting);
+    waiting = null;
+    silence.remove();
+  });
   for (const spec of model.get("spec").controls) {
     const { parts, set } = CONTROLS[spec.kind](spec, changed);
     const line = make(spec.kind === "choice" || spec.kind === "slider" ? "label" : "div",

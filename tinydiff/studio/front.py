@@ -25,12 +25,13 @@ class Front(anywidget.AnyWidget):
     def __init__(self, hand):
         """Start from what the hand has drawn."""
         super().__init__(spec=hand.spec, values=hand.values, answer=hand.answer)
-        self.hand = hand
+        self.hand, self.moves = hand, 0
         self.observe(self._moved, "values")
         self.on_msg(self._asked)
 
     def _moved(self, change):
-        self.answer = self.hand.move(**change["new"])
+        self.moves += 1  # so that an answer is sent even if its picture is the same
+        self.answer = self.hand.move(**change["new"]) | {"moves": self.moves}
 
     def _asked(self, _, message, buffers):
         """Answer the button that saves."""
