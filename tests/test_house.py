@@ -32,7 +32,7 @@ WINGS = {
 }
 DOORS = {"__init__": {"former"}, "__main__": {"app"}, "grade": {"course"}, "former": set()}
 OUTSIDE = {"numpy", "numba", "llvmlite", "matplotlib", "PIL", "tqdm"}  # all that is ever imported
-OUTSIDE |= {"IPython", "pytest", "_pytest"}
+OUTSIDE |= {"IPython", "nbconvert", "nbformat", "pygments", "pytest", "_pytest"}
 
 
 def room(path):

@@ -59,7 +59,7 @@ def names():
 
 
 def fetch_mathjax(folder):
-    """Copy what sets formulas, out of django-static-mathjax (which needs no Django): Path -> None"""
+    """Copy MathJax out of django-static-mathjax, which does not need Django: Path -> None"""
     source = files("mathjax") / "static" / "mathjax"
     parts = "es5/tex-chtml.js", "es5/output/chtml/fonts/woff-v2", "LICENSE"
     for part in parts:
@@ -105,7 +105,7 @@ def lesson(name, notebook):
 
 def without_shell(text):
     """Leave out the lines of navigation that a lesson has for JupyterLab: str -> str"""
-    return "\n".join(line for line in text.splitlines() if SHELL not in line)
+    return re.sub(rf"\n\n[^\n]*{SHELL}", "", text)
 
 
 def code(cell):
