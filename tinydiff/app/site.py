@@ -174,8 +174,14 @@ def markdown(text):
     from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
     text = linked(markdown2html_mistune(text))
-    text = re.sub(r"(\$[^$<\n]+\$)([.,;:?!)]+)", r'<span class="whole">\1\2</span>', text)
+    text = re.sub(r"\$\$.*?\$\$|\$[^$]+\$[.,;:?!)]*", unbroken, text, flags=re.S)
     return re.sub(r"(<table.*?</table>)", r'<div class="wide">\1</div>', text, flags=re.S)
+
+
+def unbroken(found):
+    """Keep a short formula and the sign behind it on one line: match -> HTML"""
+    text = found[0]
+    return text if text[0] == text[1] == "$" or text[-1] == "$" else WHOLE.format(text)
 
 
 def linked(text):
@@ -310,6 +316,7 @@ def sections_of(name, body):
     return f'<aside><nav aria-label="sections"><ol>{items}</ol></nav></aside>'
 
 
+WHOLE = '<span class="whole">{}</span>'
 RUN = """<p class="run">To run this lesson, and to check what you write in it, open
 <code>lessons/{name}.ipynb</code> in JupyterLab.</p>"""
 SCRIPTS = """<script>
