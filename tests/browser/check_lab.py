@@ -6,13 +6,24 @@ import pytest
 from conftest import opened
 
 MINUTES = 60_000  # milliseconds
-DONE = """() => [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")]
-  .every(prompt => /[0-9]/.test(prompt.textContent))"""
+PROMPTS = """() => [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")]
+  .map(prompt => prompt.textContent)"""
+BEGUN = f"({PROMPTS})().some(text => text.includes('*'))"
+DONE = f"({PROMPTS})().every(text => /[0-9]/.test(text))"
 
 
 def run_all(page, minutes=3):
-    page.click("text=Run >> nth=0")
-    page.click("text=/^Run All Cells/")
+    """Run all cells; where the kernel is not ready to hear it, ask again."""
+    from playwright.sync_api import TimeoutError
+
+    for _ in range(5):
+        page.click(".lm-MenuBar-itemLabel >> text=/^Run$/")
+        page.click("text=/^Run All Cells/")
+        try:
+            page.wait_for_function(BEGUN, timeout=5_000)
+            break
+        except TimeoutError:
+            page.keyboard.press("Escape")
     page.wait_for_function(DONE, timeout=minutes * MINUTES)
 
 

@@ -103,7 +103,9 @@ from tinydiff.studio import hands
 hands.guidance(Pipeline.load("portraits"))"""
     markdown, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
     cells = [markdown("# A page"), markdown("## A player"), code(player), markdown("## A hand")]
-    return nbformat.v4.new_notebook(cells=[*cells, code(hand), markdown("## The end")])
+    cells += [code(hand), markdown("## The end")]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
 @contextmanager
