@@ -6,25 +6,18 @@ import pytest
 from conftest import opened
 
 MINUTES = 60_000  # milliseconds
-PROMPTS = """() => [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")]
-  .map(prompt => prompt.textContent)"""
-BEGUN = f"({PROMPTS})().some(text => text.includes('*'))"
-DONE = f"({PROMPTS})().every(text => /[0-9]/.test(text))"
+RUN = """async () => {
+  const notebook = jupyterapp.shell.currentWidget;
+  await notebook.sessionContext.ready;
+  await notebook.sessionContext.session.kernel.info;
+  await jupyterapp.commands.execute("notebook:run-all-cells");
+  return [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")].map(p => p.textContent);
+}"""
 
 
-def run_all(page, minutes=3):
-    """Run all cells; where the kernel is not ready to hear it, ask again."""
-    from playwright.sync_api import TimeoutError
-
-    for _ in range(5):
-        page.click(".lm-MenuBar-itemLabel >> text=/^Run$/")
-        page.click("text=/^Run All Cells/")
-        try:
-            page.wait_for_function(BEGUN, timeout=5_000)
-            break
-        except TimeoutError:
-            page.keyboard.press("Escape")
-    page.wait_for_function(DONE, timeout=minutes * MINUTES)
+def run_all(page):
+    prompts = page.evaluate(RUN)
+    assert all(re.fullmatch(r"\[\d+\]:", prompt) for prompt in prompts), "each cell has run"
 
 
 def cell(page, words):

@@ -68,6 +68,7 @@ def lab(tmp_path_factory):
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     options = ["--no-browser", f"--ServerApp.port={port}", "--IdentityProvider.token=''"]
     options += [f"--ServerApp.root_dir={folder}", "--allow-root"]
+    options += ["--LabApp.expose_app_in_browser=True"]  # as jupyterapp, to scripts of the checks
     process = subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", *options],
         env=os.environ | own | {"PYTHONPATH": path},
@@ -116,7 +117,7 @@ def opened(browser, lab, name, size=(1280, 900)):
         page.goto(f"{lab[0]}/lab/tree/{name}?reset")
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
         page.wait_for_function("document.querySelectorAll('.jp-Notebook .jp-Cell').length > 3")
-        page.wait_for_selector("[data-status=idle]", timeout=60_000)
+        page.wait_for_function("jupyterapp.shell.currentWidget.sessionContext.isReady")
         yield page
     finally:
         page.close()
