@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from browsing import ROOT
 
 LOOK = """() => ({
   wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,

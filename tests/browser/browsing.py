@@ -1,4 +1,7 @@
-"""A browser, and a JupyterLab of its own that knows nothing of the user's settings."""
+"""A browser, and a JupyterLab of its own that knows nothing of the user's settings.
+
+A plugin of pytest, which tests/browser/run names: a conftest.py would meet that of all other tests.
+"""
 
 import os
 import shutil
