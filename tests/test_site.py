@@ -196,8 +196,10 @@ def test_a_site_that_fails_on_the_way_leaves_nothing(tmp_path, monkeypatch, caps
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_lessons_it_says_where_they_are(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(site, "LESSONS", tmp_path / "none")
+def test_without_the_whole_course_it_says_where_that_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(site, "LESSONS", tmp_path)  # as in an installed package
+    assert "clone of the repository" in refused(capsys, "site", tmp_path / "web")
+    (tmp_path / "01_forward.ipynb").write_text("{}")  # as in a handout
     assert "clone of the repository" in refused(capsys, "site", tmp_path / "web")
 
 

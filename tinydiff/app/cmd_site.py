@@ -14,8 +14,8 @@ def cmd_site(args):
 
     args: dir -> None
     """
-    if not site.lesson_files():
-        where = "the lessons are not installed with the package"
+    if not site.is_here():
+        where = "the course is not here, or not all of it"
         raise UsageError(f"{where}: write the site in a clone of the repository")
     folder = args.dir.resolve()
     if folder.exists() and not (folder.is_dir() and is_site(folder)):

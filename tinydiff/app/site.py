@@ -49,8 +49,16 @@ def write(folder, tick=lambda: None):
 
 
 def lesson_files():
-    """List the lessons in their order: () -> list of Path; none where the course is missing"""
+    """List the lessons in their order: () -> list of Path"""
     return sorted(LESSONS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def is_here():
+    """Tell whether the course is here: it is not in an installed package, nor whole in a handout
+
+    () -> bool
+    """
+    return bool(lesson_files()) and all((LESSONS / f"{name}.md").exists() for name in NOTES)
 
 
 def names():
@@ -163,6 +171,7 @@ def own_html(text, alt):
     """Take in HTML that a cell gave, without the styles of `show`, pictures with words -> HTML"""
     text = re.sub(r"<style>pre \{.*?</style>", "", text, flags=re.S)
     text = re.sub(r"<img(?![^>]*\balt=)", f'<img alt="{html.escape(alt)}"', text)
+    text = text.replace("Run this cell to move the controls.", "In JupyterLab it has controls.")
     return f'<div class="mathjax_ignore">{text}</div>'
 
 
