@@ -139,9 +139,13 @@ def test_code_that_jupyter_folds_is_folded():
     assert "open" not in site.code(cell(jupyter={"source_hidden": True})).partition("<summary>")[0]
 
 
-def test_a_picture_is_described_by_its_cell_or_by_its_section():
-    assert site.alt_of("# Figure: noise over time\nplot(x)", "3. Steps") == "noise over time"
-    assert site.alt_of("plot(x)", "3. Steps").endswith("3. Steps")
+def test_pictures_are_described_by_their_cell_or_by_their_section():
+    picture, heading = data(image_png=PNG), nbformat.v4.new_markdown_cell("# 00 · T\n## 3. Steps")
+    drawn = cell("# Figure: noise\n# over time\n# Figure: a < b\nplot(x)")
+    drawn.outputs = [picture, nbformat.v4.new_output("stream", text="x"), picture, picture]
+    shown = site.lesson("00_t", nbformat.v4.new_notebook(cells=[heading, drawn]))
+    words = re.findall('alt="(.*?)"', shown)
+    assert words[:2] == ["noise over time", "a &lt; b"] and "00 · T" in words[2]
 
 
 def test_links_lead_to_pages_or_are_text():

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ..course.exercises import ROOT
+from ..plot import alt_texts
 
 LESSONS = ROOT / "lessons"
 NOTES = ("ERRATA", "LETTERS", "INSTRUCTORS")  # lessons/*.md that are pages too
@@ -106,8 +107,11 @@ def lesson(name, notebook):
             parts.append(markdown(without_shell(cell.source)))
         elif cell.cell_type == "code":
             parts.append(code(cell))
-            shown = [output(o, alt_of(cell.source, section)) for o in joined(cell.outputs)]
-            parts += [f'<div class="output">{text}</div>' for text in shown if text]
+            words = alt_texts(cell.source)
+            for each in joined(cell.outputs):
+                said = words.pop(0) if words and "image/png" in each.get("data", {}) else ""
+                shown = output(each, said or f"Figure of the section: {section}")
+                parts.append(f'<div class="output">{shown}</div>' if shown else "")
     return "\n".join(parts).replace("</h1>", "</h1>" + RUN.format(name=name), 1)
 
 
@@ -126,12 +130,6 @@ def code(cell):
     what, shown = ("code of this figure", "") if hidden else ("code", " open")
     text = highlight(cell.source, PythonLexer(), HtmlFormatter())
     return f'<details class="code"{shown}><summary>{what}</summary>{text}</details>'
-
-
-def alt_of(source, section):
-    """Say in words what a figure shows: its cell's line "# Figure: ...", or its section -> str"""
-    said = re.match(r"# Figure: (.+)", source)
-    return said[1].strip() if said else f"Figure of the section: {section}"
 
 
 def joined(outputs):
