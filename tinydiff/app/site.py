@@ -35,7 +35,7 @@ def write(folder, tick=lambda: None):
     lessons = {path.stem: notebook(path) for path in lesson_files()}
     notes = {name: (LESSONS / f"{name}.md").read_text(encoding="utf-8") for name in NOTES}
     titles = {name: title_of(lesson) for name, lesson in lessons.items()}
-    titles |= {name: heading(text) for name, text in notes.items()}
+    titles |= {name: headings(text)[0] for name, text in notes.items()}
     titles |= {"gallery": "Gallery", "index": "tinydiff"}
     for name in titles:
         if name in lessons:
@@ -87,15 +87,14 @@ def notebook(path):
     return nbformat.read(path, as_version=4)
 
 
-def heading(text):
-    """Find the first heading of a text in Markdown, without its signs -> str"""
-    found = re.search(r"^#+ +(.+)$", text, re.M)
-    return re.sub(r"[*`$]", "", found[1]).strip() if found else ""
+def headings(text):
+    """List the headings of a text in Markdown, without their signs: str -> list of str"""
+    return [re.sub(r"[*`$]", "", each).strip() for each in re.findall(r"^#+ +(.+)$", text, re.M)]
 
 
 def title_of(notebook):
     """Name a lesson by its first heading: notebook -> str"""
-    return next(heading(cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
+    return next(headings(c.source)[0] for c in notebook.cells if c.cell_type == "markdown")
 
 
 def lesson(name, notebook):
@@ -103,7 +102,7 @@ def lesson(name, notebook):
     parts, section = [], ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            section = heading(cell.source) or section
+            section = [section, *headings(cell.source)][-1]
             parts.append(markdown(without_shell(cell.source)))
         elif cell.cell_type == "code":
             parts.append(code(cell))
