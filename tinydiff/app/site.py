@@ -89,7 +89,8 @@ def notebook(path):
 
 def headings(text):
     """List the headings of a text in Markdown, without their signs: str -> list of str"""
-    return [re.sub(r"[*`$]", "", each).strip() for each in re.findall(r"^#+ +(.+)$", text, re.M)]
+    prose = re.sub(r"```.*?```", "", text, flags=re.S)
+    return [re.sub(r"[*`$]", "", each).strip() for each in re.findall(r"^#+ +(.+)$", prose, re.M)]
 
 
 def title_of(notebook):
