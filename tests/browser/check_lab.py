@@ -140,3 +140,19 @@ def test_a_hand_answers_and_a_player_keeps_the_keys(browser, lab, shot):
         assert not moves(page, screen), "a drag holds"
         page.mouse.up()
         shot(page, "player")
+
+
+def test_the_links_of_a_lesson_open_its_neighbours_and_the_errata(browser, lab, shot):
+    with opened(browser, lab, "01_forward.ipynb") as page:
+        head = page.locator(".jp-MarkdownCell").first
+        head.locator("a", has_text="Errata").click()
+        page.locator(".jp-MarkdownViewer h1", has_text="Errata").wait_for()
+        shot(page, "errata")
+        page.locator(".lm-TabBar-tab", has_text="01_forward").first.click()
+        head.locator("a", has_text="→").click()
+        page.locator(".jp-Notebook h1", has_text="02").wait_for()
+        page.locator(".lm-TabBar-tab", has_text="01_forward").first.click()
+        head.locator("a", has_text="Contents").click()
+        page.locator(".jp-Notebook h2", has_text="map").wait_for()
+        page.wait_for_timeout(1000)
+        shot(page, "contents")
