@@ -174,6 +174,8 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path, capsys):
     assert "give a new folder" in refused(capsys, "site", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
     assert "give a new folder" in refused(capsys, "site", tmp_path / "index.html")
+    (tmp_path / "index.html").rename(tmp_path / "notes.html")
+    assert "give a new folder" in refused(capsys, "site", tmp_path)
 
 
 def test_an_earlier_site_is_replaced_and_what_else_lies_there_stays(tmp_path, folder, monkeypatch):
