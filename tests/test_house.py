@@ -33,7 +33,8 @@ WINGS = {
 }
 DOORS = {"__init__": {"former"}, "__main__": {"app"}, "grade": {"course"}, "former": set()}
 OUTSIDE = {"numpy", "numba", "llvmlite", "matplotlib", "PIL", "tqdm"}  # all that is ever imported
-OUTSIDE |= {"IPython", "pytest", "_pytest", "anywidget", "traitlets"}
+OUTSIDE |= {"IPython", "nbconvert", "nbformat", "pygments", "pytest", "_pytest"}
+OUTSIDE |= {"anywidget", "traitlets"}
 
 
 def room(path):
