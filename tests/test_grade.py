@@ -166,6 +166,7 @@ WITHOUT_ARRAYS = {
     "sample.even_times",
     "sample.karras_times",
     "optim.warmup_cosine",
+    "optim.ema_decay",
     "guide.classifier_free",  # models in, a model out, as of the next two
     "guide.by_gradient",
     "guide.threshold",
