@@ -157,7 +157,10 @@ def test_every_mutant_fails_and_most_are_named(graded):
 def test_clumsy_answers_fail(graded):
     exercise, _, _, verdicts = graded
     passed = {name for name, verdict in verdicts.items() if verdict.state != "failed"}
-    assert passed <= ({"changes its input"} if exercise.name in WITHOUT_ARRAYS else set())
+    right = {"changes its input"} if exercise.name in WITHOUT_ARRAYS else set()
+    if exercise.name.startswith("hunts."):  # they take nothing, and the answer is a constant
+        right = {"changes its input", "constant"}
+    assert passed <= right
 
 
 WITHOUT_ARRAYS = {

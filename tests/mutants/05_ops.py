@@ -346,4 +346,31 @@ MUTANTS = {
             "you gave group_norm_grad the norm's output; it wants its input, x",
         ),
     ],
+    "hunts.hunt_layer": [
+        (
+            '"A": 4',
+            '"A": 5',
+            "look at A again: with a single image it is right; which step may look across images?",
+        ),
+        (
+            '"B": 0',
+            '"B": 2',
+            "look at B again: is there any x, g and scale with which it is off?",
+        ),
+        (
+            '"C": 1',
+            '"C": 5',
+            "look at C again: gscale is off, too; which step do gx and gscale share?",
+        ),
+        (
+            '"D": 2',
+            '"D": 5',
+            "look at D again, with all scales 1",
+        ),
+        (
+            '"E": 5',
+            '"E": 2',
+            "look at E again, with all scales 1, and with x ten times as large",
+        ),
+    ],
 }

@@ -190,4 +190,31 @@ MUTANTS = {
             "..., each with its weight",
         ),
     ],
+    "hunts.hunt_optimiser": [
+        (
+            '"A": 3',
+            '"A": 2',
+            "look at A again, with beta1 = 0, and with beta2 = 0: in which is the first step lr?",
+        ),
+        (
+            '"B": 4',
+            '"B": 0',
+            "look at B again, with gradients a million times smaller",
+        ),
+        (
+            '"C": 0',
+            '"C": 6',
+            "look at C again: is there any setting in which it leaves the right path?",
+        ),
+        (
+            '"D": 5',
+            '"D": 0',
+            "look at D again, with a decay that is not 0",
+        ),
+        (
+            '"E": 2',
+            '"E": 3',
+            "look at E again, with beta1 = 0, and with beta2 = 0: in which is the first step lr?",
+        ),
+    ],
 }
