@@ -35,7 +35,7 @@ def hunt_layer():
     5  gx: g_hat without the parts that 3 and 4 found, times rstd
     6  gscale: g x_hat, summed over each channel
     7  gshift: g, summed over each channel
-    -> dict, such as {"A": 1, "B": 2, "C": 0, "D": 3, "E": 4}
+    -> dict of five numbers, {"A": 1, "B": 2, ...}
     """
     return {"A": 4, "B": 0, "C": 1, "D": 2, "E": 5}
 
@@ -52,7 +52,7 @@ def hunt_optimiser():
     4  the quotient of m_hat and the root of v_hat, with eps
     5  the pull towards 0, decay theta, beside the quotient
     6  theta moves by lr times the sum of 4 and 5
-    -> dict, such as {"A": 1, "B": 2, "C": 0, "D": 3, "E": 4}
+    -> dict of five numbers, {"A": 1, "B": 2, ...}
     """
     return {"A": 3, "B": 4, "C": 0, "D": 5, "E": 2}
 
@@ -70,6 +70,6 @@ def hunt_training():
     5  the target, v, from the same x0, t and eps
     6  drop some of the labels
     7  a step down the gradient, at the learning rate lr(run.step)
-    -> dict, such as {"A": 1, "B": 2, "C": 0, "D": 3, "E": 4}
+    -> dict of five numbers, {"A": 1, "B": 2, ...}
     """
     return {"A": 2, "B": 1, "C": 0, "D": 4, "E": 6}
