@@ -61,8 +61,8 @@ def test_in_a_notebook_the_training_is_the_same_to_the_bit(expected, shown):
     run = begun()
     assert [r.step for r in watch(run, steps_of(run), 6, S)] == [1, 2, 3, 4, 5, 6]
     assert same(run, expected) and run.rng.random() == expected.rng.random()
-    assert shown[0]["text/plain"].startswith("step 2 of 6: loss ")
-    assert shown[0]["text/plain"].endswith(" s left")
+    assert shown[1]["text/plain"].startswith("step 3 of 6: loss ")
+    assert shown[1]["text/plain"].endswith(" s left")
     assert shown[-1]["text/plain"] == f"step 6 of 6: loss {run.loss:.3f}"
     sizes = {Image.open(io.BytesIO(base64.b64decode(d["image/png"]))).size for d in shown}
     assert sizes == {(810, 252)}, "one picture that changes, and does not jump"

@@ -108,11 +108,6 @@ class UNet(Module):
         self.norm = GroupNorm(C, silu=True)
         self.conv_out = Conv2d(C, self.out, padding=padding, gain=0.0, rng=rng)
 
-    def __repr__(self):
-        P, side = sum(p.size for p in self.params()), f"{self.size} x {self.size}"
-        shapes = f"({side}, {self.channels}) -> ({side}, {self.out})"
-        return f"<UNet: {shapes}, width {self.width}, {P:,} parameters, classes {self.classes}>"
-
     def __call__(self, x, t, labels=None):
         labels = None if labels is None else np.asarray(labels)
         self._check(x, t, labels)

@@ -66,12 +66,13 @@ class _View:
         self.run, self.steps, self.s, self.predict = run, steps, s, predict
         self.shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
         self.in_notebook = hasattr(self.shell, "kernel")
-        self.handle = None
+        self.every = EVERY if self.in_notebook else EVERY_LINE
+        self.handle, self.looked = None, not self.in_notebook
 
     def begin(self):
         """Start the clock; the first look is due."""
         self.began, self.first = time.perf_counter(), self.run.step
-        self.due = self.began + (0 if self.in_notebook else EVERY_LINE)
+        self.due = self.began + (0 if self.in_notebook else self.every)
 
     def look(self):
         """Show how far it is, if it is time to."""
@@ -79,11 +80,10 @@ class _View:
         if now < self.due:
             return
         left = (now - self.began) / (self.run.step - self.first) * (self.steps - self.run.step)
-        self._show(f"{self._words()}, {left:.0f} s left")
+        self._show(f"{self._words()}, {left:.0f} s left" if self.looked else self._words())
+        self.looked = True
         cost = time.perf_counter() - now
-        self.due = time.perf_counter() + max(
-            EVERY if self.in_notebook else EVERY_LINE, cost / SHARE
-        )
+        self.due = now + cost + max(self.every, cost / SHARE)
 
     def end(self):
         """Show how it ended."""
@@ -106,14 +106,16 @@ class _View:
 
     def _figure(self, words):
         pictures = self._pictures()
-        figure = plot.figure(figsize=(9, 2.8), dpi=90, layout="constrained")
-        axes = figure.subplots(1, 1 if pictures is None else 2, squeeze=False)[0]
-        plot.loss_curve(axes[0], self.run.losses)
-        axes[0].set_title(words, fontsize=10, loc="left")
+        figure = plot.figure(figsize=(9, 2.8), dpi=90)
+        axes = figure.add_axes((0.09, 0.2, 0.45, 0.68))  # nothing moves from look to look
+        plot.loss_curve(axes, self.run.losses)
+        axes.set_xlim(0, self.steps)
+        axes.set_title(words, fontsize=10, loc="left")
         if pictures is not None:
             sheet = plot.sheet(pictures, DRAWN // 2, scale=max(1, 64 // pictures.shape[1]))
-            axes[1].imshow(sheet, interpolation="nearest")
-            axes[1].set_axis_off()
+            axes = figure.add_axes((0.57, 0.15, 0.42, 0.78))
+            axes.imshow(sheet, interpolation="nearest")
+            axes.set_axis_off()
         return figure
 
     def _pictures(self):
