@@ -166,8 +166,9 @@ WITHOUT_ARRAYS = {
     "sample.even_times",
     "sample.karras_times",
     "optim.warmup_cosine",
-    "guide.classifier_free",  # models in, a model out, as of the next two
+    "guide.classifier_free",  # models in, a model out, as of the next three
     "guide.by_gradient",
+    "guide.negative_prompt",
     "guide.threshold",
     "kernels.ladder.conv_cost",
     "flow.as_eps_model",

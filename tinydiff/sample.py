@@ -292,8 +292,8 @@ def bend_times(s, steps, levels, bend):
     level: between two neighbours of `levels` the mean of their bends times the difference of their
     log sigma, which grows evenly in log sigma. times[i] is where it is i / steps of the whole,
     i = 0 .. steps - 1; then comes 0.
-    levels: (M,), falling, M >= 2; bend: (M,), > 0: how much the path bends there, per unit of log
-    sigma, such as |d x0_hat / d log sigma|
+    levels: (M,) values of sigma, falling, from at most sigma[T], M >= 2; bend: (M,), > 0: how much
+    the path bends there per unit of log sigma, such as |d x0_hat / d log sigma|
     steps: int, 1 .. T -> list of steps + 1 decreasing ints to 0
     Raises ValueError for another number of steps.
     """
