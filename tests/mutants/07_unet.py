@@ -230,4 +230,26 @@ MUTANTS = {
             "gq and gk are exchanged: the order is that of the arguments, q, k, v",
         ),
     ],
+    "hunts.hunt_unet": [
+        (
+            '"A": 2',
+            '"A": 0',
+            "A: its values are right, bit by bit; have you checked its gradient?",
+        ),
+        (
+            '"B": 5',
+            '"B": 0',
+            "B: read, in the notes, what each block on the way up is given, and who made it",
+        ),
+        (
+            '"D": 6',
+            '"D": 0',
+            "D: give it a batch of two different images, and each of them alone",
+        ),
+        (
+            '"C": 0',
+            '"C": 4',
+            "C: which instrument says so? Not every suspect has a slip",
+        ),
+    ],
 }

@@ -224,4 +224,27 @@ MUTANTS = {
             "there",
         ),
     ],
+    "hunts.hunt_solver": [
+        (
+            '"A": 5',
+            '"A": 4',
+            "A: dictate guesses that change at different rates, and compare the second D with the "
+            "third",
+        ),
+        (
+            '"C": 3',
+            '"C": 0',
+            "C: its order on even grids is 2; measure it on an uneven one",
+        ),
+        (
+            '"D": 4',
+            '"D": 5',
+            "D: dictate guesses, and look at the first D that is carried on",
+        ),
+        (
+            '"B": 0',
+            '"B": 4',
+            "B: which instrument says so? Not every suspect has a slip",
+        ),
+    ],
 }

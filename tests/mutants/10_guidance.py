@@ -131,4 +131,26 @@ MUTANTS = {
             "a w of float64 makes your answer float64; a model answers in the precision of x_t",
         ),
     ],
+    "hunts.hunt_guidance": [
+        (
+            '"A": 2',
+            '"A": 0',
+            "A: equation (7) holds for any w; you have not tried one below 1",
+        ),
+        (
+            '"B": 3',
+            '"B": 0',
+            "B: note the times at which it asks the two models",
+        ),
+        (
+            '"C": 4',
+            '"C": 2',
+            "C: which w would, by (7), give the variance that it draws?",
+        ),
+        (
+            '"D": 0',
+            '"D": 4',
+            "D: which instrument says so? Not every suspect has a slip",
+        ),
+    ],
 }
