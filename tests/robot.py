@@ -12,7 +12,6 @@ exercises and checks are run, no figures.
 import argparse
 import ast
 import inspect
-import json
 import os
 import re
 import subprocess

@@ -3,21 +3,24 @@
 from tinydiff.grade import check, show
 show(diffusion.q_sample)    the package's code
 check(q_sample)             the verdict on yours
+progress()                  what has passed, lesson by lesson
 """
 
 import inspect
 import symtable
 import sys
+from dataclasses import replace
 from pathlib import Path
 from traceback import walk_tb
 
-from . import diagnosis, elsewhere
+from . import diagnosis, drawn, elsewhere, record
 from .exercises import ROOT, exercises, find, in_handout, original, put, untouched
-from .judge import Verdict, note_calls, run_tests
+from .judge import note_calls, run_tests
+from .verdict import Verdict, in_order
 
 
 class WrongAnswer(Exception):
-    """Stops a notebook at a wrong answer, with the verdict in place of a traceback."""
+    """Stops a notebook at a required answer, with the verdict in place of a traceback."""
 
     def _render_traceback_(self):
         return [str(self)]
@@ -33,9 +36,9 @@ def show(item):
     place = _place(inspect.getsourcefile(item))
     text = f"# {place}, line {max(first, 1)}\n" + "".join(source)
     if _in_notebook():
-        from IPython.display import Code, display
+        from IPython.display import Code
 
-        display(Code(text, language="python"))
+        _display(Code(text, language="python"))
     else:
         print(text)
 
@@ -45,10 +48,12 @@ def check(f, adopt=False, required=False):
 
     f: function with the name of an exercise; adopt: a right answer then stands in the package's
     place until Python ends, as it always does in a student's tree, where the package's own is
-    missing; required: not attempted is a wrong answer, too
-    -> None, after showing "passed" or "not attempted"
-    Raises WrongAnswer, with what was called, what came, what was expected and, if it is known, the
-    slip; ValueError where f is not an exercise, or is the package's own function.
+    missing; required: only "passed" will do
+    -> None, after showing the verdict: passed, failed, not attempted, or cannot be graded. "failed"
+    comes with the slip, if it is known, with what was called, what came, what was expected, and in
+    a notebook with what the function draws beside what should come.
+    Raises WrongAnswer where one is required and did not come; ValueError where f is not an
+    exercise, or is the package's own function.
     """
     exercise = find(getattr(f, "__name__", repr(f)))
     ours = inspect.unwrap(original(exercise))
@@ -56,16 +61,47 @@ def check(f, adopt=False, required=False):
         what = f"this is the package's own {exercise.function}"
         raise ValueError(f"{what}: define yours in a cell, then check it")
     verdict = judge(exercise, f)
-    if verdict.state == "failed" or (required and verdict.state != "passed"):
+    if required and verdict.state != "passed":
         raise WrongAnswer(str(verdict))
-    if verdict.state == "passed" and (adopt or untouched(inspect.getsource(ours))):
-        put(exercise, f)
+    if verdict.state == "passed":
+        stays = adopt or untouched(inspect.getsource(ours))
+        if stays:
+            put(exercise, f)
+        verdict = _with(verdict, "now", _what_now(exercise, stays))
     if _in_notebook():
-        from IPython.display import display
-
-        display(verdict)
+        _display(verdict if required else _in_full(verdict, exercise, f))
     else:
         print(verdict)
+
+
+def _what_now(exercise, stays):
+    """Say what a right answer does from here on: Exercise, bool -> str"""
+    name = exercise.function
+    if not stays:
+        package = f"the package's own {name} stays at work; to see yours at work"
+        return f"{package}: check({name}, adopt=True)"
+    does = "draws the pictures below" if drawn.draws(exercise) else "computes what comes below"
+    return f"your {name} now {does}"
+
+
+def _in_full(verdict, exercise, f):
+    """Add what only a notebook shows: the strips of a wrong answer, the state of the lesson."""
+    if verdict.state == "failed":
+        verdict = replace(verdict, drawn=drawn.strips(exercise, f))
+    if verdict.state not in ("passed", "failed"):
+        return verdict
+    so_far = record.note(exercise, verdict.state == "passed")
+    return _with(verdict, "lesson", so_far) if so_far else verdict
+
+
+def _with(verdict, head, text):
+    return replace(verdict, lines=in_order([*verdict.lines, (head, text)]))
+
+
+def progress():
+    """Show which exercises have passed in this folder's notebooks, lesson by lesson: () -> None"""
+    known = record.Progress(record.read())
+    _display(known) if _in_notebook() else print(known)
 
 
 # --- in a notebook ---
@@ -129,6 +165,12 @@ def _cell(file):
     """Find the cell that IPython keeps under the name of a file: str -> "In[5]", or None"""
     named = _shell() and _shell().compile.format_code_name(file)
     return named and named[1]
+
+
+def _display(item):
+    from IPython.display import display
+
+    display(item)
 
 
 def _shell():

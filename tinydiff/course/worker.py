@@ -21,8 +21,8 @@ from pathlib import Path
 
 from . import elsewhere, grade
 from .exercises import SECONDS, Exercise, exercises, in_handout, in_place, original, put, untouched
-from .judge import Verdict
 from .submission import Submission, Unreadable, read
+from .verdict import Verdict
 
 MEMORY = 4 << 30  # bytes of address space for one exercise
 FILE = 64 << 20  # bytes of a file that it may write
