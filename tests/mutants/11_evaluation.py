@@ -212,5 +212,10 @@ MUTANTS = {
             "np.median(nearest(fake, train)[0])",
             "you did not divide: how close is close, only unseen real images can tell",
         ),
+        (
+            MEDIANS,
+            MEDIANS.replace("[0]", ""),
+            "nearest returns two things, distances and indices: take [0], the distances",
+        ),
     ],
 }

@@ -186,7 +186,8 @@ class _Session:
         tampered = restore(before)
         if self.noted is not None:
             first = [part for call in list(calls)[:KNOWN] for part in call.parts()[:KNOWN]]
-            self.noted.update((part.key(), part) for part in first)
+            both = [*first, *(part.shaken() for part in first)]
+            self.noted.update((part.key(), part) for part in both)
             calls.clear()
         test = ("test", item.name)
         if stopped:
