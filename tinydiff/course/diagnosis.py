@@ -39,7 +39,8 @@ def missing(exercise, raised):
 def unwritten(exercise):
     """Say which function is missing, and where it belongs: Exercise -> str"""
     what = f"{exercise.name}, an exercise of lesson {exercise.lesson} that is not written yet"
-    return f"{what}: write it and check it, or put it into {exercise.place}"
+    place = f", or put it into {exercise.place}" if in_handout() else ""
+    return f"{what}: write it and check it{place}"
 
 
 def explain(exercise, f, raised, calls):
@@ -188,7 +189,7 @@ def tells(outcome):
 
 
 def _is_raised_by_us(error):
-    """Say whether an error comes from a `raise` in the package, which says what is wrong: -> bool"""
+    """Say whether an error comes from a `raise` in the package, in words of its own: -> bool"""
     *_, (frame, number) = walk_tb(error.__traceback__)
     file = frame.f_code.co_filename
     line = linecache.getline(file, number).strip()

@@ -108,9 +108,10 @@ def progress():
 
 
 def tell_what_is_missing():
-    """In a notebook of a student's tree: say in one line what a cell needs that is not there yet.
+    """In a notebook: say in one line what a cell needs that is not there yet.
 
-    Errors of another origin, such as a mistyped name, keep their traceback.
+    In a student's tree also which cell above could not make it. Errors of another origin, such as a
+    mistyped name, keep their traceback.
     """
 
     def handler(shell, kind, error, traceback, tb_offset=None):
@@ -120,8 +121,9 @@ def tell_what_is_missing():
         else:
             shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
 
-    if in_handout() and _in_notebook():
-        _shell().set_custom_exc((NotImplementedError, NameError), handler)
+    if _in_notebook():
+        names = (NameError,) if in_handout() else ()
+        _shell().set_custom_exc((NotImplementedError, *names), handler)
 
 
 def _what_is_missing(shell, error, traceback):
@@ -130,7 +132,10 @@ def _what_is_missing(shell, error, traceback):
     code = frame.f_code
     if isinstance(error, NotImplementedError):
         needs = next((e for e in exercises() if e.function == code.co_name), None)
-        return needs and f"This cell needs {diagnosis.unwritten(needs)}; then run it again."
+        if needs:
+            return f"This cell needs {diagnosis.unwritten(needs)}; then run it again."
+        ours = ("is an exercise of lesson", "are not handed out")
+        return next((str(error) for words in ours if words in str(error)), None)
     cell = _cell(code.co_filename)
     if type(error) is not NameError or frame.f_globals is not shell.user_global_ns or not cell:
         return None

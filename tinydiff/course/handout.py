@@ -11,10 +11,9 @@ import json
 import shutil
 import textwrap
 
-from . import grade
-from .exercises import HANDOUT, ROOT, exercises, original
+from . import drawn, grade, suspects
+from .exercises import HANDOUT, ROOT, exercises, original, packed
 from .judge import run_pytest
-from .suspects import HUNTS, packed
 
 README = """# tinydiff, {lessons}
 
@@ -25,14 +24,14 @@ Diffusion models from scratch. With Python 3.11 or later, in this folder:
 
 (On Windows: `py -m venv .venv`, then `.venv\\Scripts\\activate`, then the rest, line by line.)
 
-The functions below are missing from the package: their bodies raise `NotImplementedError`. A lesson
-explains each, asks for it, and `check` says whether yours is right. A right one takes the package's
-place until you restart the notebook; then run the cells from the top again. The pictures that you
-see before that were made with the right answers. To keep a function for other lessons, write it
-into its file in `tinydiff/`, too.
+The functions below are missing from the package; what needs one says which. A lesson explains each,
+asks for it, and `check` says whether yours is right. A right one takes the package's place until
+you restart the notebook; then run the cells from the top again. The pictures that you see before
+that were made with the right answers. To keep a function for other lessons, write it into its file
+in `tinydiff/`, too.
 
     python -m pytest                     # how far you are: the functions in tinydiff/
-    python -m pytest --grade FILE        # the same for a notebook, as it will be graded
+    python -m pytest --grade FILE        # the same for notebooks, as they will be graded
 
 | lesson | file | function |
 | --- | --- | --- |
@@ -231,17 +230,18 @@ def write_tree(folder, numbers=None, tick=lambda: None):
         notebook = json.loads(path.read_text(encoding="utf-8"))
         _write_json(folder / "lessons" / path.name, student_notebook(notebook, chosen, hidden))
     (folder / "tests").mkdir()
-    shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests")
+    for name in ("conftest.py", "draws.py"):
+        shutil.copy(ROOT / "tests" / name, folder / "tests")
     for name, source in graders(chosen).items():
         (folder / "tests" / name).write_text(source, encoding="utf-8")
     listed = []
     for e in chosen:
-        known = grade.known(e)
+        known = packed(grade.known(e) | {"drawn": drawn.right(e)})
         listed.append({"name": e.name, "lesson": e.lesson, "tests": e.tests.name, "known": known})
         tick()
     _write_json(folder / "tests" / HANDOUT, listed)
     hunted = [e.function for e in chosen if e.module.__name__.endswith(".hunts")]
-    _write_json(folder / "tests" / HUNTS, packed(hunted))
+    _write_json(folder / "tests" / suspects.HUNTS, suspects.packed(hunted))
     lessons = f"lesson{'s' * (len(paths) > 1)} {', '.join(path.name[:2] for path in paths)}"
     rows = "".join(f"| {e.lesson} | {e.place} | `{e.function}` |\n" for e in chosen)
     readme = README.format(lessons=lessons) + rows
