@@ -260,6 +260,54 @@ def test_a_file_is_graded_there_too(tree, tmp_path):
     assert "1 / 1  passed" in lines["q_sample"]
 
 
+def test_several_files_and_folders_are_graded_together(tree, tmp_path):
+    """However the option is given; an answer may need one from another file."""
+    first, second = tmp_path / "a.py", tmp_path / "b.py"
+    first.write_text(with_imports(exercises.find("q_sample")))
+    second.write_text(with_imports(exercises.find("v_target")))
+    names = str(first), str(second)
+    for words in (names, (names[0], "--grade", names[1]), (str(tmp_path),)):
+        lines, said = board(tree, "--grade", *words)
+        assert "1 / 1  passed" in lines["q_sample"] and "1 / 1  passed" in lines["v_target"]
+        assert said.count("graded: ") == 2
+    (tmp_path / "empty").mkdir()
+    done = python(tree, "-m", "pytest", "--grade", str(tmp_path / "empty"))
+    line = f"{tmp_path / 'empty'} holds no notebook and no .py\n"
+    assert (done.returncode, done.stderr) == (2, line)
+
+
+def test_a_careless_look_spoils_nothing(tree):
+    """Slips, and what they give, are packed: tests/handout.json is a file that one opens."""
+    text = (tree / "tests" / exercises.HANDOUT).read_text(encoding="utf-8")
+    known = {e["name"]: exercises.unpacked(e["known"]) for e in json.loads(text)}
+    sentences = known["diffusion.v_target"]["sentences"]
+    assert sentences == [sentence for *_, sentence in exercises.find("v_target").mutants]
+    assert not [sentence for sentence in sentences if sentence[:20] in text]
+
+
+STRIPS = """
+from tinydiff.course import drawn, exercises, grade
+
+def q_sample(s, x0, t, eps):
+    return x0
+
+grade._in_notebook = lambda: True
+grade._display = lambda verdict: print(*[caption for caption, png in verdict.drawn if png])
+grade.check(q_sample)
+exercise = exercises.find("q_sample")
+print(drawn.right(exercise) == "", drawn.draws(exercise))
+"""
+
+
+def test_a_wrong_strip_is_shown_beside_a_picture_of_the_right_one(tree, tmp_path):
+    """Which the student's tree cannot draw; the record of what passed lies beside the notebook."""
+    done = python(tree, "-c", STRIPS, cwd=tmp_path)
+    what = "a portrait at t = 1, 20, 40, 60, 80, 100 of 100"
+    assert done.stderr == ""
+    assert done.stdout == f"yours: {what} as it should be: {what}\nTrue True\n"
+    assert [path.name for path in tmp_path.iterdir()] == [".tinydiff_progress.json"]
+
+
 def test_what_is_missing_is_named_where_a_test_needs_it(tmp_path, monkeypatch):
     """The tests of ddim need exact.gaussian, an exercise of the same lesson."""
     monkeypatch.setattr(grade, "known", nothing_known)
@@ -273,6 +321,11 @@ def test_what_is_missing_is_named_where_a_test_needs_it(tmp_path, monkeypatch):
     work.write_text(gaussian + ddim)
     both, _ = board(tmp_path, "--grade", str(work))
     assert "1 / 1  passed" in both["ddim"] and "1 / 1  passed" in both["gaussian"]
+    other = tmp_path / "other.py"
+    other.write_text(gaussian)
+    work.write_text(ddim)
+    apart, _ = board(tmp_path, "--grade", str(other), str(work))
+    assert "1 / 1  passed" in apart["ddim"]
 
 
 def test_a_broken_cell_costs_only_its_own(tree, tmp_path):
