@@ -141,9 +141,6 @@ def test_blank_leaves_decorator_signature_and_docstring():
 # --- the tree ---
 
 
-IN_A_ROW = 3  # lines of an answer that follow each other
-
-
 def leaks(tree, missing):
     """Search a tree for answers: in the package a whole body, elsewhere a few lines in a row.
 
@@ -158,13 +155,11 @@ def leaks(tree, missing):
             text = ast.unparse(ast.parse(text))
         except SyntaxError:
             pass
-        text = handout._squeezed(text)
         in_package = path.is_relative_to(tree / "tinydiff")
         for exercise in missing:
             lines = handout.body_lines(exercise)
-            size = len(lines) if in_package else min(len(lines), IN_A_ROW)
-            runs = ["".join(lines[k : k + size]) for k in range(len(lines) - size + 1)]
-            if lines and any(run in text for run in runs):
+            whole = bool(lines) and "".join(lines) in handout._squeezed(text)
+            if whole if in_package else handout.gives_away(text, exercise):
                 yield f"{exercise.name} in {path.relative_to(tree)}"
 
 
@@ -347,9 +342,19 @@ def code_cell(text):
 def test_what_an_instructor_solved_to_try_is_not_handed_out():
     exercise = exercises.find("q_sample")
     cell = code_cell([with_imports(exercise)])
-    (given,) = handout.student_notebook({"cells": [cell]}, [exercise], [])["cells"]
+    (given,) = handout.student_notebook({"cells": [cell]}, [exercise])["cells"]
     text = "".join(given["source"])
     assert "signal * x0" not in text and "raise NotImplementedError" in text
+
+
+def test_only_outputs_that_give_an_answer_away_are_dropped():
+    """A line that other functions have, too, is no answer: most outputs stay as they were."""
+    exercise = exercises.find("q_sample")
+    lines = source_of(exercise).splitlines()
+    texts = lines[-2], "\n".join(lines[-2:])  # signal, noise = ...; return ...
+    cells = [code_cell("show(x)") | {"outputs": [{"text": text}]} for text in texts]
+    kept, dropped = handout.student_notebook({"cells": cells}, [exercise])["cells"]
+    assert kept["outputs"] == [{"text": lines[-2]}] and dropped["outputs"] == []
 
 
 def test_copies_of_lessons_are_not_lessons(monkeypatch, tmp_path):
