@@ -94,6 +94,7 @@ def visit(name, tree, state, path, own, whole, points):
     began, notebook = time.perf_counter(), nbformat.read(path, as_version=4)
     for exercise in own if state == "a" else ():
         answer(notebook, exercise)
+    work = nbformat.from_dict(notebook)  # what is handed in
     if not whole:
         notebook.cells = [c for c in notebook.cells if matters(c, own)]
     run(tree, notebook)
@@ -105,7 +106,7 @@ def visit(name, tree, state, path, own, whole, points):
         problems += missed(notebook)
     problems += unsaid(notebook, own, ": passed" if state == "a" else ": not attempted")
     if own and state != "c":
-        points = file_points(tree, notebook)
+        points = file_points(tree, work)
     count = sum(points.get(e.function) == "passed" for e in own)
     expected = {"a": "passed", "b": "not attempted", "c": "passed"}[state]
     wrong = [e.function for e in own if points.get(e.function) != expected]
@@ -196,8 +197,8 @@ def matters(cell, own):
     if cell.cell_type != "code":
         return False
     asks = any(re.search(rf"^def {e.function}\(", cell.source, re.M) for e in own)
-    imports = re.search(r"^(from|import) ", cell.source) and "def " not in cell.source
-    return bool(asks or imports or re.search(r"^check\(", cell.source, re.M))
+    begins = re.match(r"(from|import) ", cell.source)
+    return bool(asks or begins or re.search(r"^check\(", cell.source, re.M))
 
 
 def said(cell):
