@@ -198,7 +198,7 @@ def _kill_group(worker):
 # --- in the process of its own ---
 
 
-def _work(path, name, report, *others):
+def _work(path, name, report, *beside):
     """Do the worker's part: file, name of the exercise, where the report goes, the other files.
 
     The function takes the package's place before the first line of the file is run.
@@ -217,7 +217,7 @@ def _work(path, name, report, *others):
     with in_place(exercise, lambda *args, **options: scope["f"](*args, **options)):
         try:
             if in_handout():
-                _put_others([*map(read, map(Path, others)), submission], exercise)
+                _put_others([*map(read, map(Path, beside)), submission], exercise)
             scope["f"] = submission.build(exercise.function)
             verdict = grade.judge(exercise, scope["f"], here=True)
         except Unreadable as error:
