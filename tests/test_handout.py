@@ -357,6 +357,14 @@ def test_only_outputs_that_give_an_answer_away_are_dropped():
     assert kept["outputs"] == [{"text": lines[-2]}] and dropped["outputs"] == []
 
 
+def test_a_lesson_without_exercises_explains_what_is_missing_too():
+    first, second = code_cell(["a = 1\n", "b = 2"]), code_cell("from tinydiff.grade import show")
+    (alone,) = handout.student_notebook({"cells": [dict(first, metadata={})]}, [])["cells"]
+    assert "".join(alone["source"]).startswith("import tinydiff.grade  # says in one line")
+    kept, _ = handout.student_notebook({"cells": [first, second]}, [])["cells"]
+    assert kept["source"] == ["a = 1\n", "b = 2"]
+
+
 def test_copies_of_lessons_are_not_lessons(monkeypatch, tmp_path):
     (tmp_path / "lessons").mkdir()
     lessons = ["00_first_pictures", "01_forward"]
