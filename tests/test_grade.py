@@ -538,6 +538,25 @@ def test_a_name_that_a_cell_above_could_not_make_yet_is_one_line():
     assert "NameError" in local and "----> 1 print(x)" in local
 
 
+def test_what_may_follow_from_a_cell_that_could_not_run_is_one_line_until_it_can():
+    """An empty list in a figure's cell; but not an error in an exercise, which is the student's."""
+    stub = "def q_step(s, x_prev, t, eps):\n    raise NotImplementedError"
+    *_, needs, after, own, later = notebook(
+        f"from tinydiff.course.exercises import find, put\n{stub}",
+        "def q_sample(s, x0, t, eps):\n    return [][1]",
+        "def first(items):\n    return items[0]",
+        "seen = []\nseen.append(q_step(0, 0, 0, 0))",
+        "\nprint(first(seen))",
+        "q_sample(0, 0, 0, 0)",
+        "put(find('q_step'), len)\nseen[0]",
+    )
+    assert needs.startswith("This cell needs diffusion.q_step")
+    what = "IndexError: list index out of range (line 2 of cell In[3], in first). "
+    assert after.startswith(f"{what}Perhaps a cell above") and "Traceback" not in after
+    assert "Traceback" in own and "in q_sample(" in own and "Perhaps" not in own
+    assert "Traceback" in later and "Perhaps" not in later
+
+
 def test_a_lesson_that_wants_wrong_answers_says_in_a_line_that_there_are_none():
     """As lesson 15 does, which runs them."""
     (line,) = notebook(

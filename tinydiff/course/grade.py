@@ -14,7 +14,7 @@ from pathlib import Path
 from traceback import walk_tb
 
 from . import diagnosis, drawn, elsewhere, record
-from .exercises import ROOT, exercises, find, in_handout, original, put, untouched
+from .exercises import ROOT, exercises, find, in_handout, original, put, standing, untouched
 from .judge import note_calls, run_tests
 from .verdict import Verdict, in_order
 
@@ -122,31 +122,55 @@ def tell_what_is_missing():
             shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
 
     if _in_notebook():
-        names = (NameError,) if in_handout() else ()
-        _shell().set_custom_exc((NotImplementedError, *names), handler)
+        kinds = (Exception,) if in_handout() else (NotImplementedError,)
+        _shell().set_custom_exc(kinds, handler)
+
+
+_waited_for = []  # Exercises that a cell needed and did not have
+AGAIN = "once it can, run the cells from the top again."
 
 
 def _what_is_missing(shell, error, traceback):
     """Explain an error by an exercise or a cell that is still to come -> a line, or None"""
-    *_, (frame, number) = walk_tb(traceback)
-    code = frame.f_code
+    frames = list(walk_tb(traceback))
+    frame, number = frames[-1]
+    name, cell = frame.f_code.co_name, _cell(frame.f_code.co_filename)
     if isinstance(error, NotImplementedError):
-        needs = next((e for e in exercises() if e.function == code.co_name), None)
+        needs = next((e for e in exercises() if e.function == name), None)
         if needs:
+            _waited_for.append(needs)
             return f"This cell needs {diagnosis.unwritten(needs)}; then run it again."
         ours = ("is an exercise of lesson", "are not handed out")
         return next((str(error) for words in ours if words in str(error)), None)
-    cell = _cell(code.co_filename)
     if type(error) is not NameError or frame.f_globals is not shell.user_global_ns or not cell:
-        return None
+        return _what_it_may_follow_from(error, frames)
     ran = shell.history_manager.input_hist_parsed
     makers = [k for k, text in enumerate(ran) if text != ran[-1] and _makes(text, error.name)]
     if not makers:
         return None
-    where = f"line {number} of cell {cell}"
-    where += "" if code.co_name == "<module>" else f", in {code.co_name}"
     perhaps = f"Perhaps a cell above, In[{makers[-1]}], makes it, and could not run yet"
-    return f"{error} ({where}). {perhaps}: once it can, run the cells from the top again."
+    return f"{error} ({_line(number, cell, name)}). {perhaps}: {AGAIN}"
+
+
+def _what_it_may_follow_from(error, frames):
+    """Say that a cell above could not run yet -> a line, or None
+
+    None where none waits for an exercise any more, or the error lies in an exercise's function.
+    """
+    cells = [(f.f_code.co_name, n, c) for f, n in frames if (c := _cell(f.f_code.co_filename))]
+    asked = {e.function for e in exercises()}
+    if not cells or asked & {name for name, *_ in cells}:
+        return None
+    if all(standing(exercise) for exercise in _waited_for):
+        return None
+    name, number, cell = cells[-1]
+    what = f"{type(error).__name__}: {error} ({_line(number, cell, name)})"
+    return f"{what}. Perhaps a cell above, which could not run yet, is missing: {AGAIN}"
+
+
+def _line(number, cell, function):
+    """Say where in a cell: 2, "In[4]", "f" or "<module>" -> "line 2 of cell In[4], in f" """
+    return f"line {number} of cell {cell}" + ("" if function == "<module>" else f", in {function}")
 
 
 def _makes(text, name):
