@@ -96,7 +96,7 @@ def _wrong_kind(exercise, f, raised):
 
 def _difference(exercise, f, calls):
     """Show the last noted call whose result is wrong: it failed the test -> lines of a Verdict"""
-    if exercise.name.startswith("hunts."):
+    if exercise.is_hunt:
         return  # it would give the answer away
     if exercise.known:
         yield from _known_difference(exercise, f, calls)

@@ -75,6 +75,11 @@ class Exercise:
         """Say whether the function is a GPU kernel -> bool"""
         return self.name.startswith(ON_GPU)
 
+    @property
+    def is_hunt(self):
+        """Say whether a slip is to be found, see suspects.py: the answer must not be shown -> bool"""
+        return self.name.startswith("hunts.")
+
 
 def _stem(name):
     """Name the file of an exercise: "kernels.ladder.conv_cost" -> "cpu_ladder" """

@@ -1,6 +1,6 @@
 """What lessons call: show the package's code, and check a student's function.
 
-from tinydiff.grade import check, show
+from tinydiff.grade import check, progress, show
 show(diffusion.q_sample)    the package's code
 check(q_sample)             the verdict on yours
 progress()                  what has passed, lesson by lesson
@@ -67,7 +67,8 @@ def check(f, adopt=False, required=False):
         stays = adopt or untouched(inspect.getsource(ours))
         if stays:
             put(exercise, f)
-        verdict = _with(verdict, "now", _what_now(exercise, stays))
+        if not exercise.is_hunt:
+            verdict = _with(verdict, "now", _what_now(exercise, stays))
     if _in_notebook():
         _display(verdict if required else _in_full(verdict, exercise, f))
     else:
