@@ -77,7 +77,7 @@ class Exercise:
 
     @property
     def is_hunt(self):
-        """Say whether a slip is to be found, see suspects.py: the answer must not be shown -> bool"""
+        """Say whether slips are to be found, see suspects.py: answers are not shown -> bool"""
         return self.name.startswith("hunts.")
 
 
