@@ -10,7 +10,7 @@ The afternoon is what lies flat in this folder, in reading order; imports only r
       guide      towards what is asked for     unet       the network
 
     train                      the bridge: Algorithm 1 of DDPM
-    data, plot                 images in, pictures out
+    data, plot, player         images in, pictures out, and moving in a notebook
     fields, checkpoint         what a file may say of its weights; weights on disk
     files                      that appear whole or not at all
     kernels                    the ground: reference (NumPy), cpu (Numba), cuda
@@ -21,6 +21,7 @@ Around it stand the wings, a folder each:
     beyond    likelihoods, straight paths, learned variances and noise schedules
     measure   metrics, baselines, the classifiers that judge, one table of it all
     course    exercises, verdicts, handouts, the grading of a class; grade.py is its door
+    studio    live pictures in notebooks: sliders, an easel, a plane to click into
     app       the command line
 
 former keeps the names of version 0.1 alive, for notebooks and answers written with it.
