@@ -3,6 +3,7 @@
 import base64
 import errno
 import io
+import itertools
 import os
 import re
 
@@ -11,6 +12,60 @@ import pytest
 from PIL import Image
 
 from tinydiff import files, plot
+
+# How readers without one of the three receptors see linear RGB. Source: Machado, Oliveira and
+# Fernandes 2009, severity 1.0.
+EYES = {
+    "normal": np.eye(3),
+    "no red receptor": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "no green receptor": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def linear(colour):
+    """Linear RGB, 0 .. 1, of a colour as on the web, in sRGB."""
+    c = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb):
+    """CIE L*a*b* of linear RGB: a distance of 2 is just seen, one of 20 at a glance."""
+    x, y, z = np.cbrt(TO_XYZ @ rgb.clip(0, 1) / TO_XYZ.sum(1))  # none of ours is near black
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def apart(one, other, eye):
+    return np.linalg.norm(lab(EYES[eye] @ linear(one)) - lab(EYES[eye] @ linear(other)))
+
+
+def test_the_distance_of_two_colours_by_hand():
+    """Greys differ in L* only, and look alike to all; red and green do not."""
+    green, red = "#2a8f5b", "#c0392b"
+    for eye in EYES:
+        assert apart("#777777", "#777777", eye) == 0
+        assert apart("#777777", "#ffffff", eye) == pytest.approx(100 - 50.0, abs=0.3)
+    assert apart(green, red, "normal") > 90 and apart(green, red, "no red receptor") < 25
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_colours_differ_for_every_reader(eye):
+    for one, other in itertools.combinations(plot.CYCLE, 2):
+        assert apart(one, other, eye) > 20
+    fields = [colour for colour, _ in plot.JUDGED.values()]
+    for one, other in itertools.combinations(fields, 2):
+        assert apart(one, other, eye) > 20
+    assert len({sign for _, sign in plot.JUDGED.values()}) == len(fields)
+    for colour in plot.CYCLE:  # contrast as WCAG defines it: 3 for what is drawn
+        assert 1.05 / (TO_XYZ[1] @ linear(colour) + 0.05) >= 3
 
 
 def ramp(N=5, H=2, W=3, C=1):
@@ -74,6 +129,32 @@ def test_losses_shows_each_step_and_the_running_mean():
         assert value == pytest.approx(values[step - 10 : step].mean())
     assert mean.get_xdata()[[0, -1]].tolist() == [10, 100]
     assert len(plot.losses(values[:5], window=10).axes[0].lines) == 1
+
+
+def test_a_figure_shows_itself_without_pyplot_and_once():
+    """As the inline backend does it where pyplot has been imported."""
+    formatter = pytest.importorskip("IPython").core.formatters.DisplayFormatter()
+    figure = plot.losses([1.0, 0.5])
+    formats, _ = formatter.format(figure)
+    assert set(formats) == {"text/plain", "image/png"}
+    assert Image.open(io.BytesIO(formats["image/png"])).size == (720, 420)
+
+
+@pytest.mark.parametrize("make", [plot.losses, lambda v: plot.labelled(ramp(), 5, ["a"], "title")])
+def test_text_in_a_figure_is_at_least_11_pixels_high(make):
+    figure = make(np.linspace(1, 0.1, 60))
+    axes = figure.axes[0]
+    shown = [axes.title, axes.xaxis.label, *axes.get_xticklabels(), *axes.get_yticklabels()]
+    shown += axes.get_legend().get_texts() if axes.get_legend() else []
+    assert min(text.get_fontsize() for text in shown) * figure.dpi / 72 >= 11
+
+
+def test_alt_texts_are_the_comments_that_a_cell_begins_with():
+    assert plot.alt_texts("# Figure: a loss\n# that falls\nplot.losses(x)\n# Figure: no") == [
+        "a loss that falls"
+    ]
+    assert plot.alt_texts("# Figure: one\n# Figure: two\nx = 1") == ["one", "two"]
+    assert plot.alt_texts("x = 1  # Figure: no\n# Figure: no") == plot.alt_texts("# no\nx") == []
 
 
 def chain(steps, seed=0):
@@ -157,26 +238,71 @@ def test_a_gif_counts_in_whole_hundredths(seconds, hundredths, tmp_path):
     assert times == [10 * hundredths, 10 * hundredths, 20 * hundredths]
 
 
+def webp(uri):
+    """The frames of a data URI, as RGB, and how long each is shown, in milliseconds."""
+    kind, text = uri.split(",")
+    assert kind == "data:image/webp;base64"
+    shown, times = [], []
+    with Image.open(io.BytesIO(base64.b64decode(text))) as picture:
+        for k in range(getattr(picture, "n_frames", 1)):
+            picture.seek(k)
+            picture.load()
+            shown.append(np.asarray(picture.convert("RGB")))
+            times.append(picture.info.get("duration"))
+    return shown, times
+
+
 def test_player_holds_every_frame():
     pytest.importorskip("IPython")
     pictures = plot.frames(chain(6), 2, scale=2)
-    html = plot.player(pictures, seconds=0.1).data
-    listed = lambda name: re.search(rf"{name} = \[(.*?)\]", html)[1].split(",")
-    different, order = listed("frames"), listed("order")
-    assert len(different) == 6, "a frame that is held is kept once"
-    frames = [different[int(i)] for i in order]
-    assert len(frames) == len(pictures)
-    assert f'max="{len(pictures) - 1}"' in html and "), 100);" in html
-    for frame, picture in zip(frames, pictures, strict=True):
-        png = io.BytesIO(base64.b64decode(frame.strip('"')))
-        assert close(np.asarray(Image.open(png).convert("RGB")), picture)
-    assert "http" not in html  # nothing is fetched
+    page = plot.player(pictures, seconds=0.1).data
+    assert "times = [100, 100, 100, 100, 100, 1600]" in page, "what is held is kept once"
+    (grid,), _ = webp(re.search(r'grid.src = "(.*?)"', page)[1])
+    (height, width, _), columns = pictures[0].shape, 3
+    assert f"[width, height, columns] = [{width}, {height}, {columns}]" in page
+    assert grid.shape == (2 * height, 3 * width, 3)
+    for k, picture in enumerate(pictures[:6]):
+        y, x = k // columns * height, k % columns * width
+        assert close(grid[y : y + height, x : x + width], picture)
+    assert "http" not in page  # nothing is fetched
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9])
+def test_without_a_script_pictures_move_and_of_many_every_second(n):
+    pytest.importorskip("IPython")
+    pictures = plot.frames(chain(n), 2, scale=2)
+    page = plot.player(pictures, seconds=0.1).data.split("<script>")[0]
+    shown, times = webp(re.search(r'<img src="(.*?)" alt="an animation"', page)[1])
+    assert "Run this cell to drag." in page
+    expected = list(range(n)) if n < 8 else list(range(n))[::-2][::-1]
+    assert len(shown) == len(expected)
+    assert all(close(a, pictures[k]) for a, k in zip(shown, expected, strict=True))
+    if n > 1:
+        assert times == [100 if n < 8 else 200] * (len(shown) - 1) + [1600]
+
+
+def test_a_player_says_where_it_is_and_what_it_shows():
+    pytest.importorskip("IPython")
+    pictures = plot.frames(chain(3), 2)
+    page = plot.player(pictures).data
+    assert 'labels = ["1 of 3", "2 of 3", "3 of 3"]' in page and "show(2)" in page
+    labels = ["t = 2", "t = 1", "</script>"]
+    page = plot.player(pictures, labels=labels, alt='"noise" < faces', first=0).data
+    assert r'labels = ["t = 2", "t = 1", "\u003c/script>"]' in page and "show(0)" in page
+    assert 'alt="&quot;noise&quot; &lt; faces"' in page
+    everything = [*labels, *["held"] * 15]
+    assert '"t = 1", "\\u003c/script>"]' in plot.player(pictures, labels=everything).data
+    for wrong in (labels[:2], [*everything, "one more"]):
+        with pytest.raises(
+            ValueError, match=f"^18 pictures, but {len(wrong)} labels: one for each"
+        ):
+            plot.player(pictures, labels=wrong)
 
 
 def test_two_players_on_a_page_do_not_meet():
     pytest.importorskip("IPython")
     pictures = plot.frames(chain(2), 2)
-    one, two = (re.search(r'<div id="(\w+)">', plot.player(pictures).data)[1] for _ in range(2))
+    one, two = (re.search(r'<div id="(\w+)"', plot.player(pictures).data)[1] for _ in range(2))
     assert one != two
 
 
