@@ -1,6 +1,7 @@
 """Run the lessons and keep their outputs.
 
-    python tests/lessons.py [01 05 ...]      run these lessons (default: all), keep their outputs
+    python tests/lessons.py [01 studio ...]  run these (default: all), keep their outputs
+    python tests/lessons.py --shell          link all lessons with each other, at head and foot
 
 A lesson's metadata holds a hash of what its outputs depend on: its cells, and the package's code
 that it shows. With TINYDIFF_FAST=1 in the environment, lessons that train do so for a few steps
@@ -23,6 +24,8 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image
 
+from tinydiff.app.site import SHELL, title_of, without_shell
+
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = ROOT / "lessons"
 LARGEST = 500_000  # bytes of a notebook with its outputs
@@ -38,7 +41,7 @@ def read(path):
 
 def fingerprint(notebook):
     """Hash the cells and whatever they `show(...)`: a notebook -> hex digits"""
-    text = [f"{cell.cell_type}\n{cell.source}" for cell in notebook.cells]
+    text = [f"{cell.cell_type}\n{without_shell(cell.source)}" for cell in notebook.cells]
     known = imported(notebook)
     for name in re.findall(r"^show\(([\w.]+)\)", "\n".join(text), re.M):
         module, *rest = name.split(".")
@@ -69,8 +72,14 @@ def run(notebook, seconds=600):
     backend = "module://matplotlib_inline.backend_inline"
     here = {"metadata": {"path": str(LESSONS)}}
     client = NotebookClient(notebook, timeout=seconds, kernel_name="python3", resources=here)
-    client.execute(env=os.environ | {"PYTHONPATH": path, "MPLBACKEND": backend})
+    ours = {"PYTHONPATH": path, "MPLBACKEND": backend, "TINYDIFF_PROGRESS": ""}
+    client.execute(env=os.environ | ours)
     return notebook
+
+
+def is_live(output):
+    """Tell whether an output is a widget, which dies with its kernel: output -> bool"""
+    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
 
 
 def smaller(png, colors):
@@ -89,9 +98,11 @@ def keep(path):
     """
     notebook, began = read(path), time.perf_counter()
     run(notebook)
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not is_live(output)]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -108,10 +119,45 @@ def keep(path):
     return time.perf_counter() - began, len(text.encode())
 
 
+def shell(path):
+    """Write the line that leads from a lesson to its neighbours, the contents and the errata.
+
+    path: Path -> str, in Markdown
+    """
+    paths = lessons()
+    k, first = paths.index(path), paths[0]
+    text = "\n".join(cell.source for cell in read(first).cells if cell.cell_type == "markdown")
+    there = re.search(r"^#+ +(.*\bmap\b.*)$", text, re.M)
+    anchor = f"#{there[1].replace(' ', '-')}" if there else ""
+    before, after = paths[max(k - 1, 0) : k], paths[k + 1 : k + 2]
+    links = [f"[← {title_of(read(other))}]({other.name})" for other in before]
+    links += [f"[Contents]({first.name}{anchor})", "[Errata](ERRATA.md)", "[Letters](LETTERS.md)"]
+    links += [f"[{title_of(read(other))} →]({other.name})" for other in after]
+    return f"{' | '.join(links)} {SHELL}"
+
+
+def write_shell(path):
+    """Put that line under a lesson's title and at its end, in place of an older one: Path -> None
+
+    The outputs stay fresh: they do not depend on it.
+    """
+    notebook, line = read(path), shell(path)
+    head, foot = notebook.cells[0], notebook.cells[-1]
+    assert head.cell_type == foot.cell_type == "markdown", f"{path.name} begins or ends with code"
+    title, _, rest = without_shell(head.source).partition("\n")
+    head.source = f"{title}\n\n{line}\n{rest}"
+    foot.source = f"{without_shell(foot.source)}\n\n{line}"
+    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
     wanted = sys.argv[1:]
-    for path in lessons():
-        if not wanted or path.name[:2] in wanted:
+    if wanted == ["--shell"]:
+        for path in lessons():
+            write_shell(path)
+        sys.exit()
+    for path in [*lessons(), LESSONS / "studio.ipynb"]:
+        if not wanted or path.name.startswith(tuple(wanted)):
             seconds, size = keep(path)
             warning = " - TOO LARGE" if size > LARGEST else ""
             print(f"{path.name}: {seconds:.0f} s, {size / 1000:.0f} kB{warning}")

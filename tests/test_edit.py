@@ -390,7 +390,7 @@ def check_strength(image_to_image):
     said = f"strength 1, x0 and -x0, the same noise: results differ by {apart:.3g}"
     assert 0 < apart < 0.02, f"{said}, expected a little, less than 0.02"
     for strength in (-0.1, 1.1, math.nan):
-        with pytest.raises(ValueError, match="^strength is a share of T"):
+        with pytest.raises(ValueError):
             next(image_to_image(None, T8, X0, strength, None))
 
 

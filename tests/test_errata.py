@@ -35,20 +35,20 @@ def on_the_reference_kernels():
     kernels._active = before
 
 
-def rows(page):
-    """Read the tables of a page, without their heads -> list of lists of cells"""
-    lines = [line.strip().strip("|") for line in page.splitlines() if line.startswith("| ")]
-    table = [[cell.strip() for cell in line.split("|")] for line in lines]
-    return [cells for cells in table if set(cells[0]) != {"-"} and not cells[0].startswith("*")]
+ERRATUM = re.compile(
+    r"^### (.+)\n\n```text\n(.+?) +# slip\n(.+?) +# right\n```\n\n"
+    r"((?:.+\n)+)\nLessons? (.+)\. Caught by `(test_\w+\.py)::(\w+)`\.$",
+    re.M,
+)
+
+
+def errata(page):
+    """Read a page of slips -> list of (name, slip, right, effect, lessons, file, test)"""
+    return ERRATUM.findall(page)
 
 
 def bold(text):
     return re.findall(r"\*\*([^*]+)\*\*", text)
-
-
-def code(cell):
-    (line,) = re.findall(r"`([^`]+)`", cell)
-    return line
 
 
 # --- plain code, in which one line is exchanged ---
@@ -596,37 +596,36 @@ def computed(name, slip, right):
     return measure(*((plain, exchanged) if there == right else (exchanged, plain)))
 
 
-ROWS = {cells[0]: cells for cells in rows(ERRATA)}
+SLIPS = {name: rest for name, *rest in errata(ERRATA)}
 
 
 def test_every_erratum_is_measured():
-    assert set(ROWS) == set(MEASURES)
-    assert len(rows(ERRATA)) == len(ROWS) >= 30
+    assert set(SLIPS) == set(MEASURES) == set(re.findall("^### (.+)$", ERRATA, re.M))
+    assert len(errata(ERRATA)) == len(SLIPS) >= 30
 
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_an_erratum_does_what_the_page_says(name):
-    _, slip, right, effect, _, _ = ROWS[name]
-    assert bold(effect) == computed(name, code(slip), code(right))
+    slip, right, effect, *_ = SLIPS[name]
+    assert bold(effect) == computed(name, slip, right)
 
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_an_erratum_is_caught_where_the_page_says(name):
     """The tests exist, and the lessons."""
-    lesson, test = ROWS[name][4:]
-    found = re.findall(r"`(test_\w+\.py)::(\w+)`", test)
+    lessons, file, test = SLIPS[name][3:]
+    assert f"\ndef {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8")
+    found = re.findall(r"\[(\d\d)\]\((\w+\.ipynb)\)", lessons)
     assert found
-    for file, function in found:
-        assert f"\ndef {function}(" in (ROOT / "tests" / file).read_text(encoding="utf-8")
-    assert re.match(r"\[?\d\d", lesson)
-    assert all((LESSONS / name).exists() for name in re.findall(r"\]\((\w+\.ipynb)", lesson))
+    assert all(link.startswith(number) and (LESSONS / link).exists() for number, link in found)
 
 
 def test_a_changed_page_is_noticed():
     """The comparison compares: a digit or a line changed, and the row does not fit."""
-    name, slip, right, effect, _, _ = ROWS["a minus for a plus"]
-    assert computed(name, code(slip), code(right)) != bold(effect.replace("0.000", "0.001"))
-    assert computed(name, code(right), code(right)) != bold(effect)
+    name = "a minus for a plus"
+    slip, right, effect, *_ = SLIPS[name]
+    assert computed(name, slip, right) != bold(effect.replace("0.000", "0.001"))
+    assert computed(name, right, right) != bold(effect)
 
 
 # --- LETTERS.md ---

@@ -113,6 +113,27 @@ def test_warmup_cosine_rises_then_falls():
     assert np.abs(slopes).max() < 0.0051, "there is a jump: both pieces are 1 where they meet"
 
 
+@pytest.mark.exercise("optim.ema_decay")
+@pytest.mark.parametrize("step", [0, 3, 8, 100, 1000])
+def test_ema_decay_gives_a_mean_age(step):
+    """Weights (1 - keep) keep^j, summed: the mean of the ages j is (1 + step) / 9."""
+    keep = optim.ema_decay(step)
+    assert np.shape(keep) == (), f"expected one number, got {keep!r}"
+    assert 0 < keep < 1, f"step {step}: keep is {keep:.6g}, which is not between 0 and 1"
+    ages = np.arange(20_000)
+    age = float(np.sum(ages * keep**ages) / np.sum(keep**ages))
+    expected = (1 + step) / 9
+    unequal = f"step {step}: keep = {keep:.6g} has the mean age {age:.6g}, expected {expected:.6g}"
+    assert abs(age - expected) < 1e-6 * expected, unequal
+
+
+@pytest.mark.exercise("optim.ema_decay")
+def test_ema_decay_is_at_most_longest():
+    for step, longest in [(10**6, 0.999), (10**6, 0.9), (100, 0.5)]:
+        got = optim.ema_decay(step, longest)
+        assert got == longest, f"step {step}, longest = {longest}: got {got:.6g}"
+
+
 def test_ema_decay():
     decay = [optim.ema_decay(step) for step in range(20_000)]
     assert decay[0] == 0.1 and decay[8] == 0.5

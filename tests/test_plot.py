@@ -131,6 +131,32 @@ def test_losses_shows_each_step_and_the_running_mean():
     assert len(plot.losses(values[:5], window=10).axes[0].lines) == 1
 
 
+def test_a_figure_shows_itself_without_pyplot_and_once():
+    """As the inline backend does it where pyplot has been imported."""
+    formatter = pytest.importorskip("IPython").core.formatters.DisplayFormatter()
+    figure = plot.losses([1.0, 0.5])
+    formats, _ = formatter.format(figure)
+    assert set(formats) == {"text/plain", "image/png"}
+    assert Image.open(io.BytesIO(formats["image/png"])).size == (720, 420)
+
+
+@pytest.mark.parametrize("make", [plot.losses, lambda v: plot.labelled(ramp(), 5, ["a"], "title")])
+def test_text_in_a_figure_is_at_least_11_pixels_high(make):
+    figure = make(np.linspace(1, 0.1, 60))
+    axes = figure.axes[0]
+    shown = [axes.title, axes.xaxis.label, *axes.get_xticklabels(), *axes.get_yticklabels()]
+    shown += axes.get_legend().get_texts() if axes.get_legend() else []
+    assert min(text.get_fontsize() for text in shown) * figure.dpi / 72 >= 11
+
+
+def test_alt_texts_are_the_comments_that_a_cell_begins_with():
+    assert plot.alt_texts("# Figure: a loss\n# that falls\nplot.losses(x)\n# Figure: no") == [
+        "a loss that falls"
+    ]
+    assert plot.alt_texts("# Figure: one\n# Figure: two\nx = 1") == ["one", "two"]
+    assert plot.alt_texts("x = 1  # Figure: no\n# Figure: no") == plot.alt_texts("# no\nx") == []
+
+
 def chain(steps, seed=0):
     return list(np.random.default_rng(seed).uniform(-1, 1, (steps, 4, 3, 3, 1)))
 

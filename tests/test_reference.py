@@ -397,6 +397,43 @@ def test_group_norm_grad_is_the_slope_of_group_norm(rng):
         same(a, b, f"group_norm_grad against a difference quotient: {name}", tolerance=1e-7)
 
 
+@pytest.mark.exercise("kernels.reference.norm_silu_grad")
+@both_precisions
+def test_norm_silu_grad_passes_silu_then_the_norm(dtype, rng):
+    for (shape, G), eps in itertools.product(NORMS, (0.5, 1e-5)):
+        x, g = features(rng, shape), 1 + rng.standard_normal(shape)
+        scale, shift = 2 + rng.standard_normal(shape[-1]), rng.standard_normal(shape[-1])
+        u, mean, rstd = naive_group_norm(x, scale, shift, G, eps)
+        what = f"norm_silu_grad for a {np.dtype(dtype)} array {shape}, G = {G}, eps = {eps}"
+        args = [a.astype(dtype) for a in (g, x, scale, shift, mean, rstd)]
+        got = parts(reference.norm_silu_grad(*args), GRADIENTS, what)
+        expected = naive_group_norm_grad(g * silu_slope(u), x, scale, mean, rstd)
+        for name, a, b in zip(GRADIENTS, got, expected, strict=True):
+            same(a, b, f"{what}: {name}", dtype)
+
+
+@pytest.mark.exercise("kernels.reference.norm_silu_grad")
+def test_norm_silu_grad_is_the_slope_of_silu_after_the_norm(rng):
+    shape, G, eps = (2, 3, 1, 4), 2, 0.1
+    x, g = features(rng, shape), 1 + rng.standard_normal(shape)
+    scale, shift = 2 + rng.standard_normal(4), rng.standard_normal(4)
+    _, mean, rstd = naive_group_norm(x, scale, shift, G, eps)
+    found = reference.norm_silu_grad(g, x, scale, shift, mean, rstd)
+    got = parts(found, GRADIENTS, "norm_silu_grad")
+
+    def loss(x=x, scale=scale, shift=shift):
+        u = naive_group_norm(x, scale, shift, G, eps)[0]
+        return np.sum(g * u / (1 + np.exp(-u)))
+
+    quotients = (
+        slopes(lambda a: loss(x=a), x),
+        slopes(lambda a: loss(scale=a), scale),
+        slopes(lambda a: loss(shift=a), shift),
+    )
+    for name, a, b in zip(GRADIENTS, got, quotients, strict=True):
+        same(a, b, f"norm_silu_grad against a difference quotient: {name}", tolerance=1e-7)
+
+
 # --- the optimiser ---
 
 
@@ -488,7 +525,6 @@ def test_adam_step_does_not_depend_on_scale():
     same(paths[1], paths[0], "all gradients a million times smaller, theta", tolerance=1e-6)
 
 
-@pytest.mark.exercise("kernels.reference.ema_step", changes=("ema",))
 @both_precisions
 @pytest.mark.parametrize("keep", [0.75, 0.9, 0.125])
 def test_ema_step_equals_the_weighted_sum(keep, dtype, rng):

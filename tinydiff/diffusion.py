@@ -99,7 +99,8 @@ def x0_from_v(s, x_t, t, v):
 def eps_from_v(s, x_t, t, v):
     """Compute the noise from a noisy image and (a guess of) v.
 
-    eps_hat = sqrt(alpha_bar[t]) v + sqrt(1 - alpha_bar[t]) x_t
+    The eps_hat that, with some x0, makes both q_sample(s, x0, t, eps_hat) = x_t and
+    v_target(s, x0, t, eps_hat) = v.
     x_t, v: (N, ...); t: int or (N,) int, 0 .. T -> eps_hat (N, ...)
     """
     signal, noise = rates(s, t, x_t)

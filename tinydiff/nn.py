@@ -4,6 +4,7 @@ Called on arrays a Module gives arrays and records nothing. Inside `with model.v
 params:` its parameters are Tensors, so the same call records a graph that `gradient` can walk.
 """
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -60,6 +61,10 @@ class Module:
         finally:
             for owner, name, array in slots:
                 setattr(owner, name, array)
+
+    def __repr__(self):
+        P = sum(math.prod(p.shape) for p in self.params().values())
+        return f"<{type(self).__name__} of {P:,} parameters>"
 
     def __getstate__(self):
         """Keep copies flat: a view is copied as its place in the shared buffer."""
@@ -185,9 +190,10 @@ class Attention(Module):
 
 
 def time_embedding(t, E, longest=10_000.0):
-    """Encode a number as E sines and cosines of wavelengths from 2 pi to 2 pi longest^(1 - 2/E).
+    """Encode a number as the E/2 hands of a clock: sines, then cosines, of E/2 angles t f.
 
-    f[i] = longest^(-i / (E/2)), i = 0 .. E/2 - 1
+    The frequencies f fall from 1 by the same factor each time, so that one more, f[E/2], would be
+    1 / longest. Wavelengths: from 2 pi to 2 pi longest^(1 - 2/E).
     (sin(t f[0]), ..., sin(t f[E/2-1]), cos(t f[0]), ..., cos(t f[E/2-1]))
     t: (N,) numbers; E: even -> (N, E) float32 in [-1, 1]
     Source: Vaswani et al. 2017, section 3.5, but first all sines, then all cosines.

@@ -39,7 +39,7 @@ def div(a, b):
 
 @op
 def matmul(a, b):
-    """Multiply matrices, the last two axes: c = a b, ga = g b^T, gb = a^T g.
+    """Multiply matrices, the last two axes: c[l, o] = sum_k a[l, k] b[k, o].
 
     a: (..., L, C); b: (C, O) for all alike, or (..., C, O) with a's leading axes -> (..., L, O)
     """

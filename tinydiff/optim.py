@@ -81,8 +81,9 @@ def require_finite(step, loss, norm):
 def warmup_cosine(done, warmup=0.05, last=0.02):
     """Shape the learning rate over a training: up in a straight line, then down a half cosine.
 
-    done < warmup: done / warmup
-    else: last + (1 - last) (1 + cos(pi (done - warmup) / (1 - warmup))) / 2
+    While done < warmup: the line through (0, 0) and (warmup, 1). From there: half a period of a
+    cosine, moved and stretched so that it has its top, 1, at done = warmup and its lowest point,
+    `last`, at done = 1. Beyond 1 it stays at `last`.
     done: share of the training that is over, 0 .. 1 -> factor in [0, 1], a number ()
     Source: Loshchilov & Hutter 2017 (SGDR), one period.
     """
@@ -95,7 +96,8 @@ def warmup_cosine(done, warmup=0.05, last=0.02):
 def ema_decay(step, longest=0.999):
     """Give the decay of a running average at a step: small at first, to forget early steps soon.
 
-    decay = min(longest, (1 + step) / (10 + step))
+    It is the `keep` of ema_step for which a long average of constant keep has the mean age
+    (1 + step) / 9; at most `longest`. Age: how many steps ago a value was added, 0 for the newest.
     step: int >= 0 -> number in (0, 1), shape ()
     """
     return min(longest, (1 + step) / (10 + step))

@@ -13,7 +13,7 @@ import os
 import numpy as np
 from PIL import Image
 
-PAGE = """<div id="{name}" data-lm-suppress-shortcuts="true">
+PAGE = """<div id="{name}">
 <img src="{poster}" alt="{alt}" width="{width}" style="max-width:100%">
 <div><small>Run this cell to drag.</small></div>
 </div>
@@ -27,7 +27,7 @@ PAGE = """<div id="{name}" data-lm-suppress-shortcuts="true">
       <div style="display:flex;align-items:center;gap:8px;margin:4px 0;font:14px sans-serif">
       <button style="width:64px;font:inherit" aria-label="play or pause">Play</button>
       <input type="range" min="0" max="${{times.length - 1}}" aria-label="picture"
-        style="flex:0 1 300px;min-width:60px"><output></output></div>`;
+        style="flex:0 1 300px;min-width:60px"><output style="white-space:nowrap"></output></div>`;
     const [screen, button, slider, label] =
       ["canvas", "button", "input", "output"].map(tag => box.querySelector(tag));
     screen.setAttribute("aria-label", {alt_text});
@@ -49,7 +49,11 @@ PAGE = """<div id="{name}" data-lm-suppress-shortcuts="true">
     button.onclick = () => timer ? pause() : play();
     slider.onpointerdown = pause;
     slider.oninput = () => {{ pause(); show(+slider.value); }};
-    box.onkeydown = event => event.stopPropagation();  // arrow keys are for the slider only
+    const keep = event => {{
+      const shortcut = event.ctrlKey || event.metaKey || event.shiftKey;
+      if (box.contains(event.target) && !shortcut) event.stopPropagation();
+    }};
+    window.addEventListener("keydown", keep, true);  // before Jupyter, which folds sections by it
     show({first});
   }};
   grid.src = "{grid}";

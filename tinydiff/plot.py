@@ -4,6 +4,8 @@ Images are (N, H, W, C) in [-1, 1], C = 1 or 3. The suffix of a file's name says
 or for animations GIF or APNG.
 """
 
+import io
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,33 @@ def judged(axes, box, value, kind):
     axes.text(*place, f"{sign} {value}", ha="center", va="center", fontsize=10)
 
 
+def figure(**options):
+    """Make a matplotlib Figure that a notebook shows, also where pyplot has not been imported.
+
+    options: as for matplotlib's Figure, whose size is in inches: figsize, dpi, layout -> Figure
+    """
+    from matplotlib.figure import Figure
+
+    class Shown(Figure):
+        def _repr_png_(self):
+            file = io.BytesIO()
+            self.savefig(file, format="png")
+            return file.getvalue()
+
+    return Shown(**options)
+
+
+def alt_texts(source):
+    """Read what a cell's figures show, for readers who cannot see them, from how its code begins.
+
+    One comment for each figure, over as many lines as it takes: "# Figure: the loss, falling"
+    source: code -> list of str, empty where nothing is said
+    """
+    comments = takewhile(lambda line: line.startswith("#"), source.splitlines())
+    words = " ".join(line[1:].strip() for line in comments)
+    return [text.strip() for text in words.split("Figure: ")[1:]]
+
+
 def sheet(images, columns, gap=1, scale=1, paper=255):
     """Lay images out in rows, left to right.
 
@@ -69,14 +98,12 @@ def labelled(images, columns, labels, title=None, scale=5):
     images: (N, H, W, C); columns: images per row; labels: one string per row; scale: as for sheet
     -> matplotlib Figure
     """
-    from matplotlib.figure import Figure
-
     picture = sheet(images, columns, scale=scale)
     height, width = picture.shape[:2]
     margin, head = 30 + 7 * max(map(len, labels)), 30 if title else 8  # room for the words
     W, H = width + margin + 8, height + head + 8
-    figure = Figure(figsize=(W / 100, H / 100), dpi=100)
-    axes = figure.add_axes((margin / W, 8 / H, width / W, height / H))
+    drawn = figure(figsize=(W / 100, H / 100), dpi=100)
+    axes = drawn.add_axes((margin / W, 8 / H, width / W, height / H))
     axes.imshow(picture, interpolation="nearest", aspect="auto")
     row = height / len(labels)
     axes.set_yticks([row * (i + 0.5) for i in range(len(labels))], labels)
@@ -86,7 +113,7 @@ def labelled(images, columns, labels, title=None, scale=5):
         spine.set_visible(False)
     if title:
         axes.set_title(title, fontsize=10)
-    return figure
+    return drawn
 
 
 def losses(values, window=50):
@@ -94,18 +121,25 @@ def losses(values, window=50):
 
     values: (steps,) -> matplotlib Figure
     """
-    from matplotlib.figure import Figure
+    drawn = figure(figsize=(6, 3.5), dpi=120, layout="constrained")
+    loss_curve(drawn.subplots(), values, window)
+    return drawn
 
-    figure = Figure(figsize=(6, 3.5), dpi=120, layout="constrained")
-    axes = figure.subplots()
+
+def loss_curve(axes, values, window=50):
+    """Draw a loss curve into axes of matplotlib, as `losses` does: values (steps,) -> None"""
+    from matplotlib.ticker import LogLocator
+
     steps = np.arange(1, len(values) + 1)
     axes.plot(steps, values, color="0.8", linewidth=0.7, label="each step")
     if len(values) >= window:
         means = np.convolve(values, np.full(window, 1 / window), mode="valid")
-        axes.plot(steps[window - 1 :], means, color="C0", label=f"mean of {window} steps")
+        axes.plot(steps[window - 1 :], means, color=BLUE, label=f"mean of {window} steps")
     axes.set(xlabel="training step", ylabel="loss (mean squared error)", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.yaxis.set_major_formatter("{x:g}")  # 0.2, not 2 x 10^-1
+    axes.yaxis.set_minor_formatter("")
     axes.legend(frameon=False)
-    return figure
 
 
 def frames(chain, columns, scale=4, count=40):

@@ -1,5 +1,7 @@
 """Wrong answers to lesson 05, operations and derivatives. What a mutant is: 01_forward.py."""
 
+U = "silu_grad(g, x_hat.reshape(x.shape) * scale + shift)"
+
 MUTANTS = {
     "kernels.reference.silu_grad": [
         (
@@ -308,6 +310,67 @@ MUTANTS = {
             "(g_hat.reshape(-1, C) * x_hat.reshape(-1, C)).sum(0), g_hat.reshape(-1, C).sum(0)",
             "you summed gscale and gshift over g_hat = scale g; y = scale x_hat + shift, so both "
             "are sums over g itself",
+        ),
+    ],
+    "kernels.reference.norm_silu_grad": [
+        (
+            U,
+            "silu_grad(g, x)",
+            "you took silu's slope at x; what goes into silu is group_norm's output, "
+            "scale x_hat + shift",
+        ),
+        (
+            U,
+            "silu_grad(g, x_hat.reshape(x.shape))",
+            "you took silu's slope at x_hat; what goes into silu is scale x_hat + shift",
+        ),
+        (
+            "group_norm_grad(gu, ",
+            "group_norm_grad(g, ",
+            "silu's slope is missing: g arrives behind silu and must pass it first",
+        ),
+        (
+            f"gu = {U}\n    return group_norm_grad(gu, x, scale, mean, rstd)",
+            f"gx, gscale, gshift = group_norm_grad(g, x, scale, mean, rstd)\n"
+            f"    return {U.replace('(g,', '(gx,')}, gscale, gshift",
+            "the two derivatives are taken in the wrong order: backwards, silu comes first",
+        ),
+        (
+            U,
+            U.replace("silu_grad(g, ", "g * silu("),
+            "you multiplied by silu's value; the chain rule multiplies by its slope, silu_grad",
+        ),
+        (
+            "group_norm_grad(gu, x,",
+            "group_norm_grad(gu, x_hat.reshape(x.shape) * scale + shift,",
+            "you gave group_norm_grad the norm's output; it wants its input, x",
+        ),
+    ],
+    "hunts.hunt_layer": [
+        (
+            '"A": 4',
+            '"A": 5',
+            "look at A again: with a single image it is right; which step may look across images?",
+        ),
+        (
+            '"B": 0',
+            '"B": 2',
+            "look at B again: is there any x, g and scale with which it is off?",
+        ),
+        (
+            '"C": 1',
+            '"C": 5',
+            "look at C again: gscale is off, too; which step do gx and gscale share?",
+        ),
+        (
+            '"D": 2',
+            '"D": 5',
+            "look at D again, with all scales 1",
+        ),
+        (
+            '"E": 5',
+            '"E": 2',
+            "look at E again, with all scales 1, and with x ten times as large",
         ),
     ],
 }

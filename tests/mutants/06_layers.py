@@ -155,27 +155,66 @@ MUTANTS = {
             "a whole period falls and rises again: use half a period, pi",
         ),
     ],
-    "kernels.reference.ema_step": [
+    "optim.ema_decay": [
         (
-            "keep * ema + (1 - keep) * theta",
-            "(1 - keep) * ema + keep * theta",
-            "keep and 1 - keep are swapped: the average keeps too little and follows every jump",
+            "(1 + step) / (10 + step)",
+            "(1 + step - 9) / (1 + step)",
+            "you took 1 / (1 - keep) for the mean age; the newest value has age 0, so that it is "
+            "keep / (1 - keep)",
         ),
         (
-            "ema[:] = keep",
-            "ema = keep",
-            "you made a new array, and the caller's average stays as it was; write into it, "
-            "ema[:] = ...",
+            "min(longest, (1 + step) / (10 + step))",
+            "(1 + step) / (10 + step)",
+            "the limit is missing: late in a training keep stays at `longest`",
         ),
         (
-            "(1 - keep) * theta",
-            "theta",
-            "the weights do not sum to 1: the new value has weight 1 - keep",
+            "min(longest",
+            "max(longest",
+            "keep is at most `longest`, so the smaller of the two; you took the larger",
         ),
         (
-            "ema[:] = keep",
-            "theta[:] = keep",
-            "you wrote the average into theta, which would change the training itself",
+            "(1 + step) / (10 + step)",
+            "step / (9 + step)",
+            "your mean age is step / 9; it should be (1 + step) / 9",
+        ),
+        (
+            "(1 + step) / (10 + step)",
+            "9 / (10 + step)",
+            "that is 1 - keep, the weight of the newest value; `keep` is the weight of the old "
+            "average",
+        ),
+        (
+            "(1 + step) / (10 + step)",
+            "0.5 ** (9 / (1 + step))",
+            "you gave the average that half-life; the mean age is the mean of the ages 0, 1, 2, "
+            "..., each with its weight",
+        ),
+    ],
+    "hunts.hunt_optimiser": [
+        (
+            '"A": 3',
+            '"A": 2',
+            "look at A again, with beta1 = 0, and with beta2 = 0: in which is the first step lr?",
+        ),
+        (
+            '"B": 4',
+            '"B": 0',
+            "look at B again, with gradients a million times smaller",
+        ),
+        (
+            '"C": 0',
+            '"C": 6',
+            "look at C again: is there any setting in which it leaves the right path?",
+        ),
+        (
+            '"D": 5',
+            '"D": 0',
+            "look at D again, with a decay that is not 0",
+        ),
+        (
+            '"E": 2',
+            '"E": 3',
+            "look at E again, with beta1 = 0, and with beta2 = 0: in which is the first step lr?",
         ),
     ],
 }

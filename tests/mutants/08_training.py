@@ -140,4 +140,31 @@ MUTANTS = {
             "all",
         ),
     ],
+    "hunts.hunt_training": [
+        (
+            '"A": 2',
+            '"A": 4',
+            "look at A again: is it off at every t, or only at one?",
+        ),
+        (
+            '"B": 1',
+            '"B": 6',
+            "look at B again: does a label help it at all?",
+        ),
+        (
+            '"C": 0',
+            '"C": 7',
+            "look at C again: the best loss cannot be reached exactly, only nearly",
+        ),
+        (
+            '"D": 4',
+            '"D": 2',
+            "look at D again: is it off at every t, or only at one?",
+        ),
+        (
+            '"E": 6',
+            '"E": 1',
+            "look at E again: with the right label, and without any",
+        ),
+    ],
 }

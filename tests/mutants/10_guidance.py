@@ -2,6 +2,17 @@
 
 MIX = "without + x_t.dtype.type(w) * (eps_hat - without)"
 ROOT = "np.sqrt(1 - s.alpha_bar[t])"
+GUIDED = f"""\
+        eps_hat = cond(x_t, t)
+        if w == 1 or (interval and not interval[0] <= t <= interval[1]):
+            return eps_hat
+        without = uncond(x_t, t)
+        return {MIX}"""
+ALWAYS_BOTH = f"""\
+        eps_hat, without = cond(x_t, t), uncond(x_t, t)
+        if interval and not interval[0] <= t <= interval[1]:
+            return eps_hat
+        return {MIX}"""
 SHRUNK = "np.clip(x0_hat, -limit, limit) / limit"
 
 MUTANTS = {

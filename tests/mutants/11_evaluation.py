@@ -85,6 +85,12 @@ MUTANTS = {
             KERNEL.replace(" + 1 for", " for").replace(" + 1) **", ") **"),
             "the + 1 in the kernel is missing",
         ),
+        (
+            "total(real, fake) / (len(real) * len(fake))",
+            "(total(real, fake) - sum((a @ b / a.size + 1) ** 3 for a, b in zip(real, fake))) "
+            "/ (len(real) * len(fake) - min(len(real), len(fake)))",
+            "between the sets all pairs count, i = j too: real[i] and fake[i] are different images",
+        ),
     ],
     "metrics.precision": [
         (
@@ -211,6 +217,11 @@ MUTANTS = {
             MEDIANS,
             "np.median(nearest(fake, train)[0])",
             "you did not divide: how close is close, only unseen real images can tell",
+        ),
+        (
+            MEDIANS,
+            MEDIANS.replace("[0]", ""),
+            "nearest returns two things, distances and indices: take [0], the distances",
         ),
     ],
 }

@@ -52,6 +52,7 @@ COMMANDS = {  # command -> the file that does it, loaded only then: --help answe
     **dict.fromkeys(("sample", "edit", "restyle", "alphabet", "gallery"), "cmd_draw"),
     "evaluate": "cmd_evaluate",
     **dict.fromkeys(("handout", "grade"), "cmd_teach"),
+    "site": "cmd_site",
     "doctor": "cmd_doctor",
 }
 SETS = "digits, fashion, portraits, patterns, emoji or typefaces"
@@ -93,6 +94,8 @@ def parser():
     writes = "for instructors: write what students get, without the answers"
     _handout(add("handout", help=writes))
     _grade(add("grade", help="for instructors: grade a class"))
+    site = add("site", help="write the lessons as web pages, to read without Jupyter")
+    site.add_argument("dir", type=_path, metavar="DIR", help="new folder, or an earlier site")
     add("doctor", help="say what is installed, whether it is whole, how fast it runs")
     return main
 

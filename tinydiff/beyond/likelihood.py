@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from .. import plot
 from ..diffusion import at, predict_x0, q_posterior, q_sample
 
 
@@ -55,9 +56,8 @@ def learned_variance(s, t, mix):
 def bound_term(s, t, square, var):
     """Compute one step's term of the bound when the model's p(x_{t-1} | x_t) is N(mean_hat, var).
 
-    t > 1: KL(q(x_{t-1} | x_t, x0) || p)
-           = (log(var / beta_tilde[t]) + (beta_tilde[t] + square) / var - 1) / 2
-    t = 1: -log p(x0 | x_1), a density = (log(2 pi var) + square / var) / 2
+    t > 1: KL(q || p) of two Gaussians, value by value; q has the variance beta_tilde[t]
+    t = 1: -log p(x0 | x_1), of the density
     t: int or (N,) int, 1 .. T; square: (N, ...), (mean - mean_hat)^2 with the mean of q_posterior,
     x0 itself at t = 1; var: variances > 0 that broadcast to (N, ...) -> (N, ...) nats
     Source: Ho et al. 2020, equation 5.
@@ -154,9 +154,7 @@ def draw_bound(nats):
     Left the terms L_0 .. L_T themselves, right what has added up from t = 0 to there.
     nats: (T + 1,) per value, as bound gives -> matplotlib Figure
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.4), dpi=120, layout="constrained")
+    figure = plot.figure(figsize=(9, 3.4), dpi=120, layout="constrained")
     terms, total = figure.subplots(1, 2)
     t = np.arange(len(nats))
     terms.plot(t, nats, ".-", markersize=4, linewidth=0.8)

@@ -22,6 +22,41 @@ def hunt_sampler():
     return {"A": 4, "B": 0, "C": 5}
 
 
+# --- 05_ops ---
+
+
+def hunt_layer():
+    """Name the step of `group_norm_grad` in which each of A to E has its slip, 0 for none.
+
+    1  x_hat = (x - mean) rstd, with the mean and rstd of its own bag
+    2  g_hat = scale g, what arrives at x_hat
+    3  the mean of g_hat over each bag
+    4  the mean of g_hat x_hat over each bag
+    5  gx: g_hat without the parts that 3 and 4 found, times rstd
+    6  gscale: g x_hat, summed over each channel
+    7  gshift: g, summed over each channel
+    -> dict of five numbers, {"A": 1, "B": 2, ...}
+    """
+    return {"A": 4, "B": 0, "C": 1, "D": 2, "E": 5}
+
+
+# --- 06_layers ---
+
+
+def hunt_optimiser():
+    """Name the step of `adam_step` in which each of A to E has its slip, 0 for none.
+
+    1  m: the running average of the gradients
+    2  v: the running average of their squares
+    3  m_hat and v_hat: m and v, each divided by the sum of its weights
+    4  the quotient of m_hat and the root of v_hat, with eps
+    5  the pull towards 0, decay theta, beside the quotient
+    6  theta moves by lr times the sum of 4 and 5
+    -> dict of five numbers, {"A": 1, "B": 2, ...}
+    """
+    return {"A": 3, "B": 4, "C": 0, "D": 5, "E": 2}
+
+
 # --- 07_unet ---
 
 
@@ -41,6 +76,24 @@ def hunt_unet():
     -> dict, such as {"A": 1, "B": 1, "C": 1, "D": 1}
     """
     return {"A": 2, "B": 5, "C": 0, "D": 6}
+
+
+# --- 08_training ---
+
+
+def hunt_training():
+    """Name the step of `train` in which each of A to E has its slip, 0 for none.
+
+    1  draw images x0 and, from the same rows, their labels
+    2  draw t from 1 .. T, for each image by itself
+    3  draw eps, new for every value
+    4  x_t: noise x0 with eps, as far as t says
+    5  the target, v, from the same x0, t and eps
+    6  drop some of the labels
+    7  a step down the gradient, at the learning rate lr(run.step)
+    -> dict of five numbers, {"A": 1, "B": 2, ...}
+    """
+    return {"A": 2, "B": 1, "C": 0, "D": 4, "E": 6}
 
 
 # --- 09_fast_sampling ---

@@ -144,11 +144,10 @@ def group_norm(x, scale, shift, G, eps):
 def group_norm_grad(g, x, scale, mean, rstd):
     """Take the gradient of group_norm's output to those of its inputs.
 
-    With x_hat = (x - mean) rstd and g_hat = scale g, means over a group:
-    gx = rstd (g_hat - mean(g_hat) - x_hat mean(g_hat x_hat))
-    gscale = sum g x_hat,  gshift = sum g,  over images and pixels
+    J^T g, where mean and rstd depend on x: for every small dx, dscale and dshift
+    <g, change of group_norm> = <gx, dx> + <gscale, dscale> + <gshift, dshift>
     g, x: (N, ..., C); scale: (C,); mean, rstd: (N, G), as group_norm gave them
-    -> gx (N, ..., C), gscale (C,), gshift (C,)
+    -> gx (N, ..., C), gscale (C,), gshift (C,), the last two summed over images and pixels
     """
     G, C = mean.shape[1], x.shape[-1]
     m, r = mean[:, None, :, None], rstd[:, None, :, None]
@@ -171,7 +170,8 @@ def silu(x):
 def silu_grad(g, x):
     """Take the gradient of silu's output to that of its input.
 
-    g sigma (1 + x (1 - sigma)),  sigma = 1 / (1 + exp(-x))
+    J^T g, where J is the Jacobian of y = x sigmoid(x), element by element. No overflow of exp may
+    become NaN: far out the slope is 0 on the left and 1 on the right.
     g, x: (...) -> (...)
     """
     sigma = 1 / (1 + np.exp(-x))
@@ -188,9 +188,10 @@ def norm_silu(x, scale, shift, G, eps):
 
 
 def norm_silu_grad(g, x, scale, shift, mean, rstd):
-    """Take the gradient of norm_silu's output to those of its inputs.
+    """Take the gradient of silu(group_norm(x, scale, shift)) to those of x, scale and shift.
 
-    Shapes as group_norm_grad: -> gx (N, ..., C), gscale (C,), gshift (C,)
+    g, x: (N, ..., C); scale, shift: (C,); mean, rstd: (N, G), as group_norm gave them
+    -> gx (N, ..., C), gscale (C,), gshift (C,)
     """
     G = mean.shape[1]
     x_hat = (_grouped(x, G) - mean[:, None, :, None]) * rstd[:, None, :, None]
@@ -218,9 +219,9 @@ def log_softmax(x):
 
 
 def softmax_grad(g, y):
-    """Take the gradient of y = softmax(x) to that of x: y (g - sum(g y)).
+    """Take the gradient of y = softmax(x) to that of x, J^T g, from y instead of x.
 
-    The sum is over the last axis. (..., L) -> (..., L)
+    J[i, j] = dy[i] / dx[j] within a row; rows lie along the last axis. (..., L) -> (..., L)
     """
     return y * (g - (g * y).sum(-1, keepdims=True))
 
@@ -274,8 +275,9 @@ def take_grad(g, i, M):
 
 
 def clip_norm(g, largest):
-    """Shorten a gradient that is too long, in place: g = g min(1, largest / |g|).
+    """Shorten a gradient that is longer than `largest` to that length, in place.
 
+    Its direction stays; |g| is the root of the sum of squares. A shorter one is left as it is.
     g: (P,); largest: number > 0 -> |g| before, ()
     """
     norm = np.sqrt(np.dot(g, g))
@@ -287,8 +289,8 @@ def clip_norm(g, largest):
 def adam_step(theta, g, m, v, k, lr, beta1, beta2, eps, decay):
     """Update parameters by one step of AdamW, in place.
 
-    m = beta1 m + (1 - beta1) g,    m_hat = m / (1 - beta1^k)
-    v = beta2 v + (1 - beta2) g^2,  v_hat = v / (1 - beta2^k)
+    m and v become the running averages of g and of g^2, whose old values have the weights beta1
+    and beta2. m_hat, v_hat: m and v divided by the sum of the weights of their k gradients.
     theta = theta - lr (m_hat / (sqrt(v_hat) + eps) + decay theta)
     theta, g, m, v: (P,), the last two start at 0; k: int, 1 at the first step
     -> None; theta, m, v are changed
