@@ -99,12 +99,11 @@ def layers_of_a_unet(levels, depth, e):
         own = float(len(number))
 
         def called(h, *given):
-            assert name in ("conv_in", "attention", "norm", "conv_out") or given, (
-                f"{name} was called without e"
-            )
-            assert all(np.array_equal(g, e) for g in given), f"{name} was called with another e"
             makers, sums = h[0, 0, 0, ::2].tolist(), h[0, 0, 0, 1::2]
-            seen.append((name, h.shape[1], *[number.get(int(c), "?") for c in makers]))
+            told = all(np.shape(g) == e.shape and np.allclose(g, e, rtol=0.1) for g in given)
+            told &= bool(given) or name in ("conv_in", "attention", "norm", "conv_out")
+            without = [] if told else ["(without its e)"]
+            seen.append((name, h.shape[1], *[number.get(int(c), "?") for c in makers], *without))
             y = np.full((*h.shape[:3], 2), own)
             y[..., 1] = (own + sums @ [3.0, 7.0][: len(sums)]) % 1000
             return y
