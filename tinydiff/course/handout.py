@@ -14,6 +14,7 @@ import textwrap
 from . import grade
 from .exercises import HANDOUT, ROOT, exercises, original
 from .judge import run_pytest
+from .suspects import HUNTS, packed
 
 README = """# tinydiff, {lessons}
 
@@ -239,6 +240,8 @@ def write_tree(folder, numbers=None, tick=lambda: None):
         listed.append({"name": e.name, "lesson": e.lesson, "tests": e.tests.name, "known": known})
         tick()
     _write_json(folder / "tests" / HANDOUT, listed)
+    hunted = [e.function for e in chosen if e.module.__name__.endswith(".hunts")]
+    _write_json(folder / "tests" / HUNTS, packed(hunted))
     lessons = f"lesson{'s' * (len(paths) > 1)} {', '.join(path.name[:2] for path in paths)}"
     rows = "".join(f"| {e.lesson} | {e.place} | `{e.function}` |\n" for e in chosen)
     readme = README.format(lessons=lessons) + rows
