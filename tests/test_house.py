@@ -276,6 +276,8 @@ SHAPELESS = {  # these handle no arrays, or arrays of any shape
     "files.require_folder",
     "files.require_replaceable",
     "files.write_whole",
+    "plot.style",
+    "plot.judged",
     "plot.save_figure",
     "sample.even_times",
     "sample.quadratic_times",

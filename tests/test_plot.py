@@ -3,6 +3,7 @@
 import base64
 import errno
 import io
+import itertools
 import os
 import re
 
@@ -11,6 +12,60 @@ import pytest
 from PIL import Image
 
 from tinydiff import files, plot
+
+# How readers without one of the three receptors see linear RGB. Source: Machado, Oliveira and
+# Fernandes 2009, severity 1.0.
+EYES = {
+    "normal": np.eye(3),
+    "no red receptor": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "no green receptor": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def linear(colour):
+    """Linear RGB, 0 .. 1, of a colour as on the web, in sRGB."""
+    c = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb):
+    """CIE L*a*b* of linear RGB: a distance of 2 is just seen, one of 20 at a glance."""
+    x, y, z = np.cbrt(TO_XYZ @ rgb.clip(0, 1) / TO_XYZ.sum(1))  # none of ours is near black
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def apart(one, other, eye):
+    return np.linalg.norm(lab(EYES[eye] @ linear(one)) - lab(EYES[eye] @ linear(other)))
+
+
+def test_the_distance_of_two_colours_by_hand():
+    """Greys differ in L* only, and look alike to all; red and green do not."""
+    green, red = "#2a8f5b", "#c0392b"
+    for eye in EYES:
+        assert apart("#777777", "#777777", eye) == 0
+        assert apart("#777777", "#ffffff", eye) == pytest.approx(100 - 50.0, abs=0.3)
+    assert apart(green, red, "normal") > 90 and apart(green, red, "no red receptor") < 25
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_colours_differ_for_every_reader(eye):
+    for one, other in itertools.combinations(plot.CYCLE, 2):
+        assert apart(one, other, eye) > 20
+    fields = [colour for colour, _ in plot.JUDGED.values()]
+    for one, other in itertools.combinations(fields, 2):
+        assert apart(one, other, eye) > 20
+    assert len({sign for _, sign in plot.JUDGED.values()}) == len(fields)
+    for colour in plot.CYCLE:  # contrast as WCAG defines it: 3 for what is drawn
+        assert 1.05 / (TO_XYZ[1] @ linear(colour) + 0.05) >= 3
 
 
 def ramp(N=5, H=2, W=3, C=1):

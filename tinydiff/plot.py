@@ -15,6 +15,39 @@ from PIL import Image
 from .data import to_uint8
 from .files import write_whole
 
+# Colours that differ also for readers with red-green colour blindness, and from white paper.
+BLUE, ORANGE, GREEN, RED = "#2b6cb0", "#dd7a1f", "#17a56b", "#9c1f33"
+VIOLET, GREY = "#8a3ffc", "#6b6f76"
+CYCLE = [BLUE, ORANGE, GREEN, RED, VIOLET, GREY]  # of matplotlib's C0 .. C5
+JUDGED = {"worse": ("#f0a58f", "✗"), "normal": ("#e3f4ea", "✓"), "better": ("#a9c9ef", "▲")}
+
+
+def style(dpi=90):
+    """Set how matplotlib draws: our colours as C0 .. C5, no box, text of 11 pixels or more.
+
+    dpi: pixels per inch of a figure's size, 80 or more -> None
+    """
+    import matplotlib
+
+    spines = {"axes.spines.top": False, "axes.spines.right": False}
+    text = {"font.size": 10, "legend.frameon": False}
+    cycle = {"axes.prop_cycle": matplotlib.cycler(color=CYCLE)}
+    matplotlib.rcParams.update({"figure.dpi": dpi} | spines | text | cycle)
+
+
+def judged(axes, box, value, kind):
+    """Draw a field of a score board: its colour and a sign say how good a value is.
+
+    axes: of matplotlib; box: left, bottom, width, height, in the axes' data; value: text;
+    kind: "worse" ✗, "normal" ✓ or "better" ▲, compared to real images -> None
+    """
+    from matplotlib.patches import Rectangle
+
+    (left, bottom, width, height), (color, sign) = box, JUDGED[kind]
+    axes.add_patch(Rectangle((left, bottom), width, height, color=color, linewidth=0))
+    place = left + width / 2, bottom + height / 2
+    axes.text(*place, f"{sign} {value}", ha="center", va="center", fontsize=10)
+
 
 def sheet(images, columns, gap=1, scale=1, paper=255):
     """Lay images out in rows, left to right.
