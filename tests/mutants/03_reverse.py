@@ -298,4 +298,35 @@ MUTANTS = {
             "the clipped x0_hat (predict_eps)",
         ),
     ],
+    "hunts.hunt_sampler": [
+        (
+            '"A": 4',
+            '"A": 5',
+            "A: in the world with one image all that a step adds can be laid bare. How large is it "
+            "at each t, and how large should it be?",
+        ),
+        (
+            '"C": 5',
+            '"C": 4',
+            "C: each portion of its noise has the right size. Compare the portion of one step with "
+            "that of the next",
+        ),
+        (
+            '"C": 5',
+            '"C": 0',
+            "C: mean and standard deviation of its samples at T = 8, beside the carried ones, say "
+            "whether there is a slip at all",
+        ),
+        (
+            '"B": 0',
+            '"B": 4',
+            "B: mean and standard deviation of its samples at T = 8, beside the carried ones, say "
+            "whether there is a slip at all",
+        ),
+        (
+            '"A": 4',
+            '"A": 2',
+            "A: are the means of its steps off, or their spread?",
+        ),
+    ],
 }
