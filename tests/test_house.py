@@ -20,7 +20,7 @@ TREES = {p: ast.parse(p.read_text(encoding="utf-8")) for p in FILES}
 # stands on both; around it the wings, a folder each, with the wings that each may use.
 DIFFUSION_TOWER = ["schedule", "diffusion", "exact", "sample", "guide"]
 NETWORK_TOWER = ["autodiff", "gradcheck", "ops", "nn", "optim", "unet"]
-ON_BOTH = ["train", "files", "data", "fields", "checkpoint", "plot"]
+ON_BOTH = ["train", "files", "data", "fields", "checkpoint", "player", "plot"]
 CORE = [*DIFFUSION_TOWER, *NETWORK_TOWER, *ON_BOTH]
 WINGS = {
     "kernels": set(),
@@ -276,6 +276,9 @@ SHAPELESS = {  # these handle no arrays, or arrays of any shape
     "files.require_folder",
     "files.require_replaceable",
     "files.write_whole",
+    "plot.figure",
+    "plot.alt_texts",
+    "plot.picked",
     "plot.style",
     "plot.judged",
     "plot.save_figure",

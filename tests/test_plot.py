@@ -131,6 +131,32 @@ def test_losses_shows_each_step_and_the_running_mean():
     assert len(plot.losses(values[:5], window=10).axes[0].lines) == 1
 
 
+def test_a_figure_shows_itself_without_pyplot_and_once():
+    """As the inline backend does it where pyplot has been imported."""
+    formatter = pytest.importorskip("IPython").core.formatters.DisplayFormatter()
+    figure = plot.losses([1.0, 0.5])
+    formats, _ = formatter.format(figure)
+    assert set(formats) == {"text/plain", "image/png"}
+    assert Image.open(io.BytesIO(formats["image/png"])).size == (720, 420)
+
+
+@pytest.mark.parametrize("make", [plot.losses, lambda v: plot.labelled(ramp(), 5, ["a"], "title")])
+def test_text_in_a_figure_is_at_least_11_pixels_high(make):
+    figure = make(np.linspace(1, 0.1, 60))
+    axes = figure.axes[0]
+    shown = [axes.title, axes.xaxis.label, *axes.get_xticklabels(), *axes.get_yticklabels()]
+    shown += axes.get_legend().get_texts() if axes.get_legend() else []
+    assert min(text.get_fontsize() for text in shown) * figure.dpi / 72 >= 11
+
+
+def test_alt_texts_are_the_comments_that_a_cell_begins_with():
+    assert plot.alt_texts("# Figure: a loss\n# that falls\nplot.losses(x)\n# Figure: no") == [
+        "a loss that falls"
+    ]
+    assert plot.alt_texts("# Figure: one\n# Figure: two\nx = 1") == ["one", "two"]
+    assert plot.alt_texts("x = 1  # Figure: no\n# Figure: no") == plot.alt_texts("# no\nx") == []
+
+
 def chain(steps, seed=0):
     return list(np.random.default_rng(seed).uniform(-1, 1, (steps, 4, 3, 3, 1)))
 
@@ -212,26 +238,71 @@ def test_a_gif_counts_in_whole_hundredths(seconds, hundredths, tmp_path):
     assert times == [10 * hundredths, 10 * hundredths, 20 * hundredths]
 
 
+def webp(uri):
+    """The frames of a data URI, as RGB, and how long each is shown, in milliseconds."""
+    kind, text = uri.split(",")
+    assert kind == "data:image/webp;base64"
+    shown, times = [], []
+    with Image.open(io.BytesIO(base64.b64decode(text))) as picture:
+        for k in range(getattr(picture, "n_frames", 1)):
+            picture.seek(k)
+            picture.load()
+            shown.append(np.asarray(picture.convert("RGB")))
+            times.append(picture.info.get("duration"))
+    return shown, times
+
+
 def test_player_holds_every_frame():
     pytest.importorskip("IPython")
     pictures = plot.frames(chain(6), 2, scale=2)
-    html = plot.player(pictures, seconds=0.1).data
-    listed = lambda name: re.search(rf"{name} = \[(.*?)\]", html)[1].split(",")
-    different, order = listed("frames"), listed("order")
-    assert len(different) == 6, "a frame that is held is kept once"
-    frames = [different[int(i)] for i in order]
-    assert len(frames) == len(pictures)
-    assert f'max="{len(pictures) - 1}"' in html and "), 100);" in html
-    for frame, picture in zip(frames, pictures, strict=True):
-        png = io.BytesIO(base64.b64decode(frame.strip('"')))
-        assert close(np.asarray(Image.open(png).convert("RGB")), picture)
-    assert "http" not in html  # nothing is fetched
+    page = plot.player(pictures, seconds=0.1).data
+    assert "times = [100, 100, 100, 100, 100, 1600]" in page, "what is held is kept once"
+    (grid,), _ = webp(re.search(r'grid.src = "(.*?)"', page)[1])
+    (height, width, _), columns = pictures[0].shape, 3
+    assert f"[width, height, columns] = [{width}, {height}, {columns}]" in page
+    assert grid.shape == (2 * height, 3 * width, 3)
+    for k, picture in enumerate(pictures[:6]):
+        y, x = k // columns * height, k % columns * width
+        assert close(grid[y : y + height, x : x + width], picture)
+    assert "http" not in page  # nothing is fetched
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9])
+def test_without_a_script_pictures_move_and_of_many_every_second(n):
+    pytest.importorskip("IPython")
+    pictures = plot.frames(chain(n), 2, scale=2)
+    page = plot.player(pictures, seconds=0.1).data.split("<script>")[0]
+    shown, times = webp(re.search(r'<img src="(.*?)" alt="an animation"', page)[1])
+    assert "Run this cell to drag." in page
+    expected = list(range(n)) if n < 8 else list(range(n))[::-2][::-1]
+    assert len(shown) == len(expected)
+    assert all(close(a, pictures[k]) for a, k in zip(shown, expected, strict=True))
+    if n > 1:
+        assert times == [100 if n < 8 else 200] * (len(shown) - 1) + [1600]
+
+
+def test_a_player_says_where_it_is_and_what_it_shows():
+    pytest.importorskip("IPython")
+    pictures = plot.frames(chain(3), 2)
+    page = plot.player(pictures).data
+    assert 'labels = ["1 of 3", "2 of 3", "3 of 3"]' in page and "show(2)" in page
+    labels = ["t = 2", "t = 1", "</script>"]
+    page = plot.player(pictures, labels=labels, alt='"noise" < faces', first=0).data
+    assert r'labels = ["t = 2", "t = 1", "\u003c/script>"]' in page and "show(0)" in page
+    assert 'alt="&quot;noise&quot; &lt; faces"' in page
+    everything = [*labels, *["held"] * 15]
+    assert '"t = 1", "\\u003c/script>"]' in plot.player(pictures, labels=everything).data
+    for wrong in (labels[:2], [*everything, "one more"]):
+        with pytest.raises(
+            ValueError, match=f"^18 pictures, but {len(wrong)} labels: one for each"
+        ):
+            plot.player(pictures, labels=wrong)
 
 
 def test_two_players_on_a_page_do_not_meet():
     pytest.importorskip("IPython")
     pictures = plot.frames(chain(2), 2)
-    one, two = (re.search(r'<div id="(\w+)">', plot.player(pictures).data)[1] for _ in range(2))
+    one, two = (re.search(r'<div id="(\w+)"', plot.player(pictures).data)[1] for _ in range(2))
     assert one != two
 
 

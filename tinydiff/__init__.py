@@ -10,7 +10,7 @@ The afternoon is what lies flat in this folder, in reading order; imports only r
       guide      towards what is asked for     unet       the network
 
     train                      the bridge: Algorithm 1 of DDPM
-    data, plot                 images in, pictures out
+    data, plot, player         images in, pictures out, and moving in a notebook
     fields, checkpoint         what a file may say of its weights; weights on disk
     files                      that appear whole or not at all
     kernels                    the ground: reference (NumPy), cpu (Numba), cuda

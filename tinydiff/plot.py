@@ -1,12 +1,11 @@
-"""Pictures out: sheets of images, chains as GIF and as a player for notebooks, loss curves.
+"""Pictures out: sheets of images, chains as frames and as GIF, figures, and their colours.
 
 Images are (N, H, W, C) in [-1, 1], C = 1 or 3. The suffix of a file's name says what it is: PNG,
 or for animations GIF or APNG.
 """
 
-import base64
 import io
-import os
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import Image
 
 from .data import to_uint8
 from .files import write_whole
+from .player import player  # noqa: F401
 
 # Colours that differ also for readers with red-green colour blindness, and from white paper.
 BLUE, ORANGE, GREEN, RED = "#2b6cb0", "#dd7a1f", "#17a56b", "#9c1f33"
@@ -49,6 +49,33 @@ def judged(axes, box, value, kind):
     axes.text(*place, f"{sign} {value}", ha="center", va="center", fontsize=10)
 
 
+def figure(**options):
+    """Make a matplotlib Figure that a notebook shows, also where pyplot has not been imported.
+
+    options: as for matplotlib's Figure, whose size is in inches: figsize, dpi, layout -> Figure
+    """
+    from matplotlib.figure import Figure
+
+    class Shown(Figure):
+        def _repr_png_(self):
+            file = io.BytesIO()
+            self.savefig(file, format="png")
+            return file.getvalue()
+
+    return Shown(**options)
+
+
+def alt_texts(source):
+    """Read what a cell's figures show, for readers who cannot see them, from how its code begins.
+
+    One comment for each figure, over as many lines as it takes: "# Figure: the loss, falling"
+    source: code -> list of str, empty where nothing is said
+    """
+    comments = takewhile(lambda line: line.startswith("#"), source.splitlines())
+    words = " ".join(line[1:].strip() for line in comments)
+    return [text.strip() for text in words.split("Figure: ")[1:]]
+
+
 def sheet(images, columns, gap=1, scale=1, paper=255):
     """Lay images out in rows, left to right.
 
@@ -71,14 +98,12 @@ def labelled(images, columns, labels, title=None, scale=5):
     images: (N, H, W, C); columns: images per row; labels: one string per row; scale: as for sheet
     -> matplotlib Figure
     """
-    from matplotlib.figure import Figure
-
     picture = sheet(images, columns, scale=scale)
     height, width = picture.shape[:2]
     margin, head = 30 + 7 * max(map(len, labels)), 30 if title else 8  # room for the words
     W, H = width + margin + 8, height + head + 8
-    figure = Figure(figsize=(W / 100, H / 100), dpi=100)
-    axes = figure.add_axes((margin / W, 8 / H, width / W, height / H))
+    drawn = figure(figsize=(W / 100, H / 100), dpi=100)
+    axes = drawn.add_axes((margin / W, 8 / H, width / W, height / H))
     axes.imshow(picture, interpolation="nearest", aspect="auto")
     row = height / len(labels)
     axes.set_yticks([row * (i + 0.5) for i in range(len(labels))], labels)
@@ -88,7 +113,7 @@ def labelled(images, columns, labels, title=None, scale=5):
         spine.set_visible(False)
     if title:
         axes.set_title(title, fontsize=10)
-    return figure
+    return drawn
 
 
 def losses(values, window=50):
@@ -96,18 +121,16 @@ def losses(values, window=50):
 
     values: (steps,) -> matplotlib Figure
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.5), dpi=120, layout="constrained")
-    axes = figure.subplots()
+    drawn = figure(figsize=(6, 3.5), dpi=120, layout="constrained")
+    axes = drawn.subplots()
     steps = np.arange(1, len(values) + 1)
     axes.plot(steps, values, color="0.8", linewidth=0.7, label="each step")
     if len(values) >= window:
         means = np.convolve(values, np.full(window, 1 / window), mode="valid")
-        axes.plot(steps[window - 1 :], means, color="C0", label=f"mean of {window} steps")
+        axes.plot(steps[window - 1 :], means, color=BLUE, label=f"mean of {window} steps")
     axes.set(xlabel="training step", ylabel="loss (mean squared error)", yscale="log")
     axes.legend(frameon=False)
-    return figure
+    return drawn
 
 
 def frames(chain, columns, scale=4, count=40):
@@ -116,9 +139,16 @@ def frames(chain, columns, scale=4, count=40):
     chain: list of (N, H, W, C), x_T .. x_0; columns, scale: as for sheet; count: frames before the
     last is held -> list of (height, width, 3) uint8
     """
-    picked = np.unique(np.linspace(0, len(chain) - 1, count).round().astype(int))
-    drawn = [sheet(chain[i], columns, scale=scale) for i in picked]
+    drawn = [sheet(chain[i], columns, scale=scale) for i in picked(len(chain), count)]
     return drawn + [drawn[-1]] * 15
+
+
+def picked(steps, count=40):
+    """Pick evenly spaced steps, the first and the last among them: which ones `frames` draws.
+
+    steps: how many there are; count: how many to pick, at most -> array of indices
+    """
+    return np.unique(np.linspace(0, steps - 1, count).round().astype(int))
 
 
 def save_figure(figure, path):
@@ -206,40 +236,6 @@ def save_apng(pictures, path, seconds=0.06):
     frames, timing = [Image.fromarray(p) for p in pictures], {"duration": 1000 * seconds, "loop": 0}
     options = {"format": "PNG", "save_all": True, "append_images": frames[1:]} | timing
     return _save(path, (".apng", ".png"), lambda f: frames[0].save(f, **options))
-
-
-def player(pictures, seconds=0.06):
-    """Make a player for notebooks: play, pause, and a slider to drag through the frames.
-
-    It needs no running kernel, so it also works where a notebook is only shown.
-    pictures: list of (height, width, 3) uint8; seconds: of each frame -> IPython.display.HTML
-    """
-    from IPython.display import HTML
-
-    def encode(p):
-        f, small = io.BytesIO(), Image.fromarray(p).quantize(64, kmeans=1, dither=Image.Dither.NONE)
-        small.save(f, format="PNG", optimize=True)
-        return base64.b64encode(f.getvalue()).decode()
-
-    encoded = [encode(p) for p in pictures]
-    different = list(dict.fromkeys(encoded))  # a frame that is held is kept only once
-    sources, order = ",".join(f'"{e}"' for e in different), [different.index(e) for e in encoded]
-    name = "p" + os.urandom(4).hex()
-    return HTML(f"""<div id="{name}"><img style="image-rendering:pixelated"><br>
-<button>play / pause</button>
-<input type="range" min="0" max="{len(pictures) - 1}" value="0" style="width:300px">
-<span></span></div>
-<script>(() => {{
-  const frames = [{sources}], order = {order};
-  const box = document.getElementById("{name}"), slider = box.querySelector("input");
-  let timer = null;
-  const show = i => {{ slider.value = i; box.querySelector("span").textContent = "frame " + i;
-    box.querySelector("img").src = "data:image/png;base64," + frames[order[i]]; }};
-  box.querySelector("button").onclick = () => {{ timer = timer ? clearInterval(timer) :
-    setInterval(() => show((+slider.value + 1) % order.length), {round(1000 * seconds)}); }};
-  slider.oninput = () => show(+slider.value);
-  show(order.length - 1);
-}})();</script>""")
 
 
 def _save(path, suffixes, write):

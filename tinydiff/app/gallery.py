@@ -247,13 +247,11 @@ def page(rows, width=1000):
     rows: list of (title, words, [(caption, picture (height, width, 3) uint8), ...]); width: pixels
     -> matplotlib Figure. Raises ValueError when the pictures of a row are wider than the page.
     """
-    from matplotlib.figure import Figure
-
     margin, head, foot, between = 20, 44, 22, 16
     tallest = [max(picture.shape[0] for _, picture in pictures) for _, _, pictures in rows]
     heights = [head + tall + foot for tall in tallest]
     height = sum(heights) + margin
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
+    figure = plot.figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
 
     def write(text, x, y, **style):
         figure.text(x / width, y / height, text, **style)

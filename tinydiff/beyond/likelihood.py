@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from .. import plot
 from ..diffusion import at, predict_x0, q_posterior, q_sample
 
 
@@ -154,9 +155,7 @@ def draw_bound(nats):
     Left the terms L_0 .. L_T themselves, right what has added up from t = 0 to there.
     nats: (T + 1,) per value, as bound gives -> matplotlib Figure
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.4), dpi=120, layout="constrained")
+    figure = plot.figure(figsize=(9, 3.4), dpi=120, layout="constrained")
     terms, total = figure.subplots(1, 2)
     t = np.arange(len(nats))
     terms.plot(t, nats, ".-", markersize=4, linewidth=0.8)

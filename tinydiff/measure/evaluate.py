@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .. import kernels, sample
+from .. import kernels, plot, sample
 from ..design.pipeline import SAMPLERS as KNOWN
 from ..design.pipeline import TIMES, evaluations
 from . import classifier, metrics
@@ -345,9 +345,7 @@ def quality(rows, floor):
     rows: dicts with sampler, times, evaluations and frechet, as `rows` yields them from images
     (N, H, W, C); floor: the distance that real images have -> matplotlib Figure
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 4), dpi=120, layout="constrained")
+    figure = plot.figure(figsize=(6.5, 4), dpi=120, layout="constrained")
     axes, lines = figure.subplots(), {}
     for row in rows:
         points = lines.setdefault((row["sampler"], row["times"]), [])
