@@ -1,6 +1,6 @@
 """Run the lessons and keep their outputs.
 
-    python tests/lessons.py [01 05 ...]      run these lessons (default: all), keep their outputs
+    python tests/lessons.py [01 studio ...]      run these (default: all), keep their outputs
 
 A lesson's metadata holds a hash of what its outputs depend on: its cells, and the package's code
 that it shows. With TINYDIFF_FAST=1 in the environment, lessons that train do so for a few steps
@@ -73,6 +73,11 @@ def run(notebook, seconds=600):
     return notebook
 
 
+def is_live(output):
+    """Tell whether an output is a widget, which dies with its kernel: output -> bool"""
+    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+
+
 def smaller(png, colors):
     """Reduce a picture to a number of colours where that makes it smaller: PNG in base64 -> same"""
     original, small = base64.b64decode(png), io.BytesIO()
@@ -89,9 +94,11 @@ def keep(path):
     """
     notebook, began = read(path), time.perf_counter()
     run(notebook)
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not is_live(output)]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -110,8 +117,8 @@ def keep(path):
 
 if __name__ == "__main__":
     wanted = sys.argv[1:]
-    for path in lessons():
-        if not wanted or path.name[:2] in wanted:
+    for path in [*lessons(), LESSONS / "studio.ipynb"]:
+        if not wanted or path.name.startswith(tuple(wanted)):
             seconds, size = keep(path)
             warning = " - TOO LARGE" if size > LARGEST else ""
             print(f"{path.name}: {seconds:.0f} s, {size / 1000:.0f} kB{warning}")

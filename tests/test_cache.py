@@ -32,6 +32,7 @@ def place(tmp_path, monkeypatch):
     """Give the cache a folder of its own, which is empty -> its path"""
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(cpu_cache.Cache, "given_up", "")
+    monkeypatch.setattr(cpu_cache.Cache, "announced", False)
     cpu_cache.folder.cache_clear()
     yield cpu_cache.folder()[0]
     cpu_cache.folder.cache_clear()
@@ -59,6 +60,17 @@ def test_what_was_compiled_is_read_the_next_time(place):
     assert call() == (3, True)
     assert call(fourth) == (4, False)
     assert call(fourth) == (4, True) and call() == (3, True)
+
+
+def test_a_notebook_says_once_why_it_waits_and_only_if_it_compiles(place, monkeypatch, capfd):
+    call()
+    assert capfd.readouterr().out == "", "not in a notebook"
+    monkeypatch.setitem(sys.modules, "ipykernel", None)
+    call()
+    assert capfd.readouterr().out == "", "it is read"
+    call(fourth), call(fourth, (1, 2, 3, 4))
+    said = capfd.readouterr().out
+    assert said == "compiling kernels, once: a few seconds each, about 40 s in all\n"
 
 
 def flipped(content, at):

@@ -349,3 +349,10 @@ def test_edits_that_do_not_fit_are_refused(tmp_path, monkeypatch):
         why = "edits16.npz is damaged .*: install tinydiff again; .* run data/build.py"
         with pytest.raises(OSError, match=why):
             data.load_edits()
+
+
+def test_a_data_set_is_shown_in_one_line():
+    shown = "<Dataset digits: 1,500 training and 297 test images of 8 x 8 x 1; labels: digit>"
+    assert repr(data.load("digits")) == shown
+    shown = "<Styles emoji: 1,363 subjects in 5 styles, images of 16 x 16 x 3>"
+    assert repr(data.load_styles("emoji")) == shown

@@ -28,11 +28,12 @@ WINGS = {
     "beyond": {"kernels", *CORE},
     "measure": {"kernels", "design", "beyond", *CORE},
     "course": {"kernels", "autodiff", "files"},
+    "studio": {"kernels", "design", *CORE},
     "app": {"kernels", "design", "beyond", "measure", "course", *CORE},
 }
 DOORS = {"__init__": {"former"}, "__main__": {"app"}, "grade": {"course"}, "former": set()}
 OUTSIDE = {"numpy", "numba", "llvmlite", "matplotlib", "PIL", "tqdm"}  # all that is ever imported
-OUTSIDE |= {"IPython", "pytest", "_pytest"}
+OUTSIDE |= {"IPython", "pytest", "_pytest", "anywidget", "traitlets"}
 
 
 def room(path):
@@ -225,7 +226,7 @@ PUBLIC = {
     for node in TREES[p].body
     if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
 }
-NO_ARRAYS = ("course", "app", "former")
+NO_ARRAYS = ("course", "studio", "app", "former")
 FUNCTIONS = {
     name: node
     for name, node in PUBLIC.items()

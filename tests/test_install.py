@@ -83,7 +83,8 @@ def test_the_wheel_holds_modules_data_and_licences(packed, wheel):
     with zipfile.ZipFile(wheel) as f:
         names = {name for name in f.namelist() if ".dist-info/" not in name}
         about = [name.partition(".dist-info/")[2] for name in set(f.namelist()) - names]
-    modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "tinydiff").rglob("*.py")}
+    files = [p for kind in ("py", "js", "css") for p in (ROOT / "tinydiff").rglob(f"*.{kind}")]
+    modules = {p.relative_to(ROOT).as_posix() for p in files}
     assert names == modules | {f"tinydiff/_data/{name}" for name in packed}
     assert {"licenses/LICENSE", "licenses/data/LICENSES.md"} <= set(about)
 

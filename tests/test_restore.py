@@ -358,7 +358,7 @@ def test_errata_by_x0_hat():
         rejects(check, slip(guide.by_x0_hat, old, new))
     check = lambda assume: check_posterior(restore.log_p_gradient, providers=(assume,))
     for old, new in (
-        ("J = np.sqrt(1 - s.alpha_bar[t])", "J = np.sqrt(s.alpha_bar[t])"),
+        ("along = np.sqrt(1 - s.alpha_bar[t])", "along = np.sqrt(s.alpha_bar[t])"),
         ("s.alpha_bar[t] * lam + 1 - s.alpha_bar[t]", "lam + 1 - s.alpha_bar[t]"),
         ("np.atleast_2d(cov)", "np.atleast_2d(2 * cov)"),
         ("eps_model(x_t, t), vjp", "eps_model(x_t, max(t - 1, 1)), vjp"),

@@ -327,3 +327,8 @@ def test_errata_sigmoid():
         rejects(check_sigmoid, sigmoid_with(stretched(curve)))
     for line in (lambda x, tau: x[-1] - x, lambda x, tau: logistic(x, tau) * (x[-1] - x)):
         rejects(check_sigmoid, sigmoid_with(line))
+
+
+def test_a_schedule_is_shown_in_one_line():
+    assert repr(schedule.cosine(200)).startswith("<Schedule: T = 200, alpha_bar from 0.99")
+    assert len(repr(schedule.cosine(200))) < 100

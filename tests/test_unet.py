@@ -282,3 +282,10 @@ def test_labels_for_a_network_without_labels_are_refused(rng):
     model, _ = make(rng)
     with pytest.raises(ValueError, match="label"):
         model(np.zeros((1, 8, 8, 1), np.float32), np.array([1]), np.array([[0]]))
+
+
+def test_a_network_is_shown_in_one_line():
+    model = unet.UNet(8, width=8, multipliers=(1, 2), rng=np.random.default_rng(0))
+    assert repr(model) == f"<UNet of {len(model.flatten()):,} parameters>"
+    with model.variables():
+        assert repr(model).startswith("<UNet of")

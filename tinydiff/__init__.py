@@ -21,6 +21,7 @@ Around it stand the wings, a folder each:
     beyond    likelihoods, straight paths, learned variances and noise schedules
     measure   metrics, baselines, the classifiers that judge, one table of it all
     course    exercises, verdicts, handouts, the grading of a class; grade.py is its door
+    studio    live pictures in notebooks: sliders, an easel, a plane to click into
     app       the command line
 
 former keeps the names of version 0.1 alive, for notebooks and answers written with it.

@@ -42,6 +42,11 @@ class Dataset:
         """Give how many values each label has: () -> tuple of ints"""
         return tuple(len(values) for values in self.labels.values())
 
+    def __repr__(self):
+        size, labels = _size(self.train), ", ".join(self.labels)
+        counts = f"{len(self.train):,} training and {len(self.test):,} test images"
+        return f"<Dataset {self.name}: {counts} of {size}; labels: {labels}>"
+
 
 @dataclass
 class Styles:
@@ -57,6 +62,10 @@ class Styles:
     names: list
     styles: list
     test: np.ndarray
+
+    def __repr__(self):
+        counts = f"{len(self.names):,} subjects in {len(self.styles)} styles"
+        return f"<Styles {self.name}: {counts}, images of {_size(self.images)}>"
 
     def dataset(self):
         """List the pictures one by one, for a classifier: -> Dataset with M S images (H, W, C)
@@ -90,6 +99,11 @@ class Edits:
     labels_after: np.ndarray
     changed: np.ndarray
     labels: dict
+
+
+def _size(images):
+    *_, H, W, C = images.shape
+    return f"{H} x {W} x {C}"
 
 
 def load(name):

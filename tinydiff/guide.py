@@ -106,8 +106,9 @@ def assume_gaussian(eps_model, s, cov):
     lam, Q = np.linalg.eigh(np.atleast_2d(cov))
 
     def eps_model_vjp(x_t, t):
-        J = np.sqrt(1 - s.alpha_bar[t]) * (Q / (s.alpha_bar[t] * lam + 1 - s.alpha_bar[t])) @ Q.T
-        vjp = lambda g: (g.reshape(-1, len(J)) @ J).reshape(g.shape).astype(g.dtype)
+        along = np.sqrt(1 - s.alpha_bar[t]) / (s.alpha_bar[t] * lam + 1 - s.alpha_bar[t])
+        # J = Q diag(along) Q^T is symmetric, and never made: that would take D^3 multiplications
+        vjp = lambda g: (g.reshape(-1, len(Q)) @ Q * along @ Q.T).reshape(g.shape).astype(g.dtype)
         return eps_model(x_t, t), vjp
 
     return eps_model_vjp

@@ -4,6 +4,7 @@ Called on arrays a Module gives arrays and records nothing. Inside `with model.v
 params:` its parameters are Tensors, so the same call records a graph that `gradient` can walk.
 """
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -60,6 +61,10 @@ class Module:
         finally:
             for owner, name, array in slots:
                 setattr(owner, name, array)
+
+    def __repr__(self):
+        P = sum(math.prod(p.shape) for p in self.params().values())
+        return f"<{type(self).__name__} of {P:,} parameters>"
 
     def __getstate__(self):
         """Keep copies flat: a view is copied as its place in the shared buffer."""

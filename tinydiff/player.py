@@ -27,7 +27,7 @@ PAGE = """<div id="{name}">
       <div style="display:flex;align-items:center;gap:8px;margin:4px 0;font:14px sans-serif">
       <button style="width:64px;font:inherit" aria-label="play or pause">Play</button>
       <input type="range" min="0" max="${{times.length - 1}}" aria-label="picture"
-        style="flex:0 1 300px;min-width:60px"><output></output></div>`;
+        style="flex:0 1 300px;min-width:60px"><output style="white-space:nowrap"></output></div>`;
     const [screen, button, slider, label] =
       ["canvas", "button", "input", "output"].map(tag => box.querySelector(tag));
     screen.setAttribute("aria-label", {alt_text});

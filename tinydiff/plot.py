@@ -122,15 +122,24 @@ def losses(values, window=50):
     values: (steps,) -> matplotlib Figure
     """
     drawn = figure(figsize=(6, 3.5), dpi=120, layout="constrained")
-    axes = drawn.subplots()
+    loss_curve(drawn.subplots(), values, window)
+    return drawn
+
+
+def loss_curve(axes, values, window=50):
+    """Draw a loss curve into axes of matplotlib, as `losses` does: values (steps,) -> None"""
+    from matplotlib.ticker import LogLocator
+
     steps = np.arange(1, len(values) + 1)
     axes.plot(steps, values, color="0.8", linewidth=0.7, label="each step")
     if len(values) >= window:
         means = np.convolve(values, np.full(window, 1 / window), mode="valid")
         axes.plot(steps[window - 1 :], means, color=BLUE, label=f"mean of {window} steps")
     axes.set(xlabel="training step", ylabel="loss (mean squared error)", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.yaxis.set_major_formatter("{x:g}")  # 0.2, not 2 x 10^-1
+    axes.yaxis.set_minor_formatter("")
     axes.legend(frameon=False)
-    return drawn
 
 
 def frames(chain, columns, scale=4, count=40):

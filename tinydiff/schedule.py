@@ -36,6 +36,10 @@ class Schedule:
         """Give the number of noising steps: () -> int"""
         return len(self.beta) - 1
 
+    def __repr__(self):
+        first, last = self.alpha_bar[1], self.alpha_bar[-1]
+        return f"<Schedule: T = {self.T}, alpha_bar from {first:.4g} at t = 1 to {last:.2g} at T>"
+
 
 def from_betas(beta):
     """Build the schedule whose step t adds noise of variance beta_t.

@@ -91,10 +91,18 @@ def _give_up(why):
     print(f"tinydiff: compiled kernels cannot be kept ({why}): {each}; {advice}", file=sys.stderr)
 
 
+def _announce():
+    """Tell who looks at a notebook, once, why it seems to do nothing."""
+    if not Cache.announced and "ipykernel" in sys.modules:
+        Cache.announced = True
+        print("compiling kernels, once: a few seconds each, about 40 s in all", flush=True)
+
+
 class Cache:
     """A compiled function's files, one for each combination of types: Numba's `_cache`."""
 
     given_up = ""  # why, said of all of them
+    announced = False
 
     def __init__(self, f):
         self.name = f"{f.__module__.rpartition('.')[2]}.{f.__qualname__}"
@@ -117,6 +125,7 @@ class Cache:
             pass
         if folder()[1]:
             _give_up(folder()[1])
+        _announce()
         return None
 
     def save_overload(self, types, result):

@@ -1,0 +1,1 @@
+"""Live hands: sliders, an easel and a plane for notebooks, whose pictures the package computes."""
