@@ -238,7 +238,7 @@ def dpmpp_2m(eps_model, s, shape, rng, times=None, x_T=None, clip=np.inf):
 def even_times(s, steps):
     """Choose times for a fast sampler, spread evenly over 0 .. T.
 
-    times[i] = round(T (steps - i) / steps), i = 0 .. steps
+    Each is the whole number nearest to where steps equal gaps from T to 0 would put it
     steps: int, 1 .. T -> list of steps + 1 decreasing ints from T to 0
     Raises ValueError for another number of steps.
     """
