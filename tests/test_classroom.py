@@ -169,7 +169,7 @@ def test_feedback_is_due_as_soon_as_a_student_is_graded(tmp_path):
         ("grade . --lessons x", "--lessons takes numbers and ranges"),
         ("grade . --lessons 3-2", "ranges that count upwards"),
         ("grade . --lessons 0", "no exercise is in these lessons"),
-        ("grade . --lessons 1-77", "there is no lesson 17"),
+        ("grade . --lessons 1-77", "there is no lesson 18"),
         ("grade . --seconds 0", "takes a number above 0"),
         ("handout full", "full already exists and is not empty"),
         ("handout full/x.txt", "full/x.txt already exists"),

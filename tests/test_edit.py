@@ -391,7 +391,7 @@ def check_strength(image_to_image):
     assert 0 < apart < 0.02, f"{said}, expected a little, less than 0.02"
     for strength in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError):
-            next(image_to_image(None, T8, X0, strength, None))
+            next(image_to_image(None, T8, X0, strength, np.random.default_rng(1)))
 
 
 def check_redrawn_clip(image_to_image):
@@ -406,6 +406,12 @@ IMAGE_TO_IMAGE = (check_redrawn_law, check_redrawn_flow, check_strength, check_r
 @pytest.mark.parametrize("check", IMAGE_TO_IMAGE)
 def test_image_to_image(check):
     check(edit.image_to_image)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, math.nan])
+def test_a_strength_that_is_no_share_is_refused(strength):
+    with pytest.raises(ValueError, match="^strength is a share of T"):
+        next(edit.image_to_image(None, T8, X0, strength, None))
 
 
 def test_errata_image_to_image():
@@ -583,18 +589,39 @@ FROM, TO = correlated(T8, MIDDLE, COV), correlated(T8, OTHER, OTHER_COV)
 FIVE = np.random.default_rng(12).normal(0.2, 0.7, (5, *SHAPE))
 
 
-def risen(s, x, u, t, rounds):
+def risen(s, x, u, t, rounds, mean, cov):
     """Take one step of the inversion from u up to t, for rows of pixels.
 
     x_t = x sqrt(leap) + ... eps_hat at the last guess of x_t
     """
     leap, ab = np.prod(1 - s.beta[u + 1 : t + 1]), s.alpha_bar[t]
     along = math.sqrt(1 - ab) - math.sqrt(leap * (1 - s.alpha_bar[u]))
-    pull = math.sqrt(1 - ab) * np.linalg.inv(ab * COV + (1 - ab) * np.eye(4))
+    pull = math.sqrt(1 - ab) * np.linalg.inv(ab * cov + (1 - ab) * np.eye(4))
     guess = x
     for _ in range(rounds):
-        guess = math.sqrt(leap) * x + along * (guess - math.sqrt(ab) * MIDDLE) @ pull
+        guess = math.sqrt(leap) * x + along * (guess - math.sqrt(ab) * mean) @ pull
     return guess
+
+
+def there_and_down(times, rounds, kept, before=(MIDDLE, COV), after=(OTHER, OTHER_COV)):
+    """List what FIVE becomes, up as one Gaussian says, down as another, from times[0] to 0."""
+    path = [FIVE.reshape(5, 4)]
+    for u, t in pairwise(list(times)[::-1]):
+        path.append(risen(T8, path[-1], u, t, rounds, *before))
+    wants = [path[-1]]
+    for (t, u), known in zip(pairwise(times), path[-2::-1], strict=True):
+        A, c, *_ = step(T8, t, u, 0.0, *after)
+        wants.append(kept * known + (1 - kept) * (wants[-1] @ A.T + c))
+    return wants
+
+
+def arrived(got, wants, times, case):
+    said = f"{case}: expected {len(wants)} arrays, the first at times[0], the last x_0"
+    assert len(got) == len(wants), f"{said}; came {len(got)}"
+    for t, x, want in zip(times, got, wants, strict=True):
+        off = np.abs(np.reshape(x, (5, 4)) - want).max()
+        said = f"at t = {t} the images should be within 1e-10 of the exact ones"
+        assert off < 1e-10, f"{case}: {said}; they are {off:.2g} away"
 
 
 def check_translated(translate):
@@ -605,25 +632,11 @@ def check_translated(translate):
         ([5, 2, 0], 2, SOFT),
         ([8, 7, 3, 2, 0], 1, SOFT[None, ..., None].repeat(5, 0)),
     ):
-        path = [FIVE.reshape(5, 4)]
-        for u, t in pairwise(list(times)[::-1]):
-            path.append(risen(T8, path[-1], u, t, rounds))
         kept = np.zeros(4) if keep is None else np.reshape(keep, (-1, 4))
-        want = path[-1]
-        wants = [want]
-        for (t, u), known in zip(pairwise(times), path[-2::-1], strict=True):
-            A, c, *_ = step(T8, t, u, 0.0, OTHER, OTHER_COV)
-            want = kept * known + (1 - kept) * (want @ A.T + c)
-            wants.append(want)
         got = list(translate(FROM, TO, T8, FIVE, times, rounds, keep))
         how = "nothing kept" if keep is None else "a mask to keep by"
         case = f"times {list(times)}, {rounds} round(s), {how}"
-        said = f"{case}: expected {len(wants)} arrays, the first at times[0], the last x_0"
-        assert len(got) == len(wants), f"{said}; came {len(got)}"
-        for t, x, want in zip(times, got, wants, strict=True):
-            off = np.abs(np.reshape(x, (5, 4)) - want).max()
-            said = f"at t = {t} the images should be within 1e-10 of the exact ones"
-            assert off < 1e-10, f"{case}: {said}; they are {off:.2g} away"
+        arrived(got, there_and_down(times, rounds, kept), times, case)
 
 
 def root(cov):
@@ -705,22 +718,25 @@ def test_errata_translate():
         rejects(check, slip(edit.translate, old, new))
 
 
-def check_difference(difference):
+def differing(x0, t, seed, n, before=(MIDDLE, COV), after=(OTHER, OTHER_COV)):
     """Two Gaussians differ by an affine map of x_t; mean of channels, draws; maximum per image."""
-    x0, shape = np.random.default_rng(13).normal(size=(3, 2, 1, 2)), (3, 2, 1, 2)
+    rng, ab, shape = np.random.default_rng(seed), T8.alpha_bar[t], x0.shape
+    pull = lambda cov: np.linalg.inv(ab * cov + (1 - ab) * np.eye(4))
+    (a, A), (b, B) = ((math.sqrt(ab) * mean, pull(cov)) for mean, cov in (before, after))
+    total = np.zeros(shape)
+    for _ in range(n):
+        x_t = math.sqrt(ab) * x0 + math.sqrt(1 - ab) * rng.standard_normal(shape)
+        x_t = x_t.reshape(len(x0), 4)
+        total += math.sqrt(1 - ab) * np.abs((x_t - b) @ B - (x_t - a) @ A).reshape(shape)
+    total = total.sum(-1, keepdims=True)
+    return total / total.max((1, 2), keepdims=True)
+
+
+def check_difference(difference):
+    x0 = np.random.default_rng(13).normal(size=(3, 2, 1, 2))
     for t in (2, 7):
         got = difference(FROM, TO, T8, x0, t, np.random.default_rng(14), n=3)
-        rng, ab = np.random.default_rng(14), T8.alpha_bar[t]
-        pull = lambda cov: np.linalg.inv(ab * cov + (1 - ab) * np.eye(4))
-        a, A = math.sqrt(ab) * MIDDLE, pull(COV)
-        b, B = math.sqrt(ab) * OTHER, pull(OTHER_COV)
-        total = np.zeros((3, 2, 1, 2))
-        for _ in range(3):
-            x_t = math.sqrt(ab) * x0 + math.sqrt(1 - ab) * rng.standard_normal(shape)
-            x_t = x_t.reshape(3, 4)
-            total += math.sqrt(1 - ab) * np.abs((x_t - b) @ B - (x_t - a) @ A).reshape(shape)
-        want = total.sum(-1, keepdims=True)
-        want /= want.max((1, 2), keepdims=True)
+        want = differing(x0, t, 14, 3)
         assert np.allclose(got, want, rtol=0, atol=1e-12) and np.all(got.max((1, 2, 3)) == 1)
 
 
@@ -745,6 +761,48 @@ def test_errata_difference():
         ("np.asarray(eps_to(x_t, t) - ", "np.asarray(eps_to(x_t, t) + "),
     ):
         rejects(check_difference, slip(edit.difference, old, new))
+
+
+# before and after: two pixels differ, one a little; and a third Gaussian, which draws
+BEFORE = np.array([0.6, -0.3, 0.2, 0.9]), np.diag([0.3, 0.5, 0.2, 0.4])
+AFTER = np.array([0.6, 0.9, 0.6, 0.9]), np.diag([0.3, 0.5, 0.2, 0.36])
+DRAWN = np.array([0.1, 1.4, -0.5, 0.4]), np.diag([0.2, 0.3, 0.6, 0.1])
+
+
+def check_changed(change):
+    """Which places, which path, which model draws: each exactly as for three Gaussians."""
+    models = [correlated(T8, *law) for law in (BEFORE, AFTER, DRAWN)]
+    for times, drawn in ((None, None), ([6, 4, 1, 0], DRAWN)):
+        kept = differing(FIVE, 5, 17, 5, BEFORE, AFTER).reshape(5, 4) < 0.2
+        assert 3 < kept.sum() < 17
+        how = () if drawn is None else (times, models[2])
+        got = list(change(*models[:2], T8, FIVE, np.random.default_rng(17), *how))
+        visited = range(8, -1, -1) if times is None else times
+        wants = there_and_down(visited, 1, kept, BEFORE, drawn or AFTER)
+        last = np.reshape(got[-1], (5, 4))
+        said = "what is to be kept should come back bit for bit"
+        assert np.array_equal(last[kept], FIVE.reshape(5, 4)[kept]), said
+        said = "where the two models differ by 0.2 or more the image should change"
+        assert not np.any((last == FIVE.reshape(5, 4))[~kept]), said
+        named = "eps_draw not given" if drawn is None else "another model as eps_draw"
+        arrived(got, wants, visited, f"times {list(visited)}, {named}")
+
+
+def check_changed_clip(change):
+    """clip holds where something changes, on the way down alone."""
+    models = [correlated(T8, *law) for law in (BEFORE, AFTER)]
+
+    def run(model, rng, clip):
+        return change(*models, T8, 3 * X0, rng, None, model, clip)
+
+    changed = differing(3 * X0, 5, 1, 5, BEFORE, AFTER)[0] >= 0.2
+    check_clip(run, np.broadcast_to(changed[..., 0], HARD.shape))
+
+
+@pytest.mark.exercise("edit.change")
+@pytest.mark.parametrize("check", (check_changed, check_changed_clip))
+def test_change(check):
+    check(edit.change)
 
 
 def check_edge_energy(edge_energy):

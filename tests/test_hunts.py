@@ -54,8 +54,9 @@ def test_a_suspect_is_what_its_file_says(hunt):
     by_name = {e.name: e for e in exercises.exercises()}
     for letter, (of, old, new, step) in LINEUPS[hunt].items():
         assert (old == new) == (old is None) == (step == 0)
-        if of in by_name:
-            (verdict,) = grade.judge_all(by_name[of], [lineup[letter]])
+        exercise = by_name.get(".".join(of.split(".")[-2:]))  # design.edit.inpaint -> edit.inpaint
+        if exercise:
+            (verdict,) = grade.judge_all(exercise, [lineup[letter]])
             assert verdict.state == ("failed" if step else "passed"), letter
 
 

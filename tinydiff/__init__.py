@@ -19,7 +19,7 @@ Around it stand the wings, a folder each:
 
     design    draw on request, edit, restore, restyle, recolour
     beyond    likelihoods, straight paths, learned variances and noise schedules
-    measure   metrics, baselines, the classifiers that judge, one table of it all
+    measure   metrics, baselines, the classifiers that judge, one table, how to fool them
     course    exercises, verdicts, handouts, the grading of a class; grade.py is its door
     studio    live pictures in notebooks: sliders, an easel, a plane to click into
     app       the command line

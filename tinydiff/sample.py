@@ -119,11 +119,10 @@ def ddim(eps_model, s, shape, rng, times=None, eta=0.0, x_T=None, clip=np.inf):
 def ddim_invert(eps_model, s, x0, times, rounds=1):
     """Find the noise from which ddim (eta = 0) makes an image: walk ddim's path up from x0 to x_T.
 
-    Going up from u to t, ddim's step from t down to u is solved for x_t, on which its eps_hat
-    depends, by rounds of
-    shrink = sqrt(alpha_bar[t] / alpha_bar[u])
-    along = sqrt(1 - alpha_bar[t]) - shrink sqrt(1 - alpha_bar[u])
-    x_t = shrink x_u + along eps_model(x_t so far, t), which in the first round is given x_u for x_t
+    Going up from u to t, x_t is what ddim's step from t down to u turns into x_u. Its eps_hat
+    depends on x_t, so this is solved by rounds: each calls the model at time t, with the x_t found
+    so far (in the first round with x_u), and takes the x_t that the step with this eps_hat turns
+    into x_u
     x0: (N, ...); times: as for ddim, decreasing to 0; rounds: int >= 1, the more, the closer ddim
     comes back to x0
     -> yields len(times) arrays (N, ...), first x_0, last the one at times[0]

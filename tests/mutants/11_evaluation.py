@@ -4,7 +4,11 @@ What a mutant is: 01_forward.py.
 """
 
 OVERLAP = "np.linalg.svd(R_r @ R_f.T, compute_uv=False).sum()"
-ENTRIES = "np.sqrt(np.diag(R_r.T @ R_r @ R_f.T @ R_f)).sum()"
+ENTRIES = "np.sqrt(np.abs(np.diag(R_r.T @ R_r @ R_f.T @ R_f))).sum()"
+UNCUT = (
+    "(lambda root: np.sqrt(np.linalg.eigvalsh(root @ R_f.T @ R_f @ root)).sum())"
+    "((lambda v, q: q * np.sqrt(v.clip(0)) @ q.T)(*np.linalg.eigh(R_r.T @ R_r)))"
+)
 SCORE = "gap @ gap + (R_r**2).sum() + (R_f**2).sum() - 2 * overlap"
 PAIRS = "(total(x, x) - diagonal) / (len(x) * (len(x) - 1))"
 KERNEL = """\
@@ -19,7 +23,6 @@ TABLES = (
     "(lambda d, own: np.mean((d {less} np.sort(own)[:, {nth}, None]).any({axis})))"
     "(*(np.linalg.norm(flat(real)[:, None] - flat(x), axis=2) for x in (fake, real)))"
 )
-MEDIANS = "np.median(nearest(fake, train)[0]) / np.median(nearest(held_out, train)[0])"
 
 MUTANTS = {
     "metrics.frechet": [
@@ -40,6 +43,12 @@ MUTANTS = {
             ENTRIES,
             "np.sqrt takes the root of each entry; the root of a matrix is that which gives the "
             "matrix when multiplied by itself",
+        ),
+        (
+            OVERLAP,
+            UNCUT,
+            "np.sqrt of a number below 0 is nan: by rounding, eigenvalues that should be 0 are a "
+            "little below it, so cut them off first (and no entry of S is rooted by itself)",
         ),
         (
             f"max(float({SCORE}), 0.0)",
@@ -70,6 +79,13 @@ MUTANTS = {
             "you left out the pairs i = j and still divided by N^2: N (N - 1) are left",
         ),
         ("- 2 * total(", "- total(", "the mean over pairs of both sets is taken off twice"),
+        (
+            "total(real, fake) / (len(real) * len(fake))",
+            "(total(real, fake) - sum((a @ b / len(a) + 1) ** 3 for a, b in zip(real, fake)))"
+            " / (len(real) * len(fake) - min(len(real), len(fake)))",
+            "in the mixed term all pairs count, i = j as well: real[i] and fake[i] have nothing to "
+            "do with each other",
+        ),
         (
             KERNEL,
             KERNEL.replace("p * p * p", "p * p").replace("** 3)", "** 2)"),
@@ -127,30 +143,6 @@ MUTANTS = {
             "one ball is enough: k says how far a ball reaches, not how many balls are needed",
         ),
     ],
-    "metrics.recall": [
-        (
-            "precision(fake, real, k)",
-            "precision(real, fake, k)",
-            "this is precision: the balls of recall are around the samples",
-        ),
-        (
-            "precision(fake, real, k)",
-            "float(np.mean(_balls(real, fake, k)[0] > 0))",
-            "you counted real balls that hold a sample: that is coverage; recall counts real "
-            "features in the balls of samples",
-        ),
-        (
-            "precision(fake, real, k)",
-            "float(np.mean(_balls(fake, real, k)[0] > 0))",
-            "you counted the samples whose ball holds a real feature; count the real features that "
-            "lie in a ball",
-        ),
-        (
-            "precision(fake, real, k)",
-            "1 - precision(real, fake, k)",
-            "recall is not what precision leaves: a model can have both, or neither",
-        ),
-    ],
     "metrics.coverage": [
         (
             HOLDS,
@@ -186,37 +178,57 @@ MUTANTS = {
             "a ball with several samples counts once, and nothing is divided by k",
         ),
     ],
-    "metrics.memorisation": [
+    "fool.fool_board": [
         (
-            MEDIANS,
-            MEDIANS.replace("median", "mean"),
-            "you took means; the median is asked for, which a few far samples cannot move",
+            "range(25)",
+            "range(0)",
+            "a chessboard alone moves the features, and the board sees it: let the gradient of the "
+            "features bend the dirt until they feel nothing",
         ),
         (
-            MEDIANS,
-            "np.median(nearest(train, fake)[0]) / np.median(nearest(train, held_out)[0])",
-            "you asked for the sample nearest to each training image; ask for the training image "
-            "nearest to each sample",
+            "rng.choice(len(train), n, replace=False)",
+            "np.zeros(n, int)",
+            "one person n times: coverage and recall ask for all of them",
         ),
         (
-            "nearest(held_out, train)[0]",
-            "nearest(fake, held_out)[0]",
-            "the denominator is how far unseen real images are from the training images",
+            "real + np.float32(AWAY) * chessboard(real)",
+            "real + np.float32(AWAY) * rng.standard_normal(real.shape, dtype=np.float32)",
+            "noise is dirt, too, but there is no chessboard in yours: start from one",
         ),
         (
-            MEDIANS,
-            "np.median(nearest(held_out, train)[0]) / np.median(nearest(fake, train)[0])",
-            "your ratio is upside down: copies, which are close, must come out near 0",
+            "        x = np.clip(real + np.float32(AWAY) * away / _size(away), -1, 1)",
+            "        x = np.clip(real + away * np.float32(0.5 * AWAY) / _size(away), -1, 1)",
+            "your pictures lie too close to the training images, and memorisation says so: move "
+            "them as far as unseen portraits are",
+        ),
+    ],
+    "hunts.hunt_frechet": [
+        (
+            '"A": 3',
+            '"A": 0',
+            "A is not innocent: give it two clouds of a few points, of one shape but one twice as "
+            "wide, whose distance you know, and then the same with ten times as many points",
         ),
         (
-            MEDIANS,
-            MEDIANS.replace("[0])", "[0] ** 2)"),
-            "you squared the distances: the ratio is one of distances",
+            '"A": 3',
+            '"A": 4',
+            "A has the right root: with very many points it is exact",
         ),
         (
-            MEDIANS,
-            "np.median(nearest(fake, train)[0])",
-            "you did not divide: how close is close, only unseen real images can tell",
+            '"B": 5',
+            '"B": 0',
+            "B is not innocent: move a cloud by 1 and by 3, and compare the distances",
+        ),
+        (
+            '"C": 0',
+            '"C": 4',
+            "C is exact in more than one dimension, too, for covariances without common axes",
+        ),
+        (
+            '"D": 4',
+            '"D": 0',
+            "D is not innocent: in one dimension it is right. Take two, and covariances whose axes "
+            "are turned against each other",
         ),
         (
             MEDIANS,

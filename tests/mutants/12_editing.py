@@ -4,9 +4,17 @@ NOISED = "q_sample(s, x0, start, noise_like(x0, 1 - s.alpha_bar[start], rng))"
 PUT_BACK = "mask * q_sample(s, x0, u, noise_like(x0, 1 - s.alpha_bar[u], rng)) + (1 - mask) * x"
 HOLE = "(1 - mask) * q_sample(s, x0, u, noise_like(x0, 1 - s.alpha_bar[u], rng)) + mask * x"
 STEP_UP = "x_t = x.dtype.type(shrink) * x + x.dtype.type(along) * eps_model(x_t, t)"
-SHIFT = "    def rolled(x_t, t):\n        shift = rng.integers(0, x_t.shape[1:3])"
-ROLLED = "np.roll(eps_model(np.roll(x_t, shift, (1, 2)), t), -shift, (1, 2))"
-COSINE = "(a * b).sum(axes, keepdims=True) / np.maximum(length_a * length_b, 1e-9)"
+
+ONE_BY_ONE = """\
+    def put_back(x, u):
+        # Algorithm 1, line 5, prints the level of t, a step too noisy beside x_u, and
+        # (1 - alpha_bar) without its root
+        return mask * q_sample(s, x0, u, noise_like(x0, 1 - s.alpha_bar[u], rng))"""
+ONCE = """\
+    z = noise_like(x0, 1.0, rng)
+
+    def put_back(x, u):
+        return mask * q_sample(s, x0, u, z * x0.dtype.type(u > 0))"""
 
 MUTANTS = {
     "edit.image_to_image": [
@@ -31,6 +39,13 @@ MUTANTS = {
             "round(strength * s.T)",
             "int(strength * s.T)",
             "you cut off the decimals of strength T; the start is the nearest whole number",
+        ),
+        (
+            "times, start = visited(s, times), round(strength * s.T)",
+            "times = visited(s, times)\n"
+            "    start = min(times, key=lambda t: abs(t - strength * s.T))",
+            "you start at the nearest of the visited times; the start is round(strength T), "
+            "visited or not",
         ),
         (
             "*(t for t in times if t < start)",
@@ -69,6 +84,12 @@ MUTANTS = {
             "noise_like(x0, 0.0, rng)",
             "you put the known part back without noise, sqrt(alpha_bar) x0: the model gets u, and "
             "expects the noise of u everywhere",
+        ),
+        (
+            ONE_BY_ONE,
+            ONCE,
+            "you draw z once and use it at all levels; each time the known part goes in, its noise "
+            "is fresh",
         ),
         (
             "q_sample(s, x0, u, noise_like(x0, 1 - s.alpha_bar[u], rng))",
@@ -166,73 +187,116 @@ MUTANTS = {
             "float32 goes in, float64 comes out: NumPy's float64 scalars make the result float64",
         ),
     ],
-    "edit.slerp": [
+    "edit.translate": [
         (
-            "arc = np.sin(angle) > 1e-6",
-            "arc = np.sin(angle) > 9",
-            "that is the straight line: half way it is too short, where a and b are at right "
-            "angles by the factor sqrt(1/2)",
+            "x = ddim_invert(eps_from",
+            "x = ddim_invert(eps_to",
+            "you went up with eps_to: then it draws back what it was shown, and nothing is "
+            "translated",
         ),
         (
-            "axes = tuple(range(1, a.ndim))",
-            "axes = tuple(range(a.ndim))",
-            "one angle for the whole batch: each image has its own, so sum over all axes but the "
-            "first",
+            "eps_to(x, t)",
+            "eps_from(x, t)",
+            "you came down with eps_from: that is there and back, and the image stays in the old "
+            "style",
+        ),
+        ("times, rounds)\n", "times, 1)\n", "you don't pass rounds on to ddim_invert"),
+        (
+            "reversed(path)",
+            "path",
+            "the path runs from 0 up, the walk from above down: keep needs the path in reverse",
         ),
         (
-            "return to_a * a + to_b * b",
-            "return to_b * a + to_a * b",
-            "a and b are exchanged: share 0 is a",
+            "keep * known + (1 - keep)",
+            "(1 - keep) * known + keep",
+            "keep is upside down: 1 = the picture stays",
         ),
         (
-            "2 * np.arctan2(apart, together)",
-            "np.arctan2(apart, together)",
-            "half the angle: |a - b| / |a + b| is the tangent of half of it, for a and b of equal "
-            "length",
+            "x = keep * known",
+            "x = keep * x0",
+            "you put the clean image back at every u; the path at u has as much noise as x_u",
         ),
         (
-            "2 * np.arctan2(apart, together)",
-            f"np.arccos(np.clip({COSINE}, -1, 1))",
-            "an arccos loses half of its digits where a and b are nearly parallel: use the arctan2 "
-            "of the docstring",
+            "eps_to(x, t), t, u",
+            "eps_to(x, u), t, u",
+            "you gave the model u; x lives at t until the step is taken",
+        ),
+        ("t, u, clip)", "t, u, np.inf)", "you don't use clip on the way down"),
+    ],
+    "edit.change": [
+        (
+            "rng, 5) < 0.2",
+            "rng, 5) >= 0.2",
+            "you keep the places where the models differ, and change the others",
         ),
         (
-            "whole = np.where(arc, np.sin(angle), 1)",
-            "whole = 1",
-            "you left out the division by sin(angle): at share 0 it must be a itself",
+            "difference(eps_before, eps_after, s",
+            "difference(eps_before, eps_draw or eps_after, s",
+            "you compared eps_before with eps_draw; the places are those where eps_before and "
+            "eps_after differ",
+        ),
+        (
+            "translate(eps_before, eps_draw",
+            "translate(eps_after, eps_draw",
+            "you went up with eps_after; x0 is a picture of eps_before, and only its own model "
+            "finds its noise",
+        ),
+        (
+            "eps_draw = eps_after if eps_draw is None else eps_draw",
+            "eps_draw = eps_after",
+            "you draw with eps_after although eps_draw is given",
+        ),
+        (
+            "round(0.6 * s.T)",
+            "int(0.6 * s.T)",
+            "you cut off the decimals of 0.6 T; the time is the nearest whole number",
+        ),
+        (
+            "times, keep=keep,",
+            "times,",
+            "nothing is kept: the whole picture is drawn anew, since keep never arrives",
+        ),
+        (
+            "keep=keep, clip=clip",
+            "keep=keep",
+            "you don't pass clip on to the way down",
         ),
     ],
-    "edit.tile": [
+    "hunts.hunt_inpaint": [
         (
-            "-shift, (1, 2))",
-            "0 * shift, (1, 2))",
-            "the answer is not shifted back: its noise belongs to other pixels than those of x_t",
+            '"A": 5',
+            '"A": 0',
+            "A is not innocent: give it few, uneven times and two rounds, and a model that notes "
+            "the spread of what it is given after a way up",
         ),
         (
-            "-shift, (1, 2))",
-            "shift, (1, 2))",
-            "the answer is shifted again in the same direction; it has to go back, by -shift",
+            '"A": 5',
+            '"A": 2',
+            "A's steps down are right, as one round shows; look again with two rounds, and with "
+            "times that skip some",
         ),
         (
-            f"{SHIFT}",
-            "    shift = rng.integers(0, shape[1:3])\n\n    def rolled(x_t, t):",
-            "one shift for all steps: then the edge only lies elsewhere; draw a new one for each "
-            "call of the model",
+            '"B": 3',
+            '"B": 0',
+            "B is not innocent: with a mask of ones, take sqrt(alpha_bar) x0 off each array, and "
+            "compare the noise of one time with that of the next",
         ),
         (
-            ROLLED,
-            "np.roll(eps_model(np.roll(x_t, shift, (0, 1)), t), -shift, (0, 1))",
-            "you shift images within the batch and rows: H and W are axes 1 and 2",
+            '"B": 3',
+            '"B": 5',
+            "B's way up is right; what is wrong with it shows with one round, too: with a mask of "
+            "ones, compare the noises of two times",
         ),
         (
-            "ddim(rolled",
-            "ddim(eps_model",
-            "the model sees the tile where it lies, never shifted: that is the ordinary sampler",
+            '"C": 0',
+            '"C": 4',
+            "C has its known part where the mask is 1, bit for bit, in the last array",
         ),
         (
-            "rng.integers(0, x_t.shape[1:3])",
-            "rng.integers(0, x_t.shape[1:3]) * np.array([0, 1])",
-            "shifted across only: the seam between the upper and the lower edge stays",
+            '"D": 1',
+            '"D": 0',
+            "D is not innocent: the noise at T hides it. Give it an x_T of zeros, or times that "
+            "begin below T, and look at its first array",
         ),
     ],
 }

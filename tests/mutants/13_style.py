@@ -5,7 +5,6 @@ What a mutant is: 01_forward.py.
 
 TESTS = {"gram.gram": "test_gatys.py"}
 SHARE = "np.where(union > 0, shared / np.maximum(union, 1), 1.0)"
-MEAN = "rmse(np.mean(samples, axis=0, dtype=np.float64), truth)"
 PRODUCT = "ops.matmul(ops.swapaxes(rows), rows) * (1 / (H * W))"
 
 MUTANTS = {
@@ -38,6 +37,12 @@ MUTANTS = {
             SHARE,
             SHARE.replace("1.0", "0.0"),
             "two empty images agree: where neither has ink the overlap is 1",
+        ),
+        (
+            SHARE,
+            "shared / union",
+            "0 / 0 is nan: where neither image has ink the overlap is 1, and nothing is to be "
+            "divided",
         ),
         (
             f"np.mean({SHARE})",
@@ -77,6 +82,11 @@ MUTANTS = {
             "by M",
         ),
         (
+            "mean_x, mean_y = rows.mean(0), targets.mean(0)",
+            "mean_x, mean_y = 0 * rows[0], 0 * targets[0]",
+            "both means are missing, before the fit and after it: your map is the line through 0",
+        ),
+        (
             "rows = rows - mean_x",
             "rows = rows - 0 * mean_x",
             "x still has its mean when w is fitted: S is then not a covariance; take mean x off "
@@ -95,77 +105,6 @@ MUTANTS = {
         ),
         ("@ w + mean_y", "@ w", "mean y is missing: without it all guesses are centred on 0"),
         (".astype(y.dtype)", "", "the guess is float64 whatever y is; give it the precision of y"),
-    ],
-    "metrics.rmse_of_mean": [
-        (
-            MEAN,
-            "rmse(samples, truth)",
-            "this is the error of single samples: average over the first axis before you compare "
-            "with the truth",
-        ),
-        (
-            MEAN,
-            "float(np.mean([rmse(x, truth) for x in samples]))",
-            "you averaged the errors of the samples; average the samples, then take the error once",
-        ),
-        (
-            "axis=0",
-            "axis=1",
-            "you averaged over the images (axis 1); the samples of one image lie along axis 0",
-        ),
-        (
-            "np.mean(samples, axis=0, dtype=np.float64)",
-            "np.median(samples, axis=0)",
-            "you took the median; it is the mean that has the least square",
-        ),
-        (
-            MEAN,
-            f"2 * {MEAN}",
-            "this error is on the scale from -1 to 1; rmse halves it, so that black against white "
-            "is 1",
-        ),
-        (MEAN, f"{MEAN} ** 2", "this is the mean square: the root is missing"),
-        (
-            MEAN,
-            "min(rmse(x, truth) for x in samples)",
-            "you took the error of the best sample; who doesn't know the truth cannot choose it",
-        ),
-    ],
-    "edit.translate": [
-        (
-            "x = ddim_invert(eps_from",
-            "x = ddim_invert(eps_to",
-            "you went up with eps_to: then it draws back what it was shown, and nothing is "
-            "translated",
-        ),
-        (
-            "eps_to(x, t)",
-            "eps_from(x, t)",
-            "you came down with eps_from: that is there and back, and the image stays in the old "
-            "style",
-        ),
-        ("times, rounds)\n", "times, 1)\n", "you don't pass rounds on to ddim_invert"),
-        (
-            "reversed(path)",
-            "path",
-            "the path runs from 0 up, the walk from above down: keep needs the path in reverse",
-        ),
-        (
-            "keep * known + (1 - keep)",
-            "(1 - keep) * known + keep",
-            "keep is upside down: 1 = the picture stays",
-        ),
-        (
-            "x = keep * known",
-            "x = keep * x0",
-            "you put the clean image back at every u; the path at u has as much noise as x_u",
-        ),
-        (
-            "eps_to(x, t), t, u",
-            "eps_to(x, u), t, u",
-            "you gave the model u; x lives at t until the step is taken",
-        ),
-        ("t, u, clip)", "t, u, np.inf)", "you don't use clip on the way down"),
     ],
     "gram.gram": [
         (
@@ -196,6 +135,33 @@ MUTANTS = {
             "ops.reshape(h - h.mean((1, 2), keepdims=True), shape",
             "you took the mean of each feature off: this is the covariance; a Gram matrix keeps "
             "how strong a feature is",
+        ),
+    ],
+    "fool.fool_judge": [
+        (
+            "x + images.dtype.type(0.01) * g",
+            "x - images.dtype.type(0.01) * g",
+            "you went downhill: log_p_gradient points to where the label gets more probable",
+        ),
+        (
+            "away = away * np.minimum(1, images.dtype.type(NEAR) / _size(away))",
+            "away = away * 4",
+            "nothing holds your images back: an rmse below 0.03 is asked for, for each of them",
+        ),
+        (
+            "away = away * np.minimum(1, images.dtype.type(NEAR) / _size(away))",
+            "away = away * (0.5 * images.dtype.type(NEAR) / _size(away))",
+            "you go half of the way that you may go",
+        ),
+        (
+            "np.full((len(images), 1), label)",
+            "np.full((len(images), 1), 0)",
+            "you climb towards label 0, whatever is asked for",
+        ),
+        (
+            "np.clip(images + away, -1, 1)",
+            "images + away",
+            "your images leave [-1, 1]: no screen can show them",
         ),
     ],
 }

@@ -14,9 +14,7 @@ def ridge(x, y, strength):
     """Fit the linear map from x to y with the least squared error plus a penalty on its weights.
 
     y_hat = (x - mean x) w + mean y, each x and y laid out as one row
-    w minimises mean_m |y[m] - y_hat[m]|^2 + strength |w|^2, that is
-    (S + strength I) w = mean_m (x[m] - mean x)^T (y[m] - mean y)
-    S the covariance of x, divided by M
+    w minimises mean_m |y[m] - y_hat[m]|^2 + strength |w|^2, |w|^2 the sum of its squares
     x: (M, ...); y: (M, ...), other shape allowed; strength > 0, in units of a variance of x
     -> function: x (N, ...) -> y_hat (N, ...), y's precision
     Source: Hoerl & Kennard 1970.
