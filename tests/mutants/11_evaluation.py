@@ -230,10 +230,5 @@ MUTANTS = {
             "D is not innocent: in one dimension it is right. Take two, and covariances whose axes "
             "are turned against each other",
         ),
-        (
-            MEDIANS,
-            MEDIANS.replace("[0]", ""),
-            "nearest returns two things, distances and indices: take [0], the distances",
-        ),
     ],
 }
