@@ -72,7 +72,8 @@ def run(notebook, seconds=600):
     backend = "module://matplotlib_inline.backend_inline"
     here = {"metadata": {"path": str(LESSONS)}}
     client = NotebookClient(notebook, timeout=seconds, kernel_name="python3", resources=here)
-    client.execute(env=os.environ | {"PYTHONPATH": path, "MPLBACKEND": backend})
+    ours = {"PYTHONPATH": path, "MPLBACKEND": backend, "TINYDIFF_PROGRESS": ""}
+    client.execute(env=os.environ | ours)
     return notebook
 
 

@@ -158,9 +158,17 @@ def check_gaussian_variance(gaussian_variance):
             of_x_t = s.alpha_bar * var + 1 - s.alpha_bar
             before, now = of_x_t[:-1], of_x_t[1:]
             want = before - (1 - s.beta[1:]) * before**2 / now
-            got = gaussian_variance(s, var)
-            assert got.shape == (s.T + 1,) and got.dtype == np.float64 and got[0] == 0
-            assert np.allclose(got[1:], want, rtol=1e-8, atol=1e-13), f"T = {s.T}, var = {var}"
+            got, case = gaussian_variance(s, var), f"T = {s.T}, var = {var}"
+            assert np.shape(got) == (s.T + 1,), (
+                f"{case}: got shape {np.shape(got)}, expected {(s.T + 1,)}: entry t is for the "
+                "step from t to t - 1, entry 0 is 0"
+            )
+            assert got.dtype == np.float64 and got[0] == 0, f"{case}: entry 0 is 0, no step"
+            for t in (3, 2, 8, 1):
+                assert math.isclose(got[t], want[t - 1], rel_tol=1e-8, abs_tol=1e-13), (
+                    f"{case}: Var[x_{t - 1} | x_{t}] is {got[t]:.6g}, expected {want[t - 1]:.6g}"
+                )
+            assert np.allclose(got[1:], want, rtol=1e-8, atol=1e-13), f"{case}: wrong at other t"
 
 
 # --- the package passes them ---
@@ -184,6 +192,7 @@ def test_dataset():
     check_dataset(exact.dataset)
 
 
+@grades("exact.gaussian_variance")
 def test_gaussian_variance():
     check_gaussian_variance(exact.gaussian_variance)
 

@@ -13,9 +13,9 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from tinydiff import autodiff, diffusion, kernels, ops
+from tinydiff import autodiff, diffusion, kernels, ops, schedule
 from tinydiff.autodiff import op, value_of
-from tinydiff.course import calls, exercises, grade
+from tinydiff.course import calls, diagnosis, exercises, grade
 from tinydiff.kernels import cpu, reference
 
 EXERCISES = exercises.exercises()
@@ -166,12 +166,14 @@ def test_clumsy_answers_fail(graded):
 WITHOUT_ARRAYS = {
     "schedule.linear",
     "schedule.cosine",
+    "exact.gaussian_variance",
     "sample.even_times",
     "sample.karras_times",
     "optim.warmup_cosine",
     "optim.ema_decay",
-    "guide.classifier_free",  # models in, a model out, as of the next two
+    "guide.classifier_free",  # models in, a model out, as of the next three
     "guide.by_gradient",
+    "guide.negative_prompt",
     "guide.threshold",
     "kernels.ladder.conv_cost",
     "flow.as_eps_model",
@@ -209,34 +211,70 @@ def q_sample(s, x0, t, eps):
 right = q_sample
 
 
-def test_check_says_passed(capsys):
+def test_check_says_passed_and_how_to_see_it_at_work(capsys):
     grade.check(right)
-    assert capsys.readouterr().out == "diffusion.q_sample: passed\n"
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "diffusion.q_sample: passed\n  now      the package's own q_sample stays"
+    )
+    assert "check(q_sample, adopt=True)" in said and len(said.splitlines()) == 2
     assert diffusion.q_sample is not right
 
 
-def test_check_stops_at_a_wrong_answer_and_says_why():
-    def q_sample(s, x0, t, eps):
-        signal, noise = diffusion.rates(s, t, x0)
-        return signal * x0 + noise**2 * eps
+def by_the_variance(s, x0, t, eps):
+    signal, noise = diffusion.rates(s, t, x0)
+    return signal * x0 + noise**2 * eps
 
+
+by_the_variance.__name__ = "q_sample"
+SLIP = "you scaled the noise by 1 - alpha_bar; its square root is the standard deviation"
+
+
+def test_check_shows_a_wrong_answer_the_slip_first_and_goes_on(capsys):
+    grade.check(by_the_variance)
+    first, *lines = capsys.readouterr().out.splitlines()
+    said = dict(line.split(maxsplit=1) for line in lines)
+    assert first == "diffusion.q_sample: failed"
+    assert list(said) == ["slip", "why", "called", "came", "expected", "reread", "test"]
+    assert said["slip"] == SLIP
+    assert said["called"].startswith("q_sample(Schedule, array (")
+    assert said["reread"].startswith("lesson 01_forward, ")
+
+
+def test_a_required_answer_that_is_wrong_or_missing_stops(capsys):
     with pytest.raises(grade.WrongAnswer) as error:
-        grade.check(q_sample)
-    lines = dict(line.split(maxsplit=1) for line in str(error.value).splitlines()[1:])
-    slip = "you scaled the noise by 1 - alpha_bar; its square root is the standard deviation"
-    assert lines["slip"] == slip
-    assert lines["called"].startswith("q_sample(Schedule, array (")
-    assert lines["came"] and lines["expected"] and lines["reread"].startswith("lesson 01_forward, ")
-    assert error.value._render_traceback_() == [str(error.value)]
+        grade.check(by_the_variance, required=True)
+    assert SLIP in str(error.value) and error.value._render_traceback_() == [str(error.value)]
+    with pytest.raises(grade.WrongAnswer, match="not attempted"):
+        grade.check(untouched_q_sample(), required=True)
+    assert capsys.readouterr().out == ""
+    grade.check(right, required=True)
+    assert capsys.readouterr().out.startswith("diffusion.q_sample: passed\n")
 
 
-def test_check_of_an_untouched_exercise_goes_on(capsys):
+def untouched_q_sample():
     def q_sample(s, x0, t, eps):
         """Jump."""
         raise NotImplementedError
 
-    grade.check(q_sample)
+    return q_sample
+
+
+def test_check_of_an_untouched_exercise_goes_on(capsys):
+    grade.check(untouched_q_sample())
     assert capsys.readouterr().out == "diffusion.q_sample: not attempted\n"
+
+
+def test_what_a_function_prints_is_kept_apart_and_counted(capsys):
+    def q_sample(s, x0, t, eps):
+        print(*("t is", t), *range(40), sep="\n")
+        return right(s, x0, t, eps)
+
+    verdict = grade.judge(exercises.find("q_sample"), q_sample)
+    text, count = verdict.printed
+    assert verdict.state == "passed" and capsys.readouterr().out == ""
+    assert text.startswith("t is\n") and len(text.splitlines()) == 20 and count % 42 == 0
+    assert f"it printed {count} lines while it was tested" in str(verdict)
 
 
 def test_check_never_grades_the_reference():
@@ -254,11 +292,12 @@ def leave_as_it_was():
     assert diffusion.q_sample is exercises.original(exercises.find("q_sample"))
 
 
-def test_an_adopted_answer_is_used_by_the_package(leave_as_it_was):
+def test_an_adopted_answer_is_used_by_the_package(leave_as_it_was, capsys):
     from tinydiff import train
 
     ours = diffusion.q_sample
     grade.check(right, adopt=True)
+    assert "now      your q_sample now draws the pictures below" in capsys.readouterr().out
     assert diffusion.q_sample is train.diffusion.q_sample is right
     grade.check(right)  # again: the original is not forgotten
     assert diffusion.q_sample is right
@@ -270,8 +309,7 @@ def test_a_wrong_answer_is_not_adopted(leave_as_it_was):
     def q_sample(s, x0, t, eps):
         return x0
 
-    with pytest.raises(grade.WrongAnswer):
-        grade.check(q_sample, adopt=True)
+    grade.check(q_sample, adopt=True)
     assert diffusion.q_sample is exercises.original(exercises.find("q_sample"))
 
 
@@ -307,6 +345,81 @@ def test_a_changed_input_is_noticed_however_it_was_passed(by_name):
     assert (x == 1).all()
     call = calls.Call((None, None, (3,), None), {"x_T": np.zeros(3)})
     assert [list(a) for a in call.outcome(ddim)] == [[1.0, 1.0, 1.0]]
+
+
+# --- a slip is named only if it is true ---
+
+
+def test_a_slip_that_fits_one_call_by_chance_is_not_named(monkeypatch):
+    """The mutant's number comes out of another function too, on the test's own data."""
+
+    def memorisation(fake, train, held_out):
+        return 0.6  # what the mean gives instead of the median, here
+
+    exercise = exercises.find("memorisation")
+    assert "slip" not in dict(grade.judge(exercise, memorisation).lines)
+    monkeypatch.setattr(calls.Call, "shaken", lambda call: call)
+    assert "you took means" in dict(grade.judge(exercise, memorisation).lines)["slip"]
+
+
+def test_not_a_number_and_foreign_errors_name_no_slip(monkeypatch):
+    """NaN comes about in many ways, and so does an error from within NumPy."""
+
+    def frechet(real, fake):
+        value = exercises.original(exercise)(real, fake)
+        return value if len(real) > 2 else float("nan")
+
+    exercise = exercises.find("frechet")
+    lines = dict(grade.judge(exercise, frechet).lines)
+    assert "slip" not in lines and "not a number" in lines["why"]
+    assert diagnosis.tells([np.array([np.nan, 1.0])]) and diagnosis.tells([])
+    assert not diagnosis.tells([np.array([np.nan, np.inf])])
+    assert diagnosis.tells(AssertionError("x")) and not diagnosis.tells(
+        raised(np.zeros(2).reshape, 3)
+    )
+    assert diagnosis.tells(raised(schedule.linear, -1))
+    monkeypatch.setattr(diagnosis, "tells", lambda outcome: True)
+    assert "np.sqrt takes the root" in dict(grade.judge(exercise, frechet).lines)["slip"]
+
+
+def raised(f, *args):
+    with pytest.raises(ValueError) as error:
+        f(*args)
+    return error.value
+
+
+def test_what_is_0_up_to_rounding_reads_0():
+    assert calls.brief(np.float64(-2.347e-18)) == "0. float64"
+    assert calls.brief(np.array([1e-10, 0.5], np.float32)) == "[0. , 0.5] float32"
+    assert calls.brief(np.float64(1e-7)) == "1.e-07 float64"
+    said = "came 1 x_prev -2.347e-18 eps +3.1e-15 z, expected 0.5; rounding is 1e-13, beta 2.1e-4"
+    tidy = "came 1 x_prev 0 eps +0 z, expected 0.5; rounding is 1e-13, beta 2.1e-4"
+    assert diagnosis.TINY.sub(diagnosis._no_tiny, said) == tidy
+
+
+def test_too_few_arrays_are_counted_and_described():
+    def v_target(s, x0, t, eps):
+        return [ours(s, x0, t, eps), x0]
+
+    exercise = exercises.find("v_target")
+    ours = exercises.original(exercise)
+    lines = dict(grade.judge(exercise, v_target).lines)
+    assert lines["came"].startswith("2 arrays: array (") and lines["expected"].startswith(
+        "1 array: "
+    )
+
+
+def test_the_answer_to_a_bug_hunt_is_not_shown():
+    def hunt_sampler():
+        return {"A": 1, "B": 1, "C": 1}
+
+    tests = exercises.ROOT / "tests" / "test_hunts.py"
+    exercise = exercises.Exercise("hunts.hunt_sampler", "03_reverse", (), tests)
+    lines = dict(grade.judge(exercise, hunt_sampler).lines)
+    assert "0 of 3 suspects" in lines["why"] and not {"came", "expected"} & set(lines)
+
+
+# --- show ---
 
 
 def test_show_prints_the_package(capsys):
@@ -429,6 +542,34 @@ def test_a_name_that_a_cell_above_could_not_make_yet_is_one_line():
     assert plain == f"{what} (line 2 of cell In[4]). {makes}, {again}"
     assert inside == f"{what} (line 2 of cell In[2], in scaled). {makes}, {again}"
     assert "NameError" in local and "----> 1 print(x)" in local
+
+
+def test_what_may_follow_from_a_cell_that_could_not_run_is_one_line_until_it_can():
+    """An empty list in a figure's cell; but not an error in an exercise, which is the student's."""
+    stub = "def q_step(s, x_prev, t, eps):\n    raise NotImplementedError"
+    *_, needs, after, own, later = notebook(
+        f"from tinydiff.course.exercises import find, put\n{stub}",
+        "def q_sample(s, x0, t, eps):\n    return [][1]",
+        "def first(items):\n    return items[0]",
+        "seen = []\nseen.append(q_step(0, 0, 0, 0))",
+        "\nprint(first(seen))",
+        "q_sample(0, 0, 0, 0)",
+        "put(find('q_step'), len)\nseen[0]",
+    )
+    assert needs.startswith("This cell needs diffusion.q_step")
+    what = "IndexError: list index out of range (line 2 of cell In[3], in first). "
+    assert after.startswith(f"{what}Perhaps a cell above") and "Traceback" not in after
+    assert "Traceback" in own and "in q_sample(" in own and "Perhaps" not in own
+    assert "Traceback" in later and "Perhaps" not in later
+
+
+def test_a_lesson_that_wants_wrong_answers_says_in_a_line_that_there_are_none():
+    """As lesson 15 does, which runs them."""
+    (line,) = notebook(
+        "from tinydiff.course.exercises import NotHandedOut\nfor slip in NotHandedOut(): pass"
+    )
+    why = "the wrong answers are not handed out; the picture of them was made before"
+    assert line == why
 
 
 def test_an_exercise_that_is_not_written_yet_is_one_line_and_other_gaps_are_errors():

@@ -14,7 +14,8 @@ def drawn(g, **at):
 
 def test_without_a_guess_nothing_is_drawn_and_only_the_truth_said():
     assert drawn(guess()) == [] and not guess()
-    assert guess().beside(0.13249) == "0.132" and repr(guess()) == "no guess yet"
+    assert guess().beside(0.13249) == "0.132" and guess().beside(32768) == "32,768"
+    assert repr(guess()) == "no guess yet"
 
 
 def test_a_number_is_a_line_or_a_star():

@@ -26,10 +26,12 @@ def agree(got, want, dtype, tol, what):
     assert got.dtype == dtype, (
         f"{what}: the answer is {got.dtype}, expected {np.dtype(dtype)}, the precision of x_t"
     )
-    worst = np.unravel_index(np.argmax(np.abs(np.nan_to_num(got - want, nan=np.inf))), want.shape)
-    assert np.allclose(got, want, rtol=tol, atol=tol), (
-        f"{what}: at {[int(i) for i in worst]} expected {want[worst]:.6g}, got {got[worst]:.6g}"
-    )
+    away = np.abs(np.nan_to_num(got - want, nan=np.inf))
+    worst = np.unravel_index(np.argmax(away), want.shape)
+    there = f"at {[int(i) for i in worst]} expected {want[worst]:.6g}, got {got[worst]:.6g}"
+    if f"{want[worst]:.6g}" == f"{got[worst]:.6g}":
+        there = f"it must be the same bit for bit, and is off by up to {away[worst]:.3g}"
+    assert np.allclose(got, want, rtol=tol, atol=tol), f"{what}: {there}"
 
 
 def score(s, x_t, t, mean, var):
@@ -60,10 +62,11 @@ def check_one_and_zero(classifier_free):
     for dtype, _ in PRECISIONS:
         x, cond, uncond = X.astype(dtype), Noted(0.7), Noted(1.9)
         got = classifier_free(cond, uncond, 1.0)(x, 3)
-        agree(got, cond(x, 3), dtype, 0, "w = 1, where the answer is cond's")
+        agree(got, cond(x, 3), dtype, 1e-5, "w = 1, where the answer is cond's")
         assert uncond.times == [], (
             "w = 1 needs cond only; uncond was called too, which costs as much again"
         )
+        agree(got, cond(x, 3), dtype, 0, "w = 1, where the answer is cond's")
         got = classifier_free(cond, uncond, 0.0)(x, 3)
         agree(got, uncond(x, 3), dtype, 0, "w = 0, where the answer is uncond's")
 
@@ -256,6 +259,48 @@ def test_other_slips_of_classifier_free(check, wrong):
     rejects(check, wrong)
 
 
+# --- negative_prompt ---
+
+
+def check_negative_equation(negative_prompt):
+    """The three answers with the weights w, 1 - w + away and -away, in x_t's precision."""
+    for dtype, tol in PRECISIONS:
+        x = X.astype(dtype)
+        for w, away in ((2.5, 1.5), (1.0, 0.5), (1.0, 0.0), (np.float64(3), np.float64(2))):
+            models = Noted(0.7), Noted(1.9), Noted(1.2)
+            got = negative_prompt(*models, w, away)(x, 3)
+            cond, uncond, unwanted = (np.cos(a * X + 3) for a in (0.7, 1.9, 1.2))
+            want = w * cond + (1 - w + away) * uncond - away * unwanted
+            agree(got, want, dtype, tol, f"w = {w}, away = {away}")
+            assert np.array_equal(x, X.astype(dtype)), (
+                "x_t was changed in place: the sampler still needs it"
+            )
+            for name, model in zip(("cond", "uncond", "unwanted"), models, strict=True):
+                times = model.times
+                assert times == [3], f"each model is called once, at t = 3; {name} at {times}"
+
+
+def check_negative_gaussians(negative_prompt):
+    """With equal variances the score asked for is that of a Gaussian whose mean has moved.
+
+    By w times the way to what is wanted, and away times the way from what is not.
+    """
+    m, m0, bad = CLASSES
+    for s, t in TIMES:
+        for w, away in ((1.0, 1.0), (3.0, 0.5)):
+            moved = exact.gaussian(s, m0 + w * (m - m0) - away * (bad - m0), 0.3)
+            models = (exact.gaussian(s, mean, 0.3) for mean in CLASSES)
+            what = f"T = {s.T}, t = {t}, w = {w}, away = {away}, three Gaussians of one variance"
+            got = negative_prompt(*models, w, away)(X, t)
+            agree(got, moved(X, t), np.float64, 1e-9, what)
+
+
+@pytest.mark.exercise("guide.negative_prompt")
+@pytest.mark.parametrize("check", [check_negative_equation, check_negative_gaussians])
+def test_negative_prompt(check):
+    check(guide.negative_prompt)
+
+
 # --- blend ---
 
 
@@ -282,7 +327,6 @@ def check_blend(blend):
             agree(model(X, t), want, np.float64, 1e-10, f"{what} of two variances")
 
 
-@pytest.mark.exercise("guide.blend")
 def test_blend():
     check_blend(guide.blend)
 

@@ -141,9 +141,6 @@ def test_blank_leaves_decorator_signature_and_docstring():
 # --- the tree ---
 
 
-IN_A_ROW = 3  # lines of an answer that follow each other
-
-
 def leaks(tree, missing):
     """Search a tree for answers: in the package a whole body, elsewhere a few lines in a row.
 
@@ -158,13 +155,11 @@ def leaks(tree, missing):
             text = ast.unparse(ast.parse(text))
         except SyntaxError:
             pass
-        text = handout._squeezed(text)
         in_package = path.is_relative_to(tree / "tinydiff")
         for exercise in missing:
             lines = handout.body_lines(exercise)
-            size = len(lines) if in_package else min(len(lines), IN_A_ROW)
-            runs = ["".join(lines[k : k + size]) for k in range(len(lines) - size + 1)]
-            if lines and any(run in text for run in runs):
+            whole = bool(lines) and "".join(lines) in handout._squeezed(text)
+            if whole if in_package else handout.gives_away(text, exercise):
                 yield f"{exercise.name} in {path.relative_to(tree)}"
 
 
@@ -260,6 +255,54 @@ def test_a_file_is_graded_there_too(tree, tmp_path):
     assert "1 / 1  passed" in lines["q_sample"]
 
 
+def test_several_files_and_folders_are_graded_together(tree, tmp_path):
+    """However the option is given; an answer may need one from another file."""
+    first, second = tmp_path / "a.py", tmp_path / "b.py"
+    first.write_text(with_imports(exercises.find("q_sample")))
+    second.write_text(with_imports(exercises.find("v_target")))
+    names = str(first), str(second)
+    for words in (names, (names[0], "--grade", names[1]), (str(tmp_path),)):
+        lines, said = board(tree, "--grade", *words)
+        assert "1 / 1  passed" in lines["q_sample"] and "1 / 1  passed" in lines["v_target"]
+        assert said.count("graded: ") == 2
+    (tmp_path / "empty").mkdir()
+    done = python(tree, "-m", "pytest", "--grade", str(tmp_path / "empty"))
+    line = f"{tmp_path / 'empty'} holds no notebook and no .py\n"
+    assert (done.returncode, done.stderr) == (2, line)
+
+
+def test_a_careless_look_spoils_nothing(tree):
+    """Slips, and what they give, are packed: tests/handout.json is a file that one opens."""
+    text = (tree / "tests" / exercises.HANDOUT).read_text(encoding="utf-8")
+    known = {e["name"]: exercises.unpacked(e["known"]) for e in json.loads(text)}
+    sentences = known["diffusion.v_target"]["sentences"]
+    assert sentences == [sentence for *_, sentence in exercises.find("v_target").mutants]
+    assert not [sentence for sentence in sentences if sentence[:20] in text]
+
+
+STRIPS = """
+from tinydiff.course import drawn, exercises, grade
+
+def q_sample(s, x0, t, eps):
+    return x0
+
+grade._in_notebook = lambda: True
+grade._display = lambda verdict: print(*[caption for caption, png in verdict.drawn if png])
+grade.check(q_sample)
+exercise = exercises.find("q_sample")
+print(drawn.right(exercise) == "", drawn.draws(exercise))
+"""
+
+
+def test_a_wrong_strip_is_shown_beside_a_picture_of_the_right_one(tree, tmp_path):
+    """Which the student's tree cannot draw; the record of what passed lies beside the notebook."""
+    done = python(tree, "-c", STRIPS, cwd=tmp_path)
+    what = "a portrait at t = 1, 20, 40, 60, 80, 100 of 100"
+    assert done.stderr == ""
+    assert done.stdout == f"yours: {what} as it should be: {what}\nTrue True\n"
+    assert [path.name for path in tmp_path.iterdir()] == [".tinydiff_progress.json"]
+
+
 def test_what_is_missing_is_named_where_a_test_needs_it(tmp_path, monkeypatch):
     """The tests of ddim need exact.gaussian, an exercise of the same lesson."""
     monkeypatch.setattr(grade, "known", nothing_known)
@@ -273,6 +316,11 @@ def test_what_is_missing_is_named_where_a_test_needs_it(tmp_path, monkeypatch):
     work.write_text(gaussian + ddim)
     both, _ = board(tmp_path, "--grade", str(work))
     assert "1 / 1  passed" in both["ddim"] and "1 / 1  passed" in both["gaussian"]
+    other = tmp_path / "other.py"
+    other.write_text(gaussian)
+    work.write_text(ddim)
+    apart, _ = board(tmp_path, "--grade", str(other), str(work))
+    assert "1 / 1  passed" in apart["ddim"]
 
 
 def test_a_broken_cell_costs_only_its_own(tree, tmp_path):
@@ -294,9 +342,27 @@ def code_cell(text):
 def test_what_an_instructor_solved_to_try_is_not_handed_out():
     exercise = exercises.find("q_sample")
     cell = code_cell([with_imports(exercise)])
-    (given,) = handout.student_notebook({"cells": [cell]}, [exercise], [])["cells"]
+    (given,) = handout.student_notebook({"cells": [cell]}, [exercise])["cells"]
     text = "".join(given["source"])
     assert "signal * x0" not in text and "raise NotImplementedError" in text
+
+
+def test_only_outputs_that_give_an_answer_away_are_dropped():
+    """A line that other functions have, too, is no answer: most outputs stay as they were."""
+    exercise = exercises.find("q_sample")
+    lines = source_of(exercise).splitlines()
+    texts = lines[-2], "\n".join(lines[-2:])  # signal, noise = ...; return ...
+    cells = [code_cell("show(x)") | {"outputs": [{"text": text}]} for text in texts]
+    kept, dropped = handout.student_notebook({"cells": cells}, [exercise])["cells"]
+    assert kept["outputs"] == [{"text": lines[-2]}] and dropped["outputs"] == []
+
+
+def test_a_lesson_without_exercises_explains_what_is_missing_too():
+    first, second = code_cell(["a = 1\n", "b = 2"]), code_cell("from tinydiff.grade import show")
+    (alone,) = handout.student_notebook({"cells": [dict(first, metadata={})]}, [])["cells"]
+    assert "".join(alone["source"]).startswith("import tinydiff.grade  # says in one line")
+    kept, _ = handout.student_notebook({"cells": [first, second]}, [])["cells"]
+    assert kept["source"] == ["a = 1\n", "b = 2"]
 
 
 def test_copies_of_lessons_are_not_lessons(monkeypatch, tmp_path):

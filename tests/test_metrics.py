@@ -49,6 +49,7 @@ def said(came, want, what, rel_tol):
     why = f"{what}: expected one number, came an array of shape {np.shape(came)}"
     assert np.ndim(came) == 0, why
     why = f"{what}: expected {want:.9g}, came {came:.9g}"
+    why += " (not a number: the root of less than 0, or 0 / 0?)" if math.isnan(came) else ""
     assert math.isclose(came, want, rel_tol=rel_tol, abs_tol=rel_tol), why
 
 
@@ -135,7 +136,8 @@ def of_two_each():
 @asks_frechet
 def test_frechet_with_fewer_images_than_features():
     """Some eigenvalues are 0, and rounding makes them a little less: their root must not be NaN."""
-    said(metrics.frechet(*TWO_EACH), of_two_each(), "five features, two images each", 1e-5)
+    what = "five features, two images each, where eigenvalues that should be 0 may come out below"
+    said(metrics.frechet(*TWO_EACH), of_two_each(), what, 1e-5)
 
 
 def test_frechet_of_two_images_each_to_rounding():
@@ -433,6 +435,7 @@ def check_overlap(silhouette_overlap):
         got = silhouette_overlap(flip * a, flip * b, paper=flip)
         paper = "white" if flip == 1 else "black"
         why = f"three images on {paper} paper: expected (2/3 + 0 + 1) / 3, came {got:.4f}"
+        why += " (not a number: 0 / 0, where neither image has ink?)" if math.isnan(got) else ""
         assert math.isclose(got, (2 / 3 + 0 + 1) / 3, rel_tol=1e-15), why
     for threshold, want in ((0.4, 1 / 3), (0.05, 1)):
         got = silhouette_overlap(a[:1], b[:1], threshold=threshold)

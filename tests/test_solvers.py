@@ -435,6 +435,23 @@ def real_karras(s, steps, rho=7.0, sigma_max=80.0):
     return at_sigmas(s, (first + (last - first) * np.arange(steps) / max(steps - 1, 1)) ** rho)
 
 
+# log sigma falls by 3, 3, 1 and 4; there the bend is 1.5, 2.5, 1 and 2 on the average
+BENT_LEVELS, BENDS = np.exp([4.0, 1.0, -2.0, -3.0, -4.0]), np.array([1.0, 2.0, 3.0, 1.0, 3.0])
+
+
+def real_bend(s, steps, levels=BENT_LEVELS, bend=BENDS):
+    """Walk down in log sigma, stretch by stretch, until i / steps of the bend lie behind."""
+    ends, found = list(pairwise(np.log(levels))), []
+    areas = [(a - b) * (p + q) / 2 for (a, b), (p, q) in zip(ends, pairwise(bend), strict=True)]
+    for i in range(steps):
+        k, left = 0, sum(areas) * i / steps
+        while left > areas[k]:
+            k, left = k + 1, left - areas[k]
+        a, b = ends[k]
+        found.append(math.exp(a + (b - a) * left / areas[k]))
+    return at_sigmas(s, np.array(found))
+
+
 REAL = {"quadratic": real_quadratic, "snr": real_snr, "karras": real_karras}
 
 
@@ -611,6 +628,30 @@ def test_karras_follows_rho_and_sigma_max():
     check_grid(sample.karras_times, real_karras, lambda s: (4, 8))
 
 
+@pytest.mark.exercise("sample.bend_times")
+def test_bend_times_by_hand():
+    """log sigma = 5, 2, -1, -4, even in t; the bend between them 6, 6 and 3, of 15."""
+    args = np.exp([5.0, 2.0, -1.0, -4.0]), np.array([1.0, 3.0, 1.0, 1.0])
+    by_hand = {5: [961, 801, 641, 481, 321, 0], 1: [961, 0], 2: [961, 561, 0]}
+    for steps, want in by_hand.items():
+        case = "log sigma = 5, 2, -1, -4, bend = 1, 3, 1, 1, lam even in t"
+        got = sample.bend_times(EVEN, steps, *args)
+        assert got == want, f"{case}, {steps} step(s): got {got}, expected {want}"
+
+
+@pytest.mark.exercise("sample.bend_times")
+def test_bend_times_share_the_bend():
+    """However many steps, on several schedules; a constant bend makes them even in log sigma."""
+    long_first = (EVEN, LONG, schedule.cosine(250))
+    times_for = lambda s, steps: sample.bend_times(s, steps, BENT_LEVELS, BENDS)
+    check_grid(times_for, real_bend, lambda s: (2, 5, 8, 1), long_first)
+    args = [math.exp(2.0), math.exp(-1.0), math.exp(-3.5)], [0.02, 0.02, 0.02]
+    got = sample.bend_times(EVEN, 11, *args)
+    case = "log sigma = 2, -1, -3.5, the same bend everywhere, lam even in t, 11 steps"
+    want = [round(1 + 960 * (6 - i / 2) / 9) for i in range(11)] + [0]
+    assert got == want, f"{case}: got {got}, expected {want}"
+
+
 def test_grids_by_hand():
     assert sample.quadratic_times(LONG, 5) == [1000, 640, 360, 160, 40, 0]
     # 8, 5.12, 2.88, 1.28, 0.32, 0: 0.32 and then 1.28 move up
@@ -622,11 +663,12 @@ def test_grids_by_hand():
 
 
 @pytest.mark.parametrize("steps", [-2, 0, 9])
-@pytest.mark.parametrize("name", ["quadratic_times", "snr_times", "karras_times"])
+@pytest.mark.parametrize("name", ["quadratic_times", "snr_times", "karras_times", "bend_times"])
 def test_bad_steps(name, steps):
     why = f"steps is a whole number from 1 to T = 8; got {steps}"
+    more = (BENT_LEVELS, BENDS) if name == "bend_times" else ()
     with pytest.raises(ValueError, match=why) as error:
-        getattr(sample, name)(T8, steps)
+        getattr(sample, name)(T8, steps, *more)
     assert "\n" not in str(error.value)
 
 

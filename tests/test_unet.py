@@ -1,6 +1,7 @@
 """The whole network, tiny: its gradient, its symmetry, its labels, what it refuses."""
 
 import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,181 @@ def make(rng, size=8, channels=1, dtype=np.float32, noise=0.1, **options):
     theta = model.flatten(dtype)
     theta += noise * rng.standard_normal(theta.size).astype(dtype)
     return model, theta
+
+
+# --- exercises: run_block, run_unet ---
+
+on_reference = pytest.mark.parametrize("kernel_set", ["reference"], indirect=True)
+
+
+def whole(rng, *shape):
+    """Small whole numbers: sums and products of them are exact, in whatever order."""
+    return rng.integers(-3, 4, shape).astype(np.float64)
+
+
+def layers_of_a_block(rng, C, O, E):
+    """Stand in for a Block: layers that are exact and that no order can hide."""
+    A, B, S, D = whole(rng, C, O), whole(rng, O, O), whole(rng, C, O), whole(rng, E, O)
+    return SimpleNamespace(
+        norm1=lambda x: x**2 - 1,
+        conv1=lambda x: x @ A,
+        embed=lambda e: e @ D,
+        norm2=lambda x: x**2 + 2,
+        conv2=lambda x: x @ B,
+        shortcut=(lambda x: x @ S) if C != O else None,
+    )
+
+
+@pytest.mark.exercise("unet.run_block")
+@on_reference
+@pytest.mark.parametrize("N, side, C, O", [(2, 2, 3, 3), (3, 2, 2, 4), (2, 4, 1, 3)])
+def test_a_block_layer_by_layer(N, side, C, O, kernel_set, rng):
+    block, x, e = layers_of_a_block(rng, C, O, 5), whole(rng, N, side, side, C), whole(rng, N, 5)
+    got = unet.run_block(block, x, e)
+    case = f"{N} images of {C} channels, {O} come out"
+    assert np.shape(got) == (N, side, side, O), f"{case}: got shape {np.shape(got)}"
+    for n, h, w in np.ndindex(N, side, side):
+        pixel = x[n, h, w]
+        inner = block.conv1(block.norm1(pixel)) + block.embed(e[n])
+        want = block.conv2(block.norm2(inner)) + (block.shortcut(pixel) if C != O else pixel)
+        assert np.array_equal(got[n, h, w], want), (
+            f"{case}: pixel ({h}, {w}) of image {n} is {got[n, h, w]}, expected {want}"
+        )
+
+
+@pytest.mark.exercise("unet.run_block")
+@on_reference
+@pytest.mark.parametrize("C, O", [(8, 8), (8, 16)])
+def test_a_real_block_bit_by_bit(C, O, kernel_set, rng):
+    """Values, and the gradients of all weights, x and e: operations that autodiff can follow."""
+    block = unet.Block(C, O, 4, "zeros", rng=rng)
+    theta = block.flatten()
+    theta += 0.1 * rng.standard_normal(theta.size, dtype=np.float32)
+    x = rng.standard_normal((2, 4, 4, C), dtype=np.float32)
+    e = rng.standard_normal((2, 4), dtype=np.float32)
+
+    def by_layers(x, e):
+        added = ops.reshape(block.embed(e), shape=(2, 1, 1, O))
+        inner = block.norm2(block.conv1(block.norm1(x)) + added)
+        return (x if C == O else block.shortcut(x)) + block.conv2(inner)
+
+    results = []
+    for run in (lambda x, e: unet.run_block(block, x, e), by_layers):
+        with block.variables() as params:
+            inputs = [Tensor(x), Tensor(e), *params]
+            y = run(*inputs[:2])
+            assert isinstance(y, Tensor), f"of Tensors it makes a {type(y).__name__}, not a Tensor"
+            results.append([y.value, *autodiff.gradient(ops.sum(y * y), inputs)])
+    for what, a, b in zip(["y", "x", "e", *block.params()], *results, strict=True):
+        assert np.array_equal(a, b), f"{'the value' if what == 'y' else f'the gradient of {what}'}"
+
+
+def layers_of_a_unet(levels, depth, e):
+    """Stand in for a UNet: each layer notes (its name, side of its image, who made what it got).
+
+    A layer gives an image of two channels: everywhere its own number, and a sum of all that led
+    there, so that the answer of another network differs.
+    """
+    seen, number = [], {}
+
+    def layer(name):
+        number[len(number) + 1] = name
+        own = float(len(number))
+
+        def called(h, *given):
+            makers, sums = h[0, 0, 0, ::2].tolist(), h[0, 0, 0, 1::2]
+            told = all(np.shape(g) == e.shape and np.allclose(g, e, rtol=0.1) for g in given)
+            told &= bool(given) or name in ("conv_in", "attention", "norm", "conv_out")
+            without = [] if told else ["(without its e)"]
+            seen.append((name, h.shape[1], *[number.get(int(c), "?") for c in makers], *without))
+            y = np.full((*h.shape[:3], 2), own)
+            y[..., 1] = (own + sums @ [3.0, 7.0][: len(sums)]) % 1000
+            return y
+
+        return called
+
+    names = ("conv_in", "mid1", "attention", "mid2", "norm", "conv_out")
+    parts = {name: layer(name) for name in names}
+    for arm in ("downs", "ups"):
+        parts[arm] = [[layer(f"{arm}[{i}][{k}]") for k in range(depth)] for i in range(levels)]
+    return SimpleNamespace(**parts), seen
+
+
+# what must be called, on an image of which side, and who made what it is given
+CALLS = {
+    (1, 2): """
+        conv_in 8 ?            downs[0][0] 8 conv_in       downs[0][1] 8 downs[0][0]
+        mid1 8 downs[0][1]     attention 8 mid1            mid2 8 attention
+        ups[0][0] 8 mid2 downs[0][1]                       ups[0][1] 8 ups[0][0] downs[0][0]
+        norm 8 ups[0][1]       conv_out 8 norm""",
+    (3, 1): """
+        conv_in 8 ?            downs[0][0] 8 conv_in       downs[1][0] 4 downs[0][0]
+        downs[2][0] 2 downs[1][0]
+        mid1 2 downs[2][0]     attention 2 mid1            mid2 2 attention
+        ups[0][0] 2 mid2 downs[2][0]                       ups[1][0] 4 ups[0][0] downs[1][0]
+        ups[2][0] 8 ups[1][0] downs[0][0]
+        norm 8 ups[2][0]       conv_out 8 norm""",
+    (2, 2): """
+        conv_in 8 ?            downs[0][0] 8 conv_in       downs[0][1] 8 downs[0][0]
+        downs[1][0] 4 downs[0][1]                          downs[1][1] 4 downs[1][0]
+        mid1 4 downs[1][1]     attention 4 mid1            mid2 4 attention
+        ups[0][0] 4 mid2 downs[1][1]                       ups[0][1] 4 ups[0][0] downs[1][0]
+        ups[1][0] 8 ups[0][1] downs[0][1]                  ups[1][1] 8 ups[1][0] downs[0][0]
+        norm 8 ups[1][1]       conv_out 8 norm""",
+}
+
+
+@pytest.mark.exercise("unet.run_unet")
+@on_reference
+@pytest.mark.parametrize("levels, depth", CALLS)
+def test_every_block_gets_its_own(levels, depth, kernel_set):
+    e = np.full((1, 3), levels / 4)
+    model, seen = layers_of_a_unet(levels, depth, e)
+    y = unet.run_unet(model, np.full((1, 8, 8, 2), 0.5 - levels - depth), e)
+    want = [
+        " ".join(line.split()) for line in CALLS[levels, depth].replace("\n", "   ").split("   ")
+    ]
+    want = [line for line in want if line]
+    case = f"{levels} level(s) of {depth} block(s)"
+    say = lambda line: "{} on side {}, given the output of {}".format(*line.split(maxsplit=2))
+    for k, line in enumerate(want):
+        got = " ".join(map(str, seen[k])) if k < len(seen) else None
+        assert got == line, (
+            f"{case}, call {k + 1}: expected {say(line)}; got {say(got) if got else 'no call'}"
+        )
+    assert len(seen) == len(want), f"{case}: after conv_out comes {seen[len(want)][0]}"
+    assert np.all(y[..., 0] == 6), f"{case}: the answer is conv_out's"
+
+
+@pytest.mark.exercise("unet.run_unet")
+@on_reference
+@pytest.mark.parametrize("multipliers, depth", [((1, 2, 2), 2), ((1, 2), 1)])
+def test_a_real_unet_bit_by_bit(multipliers, depth, kernel_set, rng):
+    """The U as it is nested: a level is blocks, then the smaller U in their middle, then blocks."""
+    model, _ = make(rng, 8, 3, multipliers=multipliers, depth=depth)
+    x = rng.standard_normal((2, 8, 8, 3), dtype=np.float32)
+    e = rng.standard_normal((2, 32), dtype=np.float32)
+
+    def nested(h, e, downs, ups):
+        skips = [h := block(h, e) for block in downs[0]]
+        if len(downs) == 1:
+            h = model.mid2(model.attention(model.mid1(h, e)), e)
+        else:
+            h = ops.up(nested(ops.down(h), e, downs[1:], ups[:-1]))
+        for block, skip in zip(ups[-1], skips[::-1], strict=True):
+            h = block(ops.concat(h, skip), e)
+        return h
+
+    whole = lambda x, e: model.norm(nested(model.conv_in(x), e, model.downs, model.ups))
+    results = []
+    for run in (lambda x, e: unet.run_unet(model, x, e), lambda x, e: model.conv_out(whole(x, e))):
+        with model.variables() as params:
+            inputs = [Tensor(x), Tensor(e), *params]
+            y = run(*inputs[:2])
+            assert isinstance(y, Tensor), f"of Tensors it makes a {type(y).__name__}, not a Tensor"
+            results.append([y.value, *autodiff.gradient(ops.sum(y * y), inputs)])
+    for what, a, b in zip(["y", "x", "e", *model.params()], *results, strict=True):
+        assert np.array_equal(a, b), f"{'the value' if what == 'y' else f'the gradient of {what}'}"
 
 
 # --- derivative ---

@@ -36,7 +36,7 @@ def rates(s, t, x):
 def q_step(s, x_prev, t, eps):
     """Add one step of noise: draw x_t from q(x_t | x_{t-1}).
 
-    x_t = sqrt(alpha[t]) x_prev + sqrt(beta[t]) eps
+    q(x_t | x_prev) = N(sqrt(alpha[t]) x_prev, beta[t]); its mean, plus eps at its strength
     x_prev, eps: (N, ...), eps standard normal; t: int or (N,) int, 1 .. T -> x_t (N, ...)
     Source: Ho et al. 2020, equation 2.
     """
@@ -46,7 +46,7 @@ def q_step(s, x_prev, t, eps):
 def q_sample(s, x0, t, eps):
     """Jump from clean data to time t in one step: draw x_t from q(x_t | x0).
 
-    x_t = sqrt(alpha_bar[t]) x0 + sqrt(1 - alpha_bar[t]) eps
+    q(x_t | x0) = N(sqrt(alpha_bar[t]) x0, 1 - alpha_bar[t]); its mean, plus eps at its strength
     x0, eps: (N, ...), eps standard normal; t: int or (N,) int, 0 .. T -> x_t (N, ...)
     Source: Ho et al. 2020, equation 4.
     """
@@ -57,7 +57,7 @@ def q_sample(s, x0, t, eps):
 def predict_x0(s, x_t, t, eps_hat):
     """Compute the clean image from a noisy one and (a guess of) its noise: q_sample solved for x0.
 
-    x0_hat = (x_t - sqrt(1 - alpha_bar[t]) eps_hat) / sqrt(alpha_bar[t])
+    x0_hat is the x0 with q_sample(s, x0, t, eps_hat) = x_t
     x_t, eps_hat: (N, ...); t: int or (N,) int, 0 .. T -> x0_hat (N, ...)
     Source: Ho et al. 2020, equation 15.
     """
@@ -76,9 +76,10 @@ def predict_eps(s, x_t, t, x0_hat):
 
 
 def v_target(s, x0, t, eps):
-    """Mix noise and image into the "velocity" v: near eps when x_t is clean, near -x0 when noise.
+    """Give the "velocity" v at which x_t moves from the image to the noise, per angle.
 
-    v = sqrt(alpha_bar[t]) eps - sqrt(1 - alpha_bar[t]) x0
+    x_t = cos(phi) x0 + sin(phi) eps with cos(phi) = sqrt(alpha_bar[t]), 0 <= phi <= pi/2
+    v = d x_t / d phi, while x0 and eps stay
     x0, eps: (N, ...); t: int or (N,) int, 0 .. T -> v (N, ...)
     Source: Salimans & Ho 2022 (progressive distillation), section 4.
     """
@@ -89,7 +90,7 @@ def v_target(s, x0, t, eps):
 def x0_from_v(s, x_t, t, v):
     """Compute the clean image from a noisy one and (a guess of) v.
 
-    x0_hat = sqrt(alpha_bar[t]) x_t - sqrt(1 - alpha_bar[t]) v
+    x0_hat is the x0 with q_sample(s, x0, t, eps) = x_t and v_target(s, x0, t, eps) = v for some eps
     x_t, v: (N, ...); t: int or (N,) int, 0 .. T -> x0_hat (N, ...)
     """
     signal, noise = rates(s, t, x_t)
@@ -110,8 +111,9 @@ def eps_from_v(s, x_t, t, v):
 def posterior_weights(s, t):
     """Weigh x0 against x_t in the mean of q(x_{t-1} | x_t, x0).
 
-    c0 = sqrt(alpha_bar[t-1]) beta[t] / (1 - alpha_bar[t])
-    ct = sqrt(alpha[t]) (1 - alpha_bar[t-1]) / (1 - alpha_bar[t])
+    That mean is c0 x0 + ct x_t, by Bayes' rule for x_{t-1} from
+    q(x_{t-1} | x0) = N(sqrt(alpha_bar[t-1]) x0, 1 - alpha_bar[t-1]), what is known before, and
+    q(x_t | x_{t-1}) = N(sqrt(alpha[t]) x_{t-1}, beta[t]), what is seen
     t: int or (N,) int, 1 .. T -> c0, ct: float64, of t's shape
     At t = 1 they are 1 and 0: the last step returns x0.
     Source: Ho et al. 2020, equation 7.
@@ -124,7 +126,7 @@ def posterior_weights(s, t):
 def q_posterior(s, x0, x_t, t):
     """Undo one step of noise when the clean image is known: the Gaussian q(x_{t-1} | x_t, x0).
 
-    mean = c0 x0 + ct x_t with (c0, ct) = posterior_weights(s, t);  var = beta_tilde[t]
+    The mean weighs x0 and x_t by posterior_weights(s, t); the variance is beta_tilde[t]
     x0, x_t: (N, ...); t: int or (N,) int, 1 .. T -> mean (N, ...), var: () or (N, 1, ...)
     At t = 1 they are x0 and 0.
     Source: Ho et al. 2020, equations 6 and 7.

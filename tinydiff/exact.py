@@ -15,7 +15,7 @@ from .diffusion import posterior_weights, predict_eps
 def point(s, x0):
     """Denoise data that is one single image.
 
-    E[x0 | x_t] = x0;  eps_hat = (x_t - sqrt(alpha_bar[t]) x0) / sqrt(1 - alpha_bar[t])
+    E[x0 | x_t] = x0, whatever x_t is; eps_hat is the noise that leads from there to x_t
     x0: (...) one image
     -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...) in x_t's precision
     """
@@ -25,9 +25,8 @@ def point(s, x0):
 def gaussian(s, mean, var):
     """Denoise data distributed as N(mean, var), each value independent of the others.
 
-    gain = sqrt(alpha_bar[t]) var / (alpha_bar[t] var + 1 - alpha_bar[t])
-    E[x0 | x_t] = mean + gain (x_t - sqrt(alpha_bar[t]) mean)
-    eps_hat = (x_t - sqrt(alpha_bar[t]) E[x0 | x_t]) / sqrt(1 - alpha_bar[t])
+    eps_hat is the noise that leads from E[x0 | x_t] to x_t, where x0 ~ N(mean, var) before x_t is
+    seen
     mean, var >= 0: numbers or (...) one image
     -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...) in x_t's precision
     """
@@ -44,8 +43,7 @@ def gaussian(s, mean, var):
 def gaussian_variance(s, var):
     """Give the variance with which ancestral sampling of N(mean, var) data is exact for any T.
 
-    Var[x_{t-1} | x_t] = beta_tilde[t] + c0[t]^2 Var[x0 | x_t]
-    Var[x0 | x_t] = var (1 - alpha_bar[t]) / (alpha_bar[t] var + 1 - alpha_bar[t])
+    Entry t is Var[x_{t-1} | x_t]: x_t is known, x0 ~ N(mean, var) is not
     var: number >= 0, the variance of the data -> (T + 1,) variances for sample.ddpm; entry 0 is 0
     Source: Bao et al. 2022 (Analytic-DPM), in the Gaussian case.
     """

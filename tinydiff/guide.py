@@ -33,6 +33,28 @@ def classifier_free(cond, uncond, w, interval=None):
     return eps_model
 
 
+def negative_prompt(cond, uncond, unwanted, w, away):
+    """Guide towards what is asked for and away from what is not wanted.
+
+    The answer is the eps_hat of the score of p(x_t) p(asked for | x_t)^w / p(unwanted | x_t)^away.
+    By Bayes' rule p(y | x_t) is p(x_t | y) / p(x_t), up to a factor that x_t does not change; and a
+    score is -eps_hat / sqrt(1 - alpha_bar[t]).
+    cond, uncond, unwanted: eps_models, the same network given what is asked for, given nothing, and
+    given what is not wanted: those of p(x_t | asked for), p(x_t), p(x_t | unwanted)
+    w: as for classifier_free; away: >= 0, 0 = lead away from nothing
+    -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...) in x_t's precision; it calls each of
+    the three once
+    Source: Liu et al. 2022 (composable diffusion), its negation.
+    """
+
+    def eps_model(x_t, t):
+        nothing = uncond(x_t, t)
+        wanted = x_t.dtype.type(w) * (cond(x_t, t) - nothing)
+        return nothing + wanted - x_t.dtype.type(away) * (unwanted(x_t, t) - nothing)
+
+    return eps_model
+
+
 def blend(a, b, share):
     """Mix two models, or one model given two labels, such as a red and a blue hat.
 
@@ -53,7 +75,7 @@ def blend(a, b, share):
 def by_gradient(eps_model, s, log_p_gradient, strength=1.0):
     """Guide by a classifier, or by anything that rates noisy images: follow its gradient uphill.
 
-    eps_hat = eps_model(x_t, t) - strength sqrt(1 - alpha_bar[t]) log_p_gradient(x_t, t)
+    The score of x_t, -eps_hat / sqrt(1 - alpha_bar[t]), grows by strength log_p_gradient(x_t, t).
     log_p_gradient: (x_t (N, ...), t int) -> (N, ...), the gradient of log p(label | x_t) with
     respect to x_t; strength: 1 = Bayes' rule
     -> eps_model: (x_t (N, ...), t int) -> eps_hat (N, ...) in x_t's precision

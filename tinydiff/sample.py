@@ -237,7 +237,7 @@ def dpmpp_2m(eps_model, s, shape, rng, times=None, x_T=None, clip=np.inf):
 def even_times(s, steps):
     """Choose times for a fast sampler, spread evenly over 0 .. T.
 
-    times[i] = round(T (steps - i) / steps), i = 0 .. steps
+    Each is the whole number nearest to where steps equal gaps from T to 0 would put it
     steps: int, 1 .. T -> list of steps + 1 decreasing ints from T to 0
     Raises ValueError for another number of steps.
     """
@@ -271,17 +271,36 @@ def snr_times(s, steps, sigma_max=80.0):
 
 
 def karras_times(s, steps, rho=7.0, sigma_max=80.0):
-    """Choose times for a fast sampler, most of them at little noise: sigma^(1/rho) falls evenly.
+    """Choose times for a fast sampler at which the rho-th root of sigma falls evenly.
 
-    sigma[i] = (high^(1/rho) + i / (steps - 1) (low^(1/rho) - high^(1/rho)))^rho, i = 0 .. steps - 1
-    and then 0, where sigma = sqrt((1 - alpha_bar) / alpha_bar), low = sigma[1] and
-    high = min(sigma[T], sigma_max), at which the first time lies
+    sigma = sqrt((1 - alpha_bar) / alpha_bar) takes `steps` values, the first min(sigma[T],
+    sigma_max), the last sigma[1]; after them comes t = 0. steps = 1: only the first of them.
+    rho: > 0; 1 is even in sigma, and the larger rho, the more nearly even in log sigma
     steps: int, 1 .. T -> list of steps + 1 decreasing ints to 0
     Raises ValueError for another number of steps. Source: Karras et al. 2022 (EDM), equation 5.
     """
     require_steps(s, steps)
     high = min(sigma(s, s.T), sigma_max)
     return times_at_sigma(s, np.linspace(high ** (1 / rho), sigma(s, 1) ** (1 / rho), steps) ** rho)
+
+
+def bend_times(s, steps, levels, bend):
+    """Choose times for a fast sampler that give each step the same share of a measured bend.
+
+    The bend above a level is the integral of `bend` over log sigma, from levels[0] down to that
+    level: between two neighbours of `levels` the mean of their bends times the difference of their
+    log sigma, which grows evenly in log sigma. times[i] is where it is i / steps of the whole,
+    i = 0 .. steps - 1; then comes 0.
+    levels: (M,) values of sigma, falling, from at most sigma[T], M >= 2; bend: (M,), > 0: how much
+    the path bends there per unit of log sigma, such as |d x0_hat / d log sigma|
+    steps: int, 1 .. T -> list of steps + 1 decreasing ints to 0
+    Raises ValueError for another number of steps.
+    """
+    require_steps(s, steps)
+    depth, bend = -np.log(levels), np.asarray(bend)
+    above = np.concatenate([[0], np.cumsum(np.diff(depth) * (bend[1:] + bend[:-1]) / 2)])
+    shares = above[-1] * np.arange(steps) / steps
+    return times_at_sigma(s, np.exp(-np.interp(shares, above, depth)))
 
 
 def times_at_sigma(s, levels):

@@ -71,7 +71,7 @@ def from_betas(beta):
 def linear(T=1000, beta_1=1e-4, beta_T=0.02):
     """Build the schedule of the DDPM paper: beta grows evenly from beta_1 to beta_T.
 
-    beta[t] = beta_1 + (beta_T - beta_1) (t - 1) / (T - 1), t = 1 .. T;  for T = 1 only beta_1
+    beta[1] = beta_1, beta[T] = beta_T, and all rises between are equal;  for T = 1 only beta_1
     T: int >= 1; beta_1, beta_T in (0, 1) -> Schedule with arrays (T + 1,)
     The defaults are made for T = 1000: a small T needs larger betas (a warning says so).
     Source: Ho et al. 2020, section 4.
@@ -84,7 +84,8 @@ def cosine(T=1000, offset=0.008, beta_max=0.999):
     """Build the schedule whose alpha_bar falls like a squared cosine: slow at both ends.
 
     f(t) = cos^2( (t/T + offset) / (1 + offset) pi/2 )
-    beta[t] = min(1 - f(t) / f(t-1), beta_max)
+    The betas are those that make alpha_bar[t] = f(t) / f(0); then each one above beta_max is set to
+    beta_max
     T: int >= 1; offset >= 0; beta_max in (0, 1) clips the last steps only
     -> Schedule with arrays (T + 1,)
     Source: Nichol & Dhariwal 2021 (improved DDPM), equation 17.

@@ -30,9 +30,8 @@ from .nn import Attention, Conv2d, Embedding, GroupNorm, Linear, Module, time_em
 
 
 class Block(Module):
-    """Add two convolutions, with e added in between, to a shortcut: a residual block.
+    """Hold the layers of a residual block: two convolutions beside a shortcut. See run_block.
 
-    h = conv1(silu(norm1(x))) + embed(e);  y = shortcut(x) + conv2(silu(norm2(h)))
     x: (N, H, W, C); e: (N, E) -> (N, H, W, O). conv2 starts at 0: at first a block passes x on.
     Source: He et al. 2016 (residual blocks), in the order of Ho et al. 2020.
     """
@@ -46,9 +45,20 @@ class Block(Module):
         self.shortcut = Conv2d(C, O, K=1, rng=rng) if C != O else None
 
     def __call__(self, x, e):
-        e = ops.reshape(self.embed(e), shape=(x.shape[0], 1, 1, -1))
-        h = self.conv1(self.norm1(x)) + e
-        return (self.shortcut(x) if self.shortcut else x) + self.conv2(self.norm2(h))
+        return run_block(self, x, e)
+
+
+def run_block(block, x, e):
+    """Run a residual block: add a correction, made by two convolutions, to a shortcut of x.
+
+    The correction: x goes through norm1 and conv1, embed(e) is added at every pixel, and that goes
+    through norm2 and conv2. Each norm has its SiLU built in. The shortcut: x itself where
+    block.shortcut is None, else what that layer makes of x.
+    block: a Block, which holds these layers; x: (N, H, W, C); e: (N, E) -> (N, H, W, O)
+    """
+    e = ops.reshape(block.embed(e), shape=(x.shape[0], 1, 1, -1))
+    h = block.conv1(block.norm1(x)) + e
+    return (block.shortcut(x) if block.shortcut else x) + block.conv2(block.norm2(h))
 
 
 class UNet(Module):
@@ -111,21 +121,7 @@ class UNet(Module):
     def __call__(self, x, t, labels=None):
         labels = None if labels is None else np.asarray(labels)
         self._check(x, t, labels)
-        e = self.embed(t, labels, x.dtype)
-        h, skips = self.conv_in(x), []
-        for level in self.downs:
-            for block in level:
-                h = block(h, e)
-                skips.append(h)
-            if level is not self.downs[-1]:
-                h = ops.down(h)
-        h = self.mid2(self.attention(self.mid1(h, e)), e)
-        for level in self.ups:
-            for block in level:
-                h = block(ops.concat(h, skips.pop()), e)
-            if level is not self.ups[-1]:
-                h = ops.up(h)
-        return self.conv_out(self.norm(h))
+        return run_unet(self, x, self.embed(t, labels, x.dtype))
 
     def embed(self, t, labels, dtype):
         """Turn numbers and labels into the vectors e that condition every block.
@@ -164,6 +160,34 @@ class UNet(Module):
             n, k = np.argwhere(outside)[0]
             takes = f"column {k} takes 0 .. {self.classes[k]} (the last means 'any')"
             raise ValueError(f"label out of range: {takes}; row {n} has {labels[n, k]}")
+
+
+def run_unet(model, x, e):
+    """Send images down one arm of a U-Net and up the other, with skips across.
+
+    Down: conv_in, then the blocks of model.downs, level by level; ops.down between two levels.
+    Each of these blocks leaves its output as a skip. Below: mid1, attention, mid2.
+    Up: the blocks of model.ups, level by level; ops.up between two levels. Each of these blocks is
+    given what comes from below, joined by ops.concat with the last skip that is still unused.
+    At the end: norm, conv_out.
+    model: a UNet, which holds these layers; downs and ups are lists of levels, each a list of
+    blocks, in the order in which they are used; every block and mid is called with (image, e)
+    x: (N, H, W, C); e: (N, E) -> (N, H, W, out)
+    """
+    h, skips = model.conv_in(x), []
+    for level in model.downs:
+        for block in level:
+            h = block(h, e)
+            skips.append(h)
+        if level is not model.downs[-1]:
+            h = ops.down(h)
+    h = model.mid2(model.attention(model.mid1(h, e)), e)
+    for level in model.ups:
+        for block in level:
+            h = block(ops.concat(h, skips.pop()), e)
+        if level is not model.ups[-1]:
+            h = ops.up(h)
+    return model.conv_out(model.norm(h))
 
 
 @contextmanager

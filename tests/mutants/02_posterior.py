@@ -177,4 +177,34 @@ MUTANTS = {
             "var must be shaped to multiply the images and have their precision: pick it with `at`",
         ),
     ],
+    "hunts.hunt_step_back": [
+        (
+            '"A": 3',
+            '"A": 1',
+            "A: read both of its weights off, at several times. Are they those of any time at all, "
+            "or how do they hang together?",
+        ),
+        (
+            '"D": 2',
+            '"D": 0',
+            "D: is it right wherever it may be used? `t` may also be one time per image",
+        ),
+        (
+            '"C": 4',
+            '"C": 0',
+            "C: where a walk ends does not show how widely it is spread on the way; read the "
+            "variance off at each time",
+        ),
+        (
+            '"B": 0',
+            '"B": 2',
+            "B: take it out of all suspicion, or show where it errs: weights, variance, one time "
+            "and one time per image",
+        ),
+        (
+            '"C": 4',
+            '"C": 2',
+            "C: its means are right; what else does it return?",
+        ),
+    ],
 }

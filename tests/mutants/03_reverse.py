@@ -95,6 +95,47 @@ MUTANTS = {
             "x_t's precision",
         ),
     ],
+    "exact.gaussian_variance": [
+        (
+            "var_x0 = var * (1 - s.alpha_bar[t]) / (s.alpha_bar[t] * var + 1 - s.alpha_bar[t])",
+            "var_x0 = var",
+            "you took the variance of the data; the doubt that counts is Var[x0 | x_t], what is "
+            "left of it once x_t has been seen",
+        ),
+        (
+            "(s.alpha_bar[t] * var + 1",
+            "(var + 1",
+            "you put sigma^2 = 1 - alpha_bar into lesson 01's formula; there the image has its "
+            "full strength, so sigma^2 is (1 - alpha_bar) / alpha_bar",
+        ),
+        (
+            "c0**2 * var_x0",
+            "c0 * var_x0",
+            "x0 has the factor c0 in the mean of x_{t-1}; its variance has the factor c0^2",
+        ),
+        (
+            "s.beta_tilde[t] + c0**2",
+            "c0**2",
+            "this is the doubt about x0 alone; the variance that stays when x0 is known, "
+            "beta_tilde, comes on top",
+        ),
+        (
+            "s.beta_tilde[t] + c0",
+            "s.beta[t] + c0",
+            "beta is the variance of the step forward; with x0 known, x_{t-1} has beta_tilde",
+        ),
+        (
+            "c0, _ = posterior",
+            "_, c0 = posterior",
+            "you took the weight of x_t, which is known; the doubt is about x0, weight c0",
+        ),
+        (
+            "np.concatenate([[0.0], s.beta_tilde[t] + c0**2 * var_x0])",
+            "s.beta_tilde[t] + c0**2 * var_x0",
+            "entry 0 is missing: the arrays of a schedule have T + 1 entries, and entry t belongs "
+            "to the step from t to t - 1",
+        ),
+    ],
     "sample.even_times": [
         (
             "[round(s.T * (steps - i) / steps) for i in range(steps + 1)]",
@@ -255,6 +296,37 @@ MUTANTS = {
             "(1 - s.alpha_bar[t])",
             "you clipped x0_hat and kept the model's eps_hat; compute eps_hat again from x_t and "
             "the clipped x0_hat (predict_eps)",
+        ),
+    ],
+    "hunts.hunt_sampler": [
+        (
+            '"A": 4',
+            '"A": 5',
+            "A: in the world with one image all that a step adds can be laid bare. How large is it "
+            "at each t, and how large should it be?",
+        ),
+        (
+            '"C": 5',
+            '"C": 4',
+            "C: each portion of its noise has the right size. Compare the portion of one step with "
+            "that of the next",
+        ),
+        (
+            '"C": 5',
+            '"C": 0',
+            "C: mean and standard deviation of its samples at T = 8, beside the carried ones, say "
+            "whether there is a slip at all",
+        ),
+        (
+            '"B": 0',
+            '"B": 4',
+            "B: mean and standard deviation of its samples at T = 8, beside the carried ones, say "
+            "whether there is a slip at all",
+        ),
+        (
+            '"A": 4',
+            '"A": 2',
+            "A: are the means of its steps off, or their spread?",
         ),
     ],
 }

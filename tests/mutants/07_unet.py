@@ -4,6 +4,7 @@ What a mutant is: see 01_forward.py.
 """
 
 ROOT = "q.dtype.type(q.shape[2] ** -0.5)"
+SHORTCUT = "(block.shortcut(x) if block.shortcut else x)"
 CUT = "tuple(g[..., e - x.shape[-1] : e] for x, e in zip(xs, ends, strict=True))"
 
 MUTANTS = {
@@ -94,6 +95,72 @@ MUTANTS = {
             "you joined along the wrong axis; channels are the last axis",
         ),
     ],
+    "unet.run_block": [
+        (
+            SHORTCUT + " + ",
+            "",
+            "the shortcut is missing: a residual block adds its correction to what came in",
+        ),
+        (
+            SHORTCUT,
+            "block.shortcut(block.norm1(x)) if block.shortcut else x",
+            "you gave the shortcut the normalised x; it takes x as it came",
+        ),
+        (
+            "block.conv1(block.norm1(x)) + e",
+            "block.conv1(block.norm1(x))",
+            "e is added nowhere: this block is blind to the time and to the labels",
+        ),
+        (
+            "ops.reshape(block.embed(e), shape=(x.shape[0], 1, 1, -1))",
+            "block.embed(e)",
+            "embed(e) is (N, O), and broadcasting takes its N for a column of the image: make it "
+            "(N, 1, 1, O)",
+        ),
+        (
+            "block.conv2(block.norm2(h))",
+            "block.conv2(h)",
+            "norm2 is left out, and with it the SiLU in front of conv2",
+        ),
+        (
+            "block.conv1(block.norm1(x))",
+            "block.norm1(block.conv1(x))",
+            "norm1 and conv1 are exchanged: the norm stands in front of its convolution",
+        ),
+    ],
+    "unet.run_unet": [
+        (
+            "skips.pop()",
+            "skips.pop(0)",
+            "you took the skips in the order in which they were made; the last one made is the "
+            "first one used",
+        ),
+        (
+            "ops.concat(h, skips.pop())",
+            "ops.concat(skips.pop(), h)",
+            "you put the skip in front; what comes from below is first, the skip second",
+        ),
+        (
+            "            h = block(h, e)\n            skips.append(h)",
+            "            skips.append(h)\n            h = block(h, e)",
+            "you kept what goes into a block; the skip is what comes out of it",
+        ),
+        (
+            "skips.pop()",
+            "skips[-1]",
+            "you use the last skip again and again; take it off the stack",
+        ),
+        (
+            "        if level is not model.downs[-1]:\n            h = ops.down(h)",
+            "        h = ops.down(h)",
+            "you halved behind the last level, too; `down` stands between two levels",
+        ),
+        (
+            "model.mid2(model.attention(model.mid1(h, e)), e)",
+            "model.mid2(model.mid1(h, e), e)",
+            "the attention between mid1 and mid2 is left out",
+        ),
+    ],
     "kernels.reference.attention": [
         (
             f" * {ROOT}",
@@ -161,6 +228,28 @@ MUTANTS = {
             "gs @ k, gs.swapaxes(1, 2) @ q,",
             "gs.swapaxes(1, 2) @ q, gs @ k,",
             "gq and gk are exchanged: the order is that of the arguments, q, k, v",
+        ),
+    ],
+    "hunts.hunt_unet": [
+        (
+            '"A": 2',
+            '"A": 0',
+            "A: its values are right, bit by bit; have you checked its gradient?",
+        ),
+        (
+            '"B": 5',
+            '"B": 0',
+            "B: read, in the notes, what each block on the way up is given, and who made it",
+        ),
+        (
+            '"D": 6',
+            '"D": 0',
+            "D: give it a batch of two different images, and each of them alone",
+        ),
+        (
+            '"C": 0',
+            '"C": 4',
+            "C: which instrument says so? Not every suspect has a slip",
         ),
     ],
 }

@@ -5,7 +5,13 @@ What a mutant is: see 01_forward.py.
 
 TESTS = {
     name: "test_solvers.py"
-    for name in ("sample.euler", "sample.heun", "sample.dpmpp_2m", "sample.karras_times")
+    for name in (
+        "sample.euler",
+        "sample.heun",
+        "sample.dpmpp_2m",
+        "sample.karras_times",
+        "sample.bend_times",
+    )
 }
 
 STEP = "ddim_step(s, x, eps_model(x, t), t, u, clip)"
@@ -182,6 +188,63 @@ MUTANTS = {
             LEVELS,
             LEVELS.replace("/ rho", "/ 7.0").replace("** rho", "** 7.0"),
             "you fixed rho at 7; it is an argument",
+        ),
+    ],
+    "sample.bend_times": [
+        (
+            "np.arange(steps) / steps",
+            "np.linspace(0, 1, steps)",
+            "the last step, the one down to 0, gets no share: times[i] lies at i / steps of the "
+            "bend",
+        ),
+        (
+            "np.diff(depth)",
+            "-np.diff(levels)",
+            "you integrated over sigma; the bend is measured per unit of log sigma",
+        ),
+        (
+            "np.diff(depth) * ",
+            "",
+            "you added up bends without the distance, in log sigma, between their levels",
+        ),
+        (
+            "(bend[1:] + bend[:-1]) / 2",
+            "bend[1:]",
+            "between two levels you took the bend of the lower one; it is the mean of both",
+        ),
+        (
+            "np.interp(shares, above, depth)",
+            "depth[np.searchsorted(above, shares)]",
+            "you chose among the measured levels; between two of them the bend grows evenly",
+        ),
+        (
+            "np.asarray(bend)",
+            "1 / np.asarray(bend)",
+            "your steps are long where the path bends; an equal share of the bend makes them short "
+            "there",
+        ),
+    ],
+    "hunts.hunt_solver": [
+        (
+            '"A": 5',
+            '"A": 4',
+            "A: dictate guesses that change at different rates, and compare the second D with the "
+            "third",
+        ),
+        (
+            '"C": 3',
+            '"C": 0',
+            "C: its order on even grids is 2; measure it on an uneven one",
+        ),
+        (
+            '"D": 4',
+            '"D": 5',
+            "D: dictate guesses, and look at the first D that is carried on",
+        ),
+        (
+            '"B": 0',
+            '"B": 4',
+            "B: which instrument says so? Not every suspect has a slip",
         ),
     ],
 }

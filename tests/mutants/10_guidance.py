@@ -1,8 +1,18 @@
 """Wrong answers to lesson 10: how students miss guidance. What a mutant is: see 01_forward.py."""
 
 MIX = "without + x_t.dtype.type(w) * (eps_hat - without)"
-BLEND = "(1 - towards) * a(x_t, t) + towards * b(x_t, t)"
 ROOT = "np.sqrt(1 - s.alpha_bar[t])"
+GUIDED = f"""\
+        eps_hat = cond(x_t, t)
+        if w == 1 or (interval and not interval[0] <= t <= interval[1]):
+            return eps_hat
+        without = uncond(x_t, t)
+        return {MIX}"""
+ALWAYS_BOTH = f"""\
+        eps_hat, without = cond(x_t, t), uncond(x_t, t)
+        if interval and not interval[0] <= t <= interval[1]:
+            return eps_hat
+        return {MIX}"""
 SHRUNK = "np.clip(x0_hat, -limit, limit) / limit"
 
 MUTANTS = {
@@ -99,32 +109,59 @@ MUTANTS = {
             "the quantile is that of |x0_hat|: dark values stick out as bright ones do",
         ),
     ],
-    "guide.blend": [
+    "guide.negative_prompt": [
         (
-            BLEND,
-            "towards * a(x_t, t) + (1 - towards) * b(x_t, t)",
-            "a and b are exchanged: share 0 is a alone",
+            "- x_t.dtype.type(away)",
+            "+ x_t.dtype.type(away)",
+            "you lead towards what is not wanted: its probability stands in the denominator",
         ),
         (
-            BLEND,
-            "np.sqrt(1 - towards) * a(x_t, t) + np.sqrt(towards) * b(x_t, t)",
-            "no roots here: they are for adding independent noises; two answers about one x_t are "
-            "averaged",
+            "(unwanted(x_t, t) - nothing)",
+            "unwanted(x_t, t)",
+            "p(unwanted | x_t) is p(x_t | unwanted) / p(x_t): the difference from uncond counts",
         ),
         (
-            BLEND,
-            "a(x_t, t) + towards * b(x_t, t)",
-            "the weights must add up to 1: 1 - share and share",
+            "nothing = uncond(x_t, t)",
+            "nothing = unwanted(x_t, t)",
+            "you put unwanted in uncond's place, as drawing programs do: that is another score, "
+            "and away has no part in it",
         ),
         (
-            "np.asarray(share, x_t.dtype)",
-            "np.asarray(share, float)",
-            "your answer is float64; a model answers in the precision of x_t",
+            "(unwanted(x_t, t) - nothing)",
+            "(unwanted(x_t, t) - cond(x_t, t))",
+            "you lead from unwanted to cond; both differences are taken from uncond",
         ),
         (
-            "np.asarray(share, x_t.dtype)",
-            "np.asarray(np.mean(share), x_t.dtype)",
-            "one share for all; each image has its own",
+            "x_t.dtype.type(w)",
+            "x_t.dtype.type(1 + w)",
+            "your w counts from 0, as in the paper: here w = 1 is Bayes' rule, so it is the factor",
+        ),
+        (
+            "x_t.dtype.type(w)",
+            "w",
+            "a w of float64 makes your answer float64; a model answers in the precision of x_t",
+        ),
+    ],
+    "hunts.hunt_guidance": [
+        (
+            '"A": 2',
+            '"A": 0',
+            "A: equation (7) holds for any w; you have not tried one below 1",
+        ),
+        (
+            '"B": 3',
+            '"B": 0',
+            "B: note the times at which it asks the two models",
+        ),
+        (
+            '"C": 4',
+            '"C": 2',
+            "C: which w would, by (7), give the variance that it draws?",
+        ),
+        (
+            '"D": 0',
+            '"D": 4',
+            "D: which instrument says so? Not every suspect has a slip",
         ),
     ],
 }

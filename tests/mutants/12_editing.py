@@ -64,6 +64,13 @@ MUTANTS = {
             "the photo gets the noise of start - 1, and the model gets start: it finds too little "
             "noise",
         ),
+        (
+            "start = visited(s, times), round(strength * s.T)",
+            "start = visited(s, times), min(visited(s, times), key=lambda t: abs(t - strength * "
+            "s.T))",
+            "you start at the visited time nearest to strength T; the start is round(strength T), "
+            "and of `times` those below it follow",
+        ),
     ],
     "edit.inpaint": [
         (
@@ -125,6 +132,13 @@ MUTANTS = {
             "rng, eta, wide, clip), u)\n        yield x",
             "rng, eta, wide, clip), u)\n            yield x",
             "you yield every round; one array per visited time, after the last round",
+        ),
+        (
+            "noise_like(x0, 1 - s.alpha_bar[u], rng)",
+            "vars(put_back).setdefault('z', None if 'z' in vars(put_back) else "
+            "noise_like(x0, 1 - s.alpha_bar[u], rng))",
+            "you draw one noise for the known part and keep it; each time it is put back, its "
+            "noise is fresh",
         ),
     ],
     "sample.ddim_invert": [

@@ -117,10 +117,9 @@ def flow_time(s, t):
 def as_eps_model(velocity, s):
     """Make a velocity into an eps_model, so that every sampler of sample.py can draw with it.
 
-    x_flow = x_t / (sqrt(alpha_bar[t]) + sqrt(1 - alpha_bar[t])) lies on the path at
-    flow_t = flow_time(s, t), with the same x0 and eps
-    eps_hat = x_flow + (1 - flow_t) velocity(x_flow, flow_t), since
-    x_flow = (1 - flow_t) x0 + flow_t eps and u = eps - x0
+    x_t = sqrt(alpha_bar[t]) x0 + sqrt(1 - alpha_bar[t]) eps, divided by the sum of the two roots,
+    is the point x_flow = (1 - flow_t) x0 + flow_t eps of the path at flow_t = flow_time(s, t).
+    eps_hat is the eps with which this point moves at velocity(x_flow, flow_t) = eps - x0.
     velocity: (x (N, ...), t in [0, 1]) -> u_hat (N, ...)
     -> eps_model: (x_t (N, ...), t int 1 .. T) -> eps_hat (N, ...)
     sample.ddim with it takes the steps of `euler` along flow_time(s, times): one method in two

@@ -114,8 +114,7 @@ def train(gamma, error, rng, batch=256, lr=lambda step: 0.02):
 def as_schedule(gamma, T):
     """Cut gamma into T steps, which every sampler can take.
 
-    alpha_bar[t] = sigmoid(-gamma(t / T)), t = 1 .. T
-    beta[t] = 1 - alpha_bar[t] / alpha_bar[t-1] with alpha_bar[0] = 1
+    snr[t] = exp(-gamma(t / T)), t = 1 .. T, and alpha_bar[0] = 1
     gamma: a Gamma; T: int >= 1 -> Schedule with arrays (T + 1,)
     """
     at, _ = gamma(np.arange(1, T + 1)[:, None] / T)

@@ -56,9 +56,8 @@ def learned_variance(s, t, mix):
 def bound_term(s, t, square, var):
     """Compute one step's term of the bound when the model's p(x_{t-1} | x_t) is N(mean_hat, var).
 
-    t > 1: KL(q(x_{t-1} | x_t, x0) || p)
-           = (log(var / beta_tilde[t]) + (beta_tilde[t] + square) / var - 1) / 2
-    t = 1: -log p(x0 | x_1), a density = (log(2 pi var) + square / var) / 2
+    t > 1: KL(q || p) of two Gaussians, value by value; q has the variance beta_tilde[t]
+    t = 1: -log p(x0 | x_1), of the density
     t: int or (N,) int, 1 .. T; square: (N, ...), (mean - mean_hat)^2 with the mean of q_posterior,
     x0 itself at t = 1; var: variances > 0 that broadcast to (N, ...) -> (N, ...) nats
     Source: Ho et al. 2020, equation 5.

@@ -16,7 +16,8 @@ import textwrap
 from pathlib import Path
 
 from .exercises import ROOT, exercises
-from .judge import Verdict, note_calls, run_tests
+from .judge import note_calls, run_tests
+from .verdict import Verdict, in_order
 
 PATIENCE = 60  # seconds for a kernel in a process of its own
 
@@ -35,7 +36,7 @@ def twice(judge_once):
     here = dict(second.lines).get("ran", "on a GPU")
     ran = ("ran", f"{dict(first.lines)['ran']}, and passed; then {here}")
     others = [line for line in second.lines if line[0] != "ran"]
-    return Verdict(second.exercise, second.state, (ran, *others), second.seconds)
+    return Verdict(second.exercise, second.state, in_order([ran, *others]), second.seconds)
 
 
 def surroundings(simulate):

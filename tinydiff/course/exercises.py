@@ -7,6 +7,7 @@ wrong. In a student's tree, which handout.py wrote, tests/handout.json takes the
 """
 
 import ast
+import base64
 import difflib
 import importlib
 import inspect
@@ -15,6 +16,7 @@ import linecache
 import runpy
 import sys
 import textwrap
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -73,6 +75,11 @@ class Exercise:
         """Say whether the function is a GPU kernel -> bool"""
         return self.name.startswith(ON_GPU)
 
+    @property
+    def is_hunt(self):
+        """Say whether slips are to be found, see suspects.py: answers are not shown -> bool"""
+        return self.name.startswith("hunts.")
+
 
 def _stem(name):
     """Name the file of an exercise: "kernels.ladder.conv_cost" -> "cpu_ladder" """
@@ -90,6 +97,24 @@ def _file(stem):
     return found[0]
 
 
+class NotHandedOut(tuple):
+    """What a student's tree has in place of mutants: a lesson that wants them says so in a line."""
+
+    def __iter__(self):
+        why = "the wrong answers are not handed out; the picture of them was made before"
+        raise NotImplementedError(why)
+
+
+def packed(known):
+    """Write down what is known of an exercise, so that nobody reads a slip by accident -> str"""
+    return base64.b64encode(zlib.compress(json.dumps(known).encode())).decode()
+
+
+def unpacked(text):
+    """Read what `packed` wrote: str -> dict"""
+    return json.loads(zlib.decompress(base64.b64decode(text)))
+
+
 def in_handout():
     """Say whether this is a student's tree, which handout.py wrote: () -> bool"""
     return (ROOT / "tests" / HANDOUT).exists()
@@ -102,7 +127,10 @@ def exercises():
     if in_handout():
         listed = json.loads((tests / HANDOUT).read_text(encoding="utf-8"))
         return tuple(
-            Exercise(e["name"], e["lesson"], (), tests / e["tests"], e["known"]) for e in listed
+            Exercise(
+                e["name"], e["lesson"], NotHandedOut(), tests / e["tests"], unpacked(e["known"])
+            )
+            for e in listed
         )
     found = []
     for path in sorted((tests / "mutants").glob("*.py")):

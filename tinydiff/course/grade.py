@@ -1,23 +1,26 @@
 """What lessons call: show the package's code, and check a student's function.
 
-from tinydiff.grade import check, show
+from tinydiff.grade import check, progress, show
 show(diffusion.q_sample)    the package's code
 check(q_sample)             the verdict on yours
+progress()                  what has passed, lesson by lesson
 """
 
 import inspect
 import symtable
 import sys
+from dataclasses import replace
 from pathlib import Path
 from traceback import walk_tb
 
-from . import diagnosis, elsewhere
-from .exercises import ROOT, exercises, find, in_handout, original, put, untouched
-from .judge import Verdict, note_calls, run_tests
+from . import diagnosis, drawn, elsewhere, record
+from .exercises import ROOT, exercises, find, in_handout, original, put, standing, untouched
+from .judge import note_calls, run_tests
+from .verdict import Verdict, in_order
 
 
 class WrongAnswer(Exception):
-    """Stops a notebook at a wrong answer, with the verdict in place of a traceback."""
+    """Stops a notebook at a required answer, with the verdict in place of a traceback."""
 
     def _render_traceback_(self):
         return [str(self)]
@@ -33,9 +36,9 @@ def show(item):
     place = _place(inspect.getsourcefile(item))
     text = f"# {place}, line {max(first, 1)}\n" + "".join(source)
     if _in_notebook():
-        from IPython.display import Code, display
+        from IPython.display import Code
 
-        display(Code(text, language="python"))
+        _display(Code(text, language="python"))
     else:
         print(text)
 
@@ -45,10 +48,12 @@ def check(f, adopt=False, required=False):
 
     f: function with the name of an exercise; adopt: a right answer then stands in the package's
     place until Python ends, as it always does in a student's tree, where the package's own is
-    missing; required: not attempted is a wrong answer, too
-    -> None, after showing "passed" or "not attempted"
-    Raises WrongAnswer, with what was called, what came, what was expected and, if it is known, the
-    slip; ValueError where f is not an exercise, or is the package's own function.
+    missing; required: only "passed" will do
+    -> None, after showing the verdict: passed, failed, not attempted, or cannot be graded. "failed"
+    comes with the slip, if it is known, with what was called, what came, what was expected, and in
+    a notebook with what the function draws beside what should come.
+    Raises WrongAnswer where one is required and did not come; ValueError where f is not an
+    exercise, or is the package's own function.
     """
     exercise = find(getattr(f, "__name__", repr(f)))
     ours = inspect.unwrap(original(exercise))
@@ -56,25 +61,58 @@ def check(f, adopt=False, required=False):
         what = f"this is the package's own {exercise.function}"
         raise ValueError(f"{what}: define yours in a cell, then check it")
     verdict = judge(exercise, f)
-    if verdict.state == "failed" or (required and verdict.state != "passed"):
+    if required and verdict.state != "passed":
         raise WrongAnswer(str(verdict))
-    if verdict.state == "passed" and (adopt or untouched(inspect.getsource(ours))):
-        put(exercise, f)
+    if verdict.state == "passed":
+        stays = adopt or untouched(inspect.getsource(ours))
+        if stays:
+            put(exercise, f)
+        if not exercise.is_hunt:
+            verdict = _with(verdict, "now", _what_now(exercise, stays))
     if _in_notebook():
-        from IPython.display import display
-
-        display(verdict)
+        _display(verdict if required else _in_full(verdict, exercise, f))
     else:
         print(verdict)
+
+
+def _what_now(exercise, stays):
+    """Say what a right answer does from here on: Exercise, bool -> str"""
+    name = exercise.function
+    if not stays:
+        package = f"the package's own {name} stays at work; to see yours at work"
+        return f"{package}: check({name}, adopt=True)"
+    does = "draws the pictures below" if drawn.draws(exercise) else "computes what comes below"
+    return f"your {name} now {does}"
+
+
+def _in_full(verdict, exercise, f):
+    """Add what only a notebook shows: the strips of a wrong answer, the state of the lesson."""
+    if verdict.state == "failed":
+        verdict = replace(verdict, drawn=drawn.strips(exercise, f))
+    if verdict.state not in ("passed", "failed"):
+        return verdict
+    so_far = record.note(exercise, verdict.state == "passed")
+    return _with(verdict, "lesson", so_far) if so_far else verdict
+
+
+def _with(verdict, head, text):
+    return replace(verdict, lines=in_order([*verdict.lines, (head, text)]))
+
+
+def progress():
+    """Show which exercises have passed in this folder's notebooks, lesson by lesson: () -> None"""
+    known = record.Progress(record.read())
+    _display(known) if _in_notebook() else print(known)
 
 
 # --- in a notebook ---
 
 
 def tell_what_is_missing():
-    """In a notebook of a student's tree: say in one line what a cell needs that is not there yet.
+    """In a notebook: say in one line what a cell needs that is not there yet.
 
-    Errors of another origin, such as a mistyped name, keep their traceback.
+    In a student's tree also which cell above could not make it. Errors of another origin, such as a
+    mistyped name, keep their traceback.
     """
 
     def handler(shell, kind, error, traceback, tb_offset=None):
@@ -84,28 +122,56 @@ def tell_what_is_missing():
         else:
             shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
 
-    if in_handout() and _in_notebook():
-        _shell().set_custom_exc((NotImplementedError, NameError), handler)
+    if _in_notebook():
+        kinds = (Exception,) if in_handout() else (NotImplementedError,)
+        _shell().set_custom_exc(kinds, handler)
+
+
+_waited_for = []  # Exercises that a cell needed and did not have
+AGAIN = "once it can, run the cells from the top again."
 
 
 def _what_is_missing(shell, error, traceback):
     """Explain an error by an exercise or a cell that is still to come -> a line, or None"""
-    *_, (frame, number) = walk_tb(traceback)
-    code = frame.f_code
+    frames = list(walk_tb(traceback))
+    frame, number = frames[-1]
+    name, cell = frame.f_code.co_name, _cell(frame.f_code.co_filename)
     if isinstance(error, NotImplementedError):
-        needs = next((e for e in exercises() if e.function == code.co_name), None)
-        return needs and f"This cell needs {diagnosis.unwritten(needs)}; then run it again."
-    cell = _cell(code.co_filename)
+        needs = next((e for e in exercises() if e.function == name), None)
+        if needs:
+            _waited_for.append(needs)
+            return f"This cell needs {diagnosis.unwritten(needs)}; then run it again."
+        ours = ("is an exercise of lesson", "are not handed out")
+        return next((str(error) for words in ours if words in str(error)), None)
     if type(error) is not NameError or frame.f_globals is not shell.user_global_ns or not cell:
-        return None
+        return _what_it_may_follow_from(error, frames)
     ran = shell.history_manager.input_hist_parsed
     makers = [k for k, text in enumerate(ran) if text != ran[-1] and _makes(text, error.name)]
     if not makers:
         return None
-    where = f"line {number} of cell {cell}"
-    where += "" if code.co_name == "<module>" else f", in {code.co_name}"
     perhaps = f"Perhaps a cell above, In[{makers[-1]}], makes it, and could not run yet"
-    return f"{error} ({where}). {perhaps}: once it can, run the cells from the top again."
+    return f"{error} ({_line(number, cell, name)}). {perhaps}: {AGAIN}"
+
+
+def _what_it_may_follow_from(error, frames):
+    """Say that a cell above could not run yet -> a line, or None
+
+    None where none waits for an exercise any more, or the error lies in an exercise's function.
+    """
+    cells = [(f.f_code.co_name, n, c) for f, n in frames if (c := _cell(f.f_code.co_filename))]
+    asked = {e.function for e in exercises()}
+    if not cells or asked & {name for name, *_ in cells}:
+        return None
+    if all(standing(exercise) for exercise in _waited_for):
+        return None
+    name, number, cell = cells[-1]
+    what = f"{type(error).__name__}: {error} ({_line(number, cell, name)})"
+    return f"{what}. Perhaps a cell above, which could not run yet, is missing: {AGAIN}"
+
+
+def _line(number, cell, function):
+    """Say where in a cell: 2, "In[4]", "f" or "<module>" -> "line 2 of cell In[4], in f" """
+    return f"line {number} of cell {cell}" + ("" if function == "<module>" else f", in {function}")
 
 
 def _makes(text, name):
@@ -129,6 +195,12 @@ def _cell(file):
     """Find the cell that IPython keeps under the name of a file: str -> "In[5]", or None"""
     named = _shell() and _shell().compile.format_code_name(file)
     return named and named[1]
+
+
+def _display(item):
+    from IPython.display import display
+
+    display(item)
 
 
 def _shell():

@@ -42,7 +42,8 @@ class Guess:
 
         "0.132; you guessed 0.5" or, without a guess, "0.132"
         """
-        return f"{truth:.3g}; you guessed {self._words()}" if self else f"{truth:.3g}"
+        came = f"{truth:.3g}" if abs(truth) < 1000 else f"{truth:,.0f}"
+        return f"{came}; you guessed {self._words()}" if self else came
 
 
 def guess(*expected):

@@ -11,10 +11,9 @@ import json
 import shutil
 import textwrap
 
-from . import grade
-from .exercises import HANDOUT, ROOT, exercises, original
+from . import drawn, grade, suspects
+from .exercises import HANDOUT, ROOT, exercises, original, packed
 from .judge import run_pytest
-from .suspects import HUNTS, packed
 
 README = """# tinydiff, {lessons}
 
@@ -25,14 +24,14 @@ Diffusion models from scratch. With Python 3.11 or later, in this folder:
 
 (On Windows: `py -m venv .venv`, then `.venv\\Scripts\\activate`, then the rest, line by line.)
 
-The functions below are missing from the package: their bodies raise `NotImplementedError`. A lesson
-explains each, asks for it, and `check` says whether yours is right. A right one takes the package's
-place until you restart the notebook; then run the cells from the top again. The pictures that you
-see before that were made with the right answers. To keep a function for other lessons, write it
-into its file in `tinydiff/`, too.
+The functions below are missing from the package; what needs one says which. A lesson explains each,
+asks for it, and `check` says whether yours is right. A right one takes the package's place until
+you restart the notebook; then run the cells from the top again. The pictures that you see before
+that were made with the right answers. To keep a function for other lessons, write it into its file
+in `tinydiff/`, too.
 
     python -m pytest                     # how far you are: the functions in tinydiff/
-    python -m pytest --grade FILE        # the same for a notebook, as it will be graded
+    python -m pytest --grade FILE        # the same for notebooks, as they will be graded
 
 | lesson | file | function |
 | --- | --- | --- |
@@ -79,6 +78,17 @@ def body_lines(exercise):
     node = ast.parse(_source(exercise)).body[0]
     text = "\n".join(ast.unparse(part) for part in node.body[_has_docstring(node) :])
     return [line for line in map(_squeezed, text.splitlines()) if len(line) >= 24]
+
+
+IN_A_ROW = 3  # lines of an answer that give it away
+
+
+def gives_away(text, exercise):
+    """Say whether a text has a few lines of an answer in a row: str, Exercise -> bool"""
+    text, lines = _squeezed(text), body_lines(exercise)
+    size = min(len(lines), IN_A_ROW)
+    runs = ["".join(lines[k : k + size]) for k in range(len(lines) - size + 1)]
+    return bool(lines) and any(run in text for run in runs)
 
 
 def _source(exercise):
@@ -226,22 +236,22 @@ def write_tree(folder, numbers=None, tick=lambda: None):
         copied, source = folder / place, (folder / place).read_text(encoding="utf-8")
         copied.write_text(blank(source, stubs, stubs.get), encoding="utf-8")
     (folder / "lessons").mkdir()
-    hidden = [line for e in chosen for line in body_lines(e)]
     for path in paths:
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        _write_json(folder / "lessons" / path.name, student_notebook(notebook, chosen, hidden))
+        _write_json(folder / "lessons" / path.name, student_notebook(notebook, chosen))
     (folder / "tests").mkdir()
-    shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests")
+    for name in ("conftest.py", "draws.py"):
+        shutil.copy(ROOT / "tests" / name, folder / "tests")
     for name, source in graders(chosen).items():
         (folder / "tests" / name).write_text(source, encoding="utf-8")
     listed = []
     for e in chosen:
-        known = grade.known(e)
+        known = packed(grade.known(e) | {"drawn": drawn.right(e)})
         listed.append({"name": e.name, "lesson": e.lesson, "tests": e.tests.name, "known": known})
         tick()
     _write_json(folder / "tests" / HANDOUT, listed)
     hunted = [e.function for e in chosen if e.module.__name__.endswith(".hunts")]
-    _write_json(folder / "tests" / HUNTS, packed(hunted))
+    _write_json(folder / "tests" / suspects.HUNTS, suspects.packed(hunted))
     lessons = f"lesson{'s' * (len(paths) > 1)} {', '.join(path.name[:2] for path in paths)}"
     rows = "".join(f"| {e.lesson} | {e.place} | `{e.function}` |\n" for e in chosen)
     readme = README.format(lessons=lessons) + rows
@@ -249,18 +259,24 @@ def write_tree(folder, numbers=None, tick=lambda: None):
     return chosen
 
 
-def student_notebook(notebook, chosen, hidden):
+EXPLAINS = "import tinydiff.grade  # says in one line what is not written yet\n"
+
+
+def student_notebook(notebook, chosen):
     """Let a lesson run on where a function is missing, and drop outputs that show the code of one.
 
-    notebook: dict; chosen: list of Exercises; hidden: lines of body_lines -> dict
+    notebook: dict; chosen: list of Exercises -> dict
     """
-    for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
+    cells = [c for c in notebook["cells"] if c["cell_type"] == "code"]
+    if cells and not any("tinydiff.grade" in "".join(c["source"]) for c in cells):
+        cells[0]["source"] = [EXPLAINS, *cells[0]["source"]]  # lesson 00 has nothing to check
+    for cell in cells:
         text = "".join(cell["source"])
         asked = {e.function for e in chosen if f"def {e.function}(" in text}
         if asked and "raise NotImplementedError" not in text:  # somebody solved it, to try
             cell["source"] = blank(text, asked).splitlines(True)
-        said = _squeezed("".join(_strings(cell["outputs"])))
-        if any(line in said for line in hidden):
+        said = "".join(_strings(cell["outputs"]))
+        if any(gives_away(said, e) for e in chosen):
             cell["outputs"] = []
         if "check(" not in text:
             cell["metadata"]["tags"] = ["raises-exception"]

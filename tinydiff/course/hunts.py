@@ -4,6 +4,22 @@ Each function is an exercise; `suspects("hunt_sampler")` brings its suspects. An
 numbers of the steps in its docstring, 0 for a suspect without a slip.
 """
 
+# --- 02_posterior ---
+
+
+def hunt_step_back():
+    """Name the step of `q_posterior` in which A, B, C and D have their slips, 0 for none.
+
+    For images x0 and x_t at time t, one for all or one each:
+    1  look the weights c0 and ct up, both for time t
+    2  give each image of the batch its own two weights, in its shape and precision
+    3  mean = c0 x0 + ct x_t
+    4  look the variance beta_tilde up, for time t
+    -> dict, such as {"A": 1, "B": 2, "C": 3, "D": 4}
+    """
+    return {"A": 3, "B": 0, "C": 4, "D": 2}
+
+
 # --- 03_reverse ---
 
 
@@ -57,6 +73,27 @@ def hunt_optimiser():
     return {"A": 3, "B": 4, "C": 0, "D": 5, "E": 2}
 
 
+# --- 07_unet ---
+
+
+def hunt_unet():
+    """Name the step of `run_unet` in which each of the suspects has its slip, 0 for none.
+
+    On the way down, for each block:
+    1  h = what the block makes of h and e, each image with its own e
+    2  keep h as a skip: its value, and the way back to it for the gradient
+    3  between two levels halve h
+    Below:
+    4  h through mid1, attention, mid2
+    On the way up, for each block:
+    5  join h with the last skip that is still unused
+    6  h = what the block makes of that and e, each image with its own e
+    7  between two levels double h
+    -> dict, such as {"A": 1, "B": 1, "C": 1, "D": 1}
+    """
+    return {"A": 2, "B": 5, "C": 0, "D": 6}
+
+
 # --- 08_training ---
 
 
@@ -73,6 +110,39 @@ def hunt_training():
     -> dict of five numbers, {"A": 1, "B": 2, ...}
     """
     return {"A": 2, "B": 1, "C": 0, "D": 4, "E": 6}
+
+
+# --- 09_fast_sampling ---
+
+
+def hunt_solver():
+    """Name the step of `dpmpp_2m` in which each of the suspects has its slip, 0 for none.
+
+    For each pair of times t, u:
+    1  ask the model for the noise in x, at time t
+    2  read x0_hat off x and that noise
+    3  r = the last step in lam over this one
+    4  D = x0_hat, carried on to the middle of the step by its last change and r
+    5  keep x0_hat and lam for the next step
+    6  x = ct x + c0 D
+    -> dict, such as {"A": 1, "B": 1, "C": 1, "D": 1}
+    """
+    return {"A": 5, "B": 0, "C": 3, "D": 4}
+
+
+# --- 10_guidance ---
+
+
+def hunt_guidance():
+    """Name the step of `classifier_free` in which each of the suspects has its slip, 0 for none.
+
+    1  ask cond about x_t, at time t
+    2  where w is 1, or t is outside the interval, that is the answer; everywhere else go on
+    3  ask uncond about x_t, at time t
+    4  the answer: from uncond, w times as far as cond is away
+    -> dict, such as {"A": 1, "B": 1, "C": 1, "D": 1}
+    """
+    return {"A": 2, "B": 3, "C": 4, "D": 0}
 
 
 # --- 11_evaluation ---

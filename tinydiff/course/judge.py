@@ -1,47 +1,20 @@
 """Is this answer right? An exercise's tests are run with the student's function in its place."""
 
 import inspect
+import io
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass
-from html import escape
+from contextlib import redirect_stdout
+from dataclasses import replace
 
 from . import diagnosis
 from .calls import REMEMBERED, attempt, ends_all, stand_in
 from .exercises import MARK, ROOT, in_handout, in_place, mutant, original, put, standing
+from .verdict import Verdict, in_order
 
 KNOWN = 8  # first calls of a test of which a student's tree knows what comes out
-
-
-@dataclass(frozen=True, repr=False)
-class Verdict:
-    """What came out of grading one function.
-
-    state: "passed", "failed", "not attempted" or "cannot be graded"
-    lines: (heading, text) that say why
-    """
-
-    exercise: str
-    state: str
-    lines: tuple = ()
-    seconds: float = 0.0
-
-    def __repr__(self):
-        lines = [f"  {head:9s}{text}" for head, text in self.lines]
-        return "\n".join([f"{self.exercise}: {self.state}", *lines])
-
-    def _repr_html_(self):
-        color = {"passed": "#2a7f3f", "failed": "#b3261e"}.get(self.state, "#666")
-        left, wide = "text-align:left;", "white-space:pre-wrap;max-width:60em"
-        rows = "".join(
-            f"<tr><td style='{left}vertical-align:top;color:#666'>{head}</td>"
-            f"<td style='{left}{wide}'>{escape(text)}</td></tr>"
-            for head, text in self.lines
-        )
-        title = f"<b style='color:{color}'>{escape(self.exercise)}: {self.state}</b>"
-        box = f"border-left:4px solid {color};padding:.3em 1em"
-        return f"<div style='{box}'>{title}<table>{rows}</table></div>"
+SHOWN = 20  # lines kept of what a function prints
 
 
 # --- nobody changes the tests ---
@@ -114,7 +87,7 @@ def run_tests(exercise, functions, noted=None):
         return [Verdict(exercise.name, "cannot be graded", (("why", why),))] * len(functions)
     if exercise.on_gpu:
         ran = ("ran", _place())
-        return [Verdict(v.exercise, v.state, (ran, *v.lines), v.seconds) for v in session.verdicts]
+        return [replace(v, lines=in_order([ran, *v.lines])) for v in session.verdicts]
     return session.verdicts
 
 
@@ -184,22 +157,26 @@ class _Session:
         marks = [mark for item in items for mark in item.iter_markers("exercise")]
         changes = {name for mark in marks for name in mark.kwargs.get("changes", ())}
         run = self._run  # bound now: f may replace whatever it finds by name
-        state, lines = "passed", ()
+        state, lines, printed = "passed", (), _Printed()
         for item in items:
-            problem = run(item, f, changes, calls)
+            problem = run(item, f, changes, calls, printed)
             if problem is not None:
                 state, lines = problem
                 break
-        return Verdict(self.exercise.name, state, lines, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        return Verdict(self.exercise.name, state, in_order(lines), seconds, printed.kept())
 
-    def _run(self, item, f, changes, calls, restore=_restore):
-        """Run one test on f; changes, calls: as of stand_in -> (state, lines), None = passed"""
+    def _run(self, item, f, changes, calls, printed, restore=_restore):
+        """Run one test on f; changes, calls: as of stand_in; printed: takes what f prints
+
+        -> (state, lines), None = passed
+        """
         import pytest
         from _pytest.runner import runtestprotocol
 
         put(self.exercise, standing(self.exercise))  # also in modules that were loaded since
         self.raised, before, stopped = None, _functions(item), None
-        with in_place(self.exercise, stand_in(f, changes, calls)):
+        with in_place(self.exercise, stand_in(f, changes, calls)), redirect_stdout(printed):
             try:
                 reports = runtestprotocol(item, log=False)
             except (KeyboardInterrupt, pytest.exit.Exception) as error:
@@ -209,7 +186,8 @@ class _Session:
         tampered = restore(before)
         if self.noted is not None:
             first = [part for call in list(calls)[:KNOWN] for part in call.parts()[:KNOWN]]
-            self.noted.update((part.key(), part) for part in first)
+            both = [*first, *(part.shaken() for part in first)]
+            self.noted.update((part.key(), part) for part in both)
             calls.clear()
         test = ("test", item.name)
         if stopped:
@@ -220,8 +198,28 @@ class _Session:
         if other := diagnosis.missing(self.exercise, self.raised):
             return "cannot be graded", (("why", f"its tests need {diagnosis.unwritten(other)}"),)
         if any(report.outcome != "passed" for report in reports):
-            return "failed", (test, *diagnosis.explain(self.exercise, f, self.raised, calls))
+            with redirect_stdout(_Printed()):  # f is called again, and prints again
+                said = list(diagnosis.explain(self.exercise, f, self.raised, calls))
+            return "failed", (test, *said)
         return None
+
+
+class _Printed(io.TextIOBase):
+    """A text stream that keeps the first lines and counts the others."""
+
+    def __init__(self):
+        self.first, self.lines, self.open = [], 0, False
+
+    def write(self, text):
+        if self.lines < SHOWN and len(self.first) < 100 * SHOWN:
+            self.first.append(text[: 100 * SHOWN])
+        self.lines += text.count("\n")
+        self.open = not text.endswith("\n") if text else self.open
+        return len(text)
+
+    def kept(self):
+        """Return (the first lines, how many lines there were in all)"""
+        return "".join("".join(self.first).splitlines(True)[:SHOWN]), self.lines + self.open
 
 
 def note_calls(exercise):

@@ -1,8 +1,8 @@
-"""Grade a whole file by pytest: `python -m pytest --grade FILE [--grade-csv grades.csv]`.
+"""Grade whole files by pytest: `python -m pytest --grade FILE ... [--grade-csv grades.csv]`.
 
-FILE is a notebook or a .py. This plugin (an entry point in pyproject.toml) is loaded in every run
-of pytest in the environment, whatever the project: so it leaves all other runs alone, and imports
-what grades, and NumPy with it, only when it grades.
+A FILE is a notebook, a .py, or a folder of them. This plugin (an entry point in pyproject.toml) is
+loaded in every run of pytest in the environment, whatever the project: so it leaves all other runs
+alone, and imports what grades, and NumPy with it, only when it grades.
 """
 
 import sys
@@ -13,11 +13,11 @@ from .exercises import MARK, ROOT, SECONDS, in_handout
 
 def pytest_addoption(parser):
     """Add the options of grading to pytest's command line."""
-    grade = "grade the exercises found in a notebook or .py instead of testing the package"
+    grade = "grade the exercises in notebooks, .py files or folders instead of testing the package"
     table = "with --grade: also write the result as CSV, one row per exercise"
     seconds = f"with --grade: limit for one exercise (default: {SECONDS:g})"
     group = parser.getgroup("grading")
-    group.addoption("--grade", metavar="FILE", help=grade)
+    group.addoption("--grade", metavar="FILE", nargs="+", action="extend", help=grade)
     group.addoption("--grade-csv", metavar="FILE", help=table)
     group.addoption("--grade-seconds", type=float, default=SECONDS, help=seconds)
 
@@ -38,14 +38,14 @@ def pytest_cmdline_main(config):
     if not (config.option.grade or own):
         return None
     from .board import board, write_csv
-    from .submission import Unreadable, read
+    from .submission import Unreadable, files_in, read
     from .worker import grade_all, grade_package
 
     try:
         if own:
             submissions, results = grade_package()
         else:
-            submissions = [read(Path(config.option.grade))]
+            submissions = [read(path) for path in files_in(config.option.grade)]
             results = grade_all(submissions, seconds=config.option.grade_seconds)
         if config.option.grade_csv:
             write_csv(Path(config.option.grade_csv), results)

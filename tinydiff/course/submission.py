@@ -104,6 +104,25 @@ def _execute(node, where, scope):
             raise error from None
 
 
+def files_in(names):
+    """List the files that are meant: names of notebooks, .py files or folders -> list of Paths
+
+    Raises Unreadable for a folder without any.
+    """
+    found = []
+    for path in map(Path, names):
+        inside = [p for p in path.iterdir() if _is_work(p)] if path.is_dir() else [path]
+        if not inside:
+            raise Unreadable(f"{path} holds no notebook and no .py")
+        found += sorted(inside)
+    return found
+
+
+def _is_work(path):
+    is_kind = path.suffix.lower() in (".ipynb", ".py")
+    return is_kind and not path.name.startswith((".", "_")) and path.is_file()
+
+
 def read(path):
     """Read a notebook or a .py: Path -> Submission. Raises Unreadable where it is neither."""
     found = Submission(path)

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from . import elsewhere, grade
 from .exercises import SECONDS, Exercise, exercises, in_handout, in_place, original, put, untouched
-from .judge import Verdict
 from .submission import Submission, Unreadable, read
+from .verdict import Verdict
 
 MEMORY = 4 << 30  # bytes of address space for one exercise
 FILE = 64 << 20  # bytes of a file that it may write
@@ -72,7 +72,8 @@ def grade_one(submissions, exercise, seconds=SECONDS):
         submission = counts(submissions, exercise)
         if submission is None:
             return Result(exercise, None, Verdict(exercise.name, "not attempted"))
-        verdict = judge_apart(submission.path.resolve(), submission, exercise, seconds)
+        others = [s.path.resolve() for s in submissions if s is not submission and in_handout()]
+        verdict = judge_apart(submission.path.resolve(), submission, exercise, seconds, others)
         return Result(exercise, submission, verdict)
     except Exception as error:  # one file must not end the grading of a class
         why = f"{type(error).__name__}: {error}"
@@ -123,8 +124,11 @@ def grade_package():
     return list(files.values()), results
 
 
-def judge_apart(path, submission, exercise, seconds=SECONDS):
-    """Grade one exercise of a file: Path, Submission, Exercise, limit in seconds -> Verdict"""
+def judge_apart(path, submission, exercise, seconds=SECONDS, others=()):
+    """Grade one exercise of a file: Path, Submission, Exercise, limit in seconds -> Verdict
+
+    others: Paths of files whose answers take the place of what a student's tree lacks
+    """
     name = exercise.function
     if name in submission.broken:
         return Verdict(exercise.name, "failed", (("why", submission.broken[name]),))
@@ -134,18 +138,20 @@ def judge_apart(path, submission, exercise, seconds=SECONDS):
     if untouched(submission.source(name)):
         return Verdict(exercise.name, "not attempted")
     if exercise.on_gpu:
-        here = lambda simulate: _judge(path, exercise, seconds, elsewhere.surroundings(simulate))
-        return elsewhere.twice(here)
-    return _judge(path, exercise, seconds, elsewhere.surroundings(False))
+        place = elsewhere.surroundings
+        return elsewhere.twice(
+            lambda simulate: _judge(path, exercise, seconds, place(simulate), others)
+        )
+    return _judge(path, exercise, seconds, elsewhere.surroundings(False), others)
 
 
-def _judge(path, exercise, seconds, surroundings):
+def _judge(path, exercise, seconds, surroundings, others):
     """Start the worker, and wait for its report -> Verdict"""
     secret = secrets.token_hex()  # read before the student's code: who exits early cannot report
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         report = Path(folder) / "report.json"
-        words = [str(path), exercise.name, str(report)]
+        words = [str(path), exercise.name, str(report), *map(str, others)]
         worker = subprocess.Popen(
             [sys.executable, "-m", "tinydiff.course.worker", *words],
             stdin=subprocess.PIPE,
@@ -192,8 +198,8 @@ def _kill_group(worker):
 # --- in the process of its own ---
 
 
-def _work(path, name, report):
-    """Do the worker's part: path of the file, name of the exercise, path of the report.
+def _work(path, name, report, *beside):
+    """Do the worker's part: file, name of the exercise, where the report goes, the other files.
 
     The function takes the package's place before the first line of the file is run.
     """
@@ -211,7 +217,7 @@ def _work(path, name, report):
     with in_place(exercise, lambda *args, **options: scope["f"](*args, **options)):
         try:
             if in_handout():
-                _put_others(submission, exercise)
+                _put_others([*map(read, map(Path, beside)), submission], exercise)
             scope["f"] = submission.build(exercise.function)
             verdict = grade.judge(exercise, scope["f"], here=True)
         except Unreadable as error:
@@ -219,15 +225,15 @@ def _work(path, name, report):
     _report(report, secret, verdict)
 
 
-def _put_others(submission, exercise):
-    """Put the file's other answers in their places: what the package lacks, the tests may need."""
+def _put_others(submissions, exercise):
+    """Put the files' other answers in their places: what the package lacks, the tests may need."""
     for other in exercises():
         name = other.function
-        if other is exercise or name in submission.broken or not counts([submission], other):
+        found = counts(submissions, other)
+        if other is exercise or not found or name in found.broken or untouched(found.source(name)):
             continue
-        if not untouched(submission.source(name)):
-            with suppress(Unreadable):  # that costs the other's point
-                put(other, submission.build(name))
+        with suppress(Unreadable):  # that costs the other's point
+            put(other, found.build(name))
 
 
 def _report(report, secret, verdict):

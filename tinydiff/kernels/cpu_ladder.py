@@ -84,12 +84,10 @@ def winograd_row(d, w, y):
     """Slide a window of 3 along a row by Winograd's F(2, 3), with 4 multiplications for 2 results.
 
     y[q] = d[q] w[0] + d[q + 1] w[1] + d[q + 2] w[2]
-    The definition takes 6 multiplications for a pair y[q], y[q + 1]. With d0 .. d3 for
-    d[q] .. d[q + 3]:
-    m0 = (d0 - d2) w[0],  m1 = (d1 + d2) (w[0] + w[1] + w[2]) / 2
-    m3 = (d1 - d3) w[2],  m2 = (d2 - d1) (w[0] - w[1] + w[2]) / 2
-    y[q] = m0 + m1 + m2,  y[q + 1] = m1 - m2 - m3
-    The two halved sums are computed once, before the loop. float32 stays float32: the half is HALF.
+    The definition takes 6 multiplications for a pair y[q], y[q + 1], q even. Here the pair is made
+    of 4 products; their factors are d[q] - d[q + 2], d[q + 1] + d[q + 2], d[q + 2] - d[q + 1] and
+    d[q + 1] - d[q + 3], each with what belongs to it of w, computed once, before the loop.
+    float32 stays float32: the half is HALF.
     d: (L + 2,); w: (3,); y: (L,), to be filled, L even -> y
     Source: Winograd 1980; Lavin & Gray 2016.
     """

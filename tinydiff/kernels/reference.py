@@ -227,8 +227,10 @@ def softmax_grad(g, y):
 
 
 def attention(q, k, v):
-    """Average the rows of v, with weights of its own for each query: softmax(q k^T / sqrt(C)) v.
+    """Average the rows of v, with weights of its own for each query.
 
+    The score of a key for a query is their inner product over sqrt(C); softmax makes weights of a
+    query's L scores.
     q, k, v: (N, L, C) -> (N, L, C)
     """
     return softmax(q @ k.swapaxes(1, 2) * q.dtype.type(q.shape[2] ** -0.5)) @ v
@@ -237,9 +239,7 @@ def attention(q, k, v):
 def attention_grad(g, q, k, v):
     """Take the gradient of attention's output to those of its inputs.
 
-    With p = softmax(q k^T / sqrt(C)) and gs = p (g v^T - sum(p g v^T)) / sqrt(C), the sum over the
-    last axis:
-    gq = gs k,  gk = gs^T q,  gv = p^T g
+    That is, differentiate the sum of all entries of g * attention(q, k, v) with respect to q, k, v.
     g, q, k, v: (N, L, C) -> gq, gk, gv (N, L, C)
     """
     root = q.dtype.type(q.shape[2] ** -0.5)
