@@ -12,7 +12,8 @@ import time
 import nbformat
 import pytest
 
-from lessons import LARGEST, ROOT, fingerprint, imported, lessons, read, run
+from lessons import LARGEST, ROOT, fingerprint, imported, lessons, read, run, without_shell
+from tinydiff import plot
 from tinydiff.course import diagnosis, exercises, submission, worker
 from tinydiff.design import edit
 
@@ -104,6 +105,23 @@ def test_a_lesson_is_small_and_says_nothing_of_a_machine(path):
     assert len(text.encode()) <= LARGEST
     pictures = re.sub(r'"[A-Za-z0-9+/=\\n]{2000,}"|base64,[A-Za-z0-9+/=]+', "", text)
     assert not re.search(r"/(?:home|root|Users|tmp|work)/", pictures)
+
+
+@each_lesson
+def test_a_lesson_is_no_longer_than_it_may_be_and_fits_the_page(path):
+    """At most 4,000 words without the links at head and foot, and lines of at most 100 columns."""
+    cells = read(path).cells
+    texts = [without_shell(cell.source) for cell in cells if cell.cell_type == "markdown"]
+    assert sum(len(text.split()) for text in texts) <= (3000 if path.stem[:2] == "12" else 4000)
+    printed = [o.text for cell in cells for o in cell.get("outputs", ()) if "text" in o]
+    assert max((len(line) for text in printed for line in text.splitlines()), default=0) <= 100
+
+
+@each_lesson
+def test_every_figure_says_in_words_what_it_shows(path):
+    for cell in code(read(path)):
+        pictures = [o for o in cell.outputs if "image/png" in o.get("data", {})]
+        assert len(plot.alt_texts(cell.source)) == len(pictures) or not pictures, cell.source[:80]
 
 
 @each_lesson
