@@ -357,6 +357,26 @@ def test_only_outputs_that_give_an_answer_away_are_dropped():
     assert kept["outputs"] == [{"text": lines[-2]}] and dropped["outputs"] == []
 
 
+def test_a_lesson_leads_to_what_is_in_the_folder_and_says_what_has_to_come_first(tree):
+    names = {path.name for path in (tree / "lessons").iterdir()}
+    for path in (tree / "lessons").glob("*.ipynb"):
+        text = "\n".join("".join(c["source"]) for c in texts_of(path))
+        assert set(re.findall(r"\]\(([\w.]+\.(?:ipynb|md))", text)) <= names, path.name
+        assert "Contents" not in text and handout.SHELL in text
+    first, second = (texts_of(tree / "lessons" / f"{n}.ipynb")[0] for n in TWO)
+    assert "Before you begin" not in "".join(first["source"])
+    asked = "`q_step`, `q_sample` (`tinydiff/diffusion.py`)"
+    assert asked in "".join(second["source"]) and "hunt_" not in "".join(second["source"])
+
+
+TWO = "01_forward", "02_posterior"
+
+
+def texts_of(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "markdown"]
+
+
 def test_a_lesson_without_exercises_explains_what_is_missing_too():
     first, second = code_cell(["a = 1\n", "b = 2"]), code_cell("from tinydiff.grade import show")
     (alone,) = handout.student_notebook({"cells": [dict(first, metadata={})]}, [])["cells"]

@@ -35,8 +35,11 @@ def test_the_package_s_answer_is_what_the_file_says(hunt):
 def test_a_wrong_step_is_not_taken(hunt):
     right = getattr(hunts, hunt)()
     for letter in right:
-        with pytest.raises(AssertionError, match=f"{len(right) - 1} of {len(right)} suspects"):
-            suspects.assert_named(hunt, right | {letter: right[letter] + 1})
+        other = 0 if right[letter] else 1
+        with pytest.raises(AssertionError, match=f"one of the {len(right)} suspects is misjudged"):
+            suspects.assert_named(hunt, right | {letter: other})
+        with pytest.raises(AssertionError, match=f"{letter}: 99 is no step"):
+            suspects.assert_named(hunt, right | {letter: 99})
 
 
 @each_hunt

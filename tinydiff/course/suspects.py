@@ -14,13 +14,14 @@ import hashlib
 import importlib
 import inspect
 import json
+import re
 import runpy
 import textwrap
 import zlib
 from dataclasses import asdict, dataclass
 from functools import cache
 
-from .exercises import ROOT, in_handout
+from .exercises import ROOT, find, in_handout, original
 
 HUNTS = "hunts.json"  # in tests/ of a student's tree
 
@@ -52,12 +53,18 @@ def suspects(hunt):
 
 def assert_named(hunt, answer):
     """Grade an answer: "hunt_sampler", {"A": 4, "B": 0} -> None; AssertionError if it is wrong."""
-    known = _hunt(hunt)
+    known, last = _hunt(hunt), _last_step(hunt)
     right_form = isinstance(answer, dict) and set(answer) == set(known)
     assert right_form, f"return a dict with a step for each of {', '.join(known)}; came {answer!r}"
-    steps = {letter: _step(hunt, letter, answer[letter]) for letter in known}
-    right = sum(steps[letter] == known[letter].step for letter in known)
-    assert right == len(known), f"{right} of {len(known)} suspects are judged rightly"
+    for letter, step in answer.items():
+        assert step in range(last + 1), f"{letter}: {step!r} is no step; they are 1 .. {last}, or 0"
+    right = all(_step(hunt, letter, int(answer[letter])) == known[letter].step for letter in known)
+    assert right, f"at least one of the {len(known)} suspects is misjudged"
+
+
+def _last_step(hunt):
+    """Count the steps that a hunt's docstring numbers: "hunt_sampler" -> int"""
+    return len(re.findall(r"^    \d  ", original(find(hunt)).__doc__, re.M))
 
 
 def packed(hunts):
