@@ -60,6 +60,18 @@ def test_a_suspect_is_what_its_file_says(hunt):
             assert verdict.state == ("failed" if step else "passed"), letter
 
 
+def test_suspects_are_the_package_s_also_where_an_answer_has_taken_its_place(monkeypatch):
+    """As after check(ddpm, adopt=True), earlier in the same lesson."""
+
+    def ddpm(eps_model, s, shape, rng, x_T=None):
+        yield x_T
+
+    before = suspects._hunts()
+    monkeypatch.setattr(suspects, "_hunts", suspects._hunts.__wrapped__)
+    with exercises.in_place(exercises.find("ddpm"), ddpm):
+        assert suspects._hunts() == before
+
+
 def test_a_handout_keeps_what_is_asked_for_unread(tmp_path, monkeypatch):
     packed = suspects.packed(["hunt_sampler"])
     assert "noise" not in json.dumps(packed)

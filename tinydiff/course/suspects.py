@@ -20,7 +20,7 @@ import zlib
 from dataclasses import asdict, dataclass
 from functools import cache
 
-from .exercises import ROOT, in_handout
+from .exercises import ROOT, exercises, in_handout, original
 
 HUNTS = "hunts.json"  # in tests/ of a student's tree
 
@@ -90,8 +90,7 @@ def _suspect(hunt, letter, of, old, new, step):
     """Make a suspect: of = "sample.ddpm", of which old, which occurs once, is replaced by new."""
     module, _, name = of.rpartition(".")
     module = f"tinydiff.{module}"
-    item = getattr(importlib.import_module(module), name)
-    source = textwrap.dedent(inspect.getsource(inspect.unwrap(item)))
+    source = textwrap.dedent(inspect.getsource(inspect.unwrap(_own(module, name))))
     if old is not None:
         if source.count(old) != 1:
             must = f"{hunt}, suspect {letter}: {old!r} must occur once in {of}"
@@ -99,6 +98,13 @@ def _suspect(hunt, letter, of, old, new, step):
         source = source.replace(old, new)
     text = base64.b64encode(zlib.compress(source.encode())).decode()
     return Suspect(module, name, text, _step(hunt, letter, step))
+
+
+def _own(module, name):
+    """Find the package's own function (or class), also where an answer has taken its place."""
+    asked = (e for e in exercises() if e.function == name and e.module.__name__ == module)
+    exercise = next(asked, None)
+    return original(exercise) if exercise else getattr(importlib.import_module(module), name)
 
 
 def _step(hunt, letter, step):
