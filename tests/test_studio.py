@@ -4,6 +4,7 @@ How they look and answer in a browser is not tested here.
 """
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -220,7 +221,7 @@ def test_a_still_picture_stays_with_its_description(make, displayed):
 
 
 def test_without_anywidget_it_says_what_is_missing(displayed, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tinydiff.studio.front", None)
+    monkeypatch.setitem(sys.modules, "tinydiff.studio.front", None)
     hands.strength()._ipython_display_()
     assert len(displayed) == 1 and "pip install anywidget" in displayed[0].data
 
