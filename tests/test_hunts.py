@@ -84,7 +84,10 @@ def test_a_handout_keeps_what_is_asked_for_unread(tmp_path, monkeypatch):
     assert set(suspects.suspects("hunt_sampler")) == {"A", "B", "C"}
 
 
-@pytest.mark.parametrize("answer", [None, 3, {"A": 4}, {"A": 4, "B": 0, "C": 5, "D": 1}])
+FORMS = [None, 3, {"A": 4}, {"A": 4, "B": 0, "C": 5, "D": 1}, {"A": 4.0, "B": 0, "C": 5}]
+
+
+@pytest.mark.parametrize("answer", FORMS)
 def test_an_answer_of_another_form_is_told_the_form(answer):
     with pytest.raises(AssertionError, match="return a dict with a step for each of A, B, C"):
         suspects.assert_named("hunt_sampler", answer)

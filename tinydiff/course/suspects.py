@@ -19,6 +19,7 @@ import textwrap
 import zlib
 from dataclasses import asdict, dataclass
 from functools import cache
+from numbers import Integral
 
 from .exercises import ROOT, exercises, in_handout, original
 
@@ -54,7 +55,9 @@ def assert_named(hunt, answer):
     """Grade an answer: "hunt_sampler", {"A": 4, "B": 0} -> None; AssertionError if it is wrong."""
     known = _hunt(hunt)
     right_form = isinstance(answer, dict) and set(answer) == set(known)
-    assert right_form, f"return a dict with a step for each of {', '.join(known)}; came {answer!r}"
+    right_form = right_form and all(isinstance(step, Integral) for step in answer.values())
+    how = f"return a dict with a step for each of {', '.join(known)}, whole numbers"
+    assert right_form, f"{how}; came {answer!r}"
     steps = {letter: _step(hunt, letter, answer[letter]) for letter in known}
     right = sum(steps[letter] == known[letter].step for letter in known)
     assert right == len(known), f"{right} of {len(known)} suspects are judged rightly"
