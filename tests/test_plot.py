@@ -137,7 +137,8 @@ def test_a_figure_shows_itself_without_pyplot_and_once():
     figure = plot.losses([1.0, 0.5])
     formats, _ = formatter.format(figure)
     assert set(formats) == {"text/plain", "image/png"}
-    assert Image.open(io.BytesIO(formats["image/png"])).size == (720, 420)
+    width, height = Image.open(io.BytesIO(formats["image/png"])).size
+    assert abs(width - 720) < 40 and abs(height - 420) < 40  # cut to what is drawn
 
 
 @pytest.mark.parametrize("make", [plot.losses, lambda v: plot.labelled(ramp(), 5, ["a"], "title")])
