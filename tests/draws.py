@@ -97,11 +97,6 @@ def guided(classifier_free):
     return drawn_by(classifier_free(model(first=0, last=30), model(), 3.0))
 
 
-def blended(blend):
-    share = np.linspace(0, 1, 6)[:, None, None, None]
-    return drawn_by(blend(model(first=0, last=50), model(first=50, last=100), share))
-
-
 AT = f"a portrait at t = {', '.join(map(str, TIMES))} of 100"
 SIX = "six portraits, out of noise, drawn with the perfect denoiser"
 NEW = "six portraits that the denoiser does not know"
@@ -127,7 +122,6 @@ DRAWS = {
     "sample.heun": (f"{SIX}, in ten steps", solved),
     "sample.dpmpp_2m": (f"{SIX}, in ten steps", solved),
     "guide.classifier_free": ("six portraits towards the first 30 of 100, w = 3", guided),
-    "guide.blend": ("from one half of the portraits to the other, share 0 ... 1", blended),
     "edit.image_to_image": (
         "six portraits that the denoiser does not know, redrawn with strength 0.6",
         redrawn,
