@@ -277,6 +277,14 @@ def test_what_a_function_prints_is_kept_apart_and_counted(capsys):
     assert f"it printed {count} lines while it was tested" in str(verdict)
 
 
+def test_of_a_flood_without_line_ends_little_is_kept():
+    def q_sample(s, x0, t, eps):
+        print("a" * 5000, end="")
+        return right(s, x0, t, eps)
+
+    assert grade.judge(exercises.find("q_sample"), q_sample).printed == ("a" * 2000, 1)
+
+
 def test_check_never_grades_the_reference():
     with pytest.raises(ValueError, match="the package's own q_sample"):
         grade.check(diffusion.q_sample)

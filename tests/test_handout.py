@@ -255,6 +255,27 @@ def test_a_file_is_graded_there_too(tree, tmp_path):
     assert "1 / 1  passed" in lines["q_sample"]
 
 
+def test_a_wrong_answer_does_not_make_a_right_one_wrong(tree, tmp_path):
+    """The tests of `q_posterior` call `posterior_weights`, and the package's own is not there."""
+    right = "\n\n\n".join(source_of(exercises.find(name)) for name in ("predict_x0", "q_posterior"))
+    weights = source_of(exercises.find("posterior_weights"))
+    upside_down = weights.replace("return c0, ct", "return ct, c0")
+    assert upside_down != weights
+    (tmp_path / "a.py").write_text(f"{IMPORTS}{right}\n\n\n{upside_down}\n", encoding="utf-8")
+    lines, said = board(tree, "--grade", str(tmp_path / "a.py"))
+    assert "0 / 1  failed" in lines["posterior_weights"] and "passed" in lines["predict_x0"]
+    assert "? / 1  cannot be graded" in lines["q_posterior"]
+    assert "its tests need diffusion.posterior_weights, which is not right yet" in said
+    (tmp_path / "a.py").write_text(f"{IMPORTS}{right}\n\n\n{weights}\n", encoding="utf-8")
+    lines, _ = board(tree, "--grade", str(tmp_path / "a.py"))
+    assert "passed" in lines["q_posterior"] and "passed" in lines["posterior_weights"]
+
+
+IMPORTS = (
+    "import numpy as np\n\nfrom tinydiff.diffusion import *\nfrom tinydiff.diffusion import at\n\n"
+)
+
+
 def test_several_files_and_folders_are_graded_together(tree, tmp_path):
     """However the option is given; an answer may need one from another file."""
     first, second = tmp_path / "a.py", tmp_path / "b.py"
@@ -355,6 +376,26 @@ def test_only_outputs_that_give_an_answer_away_are_dropped():
     cells = [code_cell("show(x)") | {"outputs": [{"text": text}]} for text in texts]
     kept, dropped = handout.student_notebook({"cells": cells}, [exercise])["cells"]
     assert kept["outputs"] == [{"text": lines[-2]}] and dropped["outputs"] == []
+
+
+def test_a_lesson_leads_to_what_is_in_the_folder_and_says_what_has_to_come_first(tree):
+    names = {path.name for path in (tree / "lessons").iterdir()}
+    for path in (tree / "lessons").glob("*.ipynb"):
+        text = "\n".join("".join(c["source"]) for c in texts_of(path))
+        assert set(re.findall(r"\]\(([\w.]+\.(?:ipynb|md))", text)) <= names, path.name
+        assert "Contents" not in text and handout.SHELL in text
+    first, second = (texts_of(tree / "lessons" / f"{n}.ipynb")[0] for n in TWO)
+    assert "Before you begin" not in "".join(first["source"])
+    asked = "`q_step`, `q_sample` (`tinydiff/diffusion.py`)"
+    assert asked in "".join(second["source"]) and "hunt_" not in "".join(second["source"])
+
+
+TWO = "01_forward", "02_posterior"
+
+
+def texts_of(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "markdown"]
 
 
 def test_a_lesson_without_exercises_explains_what_is_missing_too():

@@ -8,6 +8,7 @@ tests' inputs, so that a slip can still be named.
 import ast
 import inspect
 import json
+import re
 import shutil
 import textwrap
 
@@ -209,6 +210,8 @@ def _marked(path, names):
 # --- the tree ---
 
 
+SHELL = "<!-- shell -->"  # ends a lesson's line of navigation
+LINK = re.compile(r"\[([^\]]*)\]\(([\w.]+\.(?:ipynb|md))(?:#[^)]*)?\)")  # beside the lesson
 JUNK = ("__pycache__", ".*", "*~", "*.orig", "*.rej", "*.pyc", "*.nbi", "*.nbc")
 
 
@@ -238,6 +241,7 @@ def write_tree(folder, numbers=None, tick=lambda: None):
     (folder / "lessons").mkdir()
     for path in paths:
         notebook = json.loads(path.read_text(encoding="utf-8"))
+        _lead(notebook, path, {p.name for p in paths}, chosen)
         _write_json(folder / "lessons" / path.name, student_notebook(notebook, chosen))
     (folder / "tests").mkdir()
     for name in ("conftest.py", "draws.py"):
@@ -260,6 +264,39 @@ def write_tree(folder, numbers=None, tick=lambda: None):
 
 
 EXPLAINS = "import tinydiff.grade  # says in one line what is not written yet\n"
+
+
+BEFORE = """
+
+**Before you begin.** In this folder the package lacks what earlier lessons asked for: {}. Write
+your answers into these files first, with the imports that they need; else the cells that use them
+say what is missing."""
+
+
+def _lead(notebook, path, there, chosen):
+    """Make a lesson's text fit the folder: links lead to what is there; what has to come first.
+
+    notebook: dict, changed in place; path: of the lesson; there: names of the folder's lessons;
+    chosen: list of Exercises
+    """
+    texts = [c for c in notebook["cells"] if c["cell_type"] == "markdown"]
+    for cell in texts:
+        text = LINK.sub(lambda m: m[0] if m[2] in there else m[1], "".join(cell["source"]))
+        lines = [_known_ways(line) if SHELL in line else line for line in text.splitlines(True)]
+        cell["source"] = lines
+    earlier = {}
+    for e in chosen:
+        if e.lesson < path.stem and not e.is_hunt:
+            earlier.setdefault(e.place, []).append(f"`{e.function}`")
+    if earlier:
+        named = "; ".join(f"{', '.join(names)} (`{place}`)" for place, names in earlier.items())
+        texts[0]["source"].append(BEFORE.format(named))
+
+
+def _known_ways(line):
+    """Keep of a line of navigation what is still a link: "[← 02](02.ipynb) | Errata" -> str"""
+    ways = [way for way in line.replace(SHELL, "").strip().split(" | ") if "](" in way]
+    return f"{' | '.join(ways)} {SHELL}\n"
 
 
 def student_notebook(notebook, chosen):
