@@ -61,7 +61,8 @@ def with_imports(exercise):
     source, module = source_of(exercise), exercise.module
     names = {n.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name)}
     used = ", ".join(sorted(names & set(vars(module)) - {exercise.function}))
-    return f"from {module.__name__} import {used}\n\n\n{source}\n"
+    imports = f"from {module.__name__} import {used}\n\n\n" if used else ""
+    return f"{imports}{source}\n"
 
 
 def written(tree, exercise, answer):
