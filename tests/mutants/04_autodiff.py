@@ -90,8 +90,8 @@ MUTANTS = {
         (
             "    if g.shape == shape:",
             "    if True:",
-            "some repeats were not summed: sum over the new axes in front, and over those where the "
-            "input has length 1",
+            "some repeats were not summed: sum over the new axes in front, and over those where "
+            "the input has length 1",
         ),
         (
             "g.sum(axis, keepdims=True)",
