@@ -89,12 +89,9 @@ def along(slerp):
     return np.concatenate([slerp(a, b, share) for share in np.linspace(0, 1, 6)])
 
 
-def drawn_by(eps_model):
-    return last(sample.ddim(eps_model, s(), SHAPE, rng(), x_T=noise()))
-
-
 def guided(classifier_free):
-    return drawn_by(classifier_free(model(first=0, last=30), model(), 3.0))
+    eps_model = classifier_free(model(first=0, last=30), model(), 3.0)
+    return last(sample.ddim(eps_model, s(), SHAPE, rng(), x_T=noise()))
 
 
 AT = f"a portrait at t = {', '.join(map(str, TIMES))} of 100"
@@ -122,14 +119,8 @@ DRAWS = {
     "sample.heun": (f"{SIX}, in ten steps", solved),
     "sample.dpmpp_2m": (f"{SIX}, in ten steps", solved),
     "guide.classifier_free": ("six portraits towards the first 30 of 100, w = 3", guided),
-    "edit.image_to_image": (
-        "six portraits that the denoiser does not know, redrawn with strength 0.6",
-        redrawn,
-    ),
-    "edit.inpaint": (
-        "six portraits that the denoiser does not know, their right half drawn anew",
-        filled,
-    ),
+    "edit.image_to_image": (f"{NEW}, redrawn with strength 0.6", redrawn),
+    "edit.inpaint": (f"{NEW}, their right half drawn anew", filled),
     "edit.slerp": ("from one portrait to another along the arc", along),
     "edit.tile": ("three patterns, each tiled 2 x 2", tiled),
 }

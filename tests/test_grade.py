@@ -277,6 +277,14 @@ def test_what_a_function_prints_is_kept_apart_and_counted(capsys):
     assert f"it printed {count} lines while it was tested" in str(verdict)
 
 
+def test_of_a_flood_without_line_ends_little_is_kept():
+    def q_sample(s, x0, t, eps):
+        print("a" * 5000, end="")
+        return right(s, x0, t, eps)
+
+    assert grade.judge(exercises.find("q_sample"), q_sample).printed == ("a" * 2000, 1)
+
+
 def test_check_never_grades_the_reference():
     with pytest.raises(ValueError, match="the package's own q_sample"):
         grade.check(diffusion.q_sample)
@@ -363,6 +371,12 @@ def test_a_slip_that_fits_one_call_by_chance_is_not_named(monkeypatch):
     assert "slip" not in dict(grade.judge(exercise, kernel_distance).lines)
     monkeypatch.setattr(calls.Call, "shaken", lambda call: call)
     assert dict(grade.judge(exercise, kernel_distance).lines)["slip"] == sentence
+
+
+def test_calls_in_two_precisions_are_told_apart():
+    """A handout knows what wrong versions give by the call's key: one for each."""
+    keys = {calls.Call((np.zeros(3, kind),), {}).key() for kind in (np.float32, np.float64)}
+    assert len(keys) == 2
 
 
 def test_not_a_number_and_foreign_errors_name_no_slip(monkeypatch):

@@ -63,6 +63,18 @@ def test_a_suspect_is_what_its_file_says(hunt):
             assert verdict.state == ("failed" if step else "passed"), letter
 
 
+def test_suspects_are_the_package_s_also_where_an_answer_has_taken_its_place(monkeypatch):
+    """As after check(ddpm, adopt=True), earlier in the same lesson."""
+
+    def ddpm(eps_model, s, shape, rng, x_T=None):
+        yield x_T
+
+    before = suspects._hunts()
+    monkeypatch.setattr(suspects, "_hunts", suspects._hunts.__wrapped__)
+    with exercises.in_place(exercises.find("ddpm"), ddpm):
+        assert suspects._hunts() == before
+
+
 def test_a_handout_keeps_what_is_asked_for_unread(tmp_path, monkeypatch):
     packed = suspects.packed(["hunt_sampler"])
     assert "noise" not in json.dumps(packed)
@@ -75,7 +87,10 @@ def test_a_handout_keeps_what_is_asked_for_unread(tmp_path, monkeypatch):
     assert set(suspects.suspects("hunt_sampler")) == {"A", "B", "C"}
 
 
-@pytest.mark.parametrize("answer", [None, 3, {"A": 4}, {"A": 4, "B": 0, "C": 5, "D": 1}])
+FORMS = [None, 3, {"A": 4}, {"A": 4, "B": 0, "C": 5, "D": 1}, {"A": 4.0, "B": 0, "C": 5}]
+
+
+@pytest.mark.parametrize("answer", FORMS)
 def test_an_answer_of_another_form_is_told_the_form(answer):
     with pytest.raises(AssertionError, match="return a dict with a step for each of A, B, C"):
         suspects.assert_named("hunt_sampler", answer)

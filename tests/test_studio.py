@@ -4,6 +4,7 @@ How they look and answer in a browser is not tested here.
 """
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -131,6 +132,11 @@ def test_a_sampler_that_stops_early_is_told_so(monkeypatch):
     assert "ddim gave 1 arrays, 21 were expected" in plane.playground().move()["error"]
 
 
+def test_unknown_data_is_told_what_is_known():
+    with pytest.raises(ValueError, match="no data 'moons'; there are: two moons, ring"):
+        plane.playground("moons")
+
+
 # --- paint ---
 
 
@@ -177,10 +183,13 @@ def test_what_is_painted_on_a_tile_stays_until_it_is_free():
     painted = [[0xF0, 0xE0, 0xD0], [0x10, 0x20, 0x30]] * 8
     assert (first_row(0)[:16] == painted).all()
     assert not (first_row(1)[:16] == painted).all()
+    assert hand.answer["note"] == ""
+    assert "nothing is painted" in hand.move(drawing="")["note"]
 
 
 def test_a_file_is_never_replaced_unasked(tmp_path):
     hand = paint.pattern(steps=2)
+    assert hand.save("a.png", folder=tmp_path)["text"] == "nothing is drawn yet"
     hand.move()
     for name in ("a.png", "a.gif"):
         assert hand.save(name, folder=tmp_path)["text"] == f"saved {name}"
@@ -214,7 +223,7 @@ def test_a_still_picture_stays_with_its_description(make, displayed):
 
 
 def test_without_anywidget_it_says_what_is_missing(displayed, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tinydiff.studio.front", None)
+    monkeypatch.setitem(sys.modules, "tinydiff.studio.front", None)
     hands.strength()._ipython_display_()
     assert len(displayed) == 1 and "pip install anywidget" in displayed[0].data
 

@@ -1,7 +1,6 @@
 """A training to look at: the loss, the time left, and ten pictures that grow sharper."""
 
 import base64
-import io
 import sys
 import time
 
@@ -98,7 +97,8 @@ class _View:
             return print(words)
         from IPython.display import display
 
-        data = {"image/png": _png(self._figure(words)), "text/plain": words}
+        png = base64.b64encode(self._figure(words)._repr_png_()).decode()
+        data = {"image/png": png, "text/plain": words}
         if self.handle:
             self.handle.update(data, raw=True)
         else:
@@ -125,9 +125,10 @@ class _View:
             return None
         shape = (DRAWN, model.size, model.size, model.out)
         x_T = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-        labels = np.tile(model.classes, (DRAWN, 1))  # any
-        labels[:, :1] = np.arange(DRAWN)[:, None] % [*model.classes[:1], 1][0]
-        labels = labels if model.classes else None
+        labels = None
+        if model.classes:
+            labels = np.tile(model.classes, (DRAWN, 1))  # any
+            labels[:, 0] = np.arange(DRAWN) % model.classes[0]
         times = sample.even_times(self.s, min(SAMPLER_STEPS, self.s.T))
         before = run.theta.copy()
         try:
@@ -137,9 +138,3 @@ class _View:
         finally:
             run.theta[:] = before
         return np.asarray(x0)
-
-
-def _png(figure):
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return base64.b64encode(file.getvalue()).decode()

@@ -14,7 +14,7 @@ from .exercises import MARK, ROOT, in_handout, in_place, mutant, original, put, 
 from .verdict import Verdict, in_order
 
 KNOWN = 8  # first calls of a test of which a student's tree knows what comes out
-SHOWN = 20  # lines kept of what a function prints
+SHOWN, ROOM = 20, 2000  # lines, and letters, kept of what a function prints
 
 
 # --- nobody changes the tests ---
@@ -208,11 +208,12 @@ class _Printed(io.TextIOBase):
     """A text stream that keeps the first lines and counts the others."""
 
     def __init__(self):
-        self.first, self.lines, self.open = [], 0, False
+        self.first, self.room, self.lines, self.open = [], ROOM, 0, False
 
     def write(self, text):
-        if self.lines < SHOWN and len(self.first) < 100 * SHOWN:
-            self.first.append(text[: 100 * SHOWN])
+        if self.lines < SHOWN and self.room:
+            self.first.append(text[: self.room])
+            self.room -= len(self.first[-1])
         self.lines += text.count("\n")
         self.open = not text.endswith("\n") if text else self.open
         return len(text)

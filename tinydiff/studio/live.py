@@ -69,6 +69,8 @@ class Hand:
             return said | {"text": f"give a name that ends in .{' or .'.join(self.saves)}"}
         if path.exists() and not replace:
             return said | {"text": f"{name} exists: press again to replace it", "asks": True}
+        if not self.answer.get("rows"):
+            return said | {"text": "nothing is drawn yet"}
         try:
             write = plot.save_gif if path.suffix == ".gif" else plot.save_png
             write(content(), path)

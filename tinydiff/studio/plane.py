@@ -12,7 +12,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from .. import exact, sample, schedule
+from .. import exact, plot, sample, schedule
 from .live import Hand, choice, dice, image_tag, slider
 
 REACH = 3.0  # the plane is shown from -REACH to REACH
@@ -101,8 +101,11 @@ def playground(data="two moons", sampler="ddim", T=100, n=300, steps=20):
 
     data: a name in `presets`, or points [[x, y], ...] within -3 .. 3; sampler: "ddpm", "ddim" or
     "heun"; T: steps of the cosine schedule; n: particles; steps: of ddim and heun -> Hand
+    Raises ValueError for another name.
     """
     s, known = schedule.cosine(T), presets()
+    if isinstance(data, str) and data not in known:
+        raise ValueError(f"no data {data!r}; there are: {', '.join(known)}")
     points = known[data] if isinstance(data, str) else np.asarray(data, float).tolist()
 
     def draw(points, sampler, steps, seed):
@@ -132,8 +135,6 @@ def playground(data="two moons", sampler="ddim", T=100, n=300, steps=20):
 
 def still(answer, title):
     """Draw the walk at four of its times: an answer, what is seen -> HTML"""
-    from matplotlib.figure import Figure
-
     if "paths" not in answer:
         return ""
     n, times, T = answer["n"], np.array(answer["times"]), len(answer["alpha_bar"]) - 1
@@ -141,7 +142,7 @@ def still(answer, title):
     across, moments = answer["across"], np.array(answer["moments"])
     arrows = np.frombuffer(answer["field"], "<i2").reshape(len(moments), across, across, 2) / 4096
     along = np.linspace(-REACH, REACH, across + 2)[1:-1]
-    figure = Figure(figsize=(9.6, 2.7), dpi=85, layout="constrained")
+    figure = plot.figure(figsize=(9.6, 2.7), dpi=85, layout="constrained")
     few, every = slice(120), slice(None, None, 2)  # enough to be seen, in a small file
     for axes, share in zip(figure.subplots(1, 4), (1, 0.5, 0.2, 0), strict=True):
         t = round(share * T)
@@ -149,12 +150,11 @@ def still(answer, title):
         u, v = np.moveaxis(arrows[m, every, every], -1, 0)
         size = 1 + np.hypot(u, v)
         axes.quiver(along[every], along[every], u / size, v / size, color="0.7", scale=14)
-        axes.plot(*np.moveaxis(paths[: k + 1, few], -1, 0), color="#2b6cb0", lw=0.5, alpha=0.3)
-        axes.plot(*np.array(answer["points"] or [CLOUD["mean"]]).T, "o", color="#dd7a1f", ms=3.5)
-        axes.plot(*paths[k, few].T, ".", color="#2b6cb0", ms=3)
+        axes.plot(*np.moveaxis(paths[: k + 1, few], -1, 0), color=plot.BLUE, lw=0.5, alpha=0.3)
+        axes.plot(*np.array(answer["points"] or [CLOUD["mean"]]).T, "o", color=plot.ORANGE, ms=3.5)
+        axes.plot(*paths[k, few].T, ".", color=plot.BLUE, ms=3)
         axes.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), xticks=[], yticks=[], aspect="equal")
         axes.set_title(f"t = {t}", fontsize=10)
         axes.spines[:].set_color("0.8")
-    f = io.BytesIO()
-    figure.savefig(f, format="png")
-    return image_tag(np.asarray(Image.open(f).convert("RGB")), title, colours=24)
+    picture = Image.open(io.BytesIO(figure._repr_png_())).convert("RGB")
+    return image_tag(np.asarray(picture), title, colours=24)
