@@ -113,9 +113,9 @@ def test_warmup_cosine_rises_then_falls():
 @pytest.mark.exercise("optim.ema_decay")
 def test_ema_decay_gives_a_mean_age():
     """Weights (1 - keep) keep^j, summed: the mean of the ages j is (1 + step) / 9."""
-    steps, ages = (0, 3, 8, 100, 1000), np.arange(20_000)
+    steps, ages = (1000, 100, 8, 3, 0), np.arange(20_000)
     keeps = [optim.ema_decay(step) for step in steps]  # all of them: one cannot tell a slip
-    for step, keep in zip(steps, keeps, strict=True):
+    for step, keep in zip(steps[::-1], keeps[::-1], strict=True):  # the last one is shown
         assert np.shape(keep) == (), f"expected one number, got {keep!r}"
         assert 0 < keep < 1, f"step {step}: keep is {keep:.6g}, which is not between 0 and 1"
         age = float(np.sum(ages * keep**ages) / np.sum(keep**ages))
