@@ -29,7 +29,8 @@ def same(got, expected, what, dtype=np.float64, tolerance=None):
     assert not np.isnan(got).any(), f"{what}: not a number (nan), where numbers are expected"
     largest = max(np.abs(expected).max(), 1e-3)
     error = np.abs(got - expected).max() / largest
-    off = f"{what}: off by {error:.1e} of the largest value expected"
+    share = f"{error:.2g} times" if error >= 1 else f"{100 * error:.2g} % of"
+    off = f"{what}: off by {share} the largest value expected"
     assert error <= (tolerance or TOLERANCE[dtype.type]), off
 
 

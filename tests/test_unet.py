@@ -86,6 +86,9 @@ def test_a_real_block_bit_by_bit(C, O, kernel_set, rng):
         assert np.array_equal(a, b), f"{'the value' if what == 'y' else f'the gradient of {what}'}"
 
 
+WITHOUT = "(without its e)"
+
+
 def layers_of_a_unet(levels, depth, e):
     """Stand in for a UNet: each layer notes (its name, side of its image, who made what it got).
 
@@ -102,7 +105,7 @@ def layers_of_a_unet(levels, depth, e):
             makers, sums = h[0, 0, 0, ::2].tolist(), h[0, 0, 0, 1::2]
             told = all(np.shape(g) == e.shape and np.allclose(g, e, rtol=0.1) for g in given)
             told &= bool(given) or name in ("conv_in", "attention", "norm", "conv_out")
-            without = [] if told else ["(without its e)"]
+            without = [] if told else [WITHOUT]
             seen.append((name, h.shape[1], *[number.get(int(c), "?") for c in makers], *without))
             y = np.full((*h.shape[:3], 2), own)
             y[..., 1] = (own + sums @ [3.0, 7.0][: len(sums)]) % 1000
@@ -141,6 +144,13 @@ CALLS = {
 }
 
 
+def say(line):
+    """Put a line of CALLS into words."""
+    name, side, *makers = line.removesuffix(WITHOUT).split()
+    told = ", without its e" if line.endswith(WITHOUT) else ""
+    return f"{name} on side {side}, given the output of {' and '.join(makers)}{told}"
+
+
 @pytest.mark.exercise("unet.run_unet")
 @on_reference
 @pytest.mark.parametrize("levels, depth", CALLS)
@@ -153,7 +163,6 @@ def test_every_block_gets_its_own(levels, depth, kernel_set):
     ]
     want = [line for line in want if line]
     case = f"{levels} level(s) of {depth} block(s)"
-    say = lambda line: "{} on side {}, given the output of {}".format(*line.split(maxsplit=2))
     for k, line in enumerate(want):
         got = " ".join(map(str, seen[k])) if k < len(seen) else None
         assert got == line, (

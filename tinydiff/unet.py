@@ -168,7 +168,7 @@ def run_unet(model, x, e):
     Down: conv_in, then the blocks of model.downs, level by level; ops.down between two levels.
     Each of these blocks leaves its output as a skip. Below: mid1, attention, mid2.
     Up: the blocks of model.ups, level by level; ops.up between two levels. Each of these blocks is
-    given what comes from below, joined by ops.concat with the last skip that is still unused.
+    given ops.concat of two: what comes from below, and then the last skip that is still unused.
     At the end: norm, conv_out.
     model: a UNet, which holds these layers; downs and ups are lists of levels, each a list of
     blocks, in the order in which they are used; every block and mid is called with (image, e)

@@ -90,7 +90,8 @@ MUTANTS = {
         (
             "    if g.shape == shape:",
             "    if True:",
-            "g came back as it was: it has the shape of the result, and its repeats must be summed",
+            "some repeats were not summed: sum over the new axes in front, and over those where "
+            "the input has length 1",
         ),
         (
             "g.sum(axis, keepdims=True)",

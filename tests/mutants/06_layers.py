@@ -1,5 +1,10 @@
 """Wrong answers to lesson 06, time embedding and optimiser. What a mutant is: 01_forward.py."""
 
+IN_PLACE = """m[:] = beta1 * m + (1 - beta1) * g
+    v[:] = beta2 * v + (1 - beta2) * g * g
+    m_hat, v_hat = m / (1 - beta1**k), v / (1 - beta2**k)
+    theta -= lr * ("""
+
 MUTANTS = {
     "nn.time_embedding": [
         (
@@ -78,6 +83,12 @@ MUTANTS = {
             "accumulate; write into them, m[:] = ...",
         ),
         (
+            IN_PLACE,
+            IN_PLACE.replace("[:]", "").replace("theta -= lr * (", "theta = theta - lr * ("),
+            "nothing changed for the caller: m = ... and theta = theta - ... make new arrays; "
+            "write m[:] = ..., v[:] = ..., theta -= ...",
+        ),
+        (
             "beta1 * m + (1 - beta1) * g",
             "(1 - beta1) * m + beta1 * g",
             "beta1 and 1 - beta1 are swapped: beta1 is the weight of the old mean",
@@ -135,6 +146,11 @@ MUTANTS = {
             "min(done, 1.0)",
             "the cosine spans the whole training, which makes a jump at the end of the warm-up; "
             "let it begin there",
+        ),
+        (
+            "min(done, 1.0)",
+            "done",
+            "beyond done = 1 the cosine goes on, and up again; it is to stay at `last`",
         ),
         ("last + (1 - last) * (1 + math", "(1 + math", "it falls to 0: it should end at `last`"),
         (
