@@ -69,13 +69,6 @@ MUTANTS = {
             "the photo gets the noise of start - 1, and the model gets start: it finds too little "
             "noise",
         ),
-        (
-            "start = visited(s, times), round(strength * s.T)",
-            "start = visited(s, times), min(visited(s, times), key=lambda t: abs(t - strength * "
-            "s.T))",
-            "you start at the visited time nearest to strength T; the start is round(strength T), "
-            "and of `times` those below it follow",
-        ),
     ],
     "edit.inpaint": [
         (
@@ -143,13 +136,6 @@ MUTANTS = {
             "rng, eta, wide, clip), u)\n        yield x",
             "rng, eta, wide, clip), u)\n            yield x",
             "you yield every round; one array per visited time, after the last round",
-        ),
-        (
-            "noise_like(x0, 1 - s.alpha_bar[u], rng)",
-            "vars(put_back).setdefault('z', None if 'z' in vars(put_back) else "
-            "noise_like(x0, 1 - s.alpha_bar[u], rng))",
-            "you draw one noise for the known part and keep it; each time it is put back, its "
-            "noise is fresh",
         ),
     ],
     "sample.ddim_invert": [
@@ -276,12 +262,7 @@ MUTANTS = {
         (
             "round(0.6 * s.T)",
             "int(0.6 * s.T)",
-            "you cut off the decimals of 0.6 T; the time is the nearest whole number",
-        ),
-        (
-            "round(0.6 * s.T)",
-            "round(0.5 * s.T)",
-            "you compared the models at 0.5 T; here it is round(0.6 T)",
+            "you compared the models at another time: it is 0.6 T, rounded to a whole number",
         ),
         ("rng, 5) < 0.2", "rng, 10) < 0.2", "you took 10 draws, the default; 5 are asked for"),
         (
