@@ -255,6 +255,27 @@ def test_a_file_is_graded_there_too(tree, tmp_path):
     assert "1 / 1  passed" in lines["q_sample"]
 
 
+def test_a_wrong_answer_does_not_make_a_right_one_wrong(tree, tmp_path):
+    """The tests of `q_posterior` call `posterior_weights`, and the package's own is not there."""
+    right = "\n\n\n".join(source_of(exercises.find(name)) for name in ("predict_x0", "q_posterior"))
+    weights = source_of(exercises.find("posterior_weights"))
+    upside_down = weights.replace("return c0, ct", "return ct, c0")
+    assert upside_down != weights
+    (tmp_path / "a.py").write_text(f"{IMPORTS}{right}\n\n\n{upside_down}\n", encoding="utf-8")
+    lines, said = board(tree, "--grade", str(tmp_path / "a.py"))
+    assert "0 / 1  failed" in lines["posterior_weights"] and "passed" in lines["predict_x0"]
+    assert "? / 1  cannot be graded" in lines["q_posterior"]
+    assert "its tests need diffusion.posterior_weights, which is not right yet" in said
+    (tmp_path / "a.py").write_text(f"{IMPORTS}{right}\n\n\n{weights}\n", encoding="utf-8")
+    lines, _ = board(tree, "--grade", str(tmp_path / "a.py"))
+    assert "passed" in lines["q_posterior"] and "passed" in lines["posterior_weights"]
+
+
+IMPORTS = (
+    "import numpy as np\n\nfrom tinydiff.diffusion import *\nfrom tinydiff.diffusion import at\n\n"
+)
+
+
 def test_several_files_and_folders_are_graded_together(tree, tmp_path):
     """However the option is given; an answer may need one from another file."""
     first, second = tmp_path / "a.py", tmp_path / "b.py"

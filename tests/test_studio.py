@@ -183,6 +183,8 @@ def test_what_is_painted_on_a_tile_stays_until_it_is_free():
     painted = [[0xF0, 0xE0, 0xD0], [0x10, 0x20, 0x30]] * 8
     assert (first_row(0)[:16] == painted).all()
     assert not (first_row(1)[:16] == painted).all()
+    assert hand.answer["note"] == ""
+    assert "nothing is painted" in hand.move(drawing="")["note"]
 
 
 def test_a_file_is_never_replaced_unasked(tmp_path):

@@ -59,7 +59,7 @@ def figure(**options):
     class Shown(Figure):
         def _repr_png_(self):
             file = io.BytesIO()
-            self.savefig(file, format="png")
+            self.savefig(file, format="png", bbox_inches="tight")  # as pyplot's are shown
             return file.getvalue()
 
     return Shown(**options)

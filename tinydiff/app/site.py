@@ -331,10 +331,15 @@ MathJax = {
   tex: {inlineMath: [["$", "$"]], processEscapes: true},
   options: {enableMenu: false},
   startup: {pageReady: () => MathJax.startup.defaultPageReady().then(() => {
-    const fit = () => document.querySelectorAll("mjx-container:not([display])").forEach(box => {
-      box.classList.remove("wide-formula");
+    const fit = () => document.querySelectorAll("mjx-container").forEach(box => {
       const block = box.closest("p, li, td, main");
-      box.classList.toggle("wide-formula", box.offsetWidth > block.clientWidth);
+      if (box.matches("[display]")) {
+        block.classList.remove("beyond-measure");
+        block.classList.toggle("beyond-measure", block.scrollWidth > block.clientWidth);
+      } else {
+        box.classList.remove("wide-formula");
+        box.classList.toggle("wide-formula", box.offsetWidth > block.clientWidth);
+      }
     });
     addEventListener("resize", fit);
     fit();

@@ -29,7 +29,7 @@ def _row(result):
     (where, digest), verdict = result.place, result.verdict
     mark = MARKS.get(verdict.state, "? / 1")
     graded = f"{where} #{digest}" if digest else where
-    row = f"  {result.exercise.function:22s}{mark}  {verdict.state:15s}{graded}".rstrip()
+    row = f"  {result.exercise.function:22s}{mark}  {verdict.state:17s}{graded}".rstrip()
     lines = [f"      {head:9s}{text}" for head, text in verdict.lines]
     return [row, *(line.replace("\n", "\n               ") for line in lines)]
 

@@ -81,8 +81,9 @@ def _what_now(exercise, stays):
     if not stays:
         package = f"the package's own {name} stays at work; to see yours at work"
         return f"{package}: check({name}, adopt=True)"
-    does = "draws the pictures below" if drawn.draws(exercise) else "computes what comes below"
-    return f"your {name} now {does}"
+    does = "now draws the pictures below" if drawn.draws(exercise) else "is now what runs below"
+    keep = f"; other lessons need it too: write it into {exercise.place}" if in_handout() else ""
+    return f"your {name} {does}{keep}"
 
 
 def _in_full(verdict, exercise, f):

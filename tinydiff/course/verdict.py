@@ -17,6 +17,7 @@ class Verdict:
     state: "passed", "failed", "not attempted" or "cannot be graded"
     lines: (heading, text) that say why; printed: (its first lines, how many lines in all), what the
     function printed meanwhile; drawn: (caption, PNG in base64, or "" for none), see drawn.py
+    used: names of the exercises whose answers its tests called, in a student's tree
     """
 
     exercise: str
@@ -25,6 +26,7 @@ class Verdict:
     seconds: float = 0.0
     printed: tuple = ("", 0)
     drawn: tuple = ()
+    used: tuple = ()
 
     def __repr__(self):
         lines = [f"  {head:9s}{text}" for head, text in self.lines]

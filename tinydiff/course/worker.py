@@ -5,6 +5,7 @@ untrusted submissions in a disposable account or container.
 """
 
 import ast
+import inspect
 import json
 import os
 import secrets
@@ -15,8 +16,9 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 
 from . import elsewhere, grade
@@ -111,7 +113,7 @@ def grade_all(submissions, chosen=None, seconds=SECONDS):
     """
     once = lambda exercise: grade_one(submissions, exercise, seconds)
     with grading_pool() as pool:
-        return list(pool.map(once, chosen or exercises()))
+        return excused(list(pool.map(once, chosen or exercises())))
 
 
 def grade_package():
@@ -120,8 +122,48 @@ def grade_package():
     () -> list of Submissions (the package's files), list of Results
     """
     files = {e.file: read(e.file) for e in exercises()}
-    results = [Result(e, files[e.file], grade.judge(e, original(e))) for e in exercises()]
-    return list(files.values()), results
+    results = []
+    for e in exercises():
+        others, used = [other for other in exercises() if other is not e], set()
+        with ExitStack() as places:
+            for other in others:
+                places.enter_context(in_place(other, noting(other, original(other), used)))
+            verdict = replace(grade.judge(e, original(e)), used=tuple(used))
+        results.append(Result(e, files[e.file], verdict))
+    return list(files.values()), excused(results)
+
+
+def noting(exercise, f, used):
+    """Wrap an answer so that its name is added to the set `used` when it is called -> function"""
+    if not inspect.isfunction(f):
+        return f  # a compiled kernel
+
+    @wraps(f)
+    def noted(*args, **options):
+        used.add(exercise.name)
+        return f(*args, **options)
+
+    return noted
+
+
+def excused(results):
+    """Take back what a wrong answer makes others seem to be: in a student's tree the tests of one
+    use the answers to earlier ones, as the package's own are not there.
+
+    results: list of Results in the order of the exercises -> the same, with "cannot be graded" for
+    those that failed and called an earlier one that did not pass
+    """
+    wrong, found = set(), []
+    for result in results:
+        verdict = result.verdict
+        if verdict.state == "failed":
+            needed = [name for name in verdict.used if name in wrong]
+            if needed:
+                why = f"its tests need {needed[0]}, which is not right yet: mend that first"
+                verdict = Verdict(verdict.exercise, "cannot be graded", (("why", why),))
+            wrong.add(verdict.exercise)
+        found.append(replace(result, verdict=verdict))
+    return found
 
 
 def judge_apart(path, submission, exercise, seconds=SECONDS, others=()):
@@ -175,7 +217,8 @@ def _judge(path, exercise, seconds, surroundings, others):
             said = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
             if said.pop("secret") == secret:
                 lines = tuple(map(tuple, said["lines"]))
-                return Verdict(exercise.name, said["state"], lines, said["seconds"])
+                seconds, used = said["seconds"], tuple(said["used"])
+                return Verdict(exercise.name, said["state"], lines, seconds, used=used)
         except Exception:
             pass  # whatever it wrote in the report's place
     return Verdict(exercise.name, "failed", (("why", why),))
@@ -210,34 +253,49 @@ def _work(path, name, report, *beside):
     why = elsewhere.missing() if exercise.on_gpu else None
     if why:
         return _report(report, secret, Verdict(name, "cannot be graded", (("why", why),)))
-    submission, scope = read(Path(path)), {}
+    submission, scope, used = read(Path(path)), {}, set()
     if name.startswith("kernels."):  # the package's other versions are out of reach, too
         others = set(OTHERS) - {exercise.file.stem}
         sys.modules |= dict.fromkeys(f"tinydiff.kernels.{k}" for k in others)
     with in_place(exercise, lambda *args, **options: scope["f"](*args, **options)):
         try:
             if in_handout():
-                _put_others([*map(read, map(Path, beside)), submission], exercise)
+                _put_others([*map(read, map(Path, beside)), submission], exercise, used)
             scope["f"] = submission.build(exercise.function)
+            if in_handout():
+                _note_calls_within(scope["f"], exercise, used)
             verdict = grade.judge(exercise, scope["f"], here=True)
+            verdict = replace(verdict, used=tuple(used))
         except Unreadable as error:
             verdict = Verdict(name, "failed", (("why", str(error)),))
     _report(report, secret, verdict)
 
 
-def _put_others(submissions, exercise):
-    """Put the files' other answers in their places: what the package lacks, the tests may need."""
+def _put_others(submissions, exercise, used):
+    """Put the files' other answers in their places: what the package lacks, the tests may need.
+
+    used: set to which the names of those that are called are added
+    """
     for other in exercises():
         name = other.function
         found = counts(submissions, other)
         if other is exercise or not found or name in found.broken or untouched(found.source(name)):
             continue
         with suppress(Unreadable):  # that costs the other's point
-            put(other, found.build(name))
+            put(other, noting(other, found.build(name), used))
+
+
+def _note_calls_within(f, exercise, used):
+    """Note calls of the file's other answers by this one, too: they are names in its module."""
+    names = getattr(inspect.unwrap(f), "__globals__", {})
+    for other in exercises():
+        if other is not exercise and other.function in names:
+            names[other.function] = noting(other, names[other.function], used)
 
 
 def _report(report, secret, verdict):
-    said = {"state": verdict.state, "lines": verdict.lines, "seconds": verdict.seconds}
+    said = {"state": verdict.state, "lines": verdict.lines}
+    said |= {"seconds": verdict.seconds, "used": verdict.used}
     Path(report).write_text(json.dumps(said | {"secret": secret}), encoding="utf-8")
 
 

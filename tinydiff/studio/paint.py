@@ -64,7 +64,7 @@ def mask(photos=None, pipe=None, ask=("hat", "glasses"), n=3, steps=12, names=No
         *_, x = edit.inpaint(eps_model, pipe.s, x0, keep, rng, times, **how)
         drawn = f"{(~keep).sum()} of {keep.size} pixels are drawn anew"
         filled = row(np.asarray(x), "drawn anew, three times" if n == 3 else "drawn anew", scale=8)
-        given = row(np.where(keep, photos[photo], 1)[None], "the white part is drawn anew", scale=8)
+        given = row(np.where(keep, photos[photo], 0)[None], "the grey part is drawn anew", scale=8)
         ground = to_uint8(photos[[photo]]).tobytes()
         return {"rows": [filled], "note": drawn, "ground": ground, "given": given}
 
@@ -165,6 +165,15 @@ def strokes(text, size):
     return painted(text.replace(FREE, "808080"), size), keep
 
 
+def without_effect(palette, use, drawing, freedom):
+    """Say which of a pattern's controls changes nothing now: their values -> str, "" for none"""
+    if freedom and not drawing.strip("-"):
+        return "freedom is about what you paint: nothing is painted yet"
+    if use != ONLY and palette != OWN:
+        return f'"use" is about {OWN}: choose them under "colours"'
+    return ""
+
+
 def pattern(pipe=None, steps=10, w=2.0):
     """Paint, choose colours, and see a tile repeat without a seam, live; save it as PNG or GIF.
 
@@ -206,6 +215,7 @@ def pattern(pipe=None, steps=10, w=2.0):
         return {
             "rows": [row(chain[-1], "the tile, 3 x 3 times", scale=7, repeat=3)],
             "ground": ground,
+            "note": without_effect(palette, use, drawing, freedom),
         }
 
     controls = [

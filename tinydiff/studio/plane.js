@@ -117,6 +117,7 @@ function plane(model, el) {
     const share = k < times.length - 1 ? (times[k] - t) / (times[k] - times[k + 1]) : 0;
     const at = (i, j) => paths[2 * (i * n + j)] / 4096, up = (i, j) => paths[2 * (i * n + j) + 1] / 4096;
     const next = Math.min(k + 1, times.length - 1), here = [];
+    const walks = Math.ceil(6000 / times.length); // the paths of more would hide the plane
     context.strokeStyle = colour.path;
     context.lineWidth = 1;
     context.beginPath();
@@ -124,6 +125,7 @@ function plane(model, el) {
       const x = toX(at(k, j) + share * (at(next, j) - at(k, j)));
       const y = toY(up(k, j) + share * (up(next, j) - up(k, j)));
       here.push([x, y]);
+      if (j >= walks) continue;
       context.moveTo(toX(at(0, j)), toY(up(0, j)));
       for (let i = 1; i <= k; i++) context.lineTo(toX(at(i, j)), toY(up(i, j)));
       context.lineTo(x, y);
