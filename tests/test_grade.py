@@ -373,6 +373,12 @@ def test_a_slip_that_fits_one_call_by_chance_is_not_named(monkeypatch):
     assert dict(grade.judge(exercise, kernel_distance).lines)["slip"] == sentence
 
 
+def test_calls_in_two_precisions_are_told_apart():
+    """A handout knows what wrong versions give by the call's key: one for each."""
+    keys = {calls.Call((np.zeros(3, kind),), {}).key() for kind in (np.float32, np.float64)}
+    assert len(keys) == 2
+
+
 def test_not_a_number_and_foreign_errors_name_no_slip(monkeypatch):
     """NaN comes about in many ways, and so does an error from within NumPy."""
 

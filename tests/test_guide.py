@@ -504,7 +504,7 @@ def all_by_hand(share):
 
 def guess(threshold, s, t, x0_hat, dtype=np.float64, **share):
     """What becomes of a guess x0_hat made at x_t = X."""
-    x = X.astype(dtype)
+    x = X.reshape(x0_hat.shape).astype(dtype)
     model = lambda x_t, t: diffusion.predict_eps(s, x_t, t, x0_hat.astype(dtype))
     eps_hat = threshold(model, s, **share)(x, t)
     assert eps_hat.dtype == dtype, (
@@ -536,6 +536,9 @@ def check_loud_images_shrink(threshold):
     agree(guess(threshold, T8, 3, LOUD, share=1.0), LOUD / largest, np.float64, 1e-12, "share 1")
     single = guess(threshold, T8, 3, LOUD, np.float32, share=0.5)
     agree(single, all_by_hand(0.5), np.float32, 1e-5, "float32")
+    flat, want = (x.reshape(6, 12) for x in (LOUD, all_by_hand(0.5)))
+    got = guess(threshold, T8, 3, flat, share=0.5)
+    agree(got, want, np.float64, 1e-10, "12 numbers per image, x_t of shape (6, 12)")
 
 
 def check_threshold_in_samplers(threshold):
@@ -571,7 +574,8 @@ def test_threshold_in_samplers():
 
 def quantile(axis=(1, 2, 3), size=np.abs, least=1.0):
     def limit(x0_hat, share):
-        return np.maximum(np.quantile(size(x0_hat), share, axis=axis, keepdims=True), least)
+        axes = axis and axis[: x0_hat.ndim - 1]
+        return np.maximum(np.quantile(size(x0_hat), share, axis=axes, keepdims=True), least)
 
     return limit
 

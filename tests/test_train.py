@@ -65,15 +65,20 @@ def start(run, x0, labels, predict="v", batch=64, lr=lambda step: 1e-3, p_drop=0
 class Watch:
     """Run some steps of training on a stub; keep what the network got, the targets, the losses."""
 
-    def __init__(self, steps, x0, labels=LABELS, w=0.0, classes=CLASSES, **settings):
-        self.losses = []
-        self.run = train.Training(Stub(w, classes), np.random.default_rng(1))
-        training = start(self.run, x0, labels, **settings)
+    def __init__(self, steps, x0, labels=LABELS, w=0.0, classes=CLASSES, seed=1, **settings):
+        self.losses, asked = [], []
+        rate = settings.pop("lr", lambda step: 1e-3)
+        lr = lambda step: asked.append(step) or rate(step)
+        self.run = train.Training(Stub(w, classes), np.random.default_rng(seed))
+        training = start(self.run, x0, labels, lr=lr, **settings)
         assert inspect.isgenerator(training), (
             "train gives a generator: it yields run after each step, and never returns"
         )
         for step in range(1, steps + 1):
-            assert next(training) is self.run, "train yields run, the Training it was given"
+            got = next(training, "the end")
+            assert got != "the end", f"train goes on without end; it ended after {step - 1} steps"
+            assert got is self.run, "train yields run, the Training it was given"
+            assert asked, "lr was not called: a step takes the learning rate lr(run.step)"
             self.losses.append(self.run.loss)
             forwards, backwards = len(self.run.model.calls), len(self.run.model.targets)
             assert (forwards, backwards) == (step, step), (
@@ -106,13 +111,24 @@ def origin(x0_hat, x0):
     return distance.argmin(1), distance.min(1).max()
 
 
+READINGS = {
+    "eps": diffusion.predict_x0,
+    "v": diffusion.x0_from_v,
+    "the image x0": lambda s, x_t, t, target: target,
+}
+
+
+def meant(x_t, t, target, x0):
+    """Find as what a target leads to images of the data set: as eps, v or x0 -> names"""
+    return [k for k, f in READINGS.items() if origin(f(S, x_t, t, target), x0)[1] < 1e-4]
+
+
 @graded
 @pytest.mark.parametrize("predict", ["eps", "v"])
 def test_input_time_and_target_belong_together(predict):
     """The clean image follows from (x_t, t, target): one of the data set, with its own label."""
     x0 = images()
     watch = Watch(20, x0, w=0.5, predict=predict, batch=16, p_drop=0.0, lr=lambda step: 0.0)
-    recover = diffusion.predict_x0 if predict == "eps" else diffusion.x0_from_v
     for x_t, t, target, cond in zip(watch.x, watch.t, watch.targets, watch.cond, strict=True):
         assert x_t.shape == (16, 4, 3, 2), (
             f"expected a batch of 16 images of 4 x 3 x 2; the network got {x_t.shape}"
@@ -128,10 +144,17 @@ def test_input_time_and_target_belong_together(predict):
         )
         assert target.shape == x_t.shape
         clear = S.alpha_bar[t] > 0.01  # where hardly any image is left, float32 cannot recover it
-        i, off = origin(recover(S, x_t, t, target)[clear], x0)
+        as_if = meant(x_t[clear], t[clear], target[clear], x0)
+        assert predict in as_if or not as_if, (
+            f"predict = {predict!r} was asked for, but the target of the loss is {as_if[0]}"
+        )
+        i, off = origin(READINGS[predict](S, x_t, t, target)[clear], x0)
         assert off < 1e-4, (
             f"predict = {predict!r}: x_t, t and the target of the loss do not belong to one image "
             "of the data set"
+        )
+        assert not np.any(np.asarray(cond) == CLASSES[0]), (
+            f"p_drop = 0, so no label is dropped; the network got {CLASSES[0]}, which is 'any'"
         )
         assert np.array_equal(np.asarray(cond)[clear], LABELS[i]), (
             "the network got the label of another image"
@@ -167,14 +190,14 @@ def test_every_image_and_every_time_is_drawn_evenly():
 def test_the_noise_is_standard_normal_and_always_new():
     watch = Watch(50, images(), predict="eps", batch=16, lr=lambda step: 0.0)
     eps = np.concatenate(watch.targets).ravel()
+    assert len(np.unique(eps)) > 0.999 * eps.size, (
+        "the same noise was used again: each pixel of each image gets its own, at each step"
+    )
     mean, var, fourth = (float((eps.astype(np.float64) ** n).mean()) for n in (1, 2, 4))
     assert abs(mean) < 5 / np.sqrt(eps.size) and abs(var - 1) < 5 * np.sqrt(2 / eps.size), (
         f"the noise has mean {mean:.3f}, variance {var:.3f}"
     )
     assert abs(fourth - 3) < 0.4, "the noise is not normal"
-    assert len(np.unique(eps)) > 0.999 * eps.size, (
-        "the same noise was used again: each pixel of each image gets its own, at each step"
-    )
 
 
 @graded
@@ -301,14 +324,17 @@ def test_without_labels_the_network_gets_none():
 @graded
 def test_the_data_stays_as_it_is_and_the_seed_decides_all():
     x0, labels, ends = images(), LABELS.copy(), []
-    for _ in range(2):
-        watch = Watch(3, x0, labels, p_drop=0.5)
+    for seed in (1, 1, 2):
+        watch = Watch(3, x0, labels, p_drop=0.5, seed=seed)
         ends.append((watch.losses, watch.run.theta.tobytes()))
     assert np.array_equal(x0, images()) and np.array_equal(labels, LABELS), (
         "images or labels were changed: they are the caller's"
     )
     assert ends[0] == ends[1], (
         "two trainings from the same run.rng differ: draw everything from run.rng"
+    )
+    assert ends[0] != ends[2], (
+        "trainings from different run.rng are the same: draw everything from run.rng"
     )
 
 
@@ -359,7 +385,8 @@ def test_a_perfect_network_makes_a_perfect_denoiser(predict, dtype):
                 "the network takes t of shape (N,) = (4,), one time per image; "
                 f"got {np.shape(times)}"
             )
-            assert set(times) == {t}, f"the sampler gave t = {t}; the network got {set(times)}"
+            got = ", ".join(map(str, np.unique(times)))
+            assert set(times) == {t}, f"the sampler gave t = {t}; the network got {got}"
             assert np.array_equal(cond, labels), "the labels were not passed on to the network"
             assert np.array_equal(x, x_t), "the network got something else than x_t"
             return diffusion.v_target(S, x0, t, eps) if predict == "v" else eps

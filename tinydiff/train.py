@@ -58,7 +58,7 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
     "v"; lr: steps done -> learning rate; p_drop: probability of dropping a label, see drop_labels
     -> yields `run` after each step
     Raises FloatingPointError, before the parameters change, when the loss or its gradient is not
-    finite. Source: Ho et al. 2020, algorithm 1; the comments number its lines.
+    finite. Source: Ho et al. 2020, algorithm 1.
     """
     if predict not in PREDICTIONS:
         raise ValueError(f"predict is one of {', '.join(PREDICTIONS)}; got {predict!r}")
@@ -128,7 +128,7 @@ def denoiser(model, s, labels=None, predict="v"):
     """Turn a network into what a sampler needs: a function of (x_t, t) that predicts the noise.
 
     model: called as model(x_t, t (N,), labels); labels: (N, number of labels) ints or None;
-    predict: "eps" or "v", what model was trained to predict
+    predict: "eps" or "v", what model was trained to predict; diffusion.eps_from_v converts v
     -> eps_model: (x_t (N, H, W, C), t int 1 .. T) -> eps_hat (N, H, W, C)
     """
 

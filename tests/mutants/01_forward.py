@@ -79,6 +79,12 @@ MUTANTS = {
             "/ T + offset)",
             "you added the offset, but did not divide by 1 + offset: t = T then lies past pi/2",
         ),
+        (
+            "np.minimum(1 - f[1:] / f[:-1], beta_max)",
+            "np.clip(1 - f[1:] / f[:-1], 1e-4, beta_max)",
+            "you also clipped from below, at 0.0001: the first betas are smaller than that; only "
+            "large betas are clipped",
+        ),
     ],
     "diffusion.q_step": [
         (
@@ -173,6 +179,12 @@ MUTANTS = {
             "noise * x0 + signal * eps",
             "the two factors are exchanged: sqrt(alpha_bar[t]) keeps the image, sqrt(1 - "
             "alpha_bar[t]) scales the noise",
+        ),
+        (
+            "signal * x0 + noise * eps",
+            "signal * x0 + (1 - signal) * eps",
+            "you scaled the noise by 1 - sqrt(alpha_bar): the root is taken of the whole, sqrt(1 - "
+            "alpha_bar)",
         ),
     ],
 }

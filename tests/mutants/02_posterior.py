@@ -41,6 +41,11 @@ MUTANTS = {
             "x_t - noise * eps_hat / signal",
             "only the noise is divided by sqrt(alpha_bar); the whole difference must be",
         ),
+        (
+            "(x_t - noise * eps_hat) / signal",
+            "x_t / signal - noise * eps_hat",
+            "only x_t is divided by sqrt(alpha_bar); the whole difference must be",
+        ),
     ],
     "diffusion.v_target": [
         (
@@ -73,6 +78,12 @@ MUTANTS = {
             "eps - x0",
             "eps - x0 is the velocity of flow matching, on a straight path; here the path is an "
             "arc, and its factors change with t",
+        ),
+        (
+            "signal * eps - noise * x0",
+            "signal * x0 - noise * eps",
+            "you changed only the sign: cos(phi) has the derivative -sin(phi), and sin(phi) has "
+            "cos(phi), so both factors change",
         ),
     ],
     "diffusion.x0_from_v": [

@@ -52,6 +52,12 @@ MUTANTS = {
             "np.asarray(x0, dtype=np.float64)",
             "your answer is float64 whatever comes in; a model answers in the precision of x_t",
         ),
+        (
+            PREDICT,
+            "(x_t - np.asarray(x0, dtype=x_t.dtype))",
+            "x_t - x0 is not yet the noise: take sqrt(alpha_bar) x0 away, and divide by sqrt(1 - "
+            "alpha_bar)",
+        ),
     ],
     "exact.gaussian": [
         (
@@ -93,6 +99,11 @@ MUTANTS = {
             "np.asarray(x0_hat, dtype=np.float64)",
             "your answer is always float64, as mean, var and the schedule are: convert x0_hat to "
             "x_t's precision",
+        ),
+        (
+            "gain = root * var / (",
+            "gain = var / (",
+            "the numerator of your gain lacks sqrt(alpha_bar), with which x0 enters x_t",
         ),
     ],
     "exact.gaussian_variance": [

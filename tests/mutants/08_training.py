@@ -110,6 +110,12 @@ MUTANTS = {
             "lr(run.step + 1)",
             "the learning rate is that of the next step: the first step takes lr(0)",
         ),
+        (
+            "rng = run.rng",
+            "rng = np.random.default_rng(0)",
+            "you draw from a generator of your own; run.rng draws everything, and goes on where it "
+            "stood when a training is resumed",
+        ),
     ],
     "train.denoiser": [
         (
@@ -117,7 +123,7 @@ MUTANTS = {
             "out",
             "v is handed to the sampler as if it were the noise: convert it with eps_from_v",
         ),
-        ("eps_from_v", "x0_from_v", "the sampler wants the noise; you gave it the image"),
+        ("eps_from_v(s,", "x0_from_v(s,", "the sampler wants the noise; you gave it the image"),
         (
             'predict == "v" else',
             'predict == "eps" else',

@@ -146,7 +146,7 @@ MUTANTS = {
         (
             '"A": 2',
             '"A": 0',
-            "A: equation (7) holds for any w; you have not tried one below 1",
+            "A: equation (7) holds for any w; try one below 1 as well",
         ),
         (
             '"B": 3',

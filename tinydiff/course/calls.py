@@ -74,7 +74,7 @@ class Call:
         values = []
         for a in arrays([self.args, self.options, self.uses]):
             first = [f"{v:.5g}" for v in a.ravel()[:64].tolist()]
-            values.append(f"{a.shape}{first}")
+            values.append(f"{a.shape}{a.dtype}{first}")
         text = repr((values, words, sorted(self.options)))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -11,7 +11,7 @@ def hunt_step_back():
     """Name the step of `q_posterior` in which A, B, C and D have their slips, 0 for none.
 
     For images x0 and x_t at time t, one for all or one each:
-    1  look the weights c0 and ct up, both for time t
+    1  look the weights c0 and ct up, both for time t (a slip here takes another time)
     2  give each image of the batch its own two weights, in its shape and precision
     3  mean = c0 x0 + ct x_t
     4  look the variance beta_tilde up, for time t
