@@ -55,8 +55,20 @@ def check_shape_and_type(ridge):
     assert np.allclose(got, x[:1, ..., :1], atol=1e-4), why
 
 
+def check_precision(ridge):
+    """Two nearly equal values in single precision: their covariance needs more digits than that."""
+    a, b = np.random.default_rng(7).normal(size=(2, 9))
+    x, y = np.stack([a, a + 1e-3 * b], axis=1).astype(np.float32), b[:, None].astype(np.float32)
+    off = np.abs(ridge(x, y, 1e-12)(x) - y).max()
+    why = f"x = a, a + b / 1000, y = b, all float32: y is missed by {off:.2g}; compute in float64"
+    assert off < 0.01, why
+
+
+RIDGE = check_one_number, check_least, check_shape_and_type, check_precision
+
+
 @pytest.mark.exercise("baselines.ridge")
-@pytest.mark.parametrize("check", [check_one_number, check_least, check_shape_and_type])
+@pytest.mark.parametrize("check", RIDGE)
 def test_ridge(check):
     check(baselines.ridge)
 

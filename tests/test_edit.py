@@ -184,7 +184,7 @@ def check_inpaint_law(inpaint):
             rounds, eta, wide = (*how, False)[:3]
             got = filled(inpaint, T8, mask, times=times, rounds=rounds, eta=eta, wide=wide)
             want = refilled(T8, mask, times, rounds, eta, wide)
-            close(got, want, f"times {times}, {rounds} rounds, eta {eta}, wide {wide}")
+            close(got, want, f"times {times}, {rounds} round(s), eta {eta}, wide {wide}")
     close(filled(inpaint, T8, HARD), refilled(T8, HARD, range(8, -1, -1), 1, 1.0), "by default")
 
 
@@ -775,8 +775,19 @@ def check_changed(change):
     for times, drawn in ((None, None), ([6, 4, 1, 0], DRAWN)):
         kept = differing(FIVE, 5, 17, 5, BEFORE, AFTER).reshape(5, 4) < 0.2
         assert 3 < kept.sum() < 17
-        how = () if drawn is None else (times, models[2])
-        got = list(change(*models[:2], T8, FIVE, np.random.default_rng(17), *how))
+        how, asked = () if drawn is None else (times, models[2]), []
+
+        def after(x_t, t, asked=asked):
+            asked.append((t, len(x_t) // len(FIVE)))
+            return models[1](x_t, t)
+
+        got = list(change(models[0], after, T8, FIVE, np.random.default_rng(17), *how))
+        if drawn:
+            draws, at = sum(n for _, n in asked), sorted({t for t, _ in asked})
+            said = (
+                f"T = 8: the models are compared over 5 draws at t = 5; yours: {draws}, at t = {at}"
+            )
+            assert (draws, at) == (5, [5]), said
         visited = range(8, -1, -1) if times is None else times
         wants = there_and_down(visited, 1, kept, BEFORE, drawn or AFTER)
         last = np.reshape(got[-1], (5, 4))

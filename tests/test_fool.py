@@ -8,7 +8,7 @@ import pytest
 from tinydiff import data
 from tinydiff.measure import classifier, fool, metrics
 
-N = 200
+N = 120
 TWEMOJI, NOTO = 4, 3
 
 

@@ -23,13 +23,14 @@ def network(seed=3, dtype=np.float64):
 
 
 def check_gram(gram_of):
-    """Two pixels in a row, two features, two images; neither order nor number of pixels matters."""
-    h = np.array([[[[1.0, 2], [3, -4]]], [[[0, 1], [2, 0]]]])
-    want = np.array([[[5, -5], [-5, 10]], [[2, 0], [0, 0.5]]])
+    """Four pixels in a row, two features, two images; neither order nor number matters."""
+    first, second = [[1.0, 2], [3, -4], [2, 0], [0, 2]], [[0, 1], [2, 0], [1, 1], [1, -2]]
+    h = np.array([[first], [second]])
+    want = np.array([[[3.5, -2.5], [-2.5, 6]], [[1.5, -0.25], [-0.25, 1.5]]])
     for case, x in {
-        "two images of 1 x 2 pixels": h,
+        "two images of 1 x 4 pixels": h,
         "the pixels in another order": h[:, :, ::-1].swapaxes(1, 2),
-        "each pixel three times": np.concatenate([h, h, h], axis=1),
+        "each pixel twice": np.concatenate([h, h], axis=1),
     }.items():
         got = np.asarray(gram_of(x))
         said = f"{case}, 2 features: expected shape (2, 2, 2), came {got.shape}"

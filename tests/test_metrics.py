@@ -437,7 +437,7 @@ def check_overlap(silhouette_overlap):
         why = f"three images on {paper} paper: expected (2/3 + 0 + 1) / 3, came {got:.4f}"
         why += " (not a number: 0 / 0, where neither image has ink?)" if math.isnan(got) else ""
         assert math.isclose(got, (2 / 3 + 0 + 1) / 3, rel_tol=1e-15), why
-    for threshold, want in ((0.4, 1 / 3), (0.05, 1)):
+    for threshold, want in ((0.4, 1 / 3), (0.5, 0), (0.05, 1)):
         got = silhouette_overlap(a[:1], b[:1], threshold=threshold)
         why = f"the first image with threshold {threshold}: expected {want:.4f}, came {got:.4f}"
         assert got == want, why

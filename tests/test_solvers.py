@@ -376,10 +376,23 @@ def check_invert(ddim_invert):
                     f"{case}: from x0 = {x0[i, 0]} it comes to {seen[-1][i, 0]:.6g} at "
                     f"t = {times[0]}, expected {want[i, 0]:.6g}"
                 )
-    run = ddim_invert(exact.gaussian(T8, MEAN, VAR), T8, x0.astype(np.float32), [8, 3, 0], 2)
+    model = exact.gaussian(T8, MEAN, VAR)
+    count = len(list(ddim_invert(model, T8, x0, None)))
+    assert count == 9, f"T = 8, times = None (all): it yields {count} arrays, expected 9"
+    run = ddim_invert(model, T8, x0.astype(np.float32), [8, 3, 0], 2)
     kinds = {str(x.dtype) for x in run}
     assert kinds == {"float32"}, f"x0 is float32, and so is all that follows; got {sorted(kinds)}"
     assert np.array_equal(x0, [[-1.0], [0.3], [2.6]]), "x0 is not to be changed"
+
+
+def check_refused(ddim_invert):
+    for times in ([8, 3, 1], [3, 8, 0]):
+        refused = False
+        try:
+            list(ddim_invert(exact.gaussian(T8, MEAN, VAR), T8, np.ones((1, 1)), times))
+        except ValueError:
+            refused = True
+        assert refused, f"times = {times} do not decrease to 0: expected a ValueError"
 
 
 def check_round_trip(ddim_invert):
@@ -607,7 +620,7 @@ def test_bad_times(name, times):
 
 @grades("sample.ddim_invert")
 @on_every_kernel_set
-@pytest.mark.parametrize("name", ["check_invert", "check_round_trip"])
+@pytest.mark.parametrize("name", ["check_invert", "check_refused", "check_round_trip"])
 def test_invert(name):
     globals()[name](sample.ddim_invert)
 

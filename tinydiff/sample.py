@@ -123,8 +123,8 @@ def ddim_invert(eps_model, s, x0, times, rounds=1):
     depends on x_t, so this is solved by rounds: each calls the model at time t, with the x_t found
     so far (in the first round with x_u), and takes the x_t that the step with this eps_hat turns
     into x_u
-    x0: (N, ...); times: as for ddim, decreasing to 0; rounds: int >= 1, the more, the closer ddim
-    comes back to x0
+    x0: (N, ...); times: as for ddim, None = all; rounds: int >= 1, the more, the closer ddim comes
+    back to x0
     -> yields len(times) arrays (N, ...), first x_0, last the one at times[0]
     Raises ValueError when times do not decrease to 0.
     Source: Song et al. 2021 (DDIM), section 4.3, where rounds = 1.

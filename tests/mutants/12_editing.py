@@ -26,6 +26,11 @@ MUTANTS = {
         ),
         (
             "noise_like(x0, 1 - s.alpha_bar[start], rng)",
+            "np.sqrt(1 - s.alpha_bar[start]) * noise_like(x0, 1 - s.alpha_bar[start], rng)",
+            "your noise is scaled twice: q_sample multiplies it by sqrt(1 - alpha_bar) itself",
+        ),
+        (
+            "noise_like(x0, 1 - s.alpha_bar[start], rng)",
             "0 * x0",
             "you shrink the photo and add no noise: nothing is hidden, and the model finds less "
             "noise than there should be at this t",
@@ -63,13 +68,6 @@ MUTANTS = {
             "x = q_sample(s, x0, max(start - 1, 0),",
             "the photo gets the noise of start - 1, and the model gets start: it finds too little "
             "noise",
-        ),
-        (
-            "start = visited(s, times), round(strength * s.T)",
-            "start = visited(s, times), min(visited(s, times), key=lambda t: abs(t - strength * "
-            "s.T))",
-            "you start at the visited time nearest to strength T; the start is round(strength T), "
-            "and of `times` those below it follow",
         ),
     ],
     "edit.inpaint": [
@@ -113,6 +111,12 @@ MUTANTS = {
             "step of noise",
         ),
         (
+            "noise_like(x, 1.0, rng)",
+            "noise_like(x, 0.0, rng)",
+            "your way up from u to t adds no noise: sqrt(1 - leap) z belongs to it",
+        ),
+        ("rng, eta, wide", "rng, eta, False", "you don't pass wide on to the step"),
+        (
             "x.dtype.type(np.sqrt(1 - leap)) * noise_like",
             "x.dtype.type(1 - leap) * noise_like",
             "on the way up the noise lacks its root: 1 - leap is a variance",
@@ -133,15 +137,18 @@ MUTANTS = {
             "rng, eta, wide, clip), u)\n            yield x",
             "you yield every round; one array per visited time, after the last round",
         ),
-        (
-            "noise_like(x0, 1 - s.alpha_bar[u], rng)",
-            "vars(put_back).setdefault('z', None if 'z' in vars(put_back) else "
-            "noise_like(x0, 1 - s.alpha_bar[u], rng))",
-            "you draw one noise for the known part and keep it; each time it is put back, its "
-            "noise is fresh",
-        ),
     ],
     "sample.ddim_invert": [
+        (
+            "visited(s, times)",
+            "list(range(s.T, -1, -1)) if times is None else list(times)",
+            "times that do not decrease to 0 are to be refused: `visited(s, times)` does that",
+        ),
+        (
+            "visited(s, times)",
+            "list(times)",
+            "times = None stands for all times: `visited(s, times)` makes the list",
+        ),
         (
             "eps_model(x_t, t)",
             "eps_model(x_t, max(u, 1))",
@@ -217,6 +224,12 @@ MUTANTS = {
             "you put the clean image back at every u; the path at u has as much noise as x_u",
         ),
         (
+            "*path, x = ddim_invert(eps_from, s, x0, times, rounds)",
+            "path = list(ddim_invert(eps_from, s, x0, times, rounds))\n"
+            "    x, path = path[-1], path[1:]",
+            "you put back the path at t, the time that the step has left; the sample is at u",
+        ),
+        (
             "eps_to(x, t), t, u",
             "eps_to(x, u), t, u",
             "you gave the model u; x lives at t until the step is taken",
@@ -249,8 +262,9 @@ MUTANTS = {
         (
             "round(0.6 * s.T)",
             "int(0.6 * s.T)",
-            "you cut off the decimals of 0.6 T; the time is the nearest whole number",
+            "you compared the models at another time: it is 0.6 T, rounded to a whole number",
         ),
+        ("rng, 5) < 0.2", "rng, 10) < 0.2", "you took 10 draws, the default; 5 are asked for"),
         (
             "times, keep=keep,",
             "times,",

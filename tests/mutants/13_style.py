@@ -6,6 +6,8 @@ What a mutant is: 01_forward.py.
 TESTS = {"gram.gram": "test_gatys.py"}
 SHARE = "np.where(union > 0, shared / np.maximum(union, 1), 1.0)"
 PRODUCT = "ops.matmul(ops.swapaxes(rows), rows) * (1 / (H * W))"
+CUT = "ops.reshape(h, shape=(N, C, H * W))"
+BY_RESHAPE = f"ops.matmul({CUT}, ops.swapaxes({CUT})) * (1 / (H * W))"
 
 MUTANTS = {
     "metrics.silhouette_overlap": [
@@ -27,6 +29,11 @@ MUTANTS = {
             "paper = -1",
         ),
         ("> threshold", "> 0.2", "you don't use threshold"),
+        (
+            "> threshold",
+            ">= threshold",
+            "a pixel that differs by just the threshold is paper; ink differs by more",
+        ),
         (
             "np.sum(ink_a | ink_b, axis=(1, 2))",
             "np.sum(ink_a, axis=(1, 2))",
@@ -104,6 +111,12 @@ MUTANTS = {
             "taken off in the fit",
         ),
         ("@ w + mean_y", "@ w", "mean y is missing: without it all guesses are centred on 0"),
+        (
+            "np.asarray(a, dtype=np.float64)",
+            "np.asarray(a)",
+            "you computed in the precision of the images, float32; compute in float64, and give "
+            "the guess alone in y's",
+        ),
         (".astype(y.dtype)", "", "the guess is float64 whatever y is; give it the precision of y"),
     ],
     "gram.gram": [
@@ -129,6 +142,12 @@ MUTANTS = {
             "ops.matmul(ops.reshape(h, shape=(N, C, H * W)), rows)",
             "reshape to (N, C, H W) does not transpose: it cuts the same values up differently; "
             "use ops.swapaxes",
+        ),
+        (
+            PRODUCT,
+            BY_RESHAPE,
+            "both your factors were cut to (N, C, H W) by reshape, which exchanges no axes: their "
+            "rows are not the features; use ops.swapaxes",
         ),
         (
             "ops.reshape(h, shape",
