@@ -123,8 +123,9 @@ def grade_package():
     """
     files = {e.file: read(e.file) for e in exercises()}
     results = []
+    noted = [e for e in exercises() if not e.name.startswith("kernels.")]  # those have many places
     for e in exercises():
-        others, used = [other for other in exercises() if other is not e], set()
+        others, used = [other for other in noted if other is not e], set()
         with ExitStack() as places:
             for other in others:
                 places.enter_context(in_place(other, noting(other, original(other), used)))
