@@ -1,6 +1,7 @@
 """A training to look at: the loss, the time left, and ten pictures that grow sharper."""
 
 import base64
+import io
 import sys
 import time
 
@@ -97,7 +98,9 @@ class _View:
             return print(words)
         from IPython.display import display
 
-        png = base64.b64encode(self._figure(words)._repr_png_()).decode()
+        file = io.BytesIO()
+        self._figure(words).savefig(file, format="png")  # whole: cut to what is drawn it would jump
+        png = base64.b64encode(file.getvalue()).decode()
         data = {"image/png": png, "text/plain": words}
         if self.handle:
             self.handle.update(data, raw=True)
