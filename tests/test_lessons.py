@@ -11,6 +11,7 @@ import time
 
 import nbformat
 import pytest
+from robot import said
 
 from lessons import LARGEST, ROOT, fingerprint, imported, lessons, read, run, without_shell
 from tinydiff import plot
@@ -61,15 +62,6 @@ def fill(notebook, exercise, function_source):
 
 def reference_source(exercise):
     return inspect.getsource(inspect.unwrap(exercises.original(exercise)))
-
-
-def said(cell):
-    """Collect all that a cell showed, as plain text."""
-    found = []
-    for output in cell.get("outputs", ()):
-        plain = output.get("data", {}).get("text/plain", "")
-        found += [output.get("text", ""), plain, "\n".join(output.get("traceback", ()))]
-    return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(found))
 
 
 def check_cells(notebook):
