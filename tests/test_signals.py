@@ -309,11 +309,11 @@ def test_an_output_that_is_cut_off_is_no_error(monkeypatch):
     assert cli.main(["doctor"]) == 141
 
 
-COMMANDS = {
+COMMANDS = {  # each works for 10 seconds and more
     "main": (*REFERENCE, "--out", "o/p"),
     "sample": (*REFERENCE, "sample", "digits", "--sampler", "ddpm", "--out", "o/a.png"),
-    "edit": (*REFERENCE, "edit", "portraits", "p.png", "--restore", "noise", "--out", "o/a.png"),
-    "restyle": (*REFERENCE, "restyle", "p.png", "--to", "noto", "--out", "o/a.png"),
+    "edit": (*REFERENCE, *"edit portraits p.png --restore noise --n 64 --out o/a.png".split()),
+    "restyle": (*REFERENCE, *"restyle p.png --to noto --steps 250 --out o/a.png".split()),
     "alphabet": (*REFERENCE, "alphabet", "lobster", "--out", "o/a.png"),
     "gallery": (*REFERENCE, "gallery", "--out", "o/a.png"),
     "evaluate": (*REFERENCE, "evaluate", "digits", "--out", "o/a.png"),
