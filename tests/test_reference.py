@@ -182,14 +182,14 @@ def test_softmax_sums_to_1_and_keeps_ratios(dtype, rng):
 def test_softmax_of_large_numbers(dtype):
     """Adding a number to a whole row changes nothing, and each row is independent."""
     with np.errstate(all="ignore"):
+        got = reference.softmax(np.array([[0, 5000, -5000], [5000, 5000, 0]], dtype))
+        what = "softmax of (0, 5000, -5000) and of (5000, 5000, 0)"
+        same(got, np.array([[0, 1, 0], [0.5, 0.5, 0]]), what, dtype)
+        x = np.array([[2000, 2001, 2003], [-2000, -2001, -2003]], dtype)
+        assert_weights(reference.softmax(x), x, "softmax of rows near 2000 and near -2000", dtype)
         for far in (1000.0, -1000.0):
             x = (np.array([[0, 1, 3], [2, 1, 0], [-40, 0, 0]]) + far).astype(dtype)
             assert_weights(reference.softmax(x), x, f"softmax of scores near {far:g}", dtype)
-        x = np.array([[2000, 2001, 2003], [-2000, -2001, -2003]], dtype)
-        assert_weights(reference.softmax(x), x, "softmax of rows near 2000 and near -2000", dtype)
-        got = reference.softmax(np.array([[0, 5000, -5000], [5000, 5000, 0]], dtype))
-    what = "softmax of (0, 5000, -5000) and of (5000, 5000, 0)"
-    same(got, np.array([[0, 1, 0], [0.5, 0.5, 0]]), what, dtype)
 
 
 def weights(rng, shape):
@@ -561,18 +561,18 @@ def test_clip_norm(dtype, rng):
         same(g / dtype(min(largest, 1)), scaled, f"{what}: g afterwards", dtype, tolerance)
 
 
-RATES = {  # lr, beta1, beta2, eps, decay: what m, v and theta add up to, over ten steps
-    (0.05, 0.8, 0.95, 0.1, 0.3): (21.6402436047553, 183.496194814623, -0.674698008200916),
-    (0.01, 0.9, 0.999, 1e-08, 0.0): (11.5997093781296, 3.69588370960606, -0.429802506049216),
-    (0.02, 0.0, 0.99, 1e-08, 0.1): (67.0104123858366, 36.9123883477963, -0.654693112001079),
+RATES = {  # lr, beta1, beta2, eps, decay: what m, v and theta add up to, over six steps
+    (0.05, 0.8, 0.95, 0.1, 0.3): (-7.39153940554984, -102.887508029272, 0.67981266897999),
+    (0.01, 0.9, 0.999, 1e-08, 0.0): (-3.73406687104165, -2.03199377461715, 0.461820781122843),
+    (0.02, 0.0, 0.99, 1e-08, 0.1): (-37.3256800598729, -20.3672359635985, 0.600808857090262),
 }
 
 
 @pytest.mark.exercise("kernels.reference.adam_step", changes=("theta", "m", "v"))
 @both_precisions
-def test_adam_step_ten_times(dtype):
-    """Two models take turns; the arrays have gaps in memory; in the end the gradients grow."""
-    gradients = (1 + 2 * wave((10, 7), 2.3)) * np.array([1.0] * 7 + [50.0] * 3)[:, None]
+def test_adam_step_six_times(dtype):
+    """Three models take turns; the arrays have gaps in memory; in the end the gradients grow."""
+    gradients = (1 + 2 * wave((6, 7), 2.3)) * np.array([1, 1, 1, 1, 50, 50])[:, None]
     models = [np.zeros((3, 7, 2), dtype)[..., 0] for _ in RATES]
     paths = [[] for _ in RATES]
     for model in models:
@@ -587,7 +587,7 @@ def test_adam_step_ten_times(dtype):
     for (rates, expected), path in zip(RATES.items(), paths, strict=True):
         what = f"lr, beta1, beta2, eps, decay = {rates}"
         for name, got, number in zip(("m", "v", "theta"), np.stack(path, 1), expected, strict=True):
-            weighs(got, (10, 7), number, f"{what}: {name}, ten steps", dtype, tolerance)
+            weighs(got, (6, 7), number, f"{what}: {name}, six steps", dtype, tolerance)
 
 
 @pytest.mark.exercise("kernels.reference.adam_step", changes=("theta", "m", "v"))
