@@ -68,11 +68,11 @@ def test_errors_that_cancel_in_the_sum_are_seen(rng):
 
 
 @exercise
-def test_the_result_may_have_another_shape_than_the_arguments(rng):
-    args = [rng.standard_normal((3, 4)), rng.standard_normal((4, 2))]
-    for f in (ops.matmul, lambda a, b: ops.sum(ops.matmul(a, b))):
-        error = gradcheck.directional_error(f, args, rng)
-        assert_error(error, -1e-7, 1e-7, "the derivative is right; f(a, b) = a @ b, or its sum")
+def test_the_result_may_have_another_shape_than_the_argument(rng):
+    for f in (lambda a: ops.reshape(cube(a), shape=(6, 2)), lambda a: ops.sum(cube(a))):
+        error = gradcheck.directional_error(f, [rng.standard_normal((3, 4))], rng)
+        why = "the derivative is right; f(a) = a^3 as an array (6, 2), or added up"
+        assert_error(error, -1e-7, 1e-7, why)
 
 
 # 1e-3 (a - b), with both gradients missing: the error is 1e-3 |sum of u (d_a - d_b)|
@@ -84,9 +84,9 @@ def test_directions_and_weights_are_standard_normal(rng):
     """One number in, one out: the error is 1e-3 |u| |d|, and the mean of |u| |d| is 2 / pi."""
     zero = np.zeros(1)
     f = lambda a: missing(a, zero)
-    mean = np.mean([gradcheck.directional_error(f, [zero], rng) for _ in range(1500)])
-    why = "the error of f(a) = a / 1000 with its derivative missing, averaged over 1500 calls: "
-    assert_error(mean, 0.54e-3, 0.73e-3, f"{why}are d and u standard normal, one apart from other?")
+    mean = np.mean([gradcheck.directional_error(f, [zero], rng) for _ in range(800)])
+    why = "the error of f(a) = a / 1000 with its derivative missing, averaged over 800 calls: "
+    assert_error(mean, 0.53e-3, 0.74e-3, f"{why}are d and u standard normal, each by itself?")
 
 
 @exercise
