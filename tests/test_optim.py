@@ -80,16 +80,16 @@ exercise = pytest.mark.exercise("optim.warmup_cosine")
 BY_HAND = [  # done, warmup, last, expected
     (0.0, 0.05, 0.02, 0.0),  # the first step of a training
     (0.025, 0.05, 0.02, 0.5),
-    (0.15, 0.2, 0.1, 0.75),
     (0.2, 0.2, 0.1, 1.0),  # the top
     (0.6, 0.2, 0.1, 0.55),  # half way down: the mean of 1 and last
     (1 / 3, 0.0, 0.2, 0.8),  # a third of the way: the cosine is 1/2
-    (11 / 12, 0.5, 0.1, 0.55 - 0.45 * math.sqrt(0.75)),
+    (1.0, 0.05, 0.02, 0.02),  # the end
+    (1.3, 0.2, 0.1, 0.1),  # beyond the end it stays there
+    (0.0, 0.0, 0.02, 1.0),  # no warm-up
+    (0.15, 0.2, 0.1, 0.75),
     (0.4, 0.2, 0.0, 0.5 + math.sqrt(0.125)),
     (0.8, 0.2, 0.0, 0.5 - math.sqrt(0.125)),
-    (1.0, 0.05, 0.02, 0.02),  # the end
-    (0.0, 0.0, 0.02, 1.0),  # no warm-up
-    (1.3, 0.2, 0.1, 0.1),  # beyond the end it stays there
+    (11 / 12, 0.5, 0.1, 0.55 - 0.45 * math.sqrt(0.75)),
 ]
 
 
