@@ -57,6 +57,15 @@ def test_directional_error_measures_how_wrong(rng):
 
 
 @exercise
+def test_exchanged_entries_are_seen(rng):
+    slope = np.arange(100.0)
+    turned = autodiff.op(lambda x: (x * slope, lambda g: ((g * slope)[::-1],)))
+    error = gradcheck.directional_error(turned, [rng.standard_normal(100)], rng)
+    why = "a gradient with its entries in the wrong order was not noticed: "
+    assert_error(error, 1e-2, np.inf, f"{why}has d a random number for each entry?")
+
+
+@exercise
 def test_errors_that_cancel_in_the_sum_are_seen(rng):
     """x - mean(x) always adds up to 0: only random weights notice that its gradient is missing."""
     for axis in (0, 1):
@@ -106,15 +115,6 @@ def test_the_numbers_come_from_rng():
         f"the same rng, twice, and another one: {one:.6g}, {again:.6g} and {other:.6g}; all random "
         "numbers come from rng"
     )
-
-
-@exercise
-def test_exchanged_entries_are_seen(rng):
-    slope = np.arange(100.0)
-    turned = autodiff.op(lambda x: (x * slope, lambda g: ((g * slope)[::-1],)))
-    error = gradcheck.directional_error(turned, [rng.standard_normal(100)], rng)
-    why = "a gradient with its entries in the wrong order was not noticed: "
-    assert_error(error, 1e-2, np.inf, f"{why}has d a random number for each entry?")
 
 
 @exercise
