@@ -85,7 +85,7 @@ def test_silu_grad_by_hand():
     same(reference.silu_grad(g, x), expected, what)
 
 
-SLOPES = {  # x, the slope of silu there
+SLOPES_OF_SILU = {  # x, the slope of silu there
     -38.0: -1.16147913305777e-15,
     -25.0: -3.33310652749686e-10,
     -18.0: -2.58909647541785e-07,
@@ -104,10 +104,10 @@ SLOPES = {  # x, the slope of silu there
 @pytest.mark.exercise("kernels.reference.silu_grad")
 @both_precisions
 def test_silu_grad_where_it_bends_and_far_out(dtype):
-    x, slope = np.array([*SLOPES], dtype), np.array([*SLOPES.values()])
+    x, slope = np.array([*SLOPES_OF_SILU], dtype), np.array([*SLOPES_OF_SILU.values()])
     for g in (np.ones(len(x), dtype), (2 + wave(x.shape, 2.3)).astype(dtype)):
         got = reference.silu_grad(g, x)
-        same(got, g * slope, f"silu_grad at x = {', '.join(map(str, SLOPES))}", dtype)
+        same(got, g * slope, f"silu_grad at x = {', '.join(map(str, SLOPES_OF_SILU))}", dtype)
         for a, b in zip(got, g * slope, strict=True):
             assert abs(a - b) <= TOLERANCE[dtype], f"a slope came out as {a:.6g}, not {b:.6g}"
 
