@@ -216,14 +216,12 @@ class _Desk:
         right = [attempt(call, f) for call in noted[CONFIRM]]
         if is_kernel:  # how a kernel goes about its work, its tests judge
             right, answers = ([a[:-1] for a in those] for those in (right, answers))
-        agree = sum(map(_agree, answers, right)) if len(answers) == len(right) else 0
-        if agree >= len(right) / 2:
+        is_whole = len(answers) == len(right)
+        if is_whole and sum(map(_agree, answers, right)) >= len(right) / 2:
             return verdict
         why = "called once more, apart from the tests, it does not give what it gave to them"
-        lines = [
-            ("why", why),
-            *diagnosis.difference(self.exercise, noted[CONFIRM][:1], answers[:1]),
-        ]
+        calls, came = (noted[CONFIRM], answers) if is_whole else ([], [])
+        lines = [("why", why), *diagnosis.difference(self.exercise, calls, came)]
         return replace(verdict, state="failed", lines=in_order(lines))
 
     def _explained(self, verdict, calls, answers):
