@@ -270,10 +270,10 @@ class _Desk:
             sys.modules |= dict.fromkeys(f"tinydiff.kernels.{k}" for k in others)
         stand_in = lambda *args, **options: scope[0](*args, **options)
         with in_place(exercise, stand_in):
-            before = guard(self.items[0])
             try:
                 if in_handout():
                     _put_others(self.submissions, exercise, used)
+                before = guard(self.items[0])
                 f = submission.build(exercise.function)
                 scope.append(f)
                 if in_handout():
