@@ -4,7 +4,6 @@ A submission that loops, exits or floods costs only its own points. This is not 
 untrusted submissions in a disposable account or container.
 """
 
-import ast
 import inspect
 import json
 import os
@@ -22,7 +21,7 @@ from functools import wraps
 from pathlib import Path
 
 from . import elsewhere, grade
-from .exercises import SECONDS, Exercise, exercises, in_handout, in_place, original, put, untouched
+from .exercises import SECONDS, Exercise, exercises, in_handout, in_place, original, put
 from .submission import Submission, Unreadable, read
 from .verdict import Verdict
 
@@ -48,9 +47,9 @@ class Result:
     def place(self):
         """Say what was graded -> (where, 12 hex digits), both "" where nothing was"""
         name = self.exercise.function
-        if self.submission is None or name not in self.submission.places:
+        if self.submission is None or not self.submission.place(name):
             return "", ""
-        return self.submission.places[name][0], self.submission.digest(name)
+        return self.submission.place(name), self.submission.digest(name)
 
 
 def counts(submissions, exercise):
@@ -59,13 +58,9 @@ def counts(submissions, exercise):
     submissions: list of Submissions; exercise: Exercise -> Submission or None
     """
     name = exercise.function
-    having = [s for s in submissions if name in s.broken or _is_defined(s, name)]
-    tried = [s for s in having if name in s.broken or not untouched(s.source(name))]
+    having = [s for s in submissions if s.has(name)]
+    tried = [s for s in having if s.attempts(name) or name in s.broken]
     return (tried or having or [None])[-1]
-
-
-def _is_defined(submission, name):
-    return name in submission.places and isinstance(submission.places[name][1], ast.FunctionDef)
 
 
 def grade_one(submissions, exercise, seconds=SECONDS):
@@ -173,12 +168,9 @@ def judge_apart(path, submission, exercise, seconds=SECONDS, others=()):
     others: Paths of files whose answers take the place of what a student's tree lacks
     """
     name = exercise.function
-    if name in submission.broken:
-        return Verdict(exercise.name, "failed", (("why", submission.broken[name]),))
-    if not _is_defined(submission, name):
-        why = f"no function {name} in {path.name}"
-        return Verdict(exercise.name, "not attempted", (("why", why),))
-    if untouched(submission.source(name)):
+    if not submission.attempts(name):
+        if name in submission.broken:
+            return Verdict(exercise.name, "failed", (("why", submission.broken[name]),))
         return Verdict(exercise.name, "not attempted")
     if exercise.on_gpu:
         place = elsewhere.surroundings
@@ -255,6 +247,10 @@ def _work(path, name, report, *beside):
     if why:
         return _report(report, secret, Verdict(name, "cannot be graded", (("why", why),)))
     submission, scope, used = read(Path(path)), {}, set()
+    for file, content in submission.beside.items():
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_bytes(content)
+    sys.path.insert(0, os.getcwd())
     if name.startswith("kernels."):  # the package's other versions are out of reach, too
         others = set(OTHERS) - {exercise.file.stem}
         sys.modules |= dict.fromkeys(f"tinydiff.kernels.{k}" for k in others)
@@ -266,7 +262,8 @@ def _work(path, name, report, *beside):
             if in_handout():
                 _note_calls_within(scope["f"], exercise, used)
             verdict = grade.judge(exercise, scope["f"], here=True)
-            verdict = replace(verdict, used=tuple(used))
+            lines = [(head, submission.explained(text)) for head, text in verdict.lines]
+            verdict = replace(verdict, lines=tuple(lines), used=tuple(used))
         except Unreadable as error:
             verdict = Verdict(name, "failed", (("why", str(error)),))
     _report(report, secret, verdict)
@@ -280,7 +277,7 @@ def _put_others(submissions, exercise, used):
     for other in exercises():
         name = other.function
         found = counts(submissions, other)
-        if other is exercise or not found or name in found.broken or untouched(found.source(name)):
+        if other is exercise or not found or not found.attempts(name):
             continue
         with suppress(Unreadable):  # that costs the other's point
             put(other, noting(other, found.build(name), used))
