@@ -32,7 +32,7 @@ class Submission:
     """
 
     def __init__(self, path, cells, beside=None):
-        self.path, self.cells, self.beside = path, cells, dict(beside or {})
+        self.path, self.cells, self.beside = Path(path), cells, dict(beside or {})
         self.broken, self._lost, self._failed = {}, {}, {}
         self._texts, flags, statements = dict(cells), 0, []
         for where, text in cells:
@@ -267,8 +267,8 @@ class Submission:
             if answer is not self:
                 break
         missing = [s for s in self._failed if not s.binds <= set(vars(module))]
-        if answer is None or not callable(answer) or (missing and not self._is_notebook):
-            raise Unreadable(self._why_not(name, answer, missing))
+        if answer is None or (missing and not self._is_notebook):
+            raise Unreadable(self._why_not(name, missing))
         return answer
 
     @property
@@ -299,10 +299,7 @@ class Submission:
             if statement in self._failed:
                 why = self._failed[statement]
                 return self.explained(why)
-        if answer is None:
-            return self.left_out(name) or f"no function {name} in {self.path.name}"
-        where = f"{answers[-1].where}, line {answers[-1].node.lineno}"
-        return f"{where}: {name} is no function: {type(answer).__name__}"
+        return self.left_out(name)
 
     def left_out(self, name):
         """Say why a name is not there when an answer needs it: str -> one line"""
