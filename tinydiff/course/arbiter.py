@@ -111,7 +111,8 @@ class _Desk:
 
     def __init__(self, exercise, items, submissions, job, forks):
         self.exercise, self.items, self.submissions = exercise, items, submissions
-        self.seconds, self.beside, self.forks = job["seconds"], job["beside"], forks
+        self.seconds, self.forks = job["seconds"], forks
+        self.beside = job["beside"] | counts(submissions, exercise).beside
         self.has_reference = forks and not in_handout()
 
     def apart(self, channel):
@@ -549,7 +550,9 @@ def _folder(beside):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         os.chdir(folder)
+        sys.path.insert(0, str(folder))
         yield
     finally:
         os.chdir(before)
+        sys.path.remove(str(folder))
         shutil.rmtree(folder, ignore_errors=True)

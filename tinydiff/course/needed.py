@@ -15,6 +15,9 @@ CHANGING = {  # methods that change what they belong to, wherever they are calle
     *"add append appendleft clear discard extend extendleft fill insert pop popitem".split(),
     *"popleft put register remove reverse setdefault setflags shuffle sort update".split(),
 }
+DRAWN_FROM = {"Random", "RandomState", "default_rng", "iter"}  # what they give, each use changes
+READS = {"fromfile", "genfromtxt", "load", "loadtxt", "open", "read_bytes", "read_text"}
+WRITES = {"dump", "save", "savetxt", "savez", "write", "write_bytes", "write_text"}
 SETTING = {"filterwarnings", "seed", "seterr", "setrecursionlimit", "simplefilter"}  # of modules
 ON_ITS_ARGUMENTS = {  # functions that change what they are given
     *"at copyto delattr fill_diagonal heapify heappop heappush insort next place putmask".split(),
@@ -105,11 +108,30 @@ class Statement:
         )
 
     @cached_property
-    def is_about_paths(self):
-        """Say whether it changes where imports are looked for: sys.path.append(...)"""
+    def is_setting(self):
+        """Say whether it sets what holds for all below: sys.path.append(...), np.seterr(...)"""
+        if isinstance(self.node, ast.Expr) and isinstance(self.node.value, ast.Call):
+            if called(self.node.value) in SETTING:
+                return True
         paths = [p for p in self.parts if isinstance(p, ast.Attribute) and p.attr == "path"]
         of_sys = any(isinstance(p.value, ast.Name) and p.value.id == "sys" for p in paths)
         return of_sys and not isinstance(self.node, (*FUNCTIONS, ast.ClassDef))
+
+    def _strings_if(self, names):
+        """List the texts in it, if it calls a function of one of these names -> set"""
+        if not any(isinstance(p, ast.Call) and called(p) in names for p in self.parts):
+            return set()
+        return {p.value for p in self.parts if isinstance(p, ast.Constant) and _is_text(p.value)}
+
+    @cached_property
+    def read(self):
+        """Find the names of the files that it may read -> set"""
+        return self._strings_if(READS)
+
+    @cached_property
+    def written(self):
+        """Find the names of the files that it may write -> set"""
+        return self._strings_if(WRITES | {"open"})
 
     @cached_property
     def changes(self):
@@ -143,6 +165,10 @@ class Statement:
                 names = {n.id for n in ast.walk(part.target) if isinstance(n, ast.Name)}
                 pairs += [(target, name) for target in names for name in over]
         return pairs
+
+
+def _is_text(value):
+    return isinstance(value, str) and len(value) > 1
 
 
 def _decorators(node):
@@ -247,6 +273,11 @@ class Slice:
                 self.binders.setdefault(name, []).append(k)
         self.imported -= others
         self._effects, self._same = {}, self._alias_classes()
+        classes = {s.node.name for s in statements if isinstance(s.node, ast.ClassDef)}
+        made = lambda s: isinstance(s.node, ast.Assign) and isinstance(s.node.value, ast.Call)
+        makers = DRAWN_FROM | classes
+        own = [s.binds for s in statements if made(s) and called(s.node.value) in makers]
+        self._used_up = set().union(*own)  # names of objects that any use may change
 
     def _alias_classes(self):
         """Group the names that may stand for the same object: -> dict of name to set of names"""
@@ -267,8 +298,16 @@ class Slice:
             changed |= sets
             if statement.is_call:
                 changed |= inside | (arguments if on_arguments else set())
+                changed |= self._made_with(name)
+        changed |= self._used_up & {_owner(p) for p in statement.parts if isinstance(p, ast.Call)}
         groups = [self._same.get(name, ()) for name in changed]
         return statement.binds.union(changed, *groups)
+
+    def _made_with(self, name):
+        """Find the names that came about together with one: `get, put = make()` -> set"""
+        made = [self.statements[k] for k in self.binders.get(name, ())]
+        calls = [s for s in made if isinstance(s.node, ast.Assign)]
+        return {name}.union(*(s.binds for s in calls)) if calls else set()
 
     def _changes(self, name, how):
         """Say whether a method changes its object; of what was imported only some do -> bool"""
@@ -347,14 +386,16 @@ class Slice:
         gives
         """
         may = lambda k: k not in without and (k < end or bool(touched[k]))
-        live, kept = roots | self.late(roots, may), set()
+        live, kept, files = roots | self.late(roots, may), set(), set()
         for k in reversed(range(len(self.statements))):
             statement = self.statements[k]
             any_name = (statement.is_star and (k < end or stars)) or (statement.is_script and stars)
-            wanted = touched[k] & live or any_name or statement.is_about_paths
+            wanted = touched[k] & live or any_name or statement.is_setting
+            wanted = wanted or (files and statement.written & files)
             if k in without or not wanted:
                 continue
             kept.add(k)
+            files |= statement.read
             if statement.is_sure:
                 live = live - (statement.binds & touched[k])
             live |= statement.early | self.late(statement.early, may)

@@ -19,6 +19,7 @@ from .notebook import execute, module_for
 
 __all__ = ["Submission", "Unreadable", "files_in", "read"]
 
+PERHAPS = (ast.Call, ast.Name, ast.Attribute, ast.Subscript, ast.IfExp, ast.BoolOp)
 MAKERS = (*FUNCTIONS, ast.ClassDef, ast.Lambda)
 TOO_MUCH = (SyntaxError, ValueError, MemoryError, RecursionError)  # of text that is no Python
 FOUND_BESIDE = 1 << 20  # bytes of a file beside the one that was handed in, which imports it
@@ -115,7 +116,7 @@ class Submission:
             return "answer" if self._is_handed_in(package) else "perhaps"
         if isinstance(site, ast.ClassDef) or self._makes_function(site):
             return "answer"
-        return "perhaps" if isinstance(site, ast.Call | ast.Name | ast.Attribute) else "no"
+        return "perhaps" if isinstance(site, PERHAPS) else "no"
 
     def _is_handed_in(self, package):
         """Say whether a module that is imported is the student's own: its name -> bool"""
@@ -145,8 +146,11 @@ class Submission:
         if depth > 20 or value is None:
             return False
         again = lambda part: self._makes_function(part, depth + 1)
-        if isinstance(value, ast.IfExp):
-            return again(value.body) or again(value.orelse)
+        if isinstance(value, ast.IfExp | ast.BoolOp):
+            return any(map(again, getattr(value, "values", None) or [value.body, value.orelse]))
+        if isinstance(value, ast.Subscript):  # one of several functions
+            sites = self._sites(root(value))
+            return any(again(part) for site in sites for part in ast.iter_child_nodes(site))
         if isinstance(value, ast.Name):
             sites = self._sites(value.id)
             return any(isinstance(s, (*FUNCTIONS, ast.ClassDef)) or again(s) for s in sites)
@@ -222,7 +226,7 @@ class Submission:
         counting = answers or [k for k in self._slice.binders.get(name, ()) if k not in without]
         last = max(counting, default=-1)
         checks = [k for k, names in self._checks if name in names and k >= last]
-        end = max(checks, default=len(self._statements)) + 1
+        end = max(checks) + 1 if checks else len(self._statements)
         chosen = self._slice.before(name, set(counting), end, without)
         return [self._statements[k] for k in chosen]
 
