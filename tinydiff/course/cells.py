@@ -17,7 +17,7 @@ PLAIN = [  # the same by plain means, where IPython is missing or the cell is ve
     (re.compile(r"^([ \t]*[\w, \t]+=[ \t]*)[%!].*$", re.M), r"\1None"),
     (re.compile(r"^([ \t]*)[\w.%]+\?\??[ \t]*$", re.M), r"\1pass"),
 ]
-LONG = 2_000_000  # letters times magics: IPython reads a cell again for each magic in it
+LONG = 50_000  # letters, and a tenth of letters times magics: IPython reads a cell once for each
 
 
 class Unreadable(Exception):
@@ -117,7 +117,7 @@ def _by_ipython(text):
 
     The lines keep their numbers, or nearly so where a magic goes over several.
     """
-    if len(text) * len(MAGIC.findall(text)) > LONG:
+    if len(text) * max(1, len(MAGIC.findall(text)) / 10) > LONG:
         return None
     try:
         from IPython.core.inputtransformer2 import TransformerManager

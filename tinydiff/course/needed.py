@@ -25,6 +25,7 @@ ON_ITS_ARGUMENTS = {  # functions that change what they are given
 }
 
 
+MANY, TOO_MANY = 10_000, 300_000  # names looked up for one answer
 PROVIDED = {"In", "Out", "_", "__", "___", "display", "exit", "get_ipython", "quit", *dir(builtins)}
 
 
@@ -47,6 +48,9 @@ class Statement:
     @cached_property
     def _uses(self):
         """List the global names that it loads: at once, later (in functions), and those it sets."""
+        if isinstance(self.node, ast.Assign) and isinstance(self.node.value, ast.Constant):
+            if self.is_plain:
+                return set(), set(), set()
         early, late, sets, codes = set(), set(), set(), [(self._code_or_none(), True)]
         classes = {n.name for n in ast.walk(self.node) if isinstance(n, ast.ClassDef)}
         inside = lambda code: code.co_name in MADE_AT_ONCE or code.co_name in classes
@@ -80,6 +84,14 @@ class Statement:
     def binds(self):
         """Find the names that it gives a value, or may give one -> set"""
         return {name for part in self.parts for name in _names_bound(part)} | self.from_star
+
+    @cached_property
+    def is_plain(self):
+        """Say whether it calls nothing and changes no object: x = y + 1"""
+        doing = (ast.Call, ast.Attribute, ast.Subscript, ast.AugAssign, ast.alias)
+        return not any(isinstance(part, doing) for part in self.parts) and not _decorators(
+            self.node
+        )
 
     @cached_property
     def is_sure(self):
@@ -257,6 +269,10 @@ def _owner(call):
     return node.id if isinstance(node, ast.Name) else None
 
 
+class Tangled(Exception):
+    """So many names depend on each other that it would take minutes to find out which."""
+
+
 class Slice:
     """The statements of a file by what they do to names.
 
@@ -292,6 +308,8 @@ class Slice:
     def touches(self, k):
         """Find the names that statement k gives a value or whose object it changes -> set"""
         statement = self.statements[k]
+        if statement.is_plain:
+            return statement.binds
         changed = {name for name, how in statement.changes if self._changes(name, how)}
         for name, arguments in statement.calls:
             sets, inside, on_arguments = self._effects_of(name)
@@ -337,6 +355,22 @@ class Slice:
             self._effects[name] = (sets, inside, on_arguments)
         return self._effects[name]
 
+    @cached_property
+    def reaching(self):
+        """Find the names behind which functions may stand that need something when called -> set"""
+        users, waiting = {}, []
+        for k, statement in enumerate(self.statements):
+            for name in statement.early | statement.late:
+                users.setdefault(name, []).append(k)
+            waiting += statement.binds if statement.late else []
+        found = set()
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += [n for k in users.get(name, ()) for n in self.statements[k].binds]
+        return found
+
     def late(self, names, eligible):
         """Find what functions behind these names need when they are called, and what that needs.
 
@@ -345,9 +379,12 @@ class Slice:
         found, seen, waiting = set(), set(), list(names)
         while waiting:
             name = waiting.pop()
-            if name in seen:
+            if name in seen or (self.work > MANY and name not in self.reaching):
                 continue
             seen.add(name)
+            self.work += 1
+            if self.work > TOO_MANY:
+                raise Tangled
             for k in filter(eligible, self.binders.get(name, ())):
                 statement = self.statements[k]
                 found |= statement.late
@@ -361,14 +398,22 @@ class Slice:
         from this k on is not run, but for names that only it binds; without: set of k
         -> list of k
         """
+        self.work = 0
+        try:
+            return self._chosen(name, counting, end, without)
+        except (Tangled, RecursionError):  # hundreds of thousands of ties: then all that is above
+            return [k for k in range(end) if k not in without]
+
+    def _chosen(self, name, counting, end, without):
+        """As `before`. Raises Tangled or RecursionError."""
         self._effects = {name: (set(), set(), False)}  # what it does itself when it is called
         touched = [self.touches(k) for k in range(len(self.statements))]
         above = set().union({name}, *(self.statements[k].binds for k in range(end)))
         for k, statement in enumerate(self.statements):
             if k >= end:
-                touched[k] -= above
+                touched[k] = touched[k] - above
             if k not in counting and name in statement.binds:
-                touched[k] -= {name}
+                touched[k] = touched[k] - {name}
         roots, stars = {name}, False
         while True:
             kept, unbound = self._backwards(roots, touched, end, without, stars)
@@ -377,7 +422,18 @@ class Slice:
             more = missing & set().union(*(t for k, t in enumerate(touched) if k not in without))
             if not more and (stars or not missing):
                 return self._in_order(kept)
-            roots, stars = roots | more, stars or not more
+            roots, stars = roots | self._all_behind(more), stars or not more
+
+    def _all_behind(self, names):
+        """Find all that names depend on, themselves included: set -> set"""
+        found, waiting = set(), list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                needing = [self.statements[k] for k in self.binders.get(name, ())]
+                waiting += [n for s in needing for n in s.early | s.late if n in self.binders]
+        return found
 
     def _backwards(self, roots, touched, end, without, stars):
         """Go through the file from its end, and keep what gives a name that is needed below.
@@ -389,10 +445,9 @@ class Slice:
         live, kept, files = roots | self.late(roots, may), set(), set()
         for k in reversed(range(len(self.statements))):
             statement = self.statements[k]
-            any_name = (statement.is_star and (k < end or stars)) or (statement.is_script and stars)
-            wanted = touched[k] & live or any_name or statement.is_setting
-            wanted = wanted or (files and statement.written & files)
-            if k in without or not wanted:
+            if k in without or not (
+                touched[k] & live or self._is_wanted_anyway(statement, k < end, stars, files)
+            ):
                 continue
             kept.add(k)
             files |= statement.read
@@ -400,6 +455,17 @@ class Slice:
                 live = live - (statement.binds & touched[k])
             live |= statement.early | self.late(statement.early, may)
         return kept, live
+
+    def _is_wanted_anyway(self, statement, is_above, stars, files):
+        """Say whether a statement has to be run whatever names are needed: -> bool
+
+        stars: is a name needed that only such statements may give; files: names of files that are
+        read below
+        """
+        if statement.is_plain:
+            return False
+        any_name = (statement.is_star and (is_above or stars)) or (statement.is_script and stars)
+        return any_name or statement.is_setting or bool(files and statement.written & files)
 
     def _in_order(self, kept):
         """Sort statements as the file does, but first what they need that stands only below."""
