@@ -33,19 +33,17 @@ WHYS = {
 }
 
 
-def cells_of(path):
+def cells_of(path, data=None):
     """Cut a notebook or a .py into its pieces of code, as they stand.
 
-    path: Path -> list of (where, text). Raises Unreadable where it is neither, or too large.
+    path: Path; data: bytes, of a file that is not on disk by itself -> list of (where, text)
+    Raises Unreadable where it is neither, or too large.
     """
-    is_notebook = path.suffix.lower() == ".ipynb"
+    is_notebook = ".ipynb" in path.name.lower()
     hint = "give a notebook or a .py"
     try:
-        if path.exists() and not path.is_file():
-            raise Unreadable(f"{path} is not a file: {hint}")
-        if path.stat().st_size > SIZE:
-            raise Unreadable(f"{path} is larger than {SIZE >> 20} MB: clear its outputs")
-        cells = notebook_cells(path.name, path.read_bytes()) if is_notebook else [_script(path)]
+        data = _content(path, hint) if data is None else data
+        cells = notebook_cells(path.name, data) if is_notebook else [_script(path.name, data)]
     except OSError as error:
         raise Unreadable(f"{path} cannot be read ({error.strerror}): {hint}") from None
     except (ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
@@ -67,14 +65,21 @@ def notebook_cells(name, content):
     ]
 
 
-def _script(path):
-    """Read a .py, in the encoding that it names: Path -> (where, text)"""
-    content = path.read_bytes()
+def _content(path, hint):
+    if path.exists() and not path.is_file():
+        raise Unreadable(f"{path} is not a file: {hint}")
+    if path.stat().st_size > SIZE:
+        raise Unreadable(f"{path} is larger than {SIZE >> 20} MB: clear its outputs")
+    return path.read_bytes()
+
+
+def _script(name, content):
+    """Read a .py, in the encoding that it names: its name, bytes -> (where, text)"""
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
     except SyntaxError:
         encoding = "utf-8"
-    return path.name, content.decode(encoding)
+    return name, content.decode(encoding)
 
 
 def plain(text):

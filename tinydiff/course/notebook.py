@@ -17,7 +17,7 @@ def module_for(path, package):
 
     path: Path of the file; package: name of the one that `from . import` means -> module
     """
-    is_notebook = path.suffix.lower() == ".ipynb"
+    is_notebook = ".ipynb" in path.name.lower()
     module = ModuleType("__main__" if is_notebook else "submission")
     shell = ZMQInteractiveShell(module)
     scope = {"display": _display, "get_ipython": lambda: shell, "__package__": package}

@@ -277,7 +277,7 @@ class Submission:
 
     @property
     def _is_notebook(self):
-        return self.path.suffix.lower() == ".ipynb"
+        return ".ipynb" in self.path.name.lower()
 
     def _run(self, name, module):
         """Run the steps of an answer -> the answer, None, or self where it is to be begun anew"""
@@ -394,13 +394,14 @@ def _is_work(path):
     return is_kind and not path.name.startswith((".", "_")) and path.is_file()
 
 
-def read(path):
+def read(path, data=None):
     """Read a notebook or a .py: Path -> Submission. Raises Unreadable where it is neither.
 
+    data: bytes, of a file that is not on disk by itself, as in a zip
     Files that it writes by `%%writefile`, and its own modules in the same folder, come with it.
     """
     cells, beside = [], {}
-    for where, text in cells_of(path):
+    for where, text in cells_of(path, data):
         try:
             text, files = plain(text)
         except TOO_MUCH:
@@ -410,7 +411,8 @@ def read(path):
                 before = beside.get(name, b"") if appended else b""
                 beside[name] = before + body.encode(errors="replace")
         cells.append((where, text))
-    return Submission(path, cells, _modules_near(path, [text for _, text in cells]) | beside)
+    near = {} if data is not None else _modules_near(path, [text for _, text in cells])
+    return Submission(path, cells, near | beside)
 
 
 def _modules_near(path, texts):
