@@ -17,7 +17,7 @@ from .exercises import find, untouched
 from .needed import FUNCTIONS, FUTURE, Slice, Statement, called, root
 from .notebook import execute, module_for
 
-__all__ = ["Submission", "Unreadable", "files_in", "read"]
+__all__ = ["Submission", "Unreadable", "read"]
 
 PERHAPS = (ast.Call, ast.Name, ast.Attribute, ast.Subscript, ast.IfExp, ast.BoolOp)
 MAKERS = (*FUNCTIONS, ast.ClassDef, ast.Lambda)
@@ -297,7 +297,7 @@ class Submission:
                 scope[name] = before  # an import or a picture's variable of this name
         return scope.get(name)
 
-    def _why_not(self, name, answer, missing):
+    def _why_not(self, name, missing):
         answers = [self._statements[k] for k in self._answers(name)]
         for statement in [*answers[::-1], *missing]:
             if statement in self._failed:
@@ -373,25 +373,6 @@ def _names_in(content):
         return set()
     names = {name for node in tree.body for name in Statement("", node, 0).binds}
     return {name for name in names if not name.startswith("_")}
-
-
-def files_in(names):
-    """List the files that are meant: names of notebooks, .py files or folders -> list of Paths
-
-    Raises Unreadable for a folder without any.
-    """
-    found = []
-    for path in map(Path, names):
-        inside = [p for p in path.iterdir() if _is_work(p)] if path.is_dir() else [path]
-        if not inside:
-            raise Unreadable(f"{path} holds no notebook and no .py")
-        found += sorted(inside)
-    return found
-
-
-def _is_work(path):
-    is_kind = path.suffix.lower() in (".ipynb", ".py")
-    return is_kind and not path.name.startswith((".", "_")) and path.is_file()
 
 
 def read(path, data=None):
