@@ -38,6 +38,11 @@ class Statement:
     def __init__(self, where, node, flags):
         self.where, self.node, self.flags = where, node, flags
         self.from_star = set()  # names that it imports by `*` from a file that was handed in
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            if all(isinstance(target, ast.Name) for target in node.targets):  # x = 1: in no time
+                names, nothing = {target.id for target in node.targets}, set()
+                self.parts, self.binds, self.is_plain, self.aliases = [node], names, True, []
+                self._uses = nothing, nothing, nothing
 
     @cached_property
     def code(self):
@@ -48,9 +53,6 @@ class Statement:
     @cached_property
     def _uses(self):
         """List the global names that it loads: at once, later (in functions), and those it sets."""
-        if isinstance(self.node, ast.Assign) and isinstance(self.node.value, ast.Constant):
-            if self.is_plain:
-                return set(), set(), set()
         early, late, sets, codes = set(), set(), set(), [(self._code_or_none(), True)]
         classes = {n.name for n in ast.walk(self.node) if isinstance(n, ast.ClassDef)}
         inside = lambda code: code.co_name in MADE_AT_ONCE or code.co_name in classes
