@@ -1,12 +1,15 @@
 """A class graded: who handed in what, one row per student, feedback for each of them."""
 
 import csv
+import errno
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from test_handout import source_of, with_imports
@@ -14,7 +17,9 @@ from test_handout import source_of, with_imports
 from tinydiff.__main__ import main
 from tinydiff.app import cmd_teach
 from tinydiff.app.usage import UsageError
-from tinydiff.course import classroom, exercises, handout, judge
+from tinydiff.course import board, classroom, exercises, formats, handout, judge
+from tinydiff.course.classroom import Gradebook
+from tinydiff.course.handed_in import Student
 from tinydiff.course.submission import Unreadable, read
 from tinydiff.course.worker import Result
 
@@ -133,32 +138,285 @@ def test_one_students_folder_is_not_a_class(tmp_path, name):
         classroom.students(tmp_path)
 
 
+# --- what is kept of a class ---
+
+
+def verdict(state, exercise=Q_SAMPLE, **said):
+    return judge.Verdict(exercise.name, state, tuple(said.items()))
+
+
+def handed_in(folder, **texts):
+    """Write a .py for each student, and read it -> list of Students"""
+    for name, text in texts.items():
+        (folder / f"{name}.py").write_text(text)
+    return [Student(name, [read(folder / f"{name}.py")]) for name in texts]
+
+
+def graded(folder, students, state=lambda name: "passed", exercises=(Q_SAMPLE,), seconds=9.0):
+    """Have a class graded by nobody: each student's state is given -> Gradebook, who was graded"""
+    book, asked = Gradebook(folder / "g.csv", students, list(exercises), seconds), []
+    for student in book.recall():
+        asked.append(student.name)
+        own = [
+            Result(e, student.submissions[0], verdict(state(student.name), e)) for e in exercises
+        ]
+        book.note(student, own)
+    return book, asked
+
+
 def test_what_cannot_be_graded_is_not_silent(tmp_path):
     """A question mark in the table, the reason in the summary."""
-    verdict = judge.Verdict(Q_SAMPLE.name, "cannot be graded", (("why", "no simulator"),))
-    results = {"ada": [Result(Q_SAMPLE, None, verdict)]}
-    classroom.write_grades(tmp_path / "grades.csv", results, [Q_SAMPLE], {"ada": []})
+    results = {"ada": [Result(Q_SAMPLE, None, verdict("cannot be graded", why="no simulator"))]}
+    given = [Student("ada")], results, [Q_SAMPLE], lambda student: student.problems
+    (tmp_path / "grades.csv").write_bytes(formats.grades(*given))
     assert rows_of(tmp_path / "grades.csv")["ada"]["diffusion.q_sample"] == "?"
-    summary = classroom.summary(results, [Q_SAMPLE], {"ada": []})
-    assert "q_sample: 1 cannot be graded: no simulator" in summary
+    assert "q_sample: 1 cannot be graded: no simulator" in classroom.summary(*given)
 
 
-def test_a_defect_of_our_own_ends_the_grading_at_once(tmp_path, monkeypatch):
+def test_the_table_is_there_from_the_first_student_on(tmp_path):
+    """Whoever is not graded yet has a row that says so, and no points that are read as 0."""
+    students = handed_in(tmp_path, ada=RIGHT, bob=WRONG, cy=UNTOUCHED)
+    book = Gradebook(tmp_path / "g.csv", students, [Q_SAMPLE], 9.0)
+    book.note(students[1], [Result(Q_SAMPLE, students[1].submissions[0], verdict("passed"))])
+    rows = rows_of(tmp_path / "g.csv")
+    assert list(rows) == ["ada", "bob", "cy"]
+    assert (rows["bob"]["points"], rows["bob"]["problems"]) == ("1", "")
+    of_ada = {key: value for key, value in rows["ada"].items() if value}
+    assert of_ada == {"student": "ada", "of": "1", "problems": "not graded yet"}
+    assert classroom.unfinished(tmp_path / "g.csv") == "1 of 3 students"
+    assert [p.name for p in (tmp_path / "g_feedback").iterdir()] == ["bob.txt"]
+
+
+def test_what_was_graded_before_is_taken_over(tmp_path):
+    """Only who is not, or has handed in something new, is graded; the table is the same."""
+    state = lambda name: {"ada": "passed", "bob": "failed", "cy": "not attempted"}[name]
+    students = handed_in(tmp_path, ada=RIGHT, bob=WRONG, cy=UNTOUCHED)
+    book, asked = graded(tmp_path, students, state)
+    assert asked == ["ada", "bob", "cy"]
+    before, said = book.path.read_bytes(), (book.feedback / "bob.txt").read_bytes()
+    book.path.unlink()
+    book, asked = graded(tmp_path, handed_in(tmp_path, ada=RIGHT, bob=WRONG, cy=UNTOUCHED), state)
+    book.close()
+    assert (asked, book.path.read_bytes()) == ([], before)
+    assert (book.feedback / "bob.txt").read_bytes() == said
+    assert classroom.unfinished(book.path) is None
+    students = handed_in(tmp_path, ada=RIGHT, bob=RIGHT, cy=UNTOUCHED, dee=RIGHT)
+    _, asked = graded(tmp_path, students, lambda name: "passed")
+    assert asked == ["bob", "dee"]
+
+
+@pytest.mark.parametrize("change", ["seconds", "exercises", "package", "beside", "left out"])
+def test_under_other_circumstances_everybody_is_graded_anew(tmp_path, monkeypatch, change):
+    students = handed_in(tmp_path, ada=RIGHT)
+    graded(tmp_path, students)
+    more = {"seconds": {"seconds": 8.0}, "exercises": {"exercises": [Q_SAMPLE, Q_SAMPLE]}}
+    if change == "package":
+        monkeypatch.setattr(classroom, "_package", lambda: "another")
+    if change == "beside":
+        students[0].beside["helper.py"] = b"x = 1"
+    if change == "left out":
+        students[0].left_out.append("venv/ (an environment)")
+    assert graded(tmp_path, students, **more.get(change, {}))[1] == ["ada"]
+    assert graded(tmp_path, students, **more.get(change, {}))[1] == []
+
+
+def test_a_shortage_is_not_taken_over(tmp_path):
+    students = handed_in(tmp_path, ada=RIGHT, bob=RIGHT)
+    state = lambda name: "cannot be graded" if name == "ada" else "passed"
+    graded(tmp_path, students, state)
+    assert graded(tmp_path, students)[1] == ["ada"]
+
+
+@pytest.mark.parametrize("cut", [1, 40, 100])
+def test_a_torn_line_does_no_harm(tmp_path, cut):
+    """As after a power failure; what is written behind it counts."""
+    students = handed_in(tmp_path, ada=RIGHT, bob=RIGHT)
+    book, _ = graded(tmp_path, students)
+    text = book.kept.read_bytes()
+    book.kept.write_bytes(text[: len(text) - cut - 1])
+    assert graded(tmp_path, students)[1] == ["bob"]
+    assert graded(tmp_path, students)[1] == []
+
+
+def test_what_is_kept_does_not_grow_from_run_to_run(tmp_path):
+    students = handed_in(tmp_path, ada=RIGHT)
+    for _ in range(3):
+        book, _ = graded(tmp_path, students)
+        book.note(students[0], book.results["ada"])
+        book.close()
+    assert len(book.kept.read_text().splitlines()) == 1
+
+
+# --- what goes wrong with one student, or with the machine ---
+
+
+def test_feedback_that_cannot_be_written_is_that_students_problem(tmp_path):
+    (tmp_path / "g_feedback" / "ada.txt").mkdir(parents=True)
+    book, _ = graded(tmp_path, handed_in(tmp_path, ada=RIGHT, bob=RIGHT))
+    rows = rows_of(book.path)
+    assert [row["points"] for row in rows.values()] == ["1", "1"]
+    assert "ada.txt could not be written (it is a folder" in rows["ada"]["problems"]
+    assert rows["bob"]["problems"] == "" and (book.feedback / "bob.txt").is_file()
+
+
+def test_long_and_strange_names_have_feedback(tmp_path):
+    names = ["a" * 252, "a" * 251 + "b", "../up", "x\x1b[31m", "BOB", "bob", "byte\udcff", "A/b"]
+    students = handed_in(tmp_path, ada=RIGHT)
+    students = [Student(name, students[0].submissions) for name in names]
+    book, _ = graded(tmp_path, students)
+    found = [path.name for path in book.feedback.iterdir()]
+    assert len({name.casefold() for name in found}) == len(names)
+    assert all(len(name) < 130 and name.isprintable() for name in found)
+    rows = rows_of(book.path)
+    assert [row["problems"] for row in rows.values()] == [""] * len(names)
+    assert [p for p in tmp_path.iterdir() if "up" in p.name] == []
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys):
+    """It names the file, what is kept and how to go on."""
+    for name in ("ada", "bob"):
+        (tmp_path / f"{name}.py").write_text(UNTOUCHED)
+    monkeypatch.chdir(tmp_path)
+    sync, count = os.fsync, iter(range(100))
+
+    def full(number):
+        if next(count) > 3:  # the first student's results, feedback and table
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main("grade . --lessons 1 --out out/g.csv --jobs 1".split()) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 1
+    assert "g_progress.jsonl could not be written (No space left on device); 1 of 2" in err
+    assert "--resume goes on with the rest" in err
+    assert list(rows_of(tmp_path / "out" / "g.csv")) == ["ada", "bob"]
+
+
+def test_a_table_that_is_in_the_way_is_tried_again(tmp_path):
+    """Nobody's points are lost by it."""
+    students = handed_in(tmp_path, ada=RIGHT, bob=RIGHT)
+    (tmp_path / "g.csv").mkdir()
+    book, _ = graded(tmp_path, students)
+    assert len(book.results) == 2
+    with pytest.raises(OSError, match="g.csv could not be written"):
+        book.close()
+    (tmp_path / "g.csv").rmdir()
+    book, asked = graded(tmp_path, students)
+    book.close()
+    assert asked == [] and len(rows_of(book.path)) == 2
+
+
+def test_an_error_of_ours_is_one_students(tmp_path, monkeypatch):
+    def broken(submissions, *rest):
+        raise ZeroDivisionError("of ours") if submissions[0].path.stem == "ada" else ValueError
+
+    monkeypatch.setattr(classroom, "grade_student", broken)
+    found = {}
+    students, done = handed_in(tmp_path, ada=RIGHT), lambda s, own: found.update({s.name: own})
+    classroom.grade_class(students, [Q_SAMPLE], 9.0, 1, done)
+    said = found["ada"][0].verdict
+    assert said.state == "cannot be graded" and said.lines == (
+        ("why", "ZeroDivisionError: of ours"),
+    )
+
+
+def test_a_defect_of_our_own_ends_the_grading_at_once(monkeypatch):
     """What has not begun yet is not graded any more."""
-    begun, files = [], {name: [] for name in "abcdefghijklmnopqrst"}
+    begun, students = [], [Student(name) for name in "abcdefghijklmnopqrst"]
     slowly = lambda *args: begun.append(args) or time.sleep(0.2)
-    monkeypatch.setattr(classroom, "grade_one", slowly)
+    monkeypatch.setattr(classroom, "grade_student", slowly)
     with pytest.raises(ZeroDivisionError):
-        classroom.grade_class(files, [Q_SAMPLE], 30.0, lambda name, own: 1 / 0)
+        classroom.grade_class(students, [Q_SAMPLE], 30.0, 2, lambda student, own: 1 / 0)
     assert 0 < len(begun) < 20
 
 
 def test_feedback_is_due_as_soon_as_a_student_is_graded(tmp_path):
     (tmp_path / "a.py").write_text(UNTOUCHED)
-    files, given = {"a": [read(tmp_path / "a.py")], "b": []}, {}
-    results = classroom.grade_class(files, [Q_SAMPLE], 30.0, given.__setitem__)
-    assert given == results
-    assert [own[0].verdict.state for own in results.values()] == ["not attempted"] * 2
+    students, given = [Student("a", [read(tmp_path / "a.py")]), Student("b")], {}
+    done, ticks = lambda student, own: given.update({student.name: own}), []
+    classroom.grade_class(students, [Q_SAMPLE], 30.0, 1, done, lambda: ticks.append(1))
+    assert [own[0].verdict.state for own in given.values()] == ["not attempted"] * 2
+    assert len(ticks) == 2
+
+
+def test_an_earlier_table(tmp_path, monkeypatch, capsys):
+    """A whole one is replaced; of one that is not, a line says that it could be gone on with."""
+    (tmp_path / "ada.py").write_text(UNTOUCHED)
+    monkeypatch.chdir(tmp_path)
+    words = "grade . --lessons 1 --out out/g.csv".split()
+    assert main(words) == 0 and capsys.readouterr().err == ""
+    assert main(words) == 0 and capsys.readouterr().err == ""
+    table = tmp_path / "out" / "g.csv"
+    table.write_text(table.read_text(encoding="utf-8-sig") + ",,4,,,,,,not graded yet\n")
+    assert main(words) == 0
+    says = "is of a run that did not end, 1 of 2 students are graded: --resume goes on with it"
+    assert says in capsys.readouterr().err
+    table.write_text(table.read_text(encoding="utf-8-sig") + ",,4,,,,,,not graded yet\n")
+    assert main([*words, "--resume"]) == 0 and capsys.readouterr().err == ""
+    assert classroom.unfinished(table) is None
+
+
+# --- text that does no harm ---
+
+
+@pytest.mark.parametrize(
+    "text, want",
+    [
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("a\tb\nc\r\x00\x9b", r"a\tb\nc\r\x00\x9b"),
+        ("\u202eevil\u2066", r"\u202eevil\u2066"),
+        ("\udcff", r"\udcff"),
+        (
+            "\u0141ukasz \u4e2d \xa0 \u0646\u200c\u0627",
+            "\u0141ukasz \u4e2d \xa0 \u0646\u200c\u0627",
+        ),
+    ],
+)
+def test_nothing_that_a_terminal_obeys(text, want):
+    assert board.printable(text) == want
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "'=1", "\uff1d1"])
+def test_nothing_that_a_spreadsheet_calculates(text):
+    """The name without the first letter is the name that was given."""
+    assert board.cell(text) == f"'{text}"
+    assert board.cell(f"\t{text}") == f"\\t{text}" and board.cell("a=1") == "a=1"
+
+
+def test_no_paths_of_the_instructors_machine():
+    home = Path.home()
+    said = f"in {home}/course/x.py and {exercises.ROOT}/tests/test_ops.py, File '/opt/a b/lib/c.py'"
+    said = board.line(said)
+    assert str(home) not in said and "/opt" not in said
+    assert "x.py and tests/test_ops.py" in said and said.endswith("c.py'")
+    kept = "1/2, x0/y/z, a / b, https://a.b/c/d and 3 /4"
+    assert board.line(kept) == kept
+    assert board.line(r"in C:\Users\prof\a.py: x") == "in a.py: x"
+
+
+def test_feedback_is_bounded():
+    said = {"slip": "s", "why": "x" * 50_000_000, "called": "\n".join(map(str, range(1000)))}
+    result = board.tidy(Result(Q_SAMPLE, None, verdict("failed", **said)))
+    lines = dict(result.verdict.lines)
+    assert lines["slip"] == "s" and len(lines["why"]) <= board.WIDEST
+    assert lines["why"].endswith(f"... ({50_000_000 - board.WIDEST + 40} letters more)")
+    assert lines["called"].splitlines()[-1] == "... (988 lines more)"
+    assert sum(len(text.splitlines()) for text in lines.values()) <= board.LONGEST
+    assert board.tidy(result) == result, "twice is once"
+
+
+def test_the_board_names_what_was_left_out_and_what_guarded(tmp_path):
+    students = handed_in(tmp_path, ada=RIGHT, old=WRONG, other=UNTOUCHED)
+    files = [student.submissions[0] for student in students]
+    results = [Result(Q_SAMPLE, files[0], verdict("passed"))]
+    said = board.board(files, results, ["venv/ (an \x1benvironment)"], "limits only").splitlines()
+    assert said[3] == r"left out: venv/ (an \x1benvironment)"
+    assert "      also     attempted in old.py; what counts is ada.py" in said
+    assert said[-2] == "graded under: limits only"
+
+
+# --- what is refused ---
 
 
 @pytest.mark.parametrize(
