@@ -72,6 +72,23 @@ class Call:
         other.args, other.options, other.uses = _shake([self.args, self.options, self.uses])
         return other
 
+    def is_random(self):
+        """Say whether an argument brings random numbers: () -> bool"""
+        given = [*self.args, *self.options.values()]
+        return any(isinstance(a, np.random.Generator) or hasattr(a, "rng") for a in given)
+
+    def reseeded(self):
+        """Copy the call with other random numbers: () -> Call"""
+        other, rng = copy.copy(self), np.random.default_rng(31337)
+        other.args, other.options = copy.deepcopy((self.args, self.options))
+        fresh = lambda a: rng if isinstance(a, np.random.Generator) else a
+        other.args = tuple(map(fresh, other.args))
+        other.options = {name: fresh(a) for name, a in other.options.items()}
+        for a in (*other.args, *other.options.values()):
+            if hasattr(a, "rng"):
+                a.rng = rng
+        return other
+
     def key(self):
         """Identify the call by its values and words, when it is made again: () -> 12 hex digits"""
         given = (*self.args, *self.options.items())

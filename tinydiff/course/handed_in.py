@@ -22,7 +22,10 @@ class Student:
 
 def counts(submissions, exercise):
     """Choose the file that counts for an exercise: list of Submissions, Exercise -> one, or None"""
-    raise NotImplementedError
+    name = exercise.function
+    having = [s for s in submissions if s.has(name)]
+    tried = [s for s in having if name in s.broken or s.attempts(name)]
+    return (tried or having or [None])[-1]
 
 
 def read_class(folder):

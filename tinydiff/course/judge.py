@@ -23,10 +23,10 @@ SHOWN, ROOM = 20, 2000  # lines, and letters, kept of what a function prints
 GUARDED = {"builtins", "math", "numpy", "pytest", "_pytest", "tinydiff"}
 
 
-def _functions(item):
+def guard(item):
     """Note the functions of NumPy, pytest, the package and the test's file, and dicts and lists.
 
-    item: a test of pytest -> list of (module, {name: (value, what is in it)}), for _restore
+    item: a test of pytest -> list of (module, {name: (value, what is in it)}), for `restore`
     """
     known = [(name, module) for name, module in list(sys.modules.items()) if module is not None]
     guarded = [module for name, module in known if name.split(".")[0] in GUARDED]
@@ -48,7 +48,7 @@ def _inside(value):
     return list(value) if isinstance(value, list) else None
 
 
-def _restore(before):
+def restore(before):
     """Undo changes to what was noted -> the name of the first function that had changed, or None"""
     found = None
     for module, noted in before:
@@ -200,7 +200,7 @@ class Trial:
         seconds = time.perf_counter() - began
         return Verdict(self.exercise.name, state, in_order(lines), seconds, printed.kept())
 
-    def _run(self, item, f, changes, printed, restore=_restore):
+    def _run(self, item, f, changes, printed, undo=restore):
         """Run one test on f; changes: as of stand_in; printed: takes what f prints
 
         -> (state, lines), None = passed
@@ -209,7 +209,7 @@ class Trial:
         from _pytest.runner import runtestprotocol
 
         put(self.exercise, standing(self.exercise))  # also in modules that were loaded since
-        before, stopped, calls = _functions(item), None, self.calls
+        before, stopped, calls = guard(item), None, self.calls
         listener = _Listener(item.config.pluginmanager)
         with in_place(self.exercise, stand_in(f, changes, calls)), redirect_stdout(printed):
             try:
@@ -219,7 +219,7 @@ class Trial:
                 if ends_all(error):
                     raise
                 stopped = type(error).__name__
-        tampered = restore(before)
+        tampered = undo(before)
         if self.noted is not None:
             first = [part for call in list(calls)[:KNOWN] for part in call.parts()[:KNOWN]]
             both = [*first, *(part.shaken() for part in first)]
