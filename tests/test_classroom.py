@@ -1,11 +1,13 @@
 """A class graded: who handed in what, one row per student, feedback for each of them."""
 
+import contextlib
 import csv
 import errno
 import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -280,7 +282,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys):
     sync, count = os.fsync, iter(range(100))
 
     def full(number):
-        if next(count) > 3:  # the first student's results, feedback and table
+        if next(count) > 2:  # the first student's results, feedback and table
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(number)
 
@@ -342,9 +344,10 @@ def test_feedback_is_due_as_soon_as_a_student_is_graded(tmp_path):
 
 def test_an_earlier_table(tmp_path, monkeypatch, capsys):
     """A whole one is replaced; of one that is not, a line says that it could be gone on with."""
-    (tmp_path / "ada.py").write_text(UNTOUCHED)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "ada.py").write_text(UNTOUCHED)
     monkeypatch.chdir(tmp_path)
-    words = "grade . --lessons 1 --out out/g.csv".split()
+    words = "grade in --lessons 1 --out out/g.csv".split()
     assert main(words) == 0 and capsys.readouterr().err == ""
     assert main(words) == 0 and capsys.readouterr().err == ""
     table = tmp_path / "out" / "g.csv"
@@ -530,6 +533,69 @@ def test_a_class_of_ten_within_five_minutes(tmp_path):
     rows = rows_of(tmp_path / "grades.csv")
     assert {name: row["points"] for name, row in rows.items()} == want
     assert all(row["diffusion.q_sample"] == "0" for name, row in rows.items() if name in HOSTILE)
+
+
+# --- interrupted ---
+
+
+def grading(folder, *more):
+    """Start to grade the class in `in`, with a Python of its own -> Popen"""
+    words = ["-m", "tinydiff", "grade", "in", "--out", "g.csv", "--lessons", "1", *more]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, *words], cwd=folder, start_new_session=True, **pipes)
+
+
+def family(number):
+    """List the processes that a process has started, and those of these -> set of numbers"""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+    found = {number}
+    while new := {child for child, parent in parents.items() if parent in found} - found:
+        found |= new
+    return found - {number}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"])
+def test_an_interrupted_class_is_gone_on_with(tmp_path, name):
+    """It ends in two seconds, with one line; the table is there; --resume gives the same table."""
+    (tmp_path / "in").mkdir()
+    loop = RIGHT.replace("    signal, noise", "    while True: pass\n    signal, noise")
+    for student, text in {"ada": RIGHT, "bob": loop, "cy": WRONG, "dee": UNTOUCHED}.items():
+        (tmp_path / "in" / f"{student}.py").write_text(text)
+    whole = grading(tmp_path, "--seconds", "4")
+    assert whole.wait(60) == 0, whole.stderr.read()
+    want, table = (tmp_path / "g.csv").read_bytes(), tmp_path / "g.csv"
+    table.unlink()
+    (tmp_path / "g_progress.jsonl").unlink()
+    cut = grading(tmp_path, "--seconds", "4", "--jobs", "1")
+    deadline = time.monotonic() + 30
+    while not table.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(1.5)  # bob's loop is running
+    began, started = time.monotonic(), family(cut.pid)
+    cut.send_signal(signal.Signals[name])
+    cut.wait(10)
+    took, said = time.monotonic() - began, cut.stderr.read()
+    assert took < 2
+    time.sleep(0.5)
+    assert started and not [number for number in started if Path(f"/proc/{number}").exists()]
+    rows = rows_of(table)
+    assert list(rows) == ["ada", "bob", "cy", "dee"]
+    assert (rows["ada"]["points"], rows["cy"]["problems"]) == ("1", "not graded yet")
+    if name == "SIGKILL":
+        assert cut.returncode == -signal.SIGKILL
+    else:
+        assert cut.returncode == 128 + signal.Signals[name]
+        assert len(said.splitlines()) == 1, said
+        assert "1 of 4 students are graded: g.csv, g_feedback; --resume goes on" in said
+    again = grading(tmp_path, "--seconds", "4", "--resume")
+    assert again.wait(60) == 0, again.stderr.read()
+    assert table.read_bytes() == want
+    assert not list(tmp_path.glob(".*.part"))
 
 
 # --- nbgrader ---

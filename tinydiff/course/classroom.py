@@ -15,19 +15,11 @@ from functools import cache
 
 from .. import __version__
 from ..files import require_replaceable, write_whole
-from ._standin import grade_student, protection
 from .board import board, line, printable, tidy
 from .exercises import ROOT
 from .formats import NOT_YET, grades
 from .verdict import Verdict
-from .worker import Result, grading_pool
-
-
-def cores():
-    """Count the processor cores that this process may use -> int"""
-    count = getattr(os, "process_cpu_count", lambda: None)()  # since Python 3.13
-    able = getattr(os, "sched_getaffinity", lambda pid: ())(0)
-    return count or len(able) or os.cpu_count() or 1
+from .worker import Result, grade_student, grading_pool, protection
 
 
 def grade_class(students, exercises, seconds, jobs=None, done=lambda *_: None, tick=lambda: None):
@@ -43,7 +35,7 @@ def grade_class(students, exercises, seconds, jobs=None, done=lambda *_: None, t
         with alone:
             tick()
 
-    with grading_pool() as pool:
+    with grading_pool(jobs) as pool:
         work = {
             pool.submit(grade_student, s.submissions, exercises, seconds, s.beside, counted): s
             for s in students
