@@ -1,5 +1,6 @@
 """A class graded: who handed in what, one row per student, feedback for each of them."""
 
+import base64
 import contextlib
 import csv
 import errno
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -435,6 +437,12 @@ def test_the_board_names_what_was_left_out_and_what_guarded(tmp_path):
         ("handout full", "full already exists and is not empty"),
         ("handout full/x.txt", "full/x.txt already exists"),
         ("handout new --lessons 5-", "--lessons takes numbers and ranges"),
+        ("handout new --gradescope", "with --gradescope give the name of a .zip"),
+        ("handout new --github --nbgrader", "not allowed with argument"),
+        ("grade . --format gradescope --resume", "--resume goes with a class"),
+        ("grade . --format github --jobs 2", "--jobs goes with a class"),
+        ("grade . --format xlsx", "argument --format: invalid choice"),
+        ("grade . --jobs 0", "takes a whole number from 1"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, words, says):
@@ -535,6 +543,189 @@ def test_a_class_of_ten_within_five_minutes(tmp_path):
     assert all(row["diffusion.q_sample"] == "0" for name, row in rows.items() if name in HOSTILE)
 
 
+# --- where instructors keep grades ---
+
+
+def some_results(folder):
+    """One passed, one failed, one not attempted, one that cannot be graded -> list of Results"""
+    (of_ada,) = handed_in(folder, ada=RIGHT)
+    states = {"passed": {}, "failed": {"why": "it is <b>wrong</b>"}, "not attempted": {}}
+    states["cannot be graded"] = {"why": "no memory"}
+    asked = [e for e in exercises.exercises() if e.lesson == "01_forward"]
+    given = zip(asked, states.items(), strict=True)
+    file = of_ada.submissions[0]
+    return [Result(e, file, verdict(state, e, **said)) for e, (state, said) in given]
+
+
+def test_gradescope_reads_the_results(tmp_path):
+    """Its specification: tests with name, score, max_score, output, visibility."""
+    made = json.loads(formats.gradescope(some_results(tmp_path), "graded: ada.py", 12.3))
+    assert made["execution_time"] == 12 and made["output"] == "graded: ada.py"
+    tests = made["tests"]
+    assert [(t["score"], t["max_score"]) for t in tests] == [(1, 1), (0, 1), (0, 1), (0, 1)]
+    assert {t["visibility"] for t in tests} == {"visible"}
+    assert {t["output_format"] for t in tests} == {"text"}, "so that <b> is shown as it is"
+    assert tests[0]["name"] == "01_forward: linear" and tests[0]["status"] == "passed"
+    assert tests[1]["output"] == "failed\nwhy      it is <b>wrong</b>"
+    assert "cannot be graded" in tests[3]["output"] and tests[3]["status"] == "failed"
+    nothing = json.loads(formats.gradescope([], "no notebook", 0.1))
+    assert nothing["score"] == 0 and nothing["output"] == "no notebook"
+
+
+def test_github_classroom_reads_the_results(tmp_path):
+    """Its reporter adds up the scores, and names by their status the tests that did not pass."""
+    made = json.loads(formats.github(some_results(tmp_path)))
+    assert (made["status"], made["max_score"]) == ("error", 4)
+    assert [t["status"] for t in made["tests"]] == ["pass", "fail", "fail", "error"]
+    assert sum(t["score"] for t in made["tests"]) == 1
+    assert made["tests"][1]["message"] == "failed\nwhy      it is <b>wrong</b>"
+    nothing = json.loads(formats.github([], "no notebook"))
+    assert nothing["status"] == "error" and nothing["tests"][0]["message"] == "no notebook"
+    passed = json.loads(formats.github(some_results(tmp_path)[:1]))
+    assert passed["status"] == "pass" and passed["tests"][0]["message"] == ""
+
+
+def test_moodle_reads_the_points(tmp_path):
+    """As its grading worksheet: by the participants' numbers; without one the name stands."""
+    (folder,) = handed_in(tmp_path, ada=RIGHT)
+    students = [Student("Ada Byron", folder.submissions, id="4711"), Student("=bob")]
+    results = {s.name: [Result(Q_SAMPLE, None, verdict("passed"))] for s in students}
+    text = formats.moodle(students, results).decode("utf-8-sig")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [row["Identifier"] for row in rows] == ["Participant 4711", "'=bob"]
+    assert [(row["Grade"], row["Maximum Grade"]) for row in rows] == [("1", "1")] * 2
+    assert set(rows[0]) == {*formats.MOODLE} and {"Last modified (grade)"} < set(rows[0])
+    twice = [Student("Ada", id="1"), Student("Ada (2)", id="1")]
+    with pytest.raises(ValueError, match=r"Ada and Ada \(2\) are one participant of Moodle"):
+        formats.participants(twice)
+
+
+@pytest.mark.parametrize("format", ["gradescope", "github"])
+def test_one_students_work_is_graded_into_a_file(tmp_path, monkeypatch, capsys, format):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "01_forward.ipynb").write_text(notebook(UNTOUCHED))
+    monkeypatch.chdir(tmp_path)
+    words = f"grade in --lessons 1 --format {format} --out results/r.json".split()
+    assert main(words) == (format == "github"), "its exit status is the verdict"
+    made = json.loads((tmp_path / "results" / "r.json").read_text())
+    assert [test["score"] for test in made["tests"]] == [0] * int(OF_LESSON_01)
+    assert f"results/r.json: 0 of {OF_LESSON_01} points" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("format", ["gradescope", "github"])
+@pytest.mark.parametrize("text", [None, "", '{"cells": ['])
+def test_what_cannot_be_graded_is_in_that_file(tmp_path, monkeypatch, capsys, format, text):
+    """No folder, an empty one, a broken notebook: it is there, and says why."""
+    if text is not None:
+        (tmp_path / "in").mkdir()
+    if text:
+        (tmp_path / "in" / "01_forward.ipynb").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert main(f"grade in --lessons 1 --format {format} --out r.json".split()) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 1
+    made = json.loads((tmp_path / "r.json").read_text())
+    said = made["output"] if format == "gradescope" else made["tests"][0]["message"]
+    assert "cannot be graded: " in said and sum(t["score"] for t in made.get("tests", ())) == 0
+
+
+def test_the_autograders_setup_is_what_grading_needs():
+    """Its packages are those of requirements.txt without what only lessons need."""
+    text = (exercises.ROOT / "requirements.txt").read_text().split()
+    assert set(formats.packages()) < set(text)
+    names = {name.rstrip("<>=.0123456789") for name in formats.packages()}
+    assert names == set(formats.NEEDED)
+    bash = shutil.which("bash")
+    for script in (formats.SETUP, formats.RUN.format(lessons=" --lessons 1")):
+        assert not bash or subprocess.run([bash, "-n"], input=script, text=True).returncode == 0
+
+
+def autograder(folder, lessons):
+    """Lay out a folder as Gradescope's container: source, run_autograder, submission, results."""
+    path = folder / "autograder.zip"
+    assert main(["handout", str(path), "--gradescope", "--lessons", lessons]) == 0
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder / "source")
+        modes = {info.filename: info.external_attr >> 16 for info in archive.infolist()}
+    assert modes["setup.sh"] & modes["run_autograder"] & 0o100, "they can be run"
+    for name in ("submission", "results"):
+        (folder / name).mkdir()
+    script = folder / "run_autograder"
+    script.write_text((folder / "source" / "run_autograder").read_text())
+    script.chmod(0o755)
+
+    def run(**more):
+        python = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        environment = {key: v for key, v in os.environ.items() if key != "PYTHONPATH"}
+        environment |= python | more
+        done = subprocess.run([script], cwd=folder.parent, env=environment, capture_output=True)
+        assert done.returncode == 0
+        return json.loads((folder / "results" / "results.json").read_text())
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("timeout"), reason="runs as in Ubuntu")
+def test_the_autograder_grades_in_gradescopes_folders(tmp_path):
+    """Whatever happens there, results.json says it."""
+    run = autograder(tmp_path / "autograder", "1")
+    made = run()
+    assert made["score"] == 0 and "cannot be graded" in made["output"]
+    file = tmp_path / "autograder" / "submission" / "01_forward.ipynb"
+    file.write_text(notebook(RIGHT))
+    made = run()
+    assert [t["score"] for t in made["tests"]] == [0, 0, 0, 1]
+    assert "graded under: " in made["output"] and str(tmp_path) not in json.dumps(made)
+    file.write_text(
+        notebook(RIGHT.replace("    signal, noise", "    while True: pass\n    a, noise"))
+    )
+    made = run(AUTOGRADER_SECONDS="6")
+    assert made["score"] == 0 and "took too long" in made["output"]
+    (tmp_path / "autograder" / "source" / "tinydiff" / "app" / "cli.py").write_text("1 / 0")
+    made = run()
+    assert made["score"] == 0 and "ended with status 1" in made["output"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("base64"), reason="runs as in Ubuntu")
+def test_github_classroom_grades_a_handout(tmp_path):
+    """What the workflow runs, run as there; its output is read as the reporter reads it."""
+    yaml = pytest.importorskip("yaml")
+    folder = tmp_path / "week1"
+    assert main(["handout", str(folder), "--github", "--lessons", "1"]) == 0
+    workflow = yaml.safe_load((folder / ".github/workflows/classroom.yml").read_text())
+    steps = workflow["jobs"]["run-autograding-tests"]["steps"]
+    (step,) = [step for step in steps if step.get("id") == "tinydiff"]
+    report = steps[-1]
+    assert report["with"]["runners"] == step["id"] and report["if"] == "always()"
+    names = {f"{step['id'].upper()}_RESULTS": "${{ steps.tinydiff.outputs.result }}"}
+    assert report["env"] == names
+
+    def run():
+        (tmp_path / "output").write_text("")
+        python = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        environment = {key: v for key, v in os.environ.items() if key != "PYTHONPATH"}
+        environment |= python | {"GITHUB_OUTPUT": str(tmp_path / "output")}
+        bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+        done = subprocess.run(bash, cwd=folder, env=environment, capture_output=True, text=True)
+        said = (tmp_path / "output").read_text().removeprefix("result=")
+        return done.returncode, json.loads(base64.b64decode(said))
+
+    status, made = run()
+    assert status == 1 and [t["score"] for t in made["tests"]] == [0] * int(OF_LESSON_01)
+    path = folder / "lessons" / "01_forward.ipynb"
+    lesson = json.loads(path.read_text())
+    for e in (e for e in exercises.exercises() if e.lesson == "01_forward"):
+        for cell in lesson["cells"]:
+            if f"def {e.function}(" in "".join(cell["source"]):
+                cell["source"] = with_imports(e)
+    path.write_text(json.dumps(lesson))
+    status, made = run()
+    assert (status, made["status"]) == (0, "pass"), made
+    assert sum(t["score"] for t in made["tests"]) == made["max_score"] == int(OF_LESSON_01)
+
+
 # --- interrupted ---
 
 
@@ -555,6 +746,14 @@ def family(number):
     while new := {child for child, parent in parents.items() if parent in found} - found:
         found |= new
     return found - {number}
+
+
+def is_alive(number):
+    """Say whether a process runs; one that is over and that nobody has asked for does not."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.slow
@@ -582,7 +781,7 @@ def test_an_interrupted_class_is_gone_on_with(tmp_path, name):
     took, said = time.monotonic() - began, cut.stderr.read()
     assert took < 2
     time.sleep(0.5)
-    assert started and not [number for number in started if Path(f"/proc/{number}").exists()]
+    assert started and not [number for number in started if is_alive(number)]
     rows = rows_of(table)
     assert list(rows) == ["ada", "bob", "cy", "dee"]
     assert (rows["ada"]["points"], rows["cy"]["problems"]) == ("1", "not graded yet")

@@ -282,10 +282,16 @@ def _export(export):
 
 
 def _handout(handout):
-    handout.add_argument("dir", type=_path, metavar="DIR", help="new folder to write")
+    new = "new folder to write; with --gradescope a .zip"
+    handout.add_argument("dir", type=_path, metavar="DIR", help=new)
     handout.add_argument("--lessons", metavar="N", help=LESSONS)
+    kind = handout.add_mutually_exclusive_group()
     nbgrader = "write the source/ of an nbgrader course instead, with the answers"
-    handout.add_argument("--nbgrader", action="store_true", help=nbgrader)
+    kind.add_argument("--nbgrader", action="store_true", help=nbgrader)
+    gradescope = "write the zip with which Gradescope grades instead, with the answers"
+    kind.add_argument("--gradescope", action="store_true", help=gradescope)
+    github = "add the workflow by which GitHub Classroom grades at each push"
+    kind.add_argument("--github", action="store_true", help=github)
 
 
 def _grade(grade):

@@ -60,14 +60,16 @@ def chosen_exercises(text):
 
 
 def cmd_handout(args):
-    """Write the tree for students, or an nbgrader course; the folder appears whole or not at all.
+    """Write the tree for students, or an nbgrader course, or the zip for Gradescope.
 
-    args: dir, lessons, nbgrader -> None
+    It appears whole or not at all. args: dir, lessons, nbgrader, gradescope, github -> None
     """
     if in_handout():
         what = "this is a handout itself, without the answers"
         raise UsageError(f"{what}: hand out from a clone of the repository")
     exercises, folder = chosen_exercises(args.lessons), args.dir.resolve()
+    if args.gradescope:
+        return _write_autograder(args, exercises)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{args.dir} already exists and is not empty: give a new folder")
     if args.dir.is_symlink() and not folder.exists():
@@ -79,6 +81,8 @@ def cmd_handout(args):
         write = handout.write_nbgrader if args.nbgrader else handout.write_tree
         with Bar(len(exercises), "writing the handout", "exercises") as bar:
             write(made, chosen_lessons(args.lessons), bar.tick)
+        if args.github:
+            formats.write_workflow(made)
         made.chmod(0o755)
         if folder.exists():  # a shell may stand in it: it is filled, not replaced
             came = []
@@ -100,6 +104,16 @@ def cmd_handout(args):
         print(f"next: {begin}; later nbgrader autograde {first}")
     else:
         print("next: give students this folder; its README.md tells them how to begin")
+
+
+def _write_autograder(args, exercises):
+    """Write the zip with which Gradescope grades: args, list of Exercises -> None"""
+    if args.dir.suffix.lower() != ".zip":
+        raise UsageError(f"{args.dir}: with --gradescope give the name of a .zip")
+    require_output(args.dir, option="")
+    formats.write_autograder(args.dir, args.lessons)
+    count = f"{len(exercises)} exercises, one point each"
+    print(f"{args.dir}: {count}; next: upload it as the autograder of a programming assignment")
 
 
 def cmd_grade(args):
