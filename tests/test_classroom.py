@@ -23,7 +23,7 @@ from tinydiff.app import cmd_teach
 from tinydiff.app.usage import UsageError
 from tinydiff.course import board, classroom, exercises, formats, handout, judge
 from tinydiff.course.classroom import Gradebook
-from tinydiff.course.handed_in import Student
+from tinydiff.course.handed_in import Student, read_class
 from tinydiff.course.submission import Unreadable, read
 from tinydiff.course.worker import Result
 
@@ -52,11 +52,11 @@ def test_files_and_folders_are_students(tmp_path):
     files = ("ada.ipynb", "bob/01_forward.ipynb", "bob/deep/02.py", "bob.py", "cy.txt")
     for name in (*files, ".hidden/x.py", "bob/.ipynb_checkpoints/01.ipynb"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("x")
-    found = classroom.students(tmp_path)
-    names = {name: [str(p.relative_to(tmp_path)) for p in paths] for name, paths in found.items()}
-    of_bob = ["bob/01_forward.ipynb", "bob/deep/02.py", "bob.py"]
-    assert names == {"ada": ["ada.ipynb"], "bob": of_bob}
+        (tmp_path / name).write_text(notebook("x = 1"))
+    found = {student.name: student.submissions for student in read_class(tmp_path)}
+    names = {name: {str(s.path.relative_to(tmp_path)) for s in own} for name, own in found.items()}
+    of_bob = {"bob/01_forward.ipynb", "bob/deep/02.py", "bob.py"}
+    assert names == {"ada": {"ada.ipynb"}, "bob": of_bob, "cy": set()}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_one_row_per_student(small):
     assert set(problems) == {"dee", "eve", "fay"}
     assert "dee.ipynb cell 2, line 1: SyntaxError" in problems["dee"]
     assert "is not a notebook (not valid JSON)" in problems["eve"]
-    assert problems["fay"] == "no notebook and no .py"
+    assert problems["fay"] == "no notebook and no .py: work.zip (a damaged zip)"
     assert not list((folder / "results").glob("*.part"))
 
 
@@ -139,7 +139,7 @@ def test_one_students_folder_is_not_a_class(tmp_path, name):
     (tmp_path / name).write_text("x")
     says = f"is not a class folder: it contains {name.split('/')[0]}; give the folder in which"
     with pytest.raises(Unreadable, match=says):
-        classroom.students(tmp_path)
+        read_class(tmp_path)
 
 
 # --- what is kept of a class ---
@@ -588,11 +588,12 @@ def test_github_classroom_reads_the_results(tmp_path):
 def test_moodle_reads_the_points(tmp_path):
     """As its grading worksheet: by the participants' numbers; without one the name stands."""
     (folder,) = handed_in(tmp_path, ada=RIGHT)
-    students = [Student("Ada Byron", folder.submissions, id="4711"), Student("=bob")]
+    students = [Student("Ada Byron_4711", folder.submissions, id="4711"), Student("=bob")]
     results = {s.name: [Result(Q_SAMPLE, None, verdict("passed"))] for s in students}
     text = formats.moodle(students, results).decode("utf-8-sig")
     rows = list(csv.DictReader(text.splitlines()))
     assert [row["Identifier"] for row in rows] == ["Participant 4711", "'=bob"]
+    assert [row["Full name"] for row in rows] == ["Ada Byron", "'=bob"]
     assert [(row["Grade"], row["Maximum Grade"]) for row in rows] == [("1", "1")] * 2
     assert set(rows[0]) == {*formats.MOODLE} and {"Last modified (grade)"} < set(rows[0])
     twice = [Student("Ada", id="1"), Student("Ada (2)", id="1")]

@@ -9,12 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..course import formats, handout
-from ..course._standin import read_class, read_student
 from ..course.board import about, line, tidy
 from ..course.classroom import Gradebook, grade_class, summary, unfinished
 from ..course.exercises import exercises as all_exercises
 from ..course.exercises import in_handout
-from ..course.handed_in import Student
+from ..course.handed_in import Student, read_class, read_student
 from ..course.submission import Unreadable
 from ..course.worker import protection
 from ..files import write_whole

@@ -157,10 +157,13 @@ def _package():
 def _key(student, exercises, seconds):
     """Hash all that a student's points depend on: Student, list, limit -> 64 hex digits"""
     digest = hashlib.sha256(_package().encode())
-    files = [[str(s.path), s.cells, sorted(s.broken.items())] for s in student.submissions]
-    beside = [[name, hashlib.sha256(data).hexdigest()] for name, data in student.beside.items()]
+    hashed = lambda files: sorted((n, hashlib.sha256(d).hexdigest()) for n, d in files.items())
+    files = [
+        [str(s.path), s.cells, sorted(s.broken.items()), hashed(s.beside)]
+        for s in student.submissions
+    ]
     said = [seconds, student.problems, student.left_out, [e.name for e in exercises]]
-    digest.update(json.dumps([files, sorted(beside), said]).encode())
+    digest.update(json.dumps([files, hashed(student.beside), said]).encode())
     return digest.hexdigest()
 
 

@@ -79,7 +79,8 @@ def moodle(students, results):
     for student in students:
         own = results[student.name]
         points = sum(r.points for r in own)
-        rows.append([who[student.name], cell(student.name), points, len(own), ""])
+        name = student.name.removesuffix(f"_{student.id}")
+        rows.append([who[student.name], cell(name), points, len(own), ""])
     return _csv(rows)
 
 
