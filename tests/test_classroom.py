@@ -727,6 +727,19 @@ def test_github_classroom_grades_a_handout(tmp_path):
     assert sum(t["score"] for t in made["tests"]) == made["max_score"] == int(OF_LESSON_01)
 
 
+def test_grading_in_the_class_folder_imports_nothing_from_it(tmp_path):
+    """And what an earlier run has left there is nobody's work."""
+    says = "raise SystemExit('a student runs in the grading process')"
+    for name in ("numpy", "tqdm", "csv", "secrets", "re", "tempfile"):
+        (tmp_path / f"{name}.py").write_text(says)
+    (tmp_path / "ada.py").write_text(UNTOUCHED)
+    for _ in range(2):
+        words = [sys.executable, "-m", "tinydiff", "grade", ".", "--lessons", "1"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert set(rows_of(tmp_path / "grades.csv")) == {path.stem for path in tmp_path.glob("*.py")}
+
+
 # --- interrupted ---
 
 
