@@ -44,6 +44,7 @@ OTHERS = ("cpu", "cpu_direct", "cpu_winograd", "cpu_ladder", "cuda")  # kernels 
 ASKED = 12  # calls that are answered once more, where all tests passed
 CONFIRM = ""  # in place of a test's name: the calls that confirm what all tests said
 LAST = 20  # the same of a test that failed
+PATIENCE = 0.5  # seconds of a test whose calls are all answered once more, of longer ones a part
 ROUNDING = 1e-3  # relative; how exact a result has to be, the tests decide
 REPORT = 64 << 20  # bytes of a candidate's report
 GIB = 1 << 30
@@ -193,7 +194,9 @@ class _Desk:
             if verdict.state != "passed":
                 why = dict(verdict.lines).get("why", "")
                 return self._cannot(f"the package's own answer fails here, {item.name}: {why}")
-            noted[item.name] = list(trial.calls)[-LAST:]
+            calls = list(trial.calls)
+            most = min(LAST, 2 + int(len(calls) * PATIENCE / verdict.seconds))
+            noted[item.name] = calls[-most:]
             trial.calls.clear()
         every = [call for calls in noted.values() for call in calls]
         settled = [call for call in every if not call.is_random()]
@@ -242,21 +245,18 @@ class _Desk:
         _limit(self.seconds)
         if self.has_reference:
             _forget(self.exercise)
-        answered = []
+        asked = []
 
         def say(verdict, test):
             line = _as_json(self.exercise, verdict) | {"test": test}
             _write(report, (json.dumps(line) + "\n").encode())
             if self.has_reference and verdict.state in ("passed", "failed"):
-                answered.append(noted.get(test, []))
+                asked.extend(noted.get(test, []))
+                asked.extend(call.shaken() for call in asked[:] if test != CONFIRM)
 
         f = self._run([], say)
-        for calls in answered:
-            outcomes = [attempt(call, f) for call in calls]
-            outcomes += (
-                [attempt(call.shaken(), f) for call in calls] if calls != noted[CONFIRM] else []
-            )
-            _write(report, (json.dumps([_packed(o) for o in outcomes]) + "\n").encode())
+        outcomes = [_packed(attempt(call, f)) for call in asked]
+        _write(report, (json.dumps(outcomes) + "\n").encode())
 
     def _run(self, scope, say=None):
         """Build the student's function and run the tests on it.
