@@ -82,16 +82,6 @@ class Submission:
 
         return sorted([*self.stars, *unique.values()], key=order)
 
-    def attempts(self, name):
-        """Say whether the file gives an exercise's name a meaning other than the stub -> bool"""
-        _, node = self.places.get(name, (None, None))
-        return isinstance(node, ast.FunctionDef) and not untouched(self.source(name))
-
-    def has(self, name):
-        """Say whether the file attempts an exercise, has its stub, or its cell is broken -> bool"""
-        _, node = self.places.get(name, (None, None))
-        return isinstance(node, ast.FunctionDef) or name in self.broken
-
     def source(self, function):
         """Cut a function out of the file, decorators included: str -> str"""
         where, node = self.places[function]
