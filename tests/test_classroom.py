@@ -16,6 +16,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from bench import classes
 from test_handout import source_of, with_imports
 
 from tinydiff.__main__ import main
@@ -25,7 +26,7 @@ from tinydiff.course import board, classroom, exercises, formats, handout, judge
 from tinydiff.course.classroom import Gradebook
 from tinydiff.course.handed_in import Student, read_class
 from tinydiff.course.submission import Unreadable, read
-from tinydiff.course.worker import Result
+from tinydiff.course.worker import Result, protection
 
 Q_SAMPLE = exercises.find("q_sample")
 SLIP = "you scaled the noise by 1 - alpha_bar; its square root is the standard deviation"
@@ -541,6 +542,25 @@ def test_a_class_of_ten_within_five_minutes(tmp_path):
     rows = rows_of(tmp_path / "grades.csv")
     assert {name: row["points"] for name, row in rows.items()} == want
     assert all(row["diffusion.q_sample"] == "0" for name, row in rows.items() if name in HOSTILE)
+
+
+@pytest.mark.slow
+def test_a_class_as_it_really_comes(tmp_path):
+    """Every second one is hostile; zips, copies, whole handouts, environments, no work at all."""
+    if "in bubblewrap" not in protection():
+        pytest.skip("some attack what lies beside the class")
+    folder, table = tmp_path / "in", tmp_path / "grades.csv"
+    want = classes.make(24, folder, every=2)
+    words = ["grade", str(folder), "--out", str(table), *"--lessons 1-2 --seconds 20".split()]
+    assert main(words) == 0
+    rows = rows_of(table)
+    assert {name: int(row["points"]) for name, row in rows.items()} == want
+    assert [path.name for path in (tmp_path / "in.prey").iterdir()] == ["whole"]
+    feedback = list((tmp_path / "grades_feedback").iterdir())
+    assert len(feedback) == len(want)
+    for path in feedback:
+        text = path.read_text(encoding="utf-8")
+        assert len(text) < 50_000 and not set(text) & set(map(chr, {*range(32)} - {10}))
 
 
 # --- where instructors keep grades ---

@@ -1,7 +1,8 @@
 """Make up a class as it really comes, to grade it: python tests/bench/classes.py 300 FOLDER
 
 Right and wrong answers to lessons 01 and 02, some students hostile, handed in every way that people
-find. What each should get stands in FOLDER.expected.csv; after
+find. The hostile ones attack FOLDER.prey, in vain where bubblewrap guards it. What each should get
+stands in FOLDER.expected.csv; after
 
     python -m tinydiff grade FOLDER --out grades.csv --lessons 1-2 --seconds 10
 
@@ -34,8 +35,8 @@ HOSTILE = {  # before the right answer: (what is done, what the answer gets)
         1,
     ),
     "kills": ("import os, signal; os.kill(os.getppid(), signal.SIGKILL)", 0),
-    "removes": ("import shutil; shutil.rmtree({folder!r}, ignore_errors=True)", 1),
-    "writes": ("open({root!r} + '/tests/test_diffusion.py', 'w').write('')", 0),
+    "removes": ("import shutil; shutil.rmtree({prey!r}, ignore_errors=True)", 1),
+    "writes": ("open({prey!r} + '/written', 'w').write('')", 0),
 }
 
 
@@ -44,6 +45,11 @@ def attacked(text, exercise, attack):
     source = source_of(exercise)
     doc = exercise.function and source.index('"""', source.index('"""') + 3) + 3
     return text.replace(source, f"{source[:doc]}\n    {attack}{source[doc:]}")
+
+
+def beside(folder, what):
+    """Name what lies beside a class's folder: Path, str -> Path"""
+    return folder.resolve().with_name(f"{folder.name}.{what}")
 
 
 def answers(kind, chance, folder):
@@ -61,8 +67,7 @@ def answers(kind, chance, folder):
             text, gets = text.replace(source, source.replace(old, new)), 0
         elif kind in HOSTILE and e is victim:
             attack, gets = HOSTILE[kind]
-            attack = attack.format(folder=str(folder.resolve()), root=str(ROOT))
-            text = attacked(text, e, attack)
+            text = attacked(text, e, attack.format(prey=str(beside(folder, "prey"))))
         cells[e.lesson].append(text)
         points += gets
     return cells, points
@@ -151,18 +156,22 @@ def broken(folder, name, k):
         (folder / name / file).write_text(text)
 
 
-def make(count, folder):
-    """Make up a class: number of students, Path of a new folder -> dict of row to points"""
-    chance, expected = random.Random(0), {}
+def make(count, folder, every=10):
+    """Make up a class: number of students, Path of a new folder -> dict of row to points
+
+    every: of so many students one is hostile; of twelve, one has handed in no work at all
+    """
+    chance, expected, hostile = random.Random(0), {}, list(HOSTILE) * count
     folder.mkdir(parents=True)
-    hostile = list(HOSTILE)
+    beside(folder, "prey").mkdir()
+    (beside(folder, "prey") / "whole").write_text("")
     for k in range(count):
         name = f"student {k:03d}"
-        if k % 25 == 24:
-            broken(folder, name, k // 25)
+        if k % 12 == 11:
+            broken(folder, name, k // 12)
             expected[name] = 0
             continue
-        kind = hostile[k // 10 % len(hostile)] if k % 10 == 9 else chance.choice(KINDS)
+        kind = hostile.pop(0) if k % every == every - 1 else chance.choice(KINDS)
         cells, points = answers(kind, chance, folder)
         row = chance.choice(WAYS)(folder, name, cells) or name
         expected[row] = points
@@ -175,7 +184,7 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--compare", type=Path, metavar="GRADES")
     args = parser.parse_args()
-    table = args.folder.with_name(f"{args.folder.name}.expected.csv")
+    table = beside(args.folder, "expected.csv")
     if not args.compare:
         rows = make(args.count, args.folder).items()
         with open(table, "w", newline="") as file:
