@@ -88,7 +88,7 @@ def run_tests(exercise, functions, noted=None):
     if why:
         return [Verdict(exercise.name, "cannot be graded", (("why", why),))] * len(functions)
     if exercise.on_gpu:
-        ran = ("ran", _place())
+        ran = ("ran", place())
         return [replace(v, lines=in_order([ran, *v.lines])) for v in verdicts]
     return verdicts
 
@@ -134,7 +134,8 @@ def run_pytest(words, plugin):
         raise listener.heard
 
 
-def _place():
+def place():
+    """Say where GPU kernels run: () -> str"""
     from ..kernels import cuda_array
 
     if cuda_array.SIMULATED:
