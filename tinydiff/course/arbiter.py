@@ -72,7 +72,7 @@ def serve(job, forget):
 
     def one_by_one(items):
         """Called by pytest, once it has collected the tests."""
-        if forks:
+        if forks and not in_handout():
             _load(asked)
             forget()
         _write(channel, READY)
@@ -95,7 +95,7 @@ def _is_heavy(exercise):
 
 def _load(asked):
     """Load all that grading needs from the disk, before the reference goes from there."""
-    for exercise in asked if not in_handout() else ():
+    for exercise in asked:
         for old, new, _ in exercise.mutants:
             mutant(exercise, old, new)
     for exercise in asked:
@@ -271,10 +271,10 @@ class _Desk:
             sys.modules |= dict.fromkeys(f"tinydiff.kernels.{k}" for k in others)
         stand_in = lambda *args, **options: scope[0](*args, **options)
         with in_place(exercise, stand_in):
-            before = guard(self.items[0])
             try:
                 if in_handout():
                     _put_others(self.submissions, exercise, used)
+                before = guard(self.items[0])
                 f = submission.build(exercise.function)
                 scope.append(f)
                 if in_handout():
