@@ -101,38 +101,34 @@ def test_a_block_layer_by_layer(N, H, W, C, O, shortcut, kernel_set, rng):
     check("the answer, less the output of conv2,", rest, gave.get("shortcut", x), says)
 
 
-def assert_autodiff_follows(run, module, inputs, rng, dtype=np.float64):
-    """Compare the gradient of all weights and inputs with a difference quotient of the values.
+def assert_autodiff_follows(run, module, x, e, rng):
+    """Compare the gradients of x, of e and of all weights with difference quotients of the values.
 
-    run: of Tensors, a Tensor; module: whose weights are in one buffer; inputs: list of arrays
+    run: of two Tensors, a Tensor; module: holds the weights; x, e: arrays of float64
     """
-    theta = module.flatten(dtype)
+    theta = module.flatten(np.float64)
     theta += 0.1 * rng.standard_normal(theta.size)
     with module.variables() as params:
-        variables = [*map(Tensor, inputs), *params]
-        y = run(*variables[: len(inputs)])
+        X, E = Tensor(x), Tensor(e)
+        y = run(X, E)
         assert isinstance(y, Tensor), f"of Tensors it makes a {type(y).__name__}, not a Tensor"
         u = rng.standard_normal(y.shape)
-        grads = autodiff.gradient(ops.sum(y * u), variables)
-    names = [*"xe", *module.params()]
-    for name, g, *place in zip(names, grads, inputs[:2]):
-        assert np.any(g), f"nothing leads back from the answer to {name}"
-        assert np.shape(g) == np.shape(place[0]), f"the gradient of {name} has another shape"
-    start, flat = theta.copy(), np.concatenate([np.ravel(g) for g in grads[len(inputs) :]])
-    for k, name in enumerate([*"xe", "the weights"]):
-        moves = [rng.standard_normal(a.shape) * (i == k) for i, a in enumerate(inputs)]
-        along = rng.standard_normal(theta.size) * (k == len(inputs))
-        exact = np.sum(flat * along) + sum(np.sum(g * m) for g, m in zip(grads, moves))
+        gx, ge, *gs = autodiff.gradient(ops.sum(y * u), [X, E, *params])
+    start, g = theta.copy(), np.concatenate([np.ravel(part) for part in gs])
+    places = {"x": (x, gx), "e": (e, ge), "the weights": (start, g)}
+    for place, (now, slope) in places.items():
+        assert np.any(slope), f"nothing leads back from the answer to {place}"
+        way = rng.standard_normal(now.shape)
 
         def value(h):
-            theta[:] = start + h * along
-            return np.sum(u * run(*(a + h * m for a, m in zip(inputs, moves))))
+            moved = {p: a + h * way if p == place else a for p, (a, _) in places.items()}
+            theta[:] = moved["the weights"]
+            return np.sum(u * run(moved["x"], moved["e"]))
 
-        slope = (value(1e-6) - value(-1e-6)) / 2e-6
-        theta[:] = start
-        assert abs(exact - slope) < 1e-5 * (abs(slope) + 1e-3), (
-            f"the gradient of {name}, along one direction: expected {slope:.6g}, by a difference "
-            f"quotient, got {exact:.6g}"
+        want, got = (value(1e-6) - value(-1e-6)) / 2e-6, np.sum(slope * way)
+        assert abs(got - want) < 1e-5 * (abs(want) + 1e-3), (
+            f"the gradient of {place}, along one direction: expected {want:.6g}, by a difference "
+            f"quotient, got {got:.6g}"
         )
 
 
@@ -143,7 +139,7 @@ def test_autodiff_follows_a_block(C, O, kernel_set, rng):
     """The gradients of all weights, of x and of e; and float32 stays float32."""
     block = unet.Block(C, O, 4, "zeros", rng=rng)
     x, e = rng.standard_normal((2, 4, 2, C)), rng.standard_normal((2, 4))
-    assert_autodiff_follows(lambda x, e: unet.run_block(block, x, e), block, [x, e], rng)
+    assert_autodiff_follows(lambda x, e: unet.run_block(block, x, e), block, x, e, rng)
     block.flatten(np.float32)
     y = unet.run_block(block, x.astype(np.float32), e.astype(np.float32))
     assert y.dtype == np.float32, f"of float32 it makes {y.dtype}"
@@ -242,7 +238,7 @@ def test_autodiff_follows_a_unet(multipliers, depth, kernel_set, rng):
     """The gradients of all weights, of x and of e, in a U-Net that is not square."""
     model, _ = make(rng, 4, 3, multipliers=multipliers, depth=depth)
     x, e = rng.standard_normal((2, 4, 8, 3)), rng.standard_normal((2, 32))
-    assert_autodiff_follows(lambda x, e: unet.run_unet(model, x, e), model, [x, e], rng)
+    assert_autodiff_follows(lambda x, e: unet.run_unet(model, x, e), model, x, e, rng)
     model.flatten(np.float32)
     y = unet.run_unet(model, x.astype(np.float32), e.astype(np.float32))
     assert y.shape == x.shape and y.dtype == np.float32, (
