@@ -168,9 +168,9 @@ def test_input_time_and_target_belong_together(predict):
 @graded
 def test_every_image_and_every_time_is_drawn_evenly():
     x0 = images(6)
-    watch = Watch(400, x0, LABELS[:6], w=0.5, predict="v", batch=16, lr=lambda step: 0.0)
+    watch = Watch(1050, x0, LABELS[:6], w=0.5, predict="v", batch=6, lr=lambda step: 0.0)
     assert max(len(set(t)) for t in watch.t) > 4, (
-        "a batch of 16 has one time for all: draw t for each image by itself"
+        "a batch of 6 has one time for all: draw t for each image by itself"
     )
     t = np.concatenate(watch.t)
     counts = np.bincount(t, minlength=10)
@@ -192,8 +192,8 @@ def test_every_image_and_every_time_is_drawn_evenly():
     np.add.at(table, (i, t - 1), 1)
     off = ((table - len(t) / 48) ** 2).sum() / (len(t) / 48)  # about 47, spread about 10
     assert off < 110, "which time an image gets depends on the image: draw both independently"
-    i, t = i.reshape(-1, 16), t.reshape(-1, 16)
-    twice = (i[:, :, None] == i[:, None]) & ~np.eye(16, dtype=bool)
+    i, t = i.reshape(-1, 6), t.reshape(-1, 6)
+    twice = (i[:, :, None] == i[:, None]) & ~np.eye(6, dtype=bool)
     alike = np.mean((t[:, :, None] == t[:, None])[twice])
     assert abs(alike - 1 / 8) < 0.03, (
         "an image that is twice in a batch gets two times of its own, equal in 1/8 of all cases; "
@@ -204,7 +204,7 @@ def test_every_image_and_every_time_is_drawn_evenly():
 @graded
 @pytest.mark.parametrize("T", [1, 3])
 def test_times_are_those_of_the_schedule(T):
-    s, run = schedule.from_betas(np.linspace(0.1, 0.3, T)), train.Training(Stub(), rng_of(1))
+    s, run = schedule.from_betas(np.full(T, 0.995)), train.Training(Stub(), rng_of(1))
     training = train.train(run, s, images(), LABELS)
     next(training), next(training)
     times = set(np.concatenate([t for _, t, _ in run.model.calls]).tolist())
@@ -230,16 +230,6 @@ def test_what_is_not_given_is_as_the_docstring_says():
         next(training)
     dropped = np.mean([cond == CLASSES[0] for _, _, cond in run.model.calls])
     assert abs(dropped - 0.1) < 0.035, f"p_drop not given: it is 0.1; dropped were {dropped:.3f}"
-
-
-@graded
-def test_it_goes_on_for_a_long_time():
-    run, steps = train.Training(Stub(), rng_of(3)), 0
-    for _ in start(run, images()[:1, :1, :1], LABELS[:1], batch=1):
-        steps += 1
-        if steps == 1050:
-            break
-    assert steps == 1050, f"train goes on without end; it ended after {steps} steps"
 
 
 @graded
