@@ -174,7 +174,7 @@ MUTANTS = {
     ],
     "fool.fool_board": [
         (
-            "range(25)",
+            "range(10)",
             "range(0)",
             "a chessboard alone moves the features, and the board sees it: let the gradient of the "
             "features bend the dirt until they feel nothing",
