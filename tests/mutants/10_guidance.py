@@ -45,6 +45,11 @@ MUTANTS = {
             "this is the factor of the image, sqrt(alpha_bar); the factor is that of the noise",
         ),
         (f"strength * {ROOT}", ROOT, "the strength is not used"),
+        (
+            "eps_model(x_t, t) - pull * log_p_gradient(x_t, t)",
+            "(lambda e: np.subtract(e, pull * log_p_gradient(x_t, t), out=e))(eps_model(x_t, t))",
+            "you write into the array that the model gave; it may keep it, and need it again",
+        ),
     ],
     "guide.classifier_free": [
         (
@@ -74,6 +79,11 @@ MUTANTS = {
             "return uncond(x_t, t)\n",
             "where there is no guidance (w = 1, or t outside the interval) the answer is cond's; "
             "you called uncond",
+        ),
+        (
+            MIX,
+            "np.add(without, x_t.dtype.type(w) * (eps_hat - without), out=without)",
+            "you write into the array that uncond gave; it may keep it, and need it again",
         ),
     ],
     "guide.threshold": [
@@ -108,6 +118,16 @@ MUTANTS = {
             "x0_hat",
             "the quantile is that of |x0_hat|: dark values stick out as bright ones do",
         ),
+        (
+            "axis=tuple(range(1, x_t.ndim))",
+            "axis=(1, 2, 3) if x_t.ndim == 4 else 1",
+            "all axes but the first belong to an image, however many there are",
+        ),
+        (
+            SHRUNK,
+            "np.minimum(x0_hat, limit) / limit",
+            "you cut off what is too bright; what is too dark, below -limit, still leaves [-1, 1]",
+        ),
     ],
     "guide.negative_prompt": [
         (
@@ -140,6 +160,12 @@ MUTANTS = {
             "x_t.dtype.type(w)",
             "w",
             "a w of float64 makes your answer float64; a model answers in the precision of x_t",
+        ),
+        (
+            "nothing + wanted - x_t.dtype.type(away) * (unwanted(x_t, t) - nothing)",
+            "np.add(nothing, wanted - x_t.dtype.type(away) * (unwanted(x_t, t) - nothing), "
+            "out=nothing)",
+            "you write into the array that uncond gave; it may keep it, and need it again",
         ),
     ],
     "hunts.hunt_guidance": [
