@@ -376,6 +376,12 @@ def test_calls_do_not_know_of_each_other(name, kernel_set, rng):
     values = [np.asarray(forward(*args)[0]) for args in calls]
     gs = [np.cos(np.arange(y.size, dtype=float)).reshape(y.shape) for y in values]
     alone = [forward(*args)[1](g) for args, g in zip(calls, gs, strict=True)]
+    first = [a.copy() for a in (values[0], *alone[0])]
+    forward(*(2 * a for a in calls[0]))[1](3 * gs[0])
+    kept = zip(first, (values[0], *alone[0]), strict=True)
+    assert all(np.array_equal(a, b) for a, b in kept), (
+        "the next call changed what this one had returned"
+    )
 
     def same(these, those):
         near = lambda a, b: np.allclose(a, b, rtol=1e-12, atol=1e-14)

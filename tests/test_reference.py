@@ -587,7 +587,9 @@ def test_attention_with_chosen_weights(dtype, rng):
     for shape in SHAPES:
         q, k, v, y = chosen(rng, shape, dtype)
         what = f"q, k, v of shape {shape}, each query with weights of its own"
-        same(reference.attention(q, k, v), y, what, dtype, {np.float32: 2e-5}.get(dtype))
+        got = reference.attention(q, k, v)
+        reference.attention(v, q, k)
+        same(got, y, what, dtype, {np.float32: 2e-5}.get(dtype))
         far = [np.asfortranarray(a) for a in (q, k, v)]
         same(reference.attention(*far), y, f"{what}, stored column by column", dtype, 2e-5)
 
@@ -706,6 +708,7 @@ def test_attention_grad_against_difference_quotients():
     for shape, expected in SLOPES.items():
         arrays = [small(shape, a, b) for a, b in PRIMES]
         results = parts(reference.attention_grad(*arrays), expected, "attention_grad")
+        reference.attention_grad(*arrays[::-1])
         for got, (name, slope) in zip(results, expected.items(), strict=True):
             what = f"{name} for shape {shape}, against difference quotients"
             same(got, np.reshape(slope, shape), what, tolerance=1e-8)

@@ -143,6 +143,9 @@ def test_autodiff_follows_a_block(C, O, kernel_set, rng):
     block.flatten(np.float32)
     y = unet.run_block(block, x.astype(np.float32), e.astype(np.float32))
     assert y.dtype == np.float32, f"of float32 it makes {y.dtype}"
+    kept = y.copy()
+    unet.run_block(block, -x.astype(np.float32), e.astype(np.float32))
+    assert np.array_equal(y, kept), "the next call changed what this one had returned"
 
 
 WITHOUT = "(without its e)"

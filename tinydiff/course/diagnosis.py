@@ -182,8 +182,8 @@ def written(exercise, call):
 def slip_of(exercise, calls, mine, again):
     """Find the mutant that gives what f gives, in right calls and wrong -> its sentence, or None
 
-    In the wrong ones it must do so on slightly shifted inputs as well, so that no slip is named by chance; and in
-    some call both must give numbers: NaN and an error come about in many ways.
+    In the wrong ones it must do so on slightly shifted inputs as well, so that no slip is named by
+    chance; and in some call both must give numbers: NaN and an error come about in many ways.
     calls, mine: as of `difference`; again: function of a Call, what f gives to it when it is shaken
     """
     right = [attempt(call, original(exercise)) for call in calls]
