@@ -220,10 +220,8 @@ class _Desk:
         if is_whole and sum(map(_agree, answers, right)) >= len(right) / 2:
             return verdict
         why = "called once more, apart from the tests, it does not give what it gave to them"
-        lines = [
-            ("why", why),
-            *diagnosis.difference(self.exercise, noted[CONFIRM][:1], answers[:1]),
-        ]
+        calls, came = (noted[CONFIRM], answers) if is_whole else ([], [])
+        lines = [("why", why), *diagnosis.difference(self.exercise, calls, came)]
         return replace(verdict, state="failed", lines=in_order(lines))
 
     def _explained(self, verdict, calls, answers):
