@@ -616,11 +616,12 @@ def check_threshold_in_samplers(threshold):
         agree(x_t, np.broadcast_to(want, X.shape), np.float64, 1e-10, result)
 
 
-THRESHOLD = (check_quiet_images_stay, check_loud_images_shrink, check_threshold_in_samplers)
+OF_A_GUESS = (check_quiet_images_stay, check_loud_images_shrink)
+THRESHOLD = (*OF_A_GUESS, check_threshold_in_samplers)
 
 
 @pytest.mark.exercise("guide.threshold")
-@pytest.mark.parametrize("check", THRESHOLD[:-1])
+@pytest.mark.parametrize("check", OF_A_GUESS)
 def test_threshold(check):
     check(guide.threshold)
 
