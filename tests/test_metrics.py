@@ -184,7 +184,7 @@ DISTANCES = {
 @asks_kernel
 @pytest.mark.parametrize("N, M, F", DISTANCES)
 def test_kernel_distance_in_exact_fractions(N, M, F):
-    got = metrics.kernel_distance(FIVE[:N, :F], FOUR[:M, :F])
+    got = metrics.kernel_distance(FIVE[:N, :F].copy(), FOUR[:M, :F].copy())
     what = f"{F} features, {N} against {M} images, of which two may be equal"
     said(got, DISTANCES[N, M, F], what, 1e-9)
 
@@ -199,8 +199,9 @@ def test_kernel_distance_of_two_images_each():
 @asks_kernel
 def test_kernel_distance_of_a_set_to_itself():
     """Across all pairs count, those of an image with itself too: the same array, or a copy."""
-    for other, which in ((FIVE, "the same array twice"), (FIVE.copy(), "an array and its copy")):
-        said(metrics.kernel_distance(FIVE, other), -857 / 225, which, 1e-9)
+    five = FIVE.copy()
+    for other, which in ((five, "the same array twice"), (FIVE.copy(), "an array and its copy")):
+        said(metrics.kernel_distance(five, other), -857 / 225, which, 1e-9)
 
 
 @asks_kernel
@@ -262,13 +263,13 @@ def share(name, k):
 @each_of(ON_A_LINE)
 def test_scores_of_whole_numbers(name):
     """In three dimensions, for every k; and with each score's default k."""
-    score, most = getattr(metrics, name), len(COUNTS[name])
-    came = {k: score(NINE, EIGHT, k) for k in range(7, 0, -1)}
+    score, most, real, fake = getattr(metrics, name), len(COUNTS[name]), NINE.copy(), EIGHT.copy()
+    came = {k: score(real, fake, k) for k in range(7, 0, -1)}
     for k in range(1, most + 1):
-        value = came[k] if k in came else score(NINE, EIGHT, k)
+        value = came[k] if k in came else score(real, fake, k)
         said(value, share(name, k), f"9 real, 8 fake, three features, k = {k}", 1e-12)
     own = 3 if name in ("precision", "recall") else 5
-    said(score(NINE, EIGHT), share(name, own), f"k not given: it is {own}", 1e-12)
+    said(score(real, fake), share(name, own), f"k not given: it is {own}", 1e-12)
 
 
 TWICE = column(0, 0, 10, 13), column(1, 11, 11)  # radii of the first: 0, 0, 3, 3
