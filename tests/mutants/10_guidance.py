@@ -45,11 +45,6 @@ MUTANTS = {
             "this is the factor of the image, sqrt(alpha_bar); the factor is that of the noise",
         ),
         (f"strength * {ROOT}", ROOT, "the strength is not used"),
-        (
-            "eps_model(x_t, t) - pull * log_p_gradient(x_t, t)",
-            "(lambda e: np.subtract(e, pull * log_p_gradient(x_t, t), out=e))(eps_model(x_t, t))",
-            "you write into the array that the model gave; it may keep it, and need it again",
-        ),
     ],
     "guide.classifier_free": [
         (
@@ -79,11 +74,6 @@ MUTANTS = {
             "return uncond(x_t, t)\n",
             "where there is no guidance (w = 1, or t outside the interval) the answer is cond's; "
             "you called uncond",
-        ),
-        (
-            MIX,
-            "np.add(without, x_t.dtype.type(w) * (eps_hat - without), out=without)",
-            "you write into the array that uncond gave; it may keep it, and need it again",
         ),
     ],
     "guide.threshold": [
@@ -160,12 +150,6 @@ MUTANTS = {
             "x_t.dtype.type(w)",
             "w",
             "a w of float64 makes your answer float64; a model answers in the precision of x_t",
-        ),
-        (
-            "nothing + wanted - x_t.dtype.type(away) * (unwanted(x_t, t) - nothing)",
-            "np.add(nothing, wanted - x_t.dtype.type(away) * (unwanted(x_t, t) - nothing), "
-            "out=nothing)",
-            "you write into the array that uncond gave; it may keep it, and need it again",
         ),
     ],
     "hunts.hunt_guidance": [
