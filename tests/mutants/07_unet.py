@@ -222,8 +222,8 @@ MUTANTS = {
         (
             f"softmax(q @ k.swapaxes(1, 2) * {ROOT})",
             f"{GLOBAL}(q @ k.swapaxes(1, 2) * {ROOT})",
-            "you took off the largest score of all; where a query's own scores are far below it, "
-            "its weights are 0 / 0: each row has a largest of its own",
+            "what you take off is not each query's own largest score: where its scores are far "
+            "below that, its weights are 0 / 0",
         ),
     ],
     "kernels.reference.attention_grad": [
@@ -262,8 +262,8 @@ MUTANTS = {
         (
             "softmax(q @ k.swapaxes(1, 2) * root)",
             f"{GLOBAL}(q @ k.swapaxes(1, 2) * root)",
-            "you took off the largest score of all; where a query's own scores are far below it, "
-            "its weights are 0 / 0: each row has a largest of its own",
+            "what you take off is not each query's own largest score: where its scores are far "
+            "below that, its weights are 0 / 0",
         ),
         (
             "softmax(q @ k.swapaxes(1, 2) * root)",
