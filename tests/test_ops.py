@@ -248,6 +248,16 @@ def halves(n):
     return np.arange(n) // 2  # row h of the large image lies in row h // 2 of the small one
 
 
+def spread(name, g, shape):
+    """Find the gradient of a linear operation from its values: gx[i] = <g, f(image of one 1 at i)>
+
+    name: str; g: array; shape: of x -> array of that shape
+    """
+    ones = np.eye(math.prod(shape)).reshape(-1, *shape)
+    forward = getattr(ops, name).forward
+    return np.reshape([np.sum(g * forward(one)[0]) for one in ones], shape)
+
+
 @pytest.mark.exercise("ops.down")
 @on_reference
 @both_precisions
@@ -256,9 +266,9 @@ def test_down_pixel_by_pixel(shape, dtype, kernel_set, rng):
     x = rng.standard_normal(shape).astype(dtype)
     y = (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
     g = rng.standard_normal(y.shape).astype(dtype)
-    gx = g[:, halves(shape[1])][:, :, halves(shape[2])] / 4
     share = "each pixel has a share of 1/4 in its block's mean"
-    assert_op("down", [x], g, [y, gx], ["the value is the mean of each 2 x 2 block", share])
+    says = ["the value is the mean of each 2 x 2 block", share]
+    assert_op("down", [x], g, [y, spread("down", g, shape)], says)
 
 
 @pytest.mark.exercise("ops.up")
@@ -270,28 +280,37 @@ def test_up_pixel_by_pixel(shape, dtype, kernel_set, rng):
     x = rng.standard_normal((N, H // 2, W // 2, C)).astype(dtype)
     y = x[:, halves(H)][:, :, halves(W)]
     g = rng.standard_normal(shape).astype(dtype)
-    gx = g[:, ::2, ::2] + g[:, 1::2, ::2] + g[:, ::2, 1::2] + g[:, 1::2, 1::2]
     share = "a pixel acts through all four of its block: their gradients add up"
-    assert_op("up", [x], g, [y, gx], ["the value repeats each pixel in a 2 x 2 block", share])
+    says = ["the value repeats each pixel in a 2 x 2 block", share]
+    assert_op("up", [x], g, [y, spread("up", g, x.shape)], says)
 
 
 @pytest.mark.exercise("ops.concat")
 @on_reference
 @both_precisions
-@pytest.mark.parametrize("channels", [(3, 3), (1, 5, 2), (4,), (2, 1)])
+@pytest.mark.parametrize("channels", [(3, 3), (1, 5, 2), (4,), (2, 1, 1, 3)])
 def test_concat_channel_by_channel(channels, dtype, kernel_set, rng):
-    xs = [rng.standard_normal((2, 3, 4, C)).astype(dtype) for C in channels]
-    g = rng.standard_normal((2, 3, 4, sum(channels))).astype(dtype)
-    y, grads, c = np.zeros_like(g), [np.zeros_like(x) for x in xs], 0
-    for x, gx in zip(xs, grads, strict=True):
-        for k in range(x.shape[-1]):
-            y[..., c], gx[..., k], c = x[..., k], g[..., c], c + 1
-    says = [f"argument {k} gets the channels it gave" for k in range(len(xs))]
-    says = ["the value is all channels one after the other", *says]
-    assert_op("concat", xs, g, [y, *grads], says)
+    for before in ((2, 3, 4), (5,), ()):
+        xs = [rng.standard_normal((*before, C)).astype(dtype) for C in channels]
+        g = rng.standard_normal((*before, sum(channels))).astype(dtype)
+        y, grads, c = np.zeros_like(g), [np.zeros_like(x) for x in xs], 0
+        for x, gx in zip(xs, grads, strict=True):
+            for k in range(x.shape[-1]):
+                y[..., c], gx[..., k], c = x[..., k], g[..., c], c + 1
+        case = f"{len(xs)} arrays of {len(before) + 1} axes"
+        says = [f"{case}: argument {k} gets the channels it gave" for k in range(len(xs))]
+        says = [f"{case}: the value is all channels one after the other", *says]
+        assert_op("concat", xs, g, [y, *grads], says)
 
 
-PAIRS = [((2, 3, 5, 1), (2, 3, 5, 1)), ((4,), (4,)), ((4, 3), (3,)), ((2, 1), (2, 5))]
+PAIRS = [
+    ((2, 3, 5, 1), (2, 3, 5, 1)),
+    ((4,), (4,)),
+    ((4, 3), (3,)),
+    ((2, 1), (2, 5)),
+    ((3, 1), (1, 5)),  # neither has as many values as the difference
+    ((), (6,)),
+]
 
 
 @pytest.mark.exercise("ops.mse")
@@ -316,6 +335,63 @@ def test_mse_by_difference_quotients(shapes, dtype, rng):
     of_b = "the gradient of b (as that of a, with a minus)"
     says = ["the value is the mean of all squared differences", "the gradient of a", of_b]
     assert_op("mse", [a.astype(dtype), b.astype(dtype)], np.array(g, dtype), expected, says)
+
+
+@pytest.mark.exercise("ops.mse")
+def test_mse_of_values_far_from_zero():
+    """In float32 the squares of such values would differ by less than rounding."""
+    a = np.float32([1000.125, 1001.375, 1003.25])
+    b = a + np.float32([0.25, -0.5, 0.125])
+    y = recorded("mse", [Tensor(a), Tensor(b)], np.array(1, np.float32))
+    want = (0.25**2 + 0.5**2 + 0.125**2) / 3
+    off = "float32 values near 1000: the mean of the squared differences is"
+    assert abs(y.value - want) < 1e-6, f"{off} {want:.6g}, got {float(y.value):.6g}"
+
+
+OFTEN = {  # shapes of the arguments of two calls
+    "down": [[(2, 4, 6, 3)], [(1, 2, 4, 2)]],
+    "up": [[(2, 4, 3, 3)], [(1, 1, 2, 2)]],
+    "concat": [[(2, 3, 1), (2, 3, 2)], [(4, 3), (4, 1), (4, 2)]],
+    "mse": [[(3, 4), (3, 4)], [(5,), (2, 5)]],
+}
+
+
+@on_reference
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.exercise(f"ops.{name}")) for name in OFTEN]
+)
+def test_calls_do_not_know_of_each_other(name, kernel_set, rng):
+    """Two calls, then each vjp twice, gives what each gives alone; wherever the numbers lie."""
+    forward = getattr(ops, name).forward
+    calls = [[rng.standard_normal(shape) for shape in shapes] for shapes in OFTEN[name]]
+    values = [np.asarray(forward(*args)[0]) for args in calls]
+    gs = [np.cos(np.arange(y.size, dtype=float)).reshape(y.shape) for y in values]
+    alone = [forward(*args)[1](g) for args, g in zip(calls, gs, strict=True)]
+    first = [a.copy() for a in (values[0], *alone[0])]
+    forward(*(2 * a for a in calls[0]))[1](3 * gs[0])
+    kept = zip(first, (values[0], *alone[0]), strict=True)
+    assert all(np.array_equal(a, b) for a, b in kept), (
+        "the next call changed what this one had returned"
+    )
+
+    def same(these, those):
+        near = lambda a, b: np.allclose(a, b, rtol=1e-12, atol=1e-14)
+        return all(near(a, b) for a, b in zip(these, those, strict=True))
+
+    both = [
+        recorded(name, [Tensor(a) for a in args], -g) for args, g in zip(calls, gs, strict=True)
+    ]
+    for y, g, expected in zip(both, gs, alone, strict=True):
+        assert same(y.node.vjp(g), expected), (
+            "a vjp gives another gradient after another call of the operation, or of itself: "
+            "something is kept from call to call"
+        )
+    far = np.asfortranarray
+    for args, value, g, expected in zip(calls, values, gs, alone, strict=True):
+        y, vjp = forward(*map(far, args))
+        assert same([y], [value]) and same(vjp(far(g)), expected), (
+            "the same values, stored column by column, give another result"
+        )
 
 
 # --- convolution ---

@@ -620,16 +620,30 @@ def test_ema_step_equals_the_weighted_sum(keep, dtype, rng):
 # --- attention ---
 
 
-def attention_by_rows(q, k, v):
-    """Attend query by query, in plain Python: row j of v has weight exp(score_j) / their sum."""
-    q, k, v = (a.astype(np.float64) for a in (q, k, v))
-    y = np.zeros(q.shape)
-    for n, i in np.ndindex(q.shape[:2]):
-        scores = [math.fsum(q[n, i] * k[n, j]) / math.sqrt(q.shape[2]) for j in range(k.shape[1])]
-        weights = [math.exp(a - max(scores)) for a in scores]
-        for j, w in enumerate(weights):
-            y[n, i] += w / math.fsum(weights) * v[n, j]
-    return y
+def chosen(rng, shape, dtype, height=0.0):
+    """Choose the weights first, then queries and keys that have them.
+
+    Query i is sqrt(C) times one of C directions, d[i]; the keys have the logarithms of the weights
+    P[d[i]] along it, up to a number for each direction, at most `height`: then the scores are those
+    logarithms, up to that number.
+    shape: (N, L, C) -> q, k, v, and what attention is, P[d] v
+    """
+    N, L, C = shape
+    found = []
+    for _ in range(N):
+        P, d = rng.integers(1, 9, (C, L)).astype(float), rng.permutation(np.arange(L) % C)
+        P /= P.sum(1, keepdims=True)
+        axes, _ = np.linalg.qr(rng.standard_normal((C, C)))
+        axes = np.eye(C) if height else axes  # turned, high numbers would lose their digits
+        lift = height * np.linspace(-1, 1, C)
+        v = rng.standard_normal((L, C))
+        q, k = math.sqrt(C) * np.eye(C)[d] @ axes, (np.log(P).T + lift) @ axes
+        found.append((q, k, v, P[d] @ v))
+    q, k, v, y = (np.stack(parts) for parts in zip(*found, strict=True))
+    return q.astype(dtype), k.astype(dtype), v.astype(dtype), y
+
+
+SHAPES = [(2, 5, 3), (1, 3, 9), (3, 4, 4), (2, 1, 6)]
 
 
 @pytest.mark.exercise("kernels.reference.attention")
@@ -647,11 +661,15 @@ def test_attention_by_hand():
 
 @pytest.mark.exercise("kernels.reference.attention")
 @both_precisions
-@pytest.mark.parametrize("shape", [(2, 5, 3), (1, 3, 9), (3, 4, 4), (2, 1, 6)], ids=str)
-def test_attention_row_by_row(shape, dtype, rng):
-    q, k, v = (rng.standard_normal(shape).astype(dtype) for _ in range(3))
-    what = f"q, k, v of shape {shape}, each query by itself"
-    same(reference.attention(q, k, v), attention_by_rows(q, k, v), what, dtype)
+def test_attention_with_chosen_weights(dtype, rng):
+    for shape in SHAPES:
+        q, k, v, y = chosen(rng, shape, dtype)
+        what = f"q, k, v of shape {shape}, each query with weights of its own"
+        got = reference.attention(q, k, v)
+        reference.attention(v, q, k)
+        same(got, y, what, dtype, {np.float32: 2e-5}.get(dtype))
+        far = [np.asfortranarray(a) for a in (q, k, v)]
+        same(reference.attention(*far), y, f"{what}, stored column by column", dtype, 2e-5)
 
 
 @pytest.mark.exercise("kernels.reference.attention")
@@ -663,41 +681,157 @@ def test_attention_with_large_scores(rng):
     same(got, v, "each query finds its own key, with scores in the thousands")
 
 
+@pytest.mark.exercise("kernels.reference.attention")
+@both_precisions
+def test_attention_with_scores_of_any_height(dtype, rng):
+    """Scores near -4000 for some queries, 0 and 4000 for others: each query is by itself."""
+    q, k, v, y = chosen(rng, (2, 6, 3), dtype, height=4000.0)
+    what = "one query's scores are near 4000, another's near 0 or -4000"
+    with np.errstate(all="ignore"):
+        got = reference.attention(q, k, v)
+    same(got, y, what, dtype, {np.float64: 1e-10, np.float32: 5e-3}[dtype])
+
+
+def small(shape, a, b):
+    """Make small eighths that look random: the same numbers wherever they are made -> array"""
+    n = np.arange(math.prod(shape))
+    return (((a * n * n + 3 * n + a) % b - b // 2) / 8).reshape(shape)
+
+
+# The slopes of sum(g * attention(q, k, v)) for g, q, k, v = small(shape, ...), with a and b as in
+# PRIMES: difference quotients with h = 1e-20, of sums written out, in decimal numbers of 60 digits.
+PRIMES = ((5, 17), (7, 19), (11, 23), (3, 13))
+SLOPES = {
+    (2, 3, 2): {
+        "gq": [
+            -0.073002021,
+            -0.0203168212,
+            0.0529133947,
+            0.00505160536,
+            0.0194909761,
+            -0.00234588696,
+            0.111962399,
+            0.0871520859,
+            0.0755519257,
+            0.0564923844,
+            0.0949828284,
+            0.0449570602,
+        ],
+        "gk": [
+            0.0038871295,
+            0.235119622,
+            -0.00422154276,
+            -0.0940762138,
+            0.000334413265,
+            -0.141043408,
+            -0.0517665405,
+            -0.0438398192,
+            -0.0237056835,
+            -0.0533663666,
+            0.075472224,
+            0.0972061857,
+        ],
+        "gv": [
+            0.314881301,
+            0.240802384,
+            0.25031541,
+            0.271972926,
+            0.309803289,
+            0.23722469,
+            0.398806067,
+            0.821147088,
+            0.314831595,
+            0.568892578,
+            0.411362338,
+            0.859960333,
+        ],
+    },
+    (1, 2, 4): {
+        "gq": [
+            -0.0314756034,
+            0,
+            0.0314756034,
+            -0.118033513,
+            0.0696598086,
+            0,
+            -0.0696598086,
+            0.261224282,
+        ],
+        "gk": [
+            -0.155057419,
+            0.0977811111,
+            -0.0820433094,
+            -0.0646283573,
+            0.155057419,
+            -0.0977811111,
+            0.0820433094,
+            0.0646283573,
+        ],
+        "gv": [
+            -0.0280324522,
+            0.453448908,
+            0.904888878,
+            0.424411987,
+            0.153032452,
+            0.296551092,
+            0.845111122,
+            0.575588013,
+        ],
+    },
+}
+
+
 @pytest.mark.exercise("kernels.reference.attention_grad")
-@pytest.mark.parametrize("shape", [(1, 2, 2), (2, 4, 3), (1, 3, 5), (2, 1, 4)], ids=str)
-def test_attention_grad_against_difference_quotients(shape, rng):
-    g, *inputs = (rng.standard_normal(shape) for _ in range(4))
-    names = ["gq", "gk", "gv"]
-    results = parts(reference.attention_grad(g, *inputs), names, "attention_grad")
-    for i, (name, got) in enumerate(zip(names, results, strict=True)):
-
-        def loss(a):
-            changed = [*inputs[:i], a, *inputs[i + 1 :]]
-            return np.sum(g * attention_by_rows(*changed))
-
-        if shape[1] > 1 or name == "gv":
+def test_attention_grad_against_difference_quotients():
+    for shape, expected in SLOPES.items():
+        arrays = [small(shape, a, b) for a, b in PRIMES]
+        results = parts(reference.attention_grad(*arrays), expected, "attention_grad")
+        reference.attention_grad(*arrays[::-1])
+        for got, (name, slope) in zip(results, expected.items(), strict=True):
             what = f"{name} for shape {shape}, against difference quotients"
-            same(got, slopes(loss, inputs[i]), what, tolerance=1e-8)
-        else:
-            what = f"{name} for a single token: its weight is 1 whatever q and k are"
-            assert np.abs(got).max() < 1e-12, f"{what}, so {name} is 0"
+            same(got, np.reshape(slope, shape), what, tolerance=1e-8)
+
+
+def check_ways_that_change_nothing(shape, dtype, rng):
+    """What must hold whatever the numbers are: ways to move q, k and v that leave y as it is."""
+    q, k, v, _ = chosen(rng, shape, dtype)
+    g = rng.standard_normal(shape).astype(dtype)
+    gq, gk, gv = parts(reference.attention_grad(g, q, k, v), ["gq", "gk", "gv"], "attention_grad")
+    for name, part in (("gq", gq), ("gk", gk), ("gv", gv)):
+        what = f"{name}: {part.shape} {part.dtype}, expected {shape} {np.dtype(dtype)}"
+        assert part.shape == shape and part.dtype == dtype, what
+    tolerance = {np.float64: 1e-11, np.float32: 1e-4}[dtype]
+    where = f"for shape {shape}, {np.dtype(dtype)}"
+    turned = np.einsum("nic,nid->ncd", gq, q) - np.einsum("nic,nid->ncd", k, gk)
+    what = f"gq and gk {where}: y stays when q M takes the place of q, and k M^-T that of k"
+    assert np.abs(turned).max() < tolerance * max(np.abs(gq).max(), 1), what
+    what = f"gk {where}: y stays when one number is added to all keys"
+    assert np.abs(gk.sum(1)).max() < tolerance * max(np.abs(gk).max(), 1), what
+    what = f"gv {where}: the weights of a query sum to 1, so the sum of gv is that of g"
+    assert np.abs(gv.sum(1) - g.sum(1)).max() < tolerance * np.abs(g).max() * shape[1], what
+    other = reference.attention_grad(g, q, k, v + rng.standard_normal(shape).astype(dtype))
+    same(other[2], gv, f"gv {where}: v itself has no part in it", dtype, tolerance)
+    far = reference.attention_grad(*(np.asfortranarray(a) for a in (g, q, k, v)))
+    for name, part, again in zip(("gq", "gk", "gv"), (gq, gk, gv), far, strict=True):
+        same(again, part, f"{name} {where}, stored column by column", dtype, tolerance)
 
 
 @pytest.mark.exercise("kernels.reference.attention_grad")
-def test_attention_grad_keeps_float32(rng):
-    """Its derivative along one direction equals a difference quotient taken in float64."""
-    g, *inputs = (rng.standard_normal((2, 5, 3)).astype(np.float32) for _ in range(4))
-    names = ["gq", "gk", "gv"]
-    results = parts(reference.attention_grad(g, *inputs), names, "attention_grad")
-    for i, (name, got) in enumerate(zip(names, results, strict=True)):
-        what = f"{name}: {got.shape} {got.dtype}, expected (2, 5, 3) float32"
-        assert got.shape == (2, 5, 3) and got.dtype == np.float32, what
-        away = rng.standard_normal((2, 5, 3))
-        ends = []
-        for e in (1e-5, -1e-5):
-            moved = [*inputs[:i], inputs[i] + e * away, *inputs[i + 1 :]]
-            ends.append(attention_by_rows(*moved))
-        expected = np.sum(g * (ends[0] - ends[1])) / 2e-5
-        off = abs(np.sum(got * away) - expected)
-        what = f"{name} in float32, against a difference quotient"
-        assert off < 2e-5 * np.abs(got * away).sum(), what
+@both_precisions
+def test_attention_grad_along_ways_that_change_nothing(dtype, rng):
+    for shape in [*SHAPES, (2, 7, 2)]:
+        check_ways_that_change_nothing(shape, dtype, rng)
+
+
+@pytest.mark.exercise("kernels.reference.attention_grad")
+@both_precisions
+def test_attention_grad_with_scores_of_any_height(dtype, rng):
+    """Scores near -4000, 0 and 4000: as if all were near 0, since each query is by itself."""
+    low, high = (chosen(np.random.default_rng(3), (2, 6, 3), dtype, h) for h in (1e-3, 4000.0))
+    g = rng.standard_normal((2, 6, 3)).astype(dtype)
+    with np.errstate(all="ignore"):
+        (_, near, gv), (_, far, gv_far) = (reference.attention_grad(g, *a[:3]) for a in (low, high))
+    tolerance = {np.float64: 1e-9, np.float32: 5e-3}[dtype]
+    what = "where some queries have scores near 4000, others near 0 or -4000"
+    same(far, near.astype(float), f"gk {what}", dtype, tolerance)
+    same(gv_far, gv.astype(float), f"gv {what}", dtype, tolerance)
