@@ -323,7 +323,7 @@ def test_the_hash_follows_the_files_that_an_answer_imports(tmp_path):
 
 HOSTILE = {
     "blank lines": "def q_sample(:" + "\n" * 400_000 + "def q_step(): pass",
-    "magics": "%time x\n%ls\n" * 10_000,
+    "magics": "%time x\n%ls\n" * 3_000,
     "deep": "x = " + "-" * 100_000 + "1",
     "brackets": "(" * 100_000,
     "null": "\0",
