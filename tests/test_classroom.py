@@ -850,10 +850,24 @@ def test_an_interrupted_class_is_gone_on_with(tmp_path, name):
 NBGRADER = importlib.util.find_spec("nbgrader")
 
 
+# compiled, so that no interrupt of the kernel ends it
+SPIN = """from numba import njit
+
+@njit
+def spin(x):
+    while x > -1:
+        x += 1
+    return x
+
+def q_sample(s, x0, t, eps):
+    return x0 * spin(1.0)
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not NBGRADER, reason="needs nbgrader: pip install -e '.[nbgrader]'")
 def test_nbgrader_gives_the_same_points(tmp_path):
-    """The reference, the untouched and a mixed notebook of lesson 01, graded by both."""
+    """The reference, the untouched, a mixed and an endless notebook of lesson 01, by both."""
     course = tmp_path / "course"
     assert main(["handout", str(course), "--nbgrader", "--lessons", "1"]) == 0
     lesson, name = "01_forward", "01_forward.ipynb"
@@ -876,8 +890,12 @@ def test_nbgrader_gives_the_same_points(tmp_path):
             cell["source"] = answers["linear"]
         if which == "q_sample":
             cell["source"] = answers["q_sample"].replace("noise * eps", "noise**2 * eps")
-    submitted = course / "submitted"
-    for student, content in {"mixed": mixed, "reference": source, "untouched": release}.items():
+    endless = json.loads(json.dumps(source))
+    for cell in endless["cells"]:
+        if cell["metadata"].get("nbgrader", {}).get("grade_id") == "q_sample":
+            cell["source"] = SPIN
+    submitted, whole = course / "submitted", {"mixed": mixed, "reference": source}
+    for student, content in (whole | {"endless": endless, "untouched": release}).items():
         (submitted / student / lesson).mkdir(parents=True)
         (submitted / student / lesson / name).write_text(json.dumps(content))
     nbgrader("autograde", lesson)
@@ -890,4 +908,5 @@ def test_nbgrader_gives_the_same_points(tmp_path):
     assert main(["grade", str(submitted), "--out", str(table), "--lessons", "1"]) == 0
     rows = rows_of(table).items()
     ours = {name: (float(row["points"]), float(row["of"])) for name, row in rows}
-    assert theirs == ours == {"mixed": (1.0, 4.0), "reference": (4.0, 4.0), "untouched": (0.0, 4.0)}
+    points = {"endless": 3.0, "mixed": 1.0, "reference": 4.0, "untouched": 0.0}
+    assert theirs == ours == {name: (came, 4.0) for name, came in points.items()}

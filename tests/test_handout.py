@@ -10,12 +10,14 @@ import subprocess
 import sys
 import zlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+import tinydiff.grade
 from lessons import run
 from tinydiff.app import cli
-from tinydiff.course import exercises, grade, handout, judge
+from tinydiff.course import exercises, grade, handout, judge, worker
 
 NUMBERS = {1, 2}
 EXERCISES = [e for e in exercises.exercises() if int(e.lesson[:2]) in NUMBERS]
@@ -507,6 +509,31 @@ def test_only_in_the_tree_without_arguments_pytest_says_how_far_they_are(
 
 
 # --- in a notebook ---
+
+
+def test_a_required_answer_is_graded_by_the_cells_run_so_far(monkeypatch, tmp_path):
+    """As `grade` does it, in a process of its own; nbgrader's kernel may have no way back."""
+    exercise, asked = exercises.find("q_sample"), []
+
+    def grade_one(submissions, exercise, beside):
+        asked.append((submissions, exercise, beside))
+        return SimpleNamespace(verdict=SimpleNamespace(state="failed"))
+
+    monkeypatch.setattr(worker, "grade_one", grade_one)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "keep.py").write_text("x = 1")
+    cells = ["", "HALF = 1 / 2", with_imports(exercise), "check(q_sample, required=True)"]
+    shell = SimpleNamespace(history_manager=SimpleNamespace(input_hist_raw=cells))
+    monkeypatch.setattr(grade, "_shell", lambda: shell)
+    monkeypatch.setattr(grade, "_in_notebook", lambda: True)
+    scope = {}
+    exec(with_imports(exercise), scope)
+    with pytest.raises(grade.WrongAnswer):
+        tinydiff.grade.check(scope["q_sample"], required=True)
+    ((submission,), _, beside) = asked.pop()
+    assert beside == {"keep.py": b"x = 1"}
+    assert submission.attempts("q_sample") and "HALF = 1 / 2" in str(submission.cells)
+    assert submission.place("q_sample") == "In.ipynb cell 2"
 
 
 @pytest.mark.slow

@@ -127,8 +127,10 @@ LAYOUTS = {
             "ada/zz.ipynb": OTHER,
             "ada/zz.py": WRONG,
             "ada/backup/01_forward.ipynb": OTHER,
+            "bob/backup/01_forward.ipynb": OTHER,
+            "bob/late.py": RIGHT,
         },
-        {"ada": ("ada/01_forward.ipynb", ())},
+        {"ada": ("ada/01_forward.ipynb", ()), "bob": ("bob/late.py", ())},
     ),
     "students called old, backup and venv": (
         {

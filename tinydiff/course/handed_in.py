@@ -253,11 +253,8 @@ class _Reader:
                 name = place.removeprefix(f"{home}/")
                 if not place.startswith(f"{home}/" * bool(home)) or name in found:
                     continue
-                is_fit = name.isprintable() and name.split("/")[0] not in (
-                    "tinydiff",
-                    "tinydiff.py",
-                )
-                if is_fit and len(data) <= room:
+                is_ours = name.split("/")[0] in ("tinydiff", "tinydiff.py")
+                if len(data) <= room and name.isprintable() and not is_ours:
                     found[name] = data
                     room -= len(data)
         return found

@@ -17,13 +17,16 @@ def judge_cells(exercise, f):
     """
     if not grade._in_notebook():
         return grade.judge(exercise, f)
+    from .handed_in import BESIDE
     from .submission import read
     from .worker import grade_one
 
     texts = grade._shell().history_manager.input_hist_raw[1:]
     cells = [{"cell_type": "code", "source": text} for text in texts]
-    notebook = json.dumps({"cells": cells}).encode()
-    return grade_one([read(Path.cwd() / "In.ipynb", notebook)], exercise).verdict
+    submission = read(Path.cwd() / "In.ipynb", json.dumps({"cells": cells}).encode())
+    near = [path for path in Path.cwd().glob("*.py") if path.stat().st_size <= BESIDE]
+    beside = {path.name: path.read_bytes() for path in near}
+    return grade_one([submission], exercise, beside=beside).verdict
 
 
 grade.judge_required = judge_cells
