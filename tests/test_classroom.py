@@ -1,5 +1,6 @@
 """A class graded: who handed in what, one row per student, feedback for each of them."""
 
+import ast
 import base64
 import contextlib
 import csv
@@ -262,6 +263,24 @@ def test_feedback_that_cannot_be_written_is_that_students_problem(tmp_path):
     assert [row["points"] for row in rows.values()] == ["1", "1"]
     assert "ada.txt could not be written (it is a folder" in rows["ada"]["problems"]
     assert rows["bob"]["problems"] == "" and (book.feedback / "bob.txt").is_file()
+
+
+def test_a_board_that_fails_is_that_students_problem(tmp_path, monkeypatch):
+    says = lambda files, *rest: "ok" if files[0].path.stem == "bob" else 1 / 0
+    monkeypatch.setattr(classroom, "board", says)
+    book, _ = graded(tmp_path, handed_in(tmp_path, ada=RIGHT, bob=RIGHT))
+    rows = rows_of(book.path)
+    assert rows["ada"]["problems"] == "no feedback: ZeroDivisionError: division by zero"
+    assert rows["bob"]["problems"] == "" and len(book.results) == 2
+
+
+def test_many_threads_ask_what_is_attempted(tmp_path, monkeypatch):
+    """Python 3.11 must not parse in several of them at a time: nothing is parsed again."""
+    (tmp_path / "a.py").write_text(UNTOUCHED)
+    file = read(tmp_path / "a.py")
+    with monkeypatch.context() as patch:
+        patch.setattr(ast, "parse", lambda *args: 1 / 0)
+        assert not file.attempts("q_sample") and file.has("q_sample")
 
 
 def test_long_and_strange_names_have_feedback(tmp_path):

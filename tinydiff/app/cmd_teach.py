@@ -150,8 +150,8 @@ def _grade_class(args, exercises):
     def kept():
         with suppress(OSError):
             book.write()
-        where = f"{book}: {out}, {book.feedback}"
-        return f"{where}; --resume goes on with the rest" if book.results else ""
+        there = ", ".join(str(path) for path in (out, book.feedback) if path.exists())
+        return f"{book}: {there}; --resume goes on with the rest" if book.results else ""
 
     def done(student, results):
         book.note(student, results)

@@ -107,14 +107,18 @@ class Gradebook:
         """Have results count, and write the feedback: Student, list of Results -> None"""
         self.results[student.name] = results
         self._lines.setdefault(student.name, _packed(student, self._keys[student.name], results))
-        problems = self.problems(student)
-        lines = [f"cannot be graded: {line(problem)}" for problem in problems]
-        lines.append(board(student.submissions, results, student.left_out, self.guard))
-        text = ("\n".join(lines) + "\n").encode(errors="replace")
         try:
+            text = self._text(student, results)
             write_whole(self.feedback / self._texts[student.name], lambda f: f.write(text))
-        except OSError as error:
-            self._trouble[student.name] = [f"no feedback: {error}"]
+        except Exception as error:  # the others are to be graded all the same
+            why = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            self._trouble[student.name] = [f"no feedback: {why}"]
+
+    def _text(self, student, results):
+        """Write the feedback: Student, list of Results -> bytes"""
+        lines = [f"cannot be graded: {line(problem)}" for problem in self.problems(student)]
+        lines.append(board(student.submissions, results, student.left_out, self.guard))
+        return ("\n".join(lines) + "\n").encode(errors="replace")
 
     def write(self):
         """Write the table of all students, whole or not at all. Raises OSError."""

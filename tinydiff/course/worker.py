@@ -60,6 +60,7 @@ def grading_pool(jobs=None):
     -> ThreadPoolExecutor
     """
     name = f"grading {time.monotonic_ns()}"
+    sandbox._tree()  # here, since Python 3.11 must not parse in several threads at a time
     with ThreadPoolExecutor(jobs or cores(), name) as pool:
         try:
             yield pool
