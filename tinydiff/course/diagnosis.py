@@ -155,10 +155,10 @@ def _written(exercise, call):
 
 
 def _slip(exercise, f, calls):
-    """Find the mutant that gives what f gives in all wrong calls -> its sentence, or None
+    """Find the mutant that gives what f gives in all calls, right or wrong -> its sentence, or None
 
     It must do so on slightly shifted inputs as well, so that no slip is named by chance; and in
-    some call both must give numbers: NaN and an error come about in many ways.
+    some wrong call both must give numbers: NaN and an error come about in many ways.
     """
     if exercise.known:
         return _known_slip(exercise.known, f, calls)
@@ -167,11 +167,12 @@ def _slip(exercise, f, calls):
     wrong = [k for k in range(len(calls)) if not alike(mine[k], right[k])]
     if not any(tells(mine[k]) for k in wrong):
         return None
+    order = [*wrong, *(k for k in range(len(calls)) if k not in wrong)]  # most tell at once
     shaken = [calls[k].shaken() for k in wrong]
     outcomes = [attempt(call, f) for call in shaken]
     for old, new, sentence in exercise.mutants:
         other = mutant(exercise, old, new)
-        agree = all(alike(mine[k], attempt(calls[k], other)) for k in wrong)
+        agree = all(alike(mine[k], attempt(calls[k], other)) for k in order)
         pairs = zip(outcomes, shaken, strict=True)
         if agree and all(alike(outcome, attempt(call, other)) for outcome, call in pairs):
             return sentence
@@ -221,7 +222,7 @@ def _known_slip(known, f, calls):
     wrong = [each for each in tried if not _same_trace(each[0], each[3][0])]
     if not any(tells(mine) for _, mine, _, _ in wrong):
         return None
-    pairs = [(mine, traces) for mine, _, _, traces in wrong]
+    pairs = [(mine, traces) for mine, _, _, traces in tried]
     shaken = [part.shaken() for _, _, part, _ in wrong]
     pairs += [(trace(mine), traces) for _, mine, traces in _recognised(known, f, shaken)]
     for k, sentence in enumerate(known["sentences"], start=1):
