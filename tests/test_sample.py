@@ -523,9 +523,9 @@ def check_steps_refused(times_for):
             raise AssertionError(f"T = {s.T}, steps = {steps}: expected a ValueError")
 
 
-def check_times_refused(sampler):
+def check_times_refused(sampler, shape=(2, 1)):
     """Times that do not decrease to 0 are a ValueError."""
-    model, x_T = exact.gaussian(T8, MEAN, VAR), np.ones((2, 1))
+    model, x_T = exact.gaussian(T8, MEAN, VAR), np.ones(shape)
     for times in REFUSED:
         try:
             with np.errstate(all="ignore"):

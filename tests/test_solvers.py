@@ -265,25 +265,25 @@ def check_heun_calls(heun):
     check_times_refused(heun)
 
 
-# What heun with clip = 1.5 makes of four x_T at the times 8, 6, 3, 1, 0, for T = 8 and data
-# N(0.3, 9). Computed in x_bar, x_bar_u = x0_hat + sigma_u / sigma_t (x_bar_t - x0_hat), with 50
-# digits by Python's decimal, and rounded.
+# What heun with clip = 1.5 makes of five pixels at the times 8, 6, 3, 1, 0, for T = 8. By
+# x_bar_u = x0_hat + sigma_u / sigma_t (x_bar_t - x0_hat), 50 digits, Python's decimal, and rounded.
 CLIPPED = {
-    8: [-4, -1, 0.5, 3],
-    6: [-4.056704360208, -1.308786754567, 0.7822381004008, 3.140731824994],
-    3: [-3.284891141383, -1.655396851682, 1.324814157023, 2.741726378149],
-    1: [-2.019762890435, -1.587400896448, 1.499685711471, 1.875642225773],
-    0: [-1.5, -1.5, 1.5, 1.5],
+    8: [-4, -1, 3, -1.4, 1.4],
+    6: [-4.056704360208, -1.308786754567, 3.140731824994, -0.8895473299452, 0.8895473299452],
+    3: [-3.284891141383, -1.655396851682, 2.741726378149, 0.3249021613273, -0.3249021613273],
+    1: [-2.019762890435, -1.587400896448, 1.875642225773, 0.8677510006975, -0.8677510006975],
+    0: [-1.5, -1.5, 1.5, 0.9613487394004, -0.9613487394004],
 }
+CLIPPED_DATA = np.array([0.3, 0.3, 0.3, 2, -2]), np.array([9, 9, 9, 0.25, 0.25])  # mean, variance
 
 
 def check_heun_clip(heun):
     """clip keeps x0_hat of each slope, and of their mean, within [-1.5, 1.5]; eps_hat follows."""
-    x_T = np.array(CLIPPED[8], dtype=float)[:, None]
-    got = heun(exact.gaussian(T8, 0.3, 9.0), T8, x_T.shape, None, list(CLIPPED), x_T, clip=1.5)
+    x_T, model = np.array([CLIPPED[8]], dtype=float), exact.gaussian(T8, *CLIPPED_DATA)
+    got = heun(model, T8, x_T.shape, None, list(CLIPPED), x_T, clip=1.5)
     for (t, want), a in zip(CLIPPED.items(), got, strict=True):
-        assert np.allclose(a[:, 0], want, rtol=0, atol=1e-11), (
-            f"clip = 1.5, t = {t}: off by {np.abs(a[:, 0] - want).max():.3g}"
+        assert np.allclose(a[0], want, rtol=0, atol=1e-11), (
+            f"clip = 1.5, t = {t}: off by {np.abs(a[0] - want).max():.3g}"
         )
 
 
@@ -330,17 +330,18 @@ def check_dpmpp_by_hand(dpmpp_2m):
     """
     bar, guess = [1, 144 / 145, 0.9, 0.5, 0.2], {4: 1.0, 3: 2.0, 2: 5.0, 1: 7.0}
     s = quiet(schedule.from_betas, [1 - u / t for t, u in pairwise(bar)])
-    model = lambda x, t: diffusion.predict_eps(s, x, t, np.full_like(x, guess[t]))
-    x_T = np.full((1, 1), math.sqrt(0.8))
-    run = dpmpp_2m(model, s, (1, 1), None, None, x_T)
     log_2_of_3, log_3_of_2 = 1.5849625007211562, 0.6309297535714575
     y = {4: 1, 3: 1.5, 2: 5.5 + log_2_of_3, 1: 50.5 + log_2_of_3 + 27 * log_3_of_2}
-    want = {0: 7.0} | {t: y[t] * math.sqrt(1 - bar[t]) for t in y}
-    case = "alpha_bar = 1, 144/145, 0.9, 0.5, 0.2"
-    for t, x in zip((4, 3, 2, 1, 0), run, strict=True):
-        assert abs(x[0, 0] - want[t]) < 1e-12, (
-            f"{case}: x_{t} is {x[0, 0]:.12g}, expected {want[t]:.12g}"
-        )
+    for sign, clip in ((1, np.inf), (1, 5.0), (-1, 5.0)):  # D is beyond 5 in the third step
+        model = lambda x, t, k=sign: diffusion.predict_eps(s, x, t, np.full_like(x, k * guess[t]))
+        x_T = np.full((1, 1), sign * math.sqrt(0.8))
+        run = dpmpp_2m(model, s, (1, 1), None, None, x_T, clip)
+        want = {0: min(7.0, clip)} | {t: y[t] * math.sqrt(1 - bar[t]) for t in y}
+        case = f"alpha_bar = 1, 144/145, 0.9, 0.5, 0.2, clip = {clip}"
+        for t, x in zip((4, 3, 2, 1, 0), run, strict=True):
+            assert abs(x[0, 0] - sign * want[t]) < 1e-12, (
+                f"{case}: x_{t} is {x[0, 0]:.12g}, expected {sign * want[t]:.12g}"
+            )
 
 
 # --- inversion ---
