@@ -975,7 +975,7 @@ def check_seams(tile):
 def check_every_shift(tile):
     """All places of the tile come to lie at all others, and eps_hat goes back to its own."""
     for H, W in ((3, 4), (5, 2)):
-        s, seen = quiet(schedule.linear, 400, 1e-4, 1e-3), set()
+        s, seen = quiet(schedule.linear, 250, 1e-4, 1e-3), set()
         x_T = np.zeros((2, H, W, 1))
         x_T[:, 1, W - 1] = 1
         place = x_T[0].argmax()
@@ -985,7 +985,7 @@ def check_every_shift(tile):
             return np.zeros_like(x_t)
 
         *_, x0 = tile(model, s, x_T.shape, np.random.default_rng(1), x_T=x_T)
-        said = f"in 400 steps a pixel came to lie at {len(seen)} of {H} x {W} places"
+        said = f"in 250 steps a pixel came to lie at {len(seen)} of {H} x {W} places"
         assert len(seen) == H * W, f"{said}: a shift is new at each step, from all places"
         assert x0[0].argmax() == place, "the picture was left shifted: only what the model sees is"
         assert np.array_equal(x0[0], x0[1]), "all images of a batch are treated alike"

@@ -504,6 +504,8 @@ def check_clip(run, clipping):
         assert np.abs(ours[-1]).max() <= clip + 1e-12, (
             f"{case}: the last image, which is x0_hat, lies within [-{clip}, {clip}]"
         )
+        single = list(run(model, T8, Flat(), start.astype(np.float32), clip))[-1]
+        assert np.abs(single).max() <= clip + 1e-5, f"{case}, float32: the last image exceeds it"
     free = list(run(model, T8, Flat(), start))[-1]
     assert free.min() < -9 and free.max() > 9, (
         "without clip nothing is cut off: the values here go beyond -9 and 9; got "
