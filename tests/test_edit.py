@@ -962,8 +962,8 @@ def expected_energy(law):
 def check_seams(tile):
     """Steps over the edge are 4 times as large as others; on average over all shifts, as large."""
     mean, cov = np.arange(12) / 10, sheet_covariance()
-    assert expected_energy(tiled(untiled, mean, cov, [8, 3, 0])) > 4
-    every = [tiled(tile, mean, cov, [8, 3, 0], shifts=shifts) for shifts in product(PLACES, PLACES)]
+    assert expected_energy(tiled(untiled, mean, cov, [4, 0])) > 4
+    every = [tiled(tile, mean, cov, [4, 0], shifts=[shift]) for shift in PLACES]
     energy = np.mean([expected_energy(law) for law in every])
     said = f"steps over the edge are {energy:.2f} times as large as inside"
     assert energy < 1.5, f"{said}, on average over all shifts; expected below 1.5"
