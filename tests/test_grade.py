@@ -391,10 +391,9 @@ def test_not_a_number_and_foreign_errors_name_no_slip(monkeypatch):
     assert "slip" not in lines and "not a number" in lines["why"]
     assert diagnosis.tells([np.array([np.nan, 1.0])]) and diagnosis.tells([])
     assert not diagnosis.tells([np.array([np.nan, np.inf])])
-    assert diagnosis.tells(AssertionError("x")) and not diagnosis.tells(
-        raised(np.zeros(2).reshape, 3)
-    )
-    assert diagnosis.tells(raised(schedule.linear, -1))
+    assert diagnosis.tells(calls.Raised.of(AssertionError("x")))
+    assert not diagnosis.tells(calls.Raised.of(raised(np.zeros(2).reshape, 3)))
+    assert diagnosis.tells(calls.Raised.of(raised(schedule.linear, -1)))
     monkeypatch.setattr(diagnosis, "tells", lambda outcome: True)
     assert "below 0 is nan" in dict(grade.judge(exercise, frechet).lines)["slip"]
 

@@ -125,7 +125,7 @@ def check_linear(linear):
 
 def check_cosine(cosine):
     """alpha_bar is f(t) / f(0) up to the first beta that is clipped; the others stay."""
-    for T, offset in ((8, 0.008), (50, 0.008), (1000, 0.008), (8, 0.1), (9, 0.0), (1, 0.008)):
+    for T, offset in ((8, 0.008), (50, 0.008), (1000, 0.008), (8, 0.1), (999, 0.0), (1, 0.008)):
         case = f"cosine({T})" if offset == 0.008 else f"cosine({T}, offset={offset})"
         try:
             s = quiet(cosine, T, offset) if offset != 0.008 else quiet(cosine, T)

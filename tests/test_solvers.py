@@ -577,6 +577,9 @@ def check_bend(bend_times):
         # log sigma = 5, 2, -1, -4, even in t; the bend between them 6, 6 and 3, of 15
         case = "log sigma = 5, 2, -1, -4, bend = 1, 3, 1, 1, lam even in t"
         check_times(bend_times(EVEN, steps, *args), want, f"{case}, {steps} step(s)")
+    two = np.exp([5.0, -4.0]), np.array([1.0, 3.0])
+    case = "log sigma = 5, -4, bend = 1, 3, lam even in t, 3 steps"
+    check_times(bend_times(EVEN, 3, *two), [961, 641, 321, 0], case)
     for s, steps, want in BEND:
         case = f"T = {s.T}, {steps} step(s), levels of log sigma 4 to -4"
         check_times(bend_times(s, steps, BENT_LEVELS, BENDS), want, case)

@@ -8,14 +8,11 @@ place.
 import hashlib
 import inspect
 import json
-import linecache
 import re
-from pathlib import Path
-from traceback import walk_tb
 
 import numpy as np
 
-from .calls import alike, attempt, brief, launched, same, tidy
+from .calls import Raised, alike, attempt, brief, launched, same, tidy
 from .exercises import ROOT, exercises, in_handout, mutant, original
 
 TINY = re.compile(r"[-+]?\d\.\d+e-(1[3-9]|[2-9]\d|\d{3})\b")  # in text: 0 up to rounding
@@ -49,6 +46,17 @@ def explain(exercise, f, raised, calls):
     raised: pytest's ExceptionInfo of the test that failed, or None; calls: the Calls that it made
     -> lines of a Verdict
     """
+    lines = list(said(exercise, f, raised, calls))
+    if any(head == "why" for head, _ in lines) and not any(head == "called" for head, _ in lines):
+        lines += compared(exercise, f, calls)
+    return lines + reread(exercise)
+
+
+def said(exercise, f, raised, calls=()):
+    """Say what a failed test says, without calling anything: arguments as of `explain`
+
+    -> lines of a Verdict
+    """
     if raised is None or raised.typename == "Skipped":
         yield "why", "a test was skipped, which does not count as passed"
         return
@@ -56,25 +64,45 @@ def explain(exercise, f, raised, calls):
     if slip:
         yield "slip", slip
         return
-    lines = str(raised.value).strip().splitlines()
+    lines = _words(raised.value).strip().splitlines()
     lines = [line for line in lines if not line.lstrip().startswith("+")][:6]
     ours = [line for line in lines if not line.startswith("assert ")]  # before pytest's own
     text = TINY.sub(_no_tiny, "\n".join(ours or lines))
     place = getattr(getattr(inspect.unwrap(f), "__code__", None), "co_filename", None)
     theirs = [entry for entry in raised.traceback if str(entry.path) == place]
-    if theirs and calls and not isinstance(raised.value, AssertionError):
+    if theirs and not isinstance(raised.value, AssertionError):
         where = f"in line {theirs[-1].lineno + 1} of its cell or file"
         yield "why", f"{raised.typename} {where}: {text}"
-        yield "called", _written(exercise, calls[-1])
+        if calls:
+            yield "called", written(exercise, calls[-1])
     else:
         yield "why", text or raised.typename
-        yield from _difference(exercise, f, calls)
-        slip = _slip(exercise, f, calls)
-        if slip:
-            yield "slip", slip
-    reread = section(exercise)
-    if reread:
-        yield "reread", reread
+
+
+def _words(error):
+    try:
+        return str(error)
+    except Exception:  # a student's own error may have any __str__
+        return type(error).__name__
+
+
+def compared(exercise, f, calls):
+    """Compare what f gives to noted calls with what is right -> lines of a Verdict"""
+    if exercise.known:
+        yield from _known_difference(exercise, f, calls)
+        slip = _known_slip(exercise.known, f, calls)
+    else:
+        mine = [attempt(call, f) for call in calls]
+        yield from difference(exercise, calls, mine)
+        slip = slip_of(exercise, calls, mine, lambda call: attempt(call.shaken(), f))
+    if slip:
+        yield "slip", slip
+
+
+def reread(exercise):
+    """Name the place in the lesson: Exercise -> lines of a Verdict"""
+    place = section(exercise)
+    return [("reread", place)] if place else []
 
 
 def _wrong_kind(exercise, f, raised):
@@ -94,35 +122,32 @@ def _wrong_kind(exercise, f, raised):
     return None
 
 
-def _difference(exercise, f, calls):
-    """Show the last noted call whose result is wrong: it failed the test -> lines of a Verdict"""
+def difference(exercise, calls, mine):
+    """Show the last noted call whose result is wrong: it failed the test.
+
+    calls: Calls; mine: what came of each, as `attempt` gives it -> lines of a Verdict
+    """
     if exercise.is_hunt:
         return  # it would give the answer away
-    if exercise.known:
-        yield from _known_difference(exercise, f, calls)
-        return
-    for call in reversed(calls):
-        mine, right = attempt(call, f), attempt(call, original(exercise))
-        if isinstance(right, BaseException) or alike(mine, right):
+    kernel = launched(original(exercise))
+    for call, came in zip(reversed(calls), reversed(mine), strict=True):
+        right = attempt(call, original(exercise))
+        if isinstance(right, Raised) or alike(came, right):
             continue
-        yield "called", _written(exercise, call)
+        yield "called", written(exercise, call)
         if any(hasattr(a, "rng") for a in call.args):
             return  # it draws its own random numbers, and may do so in another order
-        if isinstance(mine, BaseException):
-            yield "came", _first_line(mine)
-        elif launched(f) and same(mine[:-1], right[:-1]):
+        if isinstance(came, Raised):
+            yield "came", str(came)
+        elif kernel and same(came[:-1], right[:-1]):
             return  # its result is right, only the way there is wrong: the test says how
-        elif len(mine) != len(right):
-            yield "came", _counted(mine)
+        elif len(came) != len(right):
+            yield "came", _counted(came)
             yield "expected", _counted(right)
         else:
-            pairs = zip(mine, right, strict=True)
+            pairs = zip(came, right, strict=True)
             yield from _compared(*next((a, b) for a, b in pairs if not same([a], [b])))
         return
-
-
-def _first_line(error):
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _counted(items):
@@ -144,7 +169,7 @@ def _compared(came, expected):
     yield "expected", f"{brief(expected)}, there: {tidy(expected[i]):.6g}"
 
 
-def _written(exercise, call):
+def written(exercise, call):
     """Write a call as code: Exercise, Call -> "q_sample(Schedule, array (4, 2) float32, 3)" """
     args = [brief(a) for a in call.args]
     args += [f"{name}={brief(value)}" for name, value in call.options.items()]
@@ -154,28 +179,24 @@ def _written(exercise, call):
     return f"{exercise.function}({', '.join(args)})"
 
 
-def _slip(exercise, f, calls):
+def slip_of(exercise, calls, mine, again):
     """Find the mutant that gives what f gives in all calls, right or wrong -> its sentence, or None
 
     It must do so on slightly shifted inputs as well, so that no slip is named by chance; and in
     some wrong call both must give numbers: NaN and an error come about in many ways.
+    calls, mine: as of `difference`; again: function of a Call, what f gives to it when it is shaken
     """
-    if exercise.known:
-        return _known_slip(exercise.known, f, calls)
-    mine = [attempt(call, f) for call in calls]
     right = [attempt(call, original(exercise)) for call in calls]
     wrong = [k for k in range(len(calls)) if not alike(mine[k], right[k])]
     if not any(tells(mine[k]) for k in wrong):
         return None
+    shaken = [(calls[k].shaken(), again(calls[k])) for k in wrong]
     order = [*wrong, *(k for k in range(len(calls)) if k not in wrong)]  # most tell at once
-    shaken = [calls[k].shaken() for k in wrong]
-    outcomes = [attempt(call, f) for call in shaken]
     for old, new, sentence in exercise.mutants:
         other = mutant(exercise, old, new)
-        agree = all(alike(mine[k], attempt(calls[k], other)) for k in order)
-        pairs = zip(outcomes, shaken, strict=True)
-        if agree and all(alike(outcome, attempt(call, other)) for outcome, call in pairs):
-            return sentence
+        if all(alike(mine[k], attempt(calls[k], other)) for k in order):
+            if all(alike(came, attempt(call, other)) for call, came in shaken):
+                return sentence
 
 
 def tells(outcome):
@@ -183,18 +204,10 @@ def tells(outcome):
 
     NaN alone, and what Python and NumPy say of a number that does not fit, come about in many ways.
     """
-    if isinstance(outcome, BaseException):
-        return isinstance(outcome, AssertionError) or _is_raised_by_us(outcome)
+    if isinstance(outcome, Raised):
+        return outcome.in_words
     numbers = [a for a in outcome if a.size]
     return not numbers or any(np.isfinite(a).any() for a in numbers)
-
-
-def _is_raised_by_us(error):
-    """Say whether an error comes from a `raise` in the package, in words of its own: -> bool"""
-    *_, (frame, number) = walk_tb(error.__traceback__)
-    file = frame.f_code.co_filename
-    line = linecache.getline(file, number).strip()
-    return line.startswith("raise ") and Path(file).is_relative_to(ROOT / "tinydiff")
 
 
 # --- in a student's tree ---
@@ -207,11 +220,13 @@ def _recognised(known, f, calls):
 
 
 def _known_difference(exercise, f, calls):
+    if exercise.is_hunt:
+        return
     for call, mine, traces in reversed(_recognised(exercise.known, f, calls)):
         if not _same_trace(trace(mine), traces[0]):
-            is_error = isinstance(mine, BaseException)
-            yield "called", _written(exercise, call)
-            yield "came", _first_line(mine) if is_error else ", ".join(map(brief, mine[:3]))
+            yield "called", written(exercise, call)
+            is_error = isinstance(mine, Raised)
+            yield "came", str(mine) if is_error else ", ".join(map(brief, mine[:3]))
             return
 
 
@@ -233,11 +248,11 @@ def _known_slip(known, f, calls):
 def trace(outcome):
     """Reduce an outcome to a trace by which it is recognised, but from which it cannot be read.
 
-    outcome: list of arrays, or an error -> [size, shape, type; or kind of error; projection; norm]
+    outcome: list of arrays, or Raised -> [size, shape, type; or kind of error; projection; norm]
     """
-    if isinstance(outcome, BaseException):
-        words = hashlib.sha256(str(outcome).encode(errors="replace")).hexdigest()[:8]
-        return [f"{type(outcome).__name__} {words}", 0.0, 0.0]
+    if isinstance(outcome, Raised):
+        words = hashlib.sha256(outcome.text.encode(errors="replace")).hexdigest()[:8]
+        return [f"{outcome.kind} {words}", 0.0, 0.0]
     flat = np.concatenate([np.zeros(1), *(np.ravel(a).astype(float) for a in outcome)])
     finite = np.where(np.isfinite(flat), flat, 0)
     first = f"{outcome[0].shape} {outcome[0].dtype}" if outcome else ""

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from contextlib import redirect_stdout
 from dataclasses import replace
+from pathlib import Path
 
 from . import diagnosis
 from .calls import REMEMBERED, attempt, ends_all, stand_in
@@ -22,10 +23,10 @@ SHOWN, ROOM = 20, 2000  # lines, and letters, kept of what a function prints
 GUARDED = {"builtins", "math", "numpy", "pytest", "_pytest", "tinydiff"}
 
 
-def _functions(item):
+def guard(item):
     """Note the functions of NumPy, pytest, the package and the test's file, and dicts and lists.
 
-    item: a test of pytest -> list of (module, {name: (value, what is in it)}), for _restore
+    item: a test of pytest -> list of (module, {name: (value, what is in it)}), for `restore`
     """
     known = [(name, module) for name, module in list(sys.modules.items()) if module is not None]
     guarded = [module for name, module in known if name.split(".")[0] in GUARDED]
@@ -47,7 +48,7 @@ def _inside(value):
     return list(value) if isinstance(value, list) else None
 
 
-def _restore(before):
+def restore(before):
     """Undo changes to what was noted -> the name of the first function that had changed, or None"""
     found = None
     for module, noted in before:
@@ -76,19 +77,34 @@ def run_tests(exercise, functions, noted=None):
 
     functions: list; noted: dict to which the calls are added, by their key -> list of Verdicts
     """
-    session = _Session(exercise, functions, noted)
-    off = [f"-p no:{name}" for name in ("terminal", "cacheprovider", "faulthandler", "tinydiff")]
-    quiet = " ".join([*off, "-s -o addopts="]).split()
-    place = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), str(exercise.tests)]
-    run_pytest([*quiet, *place], session)
-    if len(session.verdicts) < len(functions):
-        mark = f"the mark exercise({exercise.name!r})"
-        why = session.problem or f"no test in {exercise.tests.name} carries {mark}"
+    verdicts = []
+
+    def judge(items):
+        verdicts.extend(Trial(exercise, noted).verdict(items[exercise], f) for f in functions)
+
+    why = with_tests([exercise], judge).get(exercise)
+    if why:
         return [Verdict(exercise.name, "cannot be graded", (("why", why),))] * len(functions)
     if exercise.on_gpu:
         ran = ("ran", _place())
-        return [replace(v, lines=in_order([ran, *v.lines])) for v in session.verdicts]
-    return session.verdicts
+        return [replace(v, lines=in_order([ran, *v.lines])) for v in verdicts]
+    return verdicts
+
+
+def with_tests(exercises, work):
+    """Collect the tests of exercises and hand them over within a session of pytest.
+
+    exercises: list; work: function of {exercise: list of pytest's items}, of those that have tests
+    -> {exercise: why it has none}
+    """
+    collector = _Collector(exercises, work)
+    off = [f"-p no:{name}" for name in ("terminal", "cacheprovider", "faulthandler", "tinydiff")]
+    quiet = " ".join([*off, "-s -o addopts="]).split()
+    files = dict.fromkeys(str(e.tests) for e in exercises)
+    run_pytest(
+        [*quiet, "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), *files], collector
+    )
+    return collector.missing
 
 
 def run_pytest(words, plugin):
@@ -120,54 +136,72 @@ def _place():
     return f"on this GPU: {name.decode() if isinstance(name, bytes) else name}"
 
 
-class _Session:
-    """A pytest plugin that runs the tests of one exercise on each function in turn."""
+class _Collector:
+    """A pytest plugin that collects the tests of exercises and leaves it to others to run them."""
 
-    def __init__(self, exercise, functions, noted):
-        self.exercise, self.functions, self.noted = exercise, functions, noted
-        self.verdicts, self.problem, self.raised = [], "", None
-        keep_all = in_handout() or noted is not None
-        self.remembered = None if keep_all else REMEMBERED
+    def __init__(self, exercises, work):
+        self.exercises, self.work, self.problems = exercises, work, {}
+        self.missing = {}
+        for e in exercises:
+            self.missing[e] = f"no test in {e.tests.name} carries the mark exercise({e.name!r})"
 
     def pytest_configure(self, config):
         config.addinivalue_line("markers", MARK)
 
     def pytest_collectreport(self, report):
         if report.failed:
-            why = report.longreprtext.splitlines()[-1]
-            self.problem = f"{self.exercise.tests.name} cannot be read: {why}"
-
-    def pytest_collection_modifyitems(self, items):
-        name = self.exercise.name
-        ours = lambda item: any(m.args[0] == name for m in item.iter_markers("exercise"))
-        items[:] = filter(ours, items)
-
-    def pytest_runtest_makereport(self, item, call):
-        if call.excinfo is not None and self.raised is None:
-            self.raised = call.excinfo
+            self.problems[Path(report.fspath).name] = report.longreprtext.splitlines()[-1]
 
     def pytest_runtestloop(self, session):
-        if session.items:
-            self.verdicts = [self._verdict(session.items, f) for f in self.functions]
+        items = {
+            e: [item for item in session.items if e.name in _names(item)] for e in self.exercises
+        }
+        for e, found in items.items():
+            if found:
+                del self.missing[e]
+            elif why := self.problems.get(e.tests.name):
+                self.missing[e] = f"{e.tests.name} cannot be read: {why}"
+        self.work({e: found for e, found in items.items() if found})
         return True
 
-    def _verdict(self, items, f):
-        """Run the tests one by one, up to the first that fails: items, function -> Verdict"""
-        began, calls = time.perf_counter(), deque(maxlen=self.remembered)
+
+def _names(item):
+    """List the exercises that a test grades: pytest's item -> list of their names"""
+    return [mark.args[0] for mark in item.iter_markers("exercise")]
+
+
+class Trial:
+    """The tests of one exercise, run on one function.
+
+    noted: dict to which the calls are added, by their key; explains: say why a test failed, by
+    calling the function once more
+    After `verdict`: failed, the pytest item that did, or None; calls: those of the last test
+    """
+
+    def __init__(self, exercise, noted=None, explains=True):
+        self.exercise, self.noted, self.explains = exercise, noted, explains
+        keep_all = in_handout() or noted is not None
+        self.calls = deque(maxlen=None if keep_all else REMEMBERED)
+        self.failed = None
+
+    def verdict(self, items, f):
+        """Run tests one by one, up to the first that fails: pytest's items, function -> Verdict"""
+        began = time.perf_counter()
         marks = [mark for item in items for mark in item.iter_markers("exercise")]
         changes = {name for mark in marks for name in mark.kwargs.get("changes", ())}
         run = self._run  # bound now: f may replace whatever it finds by name
         state, lines, printed = "passed", (), _Printed()
         for item in items:
-            problem = run(item, f, changes, calls, printed)
+            problem = run(item, f, changes, printed)
             if problem is not None:
+                self.failed = item
                 state, lines = problem
                 break
         seconds = time.perf_counter() - began
         return Verdict(self.exercise.name, state, in_order(lines), seconds, printed.kept())
 
-    def _run(self, item, f, changes, calls, printed, restore=_restore):
-        """Run one test on f; changes, calls: as of stand_in; printed: takes what f prints
+    def _run(self, item, f, changes, printed, undo=restore):
+        """Run one test on f; changes: as of stand_in; printed: takes what f prints
 
         -> (state, lines), None = passed
         """
@@ -175,33 +209,53 @@ class _Session:
         from _pytest.runner import runtestprotocol
 
         put(self.exercise, standing(self.exercise))  # also in modules that were loaded since
-        self.raised, before, stopped = None, _functions(item), None
+        before, stopped, calls = guard(item), None, self.calls
+        listener = _Listener(item.config.pluginmanager)
         with in_place(self.exercise, stand_in(f, changes, calls)), redirect_stdout(printed):
             try:
-                reports = runtestprotocol(item, log=False)
+                with listener:
+                    reports = runtestprotocol(item, log=False)
             except (KeyboardInterrupt, pytest.exit.Exception) as error:
                 if ends_all(error):
                     raise
                 stopped = type(error).__name__
-        tampered = restore(before)
+        tampered = undo(before)
         if self.noted is not None:
             first = [part for call in list(calls)[:KNOWN] for part in call.parts()[:KNOWN]]
             both = [*first, *(part.shaken() for part in first)]
             self.noted.update((part.key(), part) for part in both)
             calls.clear()
-        test = ("test", item.name)
+        test, raised = ("test", item.name), listener.raised
         if stopped:
             why = f"it was stopped by {stopped}: is there an endless loop?"
             return "failed", (test, ("why", why))
         if tampered:
             return "failed", (test, ("slip", f"it replaced {tampered}, which it must not change"))
-        if other := diagnosis.missing(self.exercise, self.raised):
+        if other := diagnosis.missing(self.exercise, raised):
             return "cannot be graded", (("why", f"its tests need {diagnosis.unwritten(other)}"),)
         if any(report.outcome != "passed" for report in reports):
+            explain = diagnosis.explain if self.explains else diagnosis.said
             with redirect_stdout(_Printed()):  # f is called again, and prints again
-                said = list(diagnosis.explain(self.exercise, f, self.raised, calls))
+                said = list(explain(self.exercise, f, raised, calls))
             return "failed", (test, *said)
         return None
+
+
+class _Listener:
+    """A pytest plugin that keeps the first error of a test for the length of a `with` block."""
+
+    def __init__(self, plugins):
+        self.plugins, self.raised = plugins, None
+
+    def __enter__(self):
+        self.plugins.register(self)
+
+    def __exit__(self, *error):
+        self.plugins.unregister(self)
+
+    def pytest_runtest_makereport(self, item, call):
+        if call.excinfo is not None and self.raised is None:
+            self.raised = call.excinfo
 
 
 class _Printed(io.TextIOBase):

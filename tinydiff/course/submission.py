@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .exercises import find
+from .exercises import find, untouched
 
 
 class Unreadable(Exception):
@@ -33,6 +33,33 @@ class Submission:
     stars: list = field(default_factory=list)
     broken: dict = field(default_factory=dict)
     sources: dict = field(default_factory=dict)
+
+    @property
+    def cells(self):
+        return list(self.sources.items())
+
+    @property
+    def beside(self):
+        return {}
+
+    @classmethod
+    def from_cells(cls, path, cells, beside=None):
+        found = cls(Path(path))
+        for where, text in cells:
+            found.sources[where] = text
+            for node in ast.parse(text).body:
+                _note(found, where, node)
+        return found
+
+    def attempts(self, name):
+        is_defined = name in self.places and isinstance(self.places[name][1], ast.FunctionDef)
+        return is_defined and not untouched(self.source(name))
+
+    def has(self, name):
+        return name in self.broken or name in self.places
+
+    def place(self, name):
+        return self.places[name][0]
 
     def needs(self, function):
         """List what a function needs from the file: imports, then the rest in the file's order.

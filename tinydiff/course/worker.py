@@ -1,34 +1,25 @@
-"""Grade one exercise of a file in a process of its own, with limits on time and memory.
+"""Grade a student's answers, each in a process of its own, with limits: see sandbox and arbiter.
 
-A submission that loops, exits or floods costs only its own points. This is not a sandbox: grade
-untrusted submissions in a disposable account or container.
+An answer that loops, exits or floods costs only its own point.
 """
 
-import ast
-import inspect
-import json
 import os
-import secrets
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import wraps
-from pathlib import Path
 
-from . import elsewhere, grade
-from .exercises import SECONDS, Exercise, exercises, in_handout, in_place, original, put, untouched
-from .submission import Submission, Unreadable, read
-from .verdict import Verdict
+from . import diagnosis, elsewhere, grade, sandbox
+from .arbiter import noting
+from .exercises import SECONDS, Exercise, exercises, in_place, original
+from .handed_in import counts
+from .sandbox import Ended, Sandbox, protection  # noqa: F401
+from .submission import Submission, read
+from .verdict import Verdict, in_order
 
-MEMORY = 4 << 30  # bytes of address space for one exercise
-FILE = 64 << 20  # bytes of a file that it may write
-OTHERS = ("cpu", "cpu_direct", "cpu_winograd", "cpu_ladder", "cuda")  # kernels like those asked for
+LONGEST = 86_400.0  # seconds for one exercise
+START = 60  # seconds for a sandbox to begin with
 
 
 @dataclass(frozen=True)
@@ -48,72 +39,172 @@ class Result:
     def place(self):
         """Say what was graded -> (where, 12 hex digits), both "" where nothing was"""
         name = self.exercise.function
-        if self.submission is None or name not in self.submission.places:
+        if self.submission is None or not self.submission.attempts(name):
             return "", ""
-        return self.submission.places[name][0], self.submission.digest(name)
+        return self.submission.place(name), self.submission.digest(name)
 
 
-def counts(submissions, exercise):
-    """Choose the file that counts: the last that attempts the exercise, else the last that has it.
-
-    submissions: list of Submissions; exercise: Exercise -> Submission or None
-    """
-    name = exercise.function
-    having = [s for s in submissions if name in s.broken or _is_defined(s, name)]
-    tried = [s for s in having if name in s.broken or not untouched(s.source(name))]
-    return (tried or having or [None])[-1]
-
-
-def _is_defined(submission, name):
-    return name in submission.places and isinstance(submission.places[name][1], ast.FunctionDef)
-
-
-def grade_one(submissions, exercise, seconds=SECONDS):
-    """Grade one exercise of one student: list of Submissions, Exercise, limit -> Result"""
-    try:
-        submission = counts(submissions, exercise)
-        if submission is None:
-            return Result(exercise, None, Verdict(exercise.name, "not attempted"))
-        others = [s.path.resolve() for s in submissions if s is not submission and in_handout()]
-        verdict = judge_apart(submission.path.resolve(), submission, exercise, seconds, others)
-        return Result(exercise, submission, verdict)
-    except Exception as error:  # one file must not end the grading of a class
-        why = f"{type(error).__name__}: {error}"
-        verdict = Verdict(exercise.name, "cannot be graded", (("why", why),))
-        return Result(exercise, None, verdict)
-
-
-_running = set()  # the workers of this process
+def cores():
+    """Count the cores that this process may use: () -> int"""
+    with_mask = getattr(os, "sched_getaffinity", None)
+    return len(with_mask(0)) if with_mask else os.cpu_count() or 1
 
 
 @contextmanager
-def grading_pool():
-    """Open a pool of threads for grade_one, as many as there are cores -> ThreadPoolExecutor
+def grading_pool(jobs=None):
+    """Open a pool of threads for grading, jobs at a time (None = as many as cores).
 
-    When the `with` block is interrupted, the workers are ended at once.
+    When the `with` block is interrupted, all that students have started is ended at once.
+    -> ThreadPoolExecutor
     """
     name = f"grading {time.monotonic_ns()}"
-    with ThreadPoolExecutor(os.cpu_count() or 1, name) as pool:
+    with ThreadPoolExecutor(jobs or cores(), name) as pool:
         try:
             yield pool
         except BaseException:
+            _stopped.add(name)
             pool.shutdown(wait=False, cancel_futures=True)
             while any(thread.name.startswith(name) for thread in threading.enumerate()):
-                for worker in list(_running):
-                    _kill_group(worker)
+                sandbox.end_all()
                 time.sleep(0.02)  # one may be about to start
             raise
 
 
-def grade_all(submissions, chosen=None, seconds=SECONDS):
-    """Grade the files of one student, as many exercises at a time as there are cores.
+_stopped = set()  # names of pools that were interrupted
+
+
+def _is_stopped():
+    """Say whether the pool of this thread was interrupted: () -> bool"""
+    return any(threading.current_thread().name.startswith(name) for name in _stopped)
+
+
+def grade_one(submissions, exercise, seconds=SECONDS, beside=None):
+    """Grade one exercise of one student: list of Submissions, Exercise, limit -> Result"""
+    return grade_student(submissions, [exercise], seconds, beside)[0]
+
+
+def grade_all(submissions, chosen=None, seconds=SECONDS, beside=None):
+    """Grade the files of one student, several exercises at a time.
 
     submissions: list of Submissions; chosen: list of Exercises, None = all; seconds: limit for one
     -> list of Results in the order of the exercises
     """
-    once = lambda exercise: grade_one(submissions, exercise, seconds)
+    chosen = list(chosen or exercises())
     with grading_pool() as pool:
-        return excused(list(pool.map(once, chosen or exercises())))
+        parts = [chosen[k :: cores()] for k in range(cores())]
+        once = lambda part: grade_student(submissions, part, seconds, beside)
+        found = {r.exercise: r for results in pool.map(once, parts) for r in results}
+    return excused([found[e] for e in chosen])
+
+
+def grade_student(submissions, exercises, seconds=SECONDS, beside=None, tick=lambda: None):
+    """Grade one student, one exercise after the other, in a sandbox of their own.
+
+    submissions: list of Submissions; exercises: list; seconds: limit for one; beside: relative
+    name -> bytes of other files that were handed in; tick() is called after each exercise
+    -> list of Results in the order of the exercises
+    """
+    results, left, seconds = {}, {}, min(seconds, LONGEST)
+    for e in exercises:
+        results[e], place = _at_once(submissions, e)
+        if results[e] is None:
+            left.setdefault(place, []).append(e)
+        else:
+            tick()
+
+    def done(e, verdict):
+        results[e] = Result(e, counts(submissions, e), verdict)
+        tick()
+
+    for simulates, asked in left.items():
+        _grade_in_sandboxes(submissions, asked, simulates, seconds, beside or {}, done)
+    return excused([results[e] for e in exercises])
+
+
+def _at_once(submissions, exercise):
+    """Grade what needs no sandbox: -> Result or None; whether it needs the simulator"""
+    try:
+        submission, name = counts(submissions, exercise), exercise.function
+        if submission is None:
+            state, why = "not attempted", ()
+        elif name in submission.broken:
+            state, why = "failed", (("why", submission.broken[name]),)
+        elif not submission.attempts(name):
+            state, why = "not attempted", ()
+        else:
+            return None, exercise.on_gpu
+    except Exception as error:  # one file must not end the grading of a class
+        submission, state = None, "cannot be graded"
+        why = (("why", f"{type(error).__name__}: {error}"),)
+    return Result(exercise, submission, Verdict(exercise.name, state, why)), False
+
+
+def _grade_in_sandboxes(submissions, asked, simulates, seconds, beside, done):
+    """Grade exercises of one kind, GPU kernels also on a GPU, if there is one and they pass."""
+    if not simulates:
+        for e, verdict in _verdicts(submissions, asked, False, seconds, beside):
+            done(e, verdict)
+        return
+    first = dict(_verdicts(submissions, asked, True, seconds, beside))
+    for e in asked:
+        again = lambda: dict(_verdicts(submissions, [e], False, seconds, beside))[e]
+        done(e, elsewhere.twice(lambda simulate: first[e] if simulate else again()))
+
+
+def _verdicts(submissions, asked, simulates, seconds, beside):
+    """Have a sandbox grade exercises; if it does not last, another one the rest.
+
+    -> yields (Exercise, Verdict) in some order, each once
+    """
+    left, failures = {e.name: e for e in asked}, 0
+    while left and not _is_stopped():
+        came = 0
+        try:
+            with Sandbox(elsewhere.surroundings(simulates), _folders(submissions)) as box:
+                box.send(list(left), submissions, beside, seconds)
+                while left:
+                    said = box.line(START + 4 * seconds + 60)
+                    exercise = left.pop(said["exercise"])
+                    came += 1
+                    yield exercise, _verdict(exercise, said)
+        except Ended as end:
+            failures += 1
+            if came == 0 and failures < 2:
+                continue  # perhaps the machine was short of something for a moment
+            exercise = left.pop(next(iter(left)))
+            yield exercise, _why_it_ended(exercise, end, came)
+        except OSError as error:
+            for exercise in left.values():
+                why = f"the machine is short of something: {error.strerror or error}"
+                yield exercise, Verdict(exercise.name, "cannot be graded", (("why", why),))
+            return
+    for exercise in left.values():
+        yield exercise, Verdict(exercise.name, "cannot be graded", (("why", "interrupted"),))
+
+
+def _why_it_ended(exercise, end, came):
+    if end.late:
+        why = "it did not finish, nor could it be stopped: is there an endless loop?"
+        return Verdict(exercise.name, "failed", (("why", why),))
+    if came == 0:
+        why = "the sandbox did not start, or ended early: grade it again"
+        return Verdict(exercise.name, "cannot be graded", (("why", why),))
+    return Verdict(exercise.name, "failed", (("why", "it ended the process that grades it"),))
+
+
+def _verdict(exercise, said):
+    lines = [*map(tuple, said["lines"])]
+    if said["state"] == "failed" and "reread" not in dict(lines):
+        lines += diagnosis.reread(exercise)
+    rest = said["seconds"], tuple(said["printed"])
+    lines, used = in_order(lines), tuple(said["used"])
+    return Verdict(exercise.name, said["state"], lines, *rest, used=used)
+
+
+def _folders(submissions):
+    """List the folders in which submissions lie: nobody's answer may read them -> list of Paths"""
+    found = {s.path.absolute().parent for s in submissions}
+    return sorted(found | {folder.parent for folder in found if folder.parent != folder.root})
 
 
 def grade_package():
@@ -134,19 +225,6 @@ def grade_package():
     return list(files.values()), excused(results)
 
 
-def noting(exercise, f, used):
-    """Wrap an answer so that its name is added to the set `used` when it is called -> function"""
-    if not inspect.isfunction(f):
-        return f  # a compiled kernel
-
-    @wraps(f)
-    def noted(*args, **options):
-        used.add(exercise.name)
-        return f(*args, **options)
-
-    return noted
-
-
 def excused(results):
     """Take back what a wrong answer makes others seem to be: in a student's tree the tests of one
     use the answers to earlier ones, as the package's own are not there.
@@ -165,150 +243,3 @@ def excused(results):
             wrong.add(verdict.exercise)
         found.append(replace(result, verdict=verdict))
     return found
-
-
-def judge_apart(path, submission, exercise, seconds=SECONDS, others=()):
-    """Grade one exercise of a file: Path, Submission, Exercise, limit in seconds -> Verdict
-
-    others: Paths of files whose answers take the place of what a student's tree lacks
-    """
-    name = exercise.function
-    if name in submission.broken:
-        return Verdict(exercise.name, "failed", (("why", submission.broken[name]),))
-    if not _is_defined(submission, name):
-        why = f"no function {name} in {path.name}"
-        return Verdict(exercise.name, "not attempted", (("why", why),))
-    if untouched(submission.source(name)):
-        return Verdict(exercise.name, "not attempted")
-    if exercise.on_gpu:
-        place = elsewhere.surroundings
-        return elsewhere.twice(
-            lambda simulate: _judge(path, exercise, seconds, place(simulate), others)
-        )
-    return _judge(path, exercise, seconds, elsewhere.surroundings(False), others)
-
-
-def _judge(path, exercise, seconds, surroundings, others):
-    """Start the worker, and wait for its report -> Verdict"""
-    secret = secrets.token_hex()  # read before the student's code: who exits early cannot report
-    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        report = Path(folder) / "report.json"
-        words = [str(path), exercise.name, str(report), *map(str, others)]
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "tinydiff.course.worker", *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-            env=os.environ | dict.fromkeys(threads, "1") | surroundings,
-            start_new_session=True,
-        )
-        _running.add(worker)
-        try:
-            worker.communicate(secret.encode(), timeout=seconds)
-            why = f"it ended the process{_signal(worker.returncode)}"
-        except subprocess.TimeoutExpired:
-            why = f"it did not finish within {seconds:g} seconds: is there an endless loop?"
-        finally:
-            _kill_group(worker)
-            _running.discard(worker)  # before its number may belong to another process
-            worker.wait()
-        try:
-            said = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
-            if said.pop("secret") == secret:
-                lines = tuple(map(tuple, said["lines"]))
-                seconds, used = said["seconds"], tuple(said["used"])
-                return Verdict(exercise.name, said["state"], lines, seconds, used=used)
-        except Exception:
-            pass  # whatever it wrote in the report's place
-    return Verdict(exercise.name, "failed", (("why", why),))
-
-
-def _signal(code):
-    """Name the signal that ended a process: its return code -> " (SIGKILL)", or "" without one"""
-    names = {s.value: s.name for s in signal.Signals}
-    return f" ({names.get(-code, f'signal {-code}')})" if code < 0 else ""
-
-
-def _kill_group(worker):
-    """End a worker and whatever it started."""
-    try:
-        os.killpg(worker.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError, AttributeError):
-        worker.kill()  # it is gone already; or this is Windows
-
-
-# --- in the process of its own ---
-
-
-def _work(path, name, report, *beside):
-    """Do the worker's part: file, name of the exercise, where the report goes, the other files.
-
-    The function takes the package's place before the first line of the file is run.
-    """
-    secret = sys.stdin.read()
-    exercise = next(e for e in exercises() if e.name == name)
-    if not exercise.on_gpu or os.environ["NUMBA_ENABLE_CUDASIM"] == "1":
-        _limit_memory()  # a GPU's driver reserves more than any limit
-    why = elsewhere.missing() if exercise.on_gpu else None
-    if why:
-        return _report(report, secret, Verdict(name, "cannot be graded", (("why", why),)))
-    submission, scope, used = read(Path(path)), {}, set()
-    if name.startswith("kernels."):  # the package's other versions are out of reach, too
-        others = set(OTHERS) - {exercise.file.stem}
-        sys.modules |= dict.fromkeys(f"tinydiff.kernels.{k}" for k in others)
-    with in_place(exercise, lambda *args, **options: scope["f"](*args, **options)):
-        try:
-            if in_handout():
-                _put_others([*map(read, map(Path, beside)), submission], exercise, used)
-            scope["f"] = submission.build(exercise.function)
-            if in_handout():
-                _note_calls_within(scope["f"], exercise, used)
-            verdict = grade.judge(exercise, scope["f"], here=True)
-            verdict = replace(verdict, used=tuple(used))
-        except Unreadable as error:
-            verdict = Verdict(name, "failed", (("why", str(error)),))
-    _report(report, secret, verdict)
-
-
-def _put_others(submissions, exercise, used):
-    """Put the files' other answers in their places: what the package lacks, the tests may need.
-
-    used: set to which the names of those that are called are added
-    """
-    for other in exercises():
-        name = other.function
-        found = counts(submissions, other)
-        if other is exercise or not found or name in found.broken or untouched(found.source(name)):
-            continue
-        with suppress(Unreadable):  # that costs the other's point
-            put(other, noting(other, found.build(name), used))
-
-
-def _note_calls_within(f, exercise, used):
-    """Note calls of the file's other answers by this one, too: they are names in its module."""
-    names = getattr(inspect.unwrap(f), "__globals__", {})
-    for other in exercises():
-        if other is not exercise and other.function in names:
-            names[other.function] = noting(other, names[other.function], used)
-
-
-def _report(report, secret, verdict):
-    said = {"state": verdict.state, "lines": verdict.lines}
-    said |= {"seconds": verdict.seconds, "used": verdict.used}
-    Path(report).write_text(json.dumps(said | {"secret": secret}), encoding="utf-8")
-
-
-def _limit_memory():
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
-    except (ImportError, ValueError, OSError):
-        pass  # not on this system: the limit on time remains
-
-
-if __name__ == "__main__":
-    _work(*sys.argv[1:])
