@@ -106,12 +106,21 @@ IMAGES = np.random.default_rng(1).normal(0.3, 0.6, (5, 2, 3, 1))  # asymmetric
 # --- the checks: each takes the function under test ---
 
 
+def check_kept(eps_model, x_t, t):
+    """What it answers stays as it is when it is asked again."""
+    first = eps_model(x_t, t)
+    kept = first.copy()
+    eps_model(x_t + 1, t)
+    assert np.array_equal(first, kept), "the next call changed what this one had returned"
+
+
 def check_point(point):
     """Noise that was put on the one image by hand is found again, to the last digit."""
     x_t = np.array([[1.5], [-0.5]])
     agree(point(T8, 2.0), x_t, 3, eps_of(T8, x_t, 3, 2.0))
     agree(point(T8, 2.0), x_t[:, 0], 3, eps_of(T8, x_t[:, 0], 3, 2.0))
     agree(point(T8, np.float32(2)), x_t, 3, eps_of(T8, x_t, 3, 2.0))
+    check_kept(point(T8, 2.0), x_t, 3)
     rng = np.random.default_rng(2)
     worlds = [(s, IMAGES[k].reshape(shape)) for s in (T8, LONG, ONE) for k, shape in PLACES]
     models = [point(s, image) for s, image in worlds]  # all at once: each knows its own image
@@ -144,6 +153,7 @@ def check_gaussian(gaussian):
         want = eps_of(s, X, t, x0_hat)
         agree(narrow[s], X[:, None], t, want[:, None])
         agree(narrow[s], X[::-1, None], t, want[::-1, None])
+    check_kept(narrow[T8], X[:, None], 3)
     for t in (1, 5):
         x0_hat = by_quadrature(T8, lambda x0: normal(x0, 2, 0.25), X, t)
         moved = X + math.sqrt(T8.alpha_bar[t]) * 98  # the data, and with them x_t

@@ -427,6 +427,11 @@ def check_manners(run, times, calls=None, per_step=1):
         assert all(np.array_equal(a, x) for a, x in zip(seen, starts, strict=False)), (
             "the model gets what was yielded"
         )
+    one = list(run(model, T8, Flat(), start[:1], shape=(1, *BATCH[1:])))
+    for alone, many in zip(one, run(model, T8, Flat(), start), strict=True):
+        assert np.allclose(alone, many[:1], rtol=0, atol=1e-12), (
+            "one image alone comes out otherwise than in a batch, with the same noise"
+        )
     for shape in (BATCH, (5, 2)):
         drawn = list(run(model, T8, np.random.default_rng(2), None, shape=shape))
         assert drawn[0].shape == shape, (
