@@ -1033,7 +1033,7 @@ def check_tile_clip(tile):
 
 class FixedShift:
     def __init__(self, rng):
-        self.standard_normal = rng.standard_normal
+        self.standard_normal, self.normal = rng.standard_normal, rng.normal
 
     def integers(self, low, high=None, size=None):
         single = np.ndim(low if high is None else high) == 0 and size is None
