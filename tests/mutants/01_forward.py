@@ -195,8 +195,8 @@ MUTANTS = {
             "np.reshape(at(np.sqrt(s.alpha), t, x_prev), (-1, 1, 1, 1)[: 4 * (x_prev.ndim > 1)] "
             "or -1) * x_prev + np.reshape(at(np.sqrt(s.beta), t, x_prev), (-1, 1, 1, 1)[: 4 * "
             "(x_prev.ndim > 1)] or -1)",
-            "images may have any number of axes after N; yours multiplies one time per image "
-            "only into images (N, H, W, C)",
+            "images may have any number of axes after N; your factors are shaped for (N, H, W, C) "
+            "only",
         ),
     ],
     "diffusion.q_sample": [
@@ -247,8 +247,8 @@ MUTANTS = {
         (
             "rates(s, t, x0)",
             "(np.reshape(r, (-1, 1, 1, 1)[: 4 * (x0.ndim > 1)] or -1) for r in rates(s, t, x0))",
-            "images may have any number of axes after N; yours multiplies one time per image "
-            "only into images (N, H, W, C)",
+            "images may have any number of axes after N; your factors are shaped for (N, H, W, C) "
+            "only",
         ),
         (
             "noise * eps",

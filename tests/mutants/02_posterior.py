@@ -49,8 +49,8 @@ MUTANTS = {
         (
             "rates(s, t, x_t)",
             "(np.reshape(r, (-1, 1, 1, 1)[: 4 * (x_t.ndim > 1)] or -1) for r in rates(s, t, x_t))",
-            "images may have any number of axes after N; yours multiplies one time per image "
-            "only into images (N, H, W, C)",
+            "images may have any number of axes after N; your factors are shaped for (N, H, W, C) "
+            "only",
         ),
         (
             "/ signal",
@@ -100,8 +100,8 @@ MUTANTS = {
         (
             "rates(s, t, x0)",
             "(np.reshape(r, (-1, 1, 1, 1)[: 4 * (x0.ndim > 1)] or -1) for r in rates(s, t, x0))",
-            "images may have any number of axes after N; yours multiplies one time per image "
-            "only into images (N, H, W, C)",
+            "images may have any number of axes after N; your factors are shaped for (N, H, W, C) "
+            "only",
         ),
         (
             "signal * eps - noise * x0",
@@ -138,8 +138,8 @@ MUTANTS = {
         (
             "rates(s, t, x_t)",
             "(np.reshape(r, (-1, 1, 1, 1)[: 4 * (x_t.ndim > 1)] or -1) for r in rates(s, t, x_t))",
-            "images may have any number of axes after N; yours multiplies one time per image "
-            "only into images (N, H, W, C)",
+            "images may have any number of axes after N; your factors are shaped for (N, H, W, C) "
+            "only",
         ),
     ],
     "diffusion.posterior_weights": [
@@ -224,8 +224,8 @@ MUTANTS = {
         (
             "shaped(c, x_t) for c",
             "np.reshape(shaped(c, x_t), (-1, 1, 1, 1)[: 4 * (x_t.ndim > 1)] or -1) for c",
-            "images may have any number of axes after N; yours multiplies one time per image "
-            "only into images (N, H, W, C)",
+            "images may have any number of axes after N; your factors are shaped for (N, H, W, C) "
+            "only",
         ),
         (
             "at(s.beta_tilde, t, x_t)",
