@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -28,11 +29,11 @@ def right(first="pass", value="signal * x0 + noise * eps", before=""):
 
 FORGE = """__import__("json"); import glob, json, os, sys
     said = {"secret": "", "state": "passed", "lines": [], "seconds": 0}
-    open(sys.argv[3], "w").write(json.dumps(said))
+    open("report.json", "w").write(json.dumps(said))
     os._exit(0)"""
 
-NUMBER = 'open(__import__("sys").argv[3], "w").write("1"); __import__("os")._exit(0)'
-PIPE = "import os, sys; os.mkfifo(sys.argv[3]); os._exit(0)"
+NUMBER = 'open("report.json", "w").write("1"); __import__("os")._exit(0)'
+PIPE = "import os, sys; os.mkfifo('report.json'); os._exit(0)"
 
 HELPER = "import test_diffusion as t_; t_.check_linear_in_both"
 CODE = f"{HELPER}.__code__ = (lambda f, expected, first=1: None).__code__"
@@ -128,7 +129,7 @@ def judged(folder, name, text, seconds=30.0):
     plain = name.replace(" ", "_").replace("'", "").replace(",", "")
     path = folder / (plain + (".ipynb" if text.lstrip().startswith("{") else ".py"))
     path.write_text(text, encoding="utf-8")
-    return worker.judge_apart(path, submission.read(path), Q_SAMPLE, seconds)
+    return worker.grade_one([submission.read(path)], Q_SAMPLE, seconds).verdict
 
 
 @pytest.fixture(scope="module")
@@ -181,18 +182,21 @@ def test_does_no_harm(name, verdicts):
 
 def test_nothing_that_was_started_lives_on(tmp_path):
     """A process that the submission leaves behind is ended with it."""
-    mark = tmp_path / "alive"
-    write = f"pathlib.Path({str(mark)!r}).write_text(str(time.time()))"
-    child = f"import time, pathlib\nwhile True:\n    {write}; time.sleep(0.05)"
+    mark = f"left behind {time.monotonic_ns()}"
+    child = f"import time; time.sleep(60)  # {mark}"
     popen = f"__import__('subprocess').Popen([{sys.executable!r}, '-c', {child!r}])"
     start = f"q_sample.child = getattr(q_sample, 'child', None) or {popen}"
-    wait = f"import os; os.path.exists({str(mark)!r}) or __import__('time').sleep(0.3)"
-    verdict = judged(tmp_path, "child", right(f"{start}; {wait}"))
-    assert verdict.state == "passed" and mark.exists()
-    time.sleep(0.2)
-    last = mark.read_text()
-    time.sleep(0.3)
-    assert mark.read_text() == last
+    runs = "assert q_sample.child.poll() is None"
+    assert judged(tmp_path, "child", right(f"{start}; {runs}")).state == "passed"
+    words = [_read(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
+    assert any(words) and not any(mark.encode() in each for each in words)
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError:  # it has ended meanwhile
+        return b""
 
 
 # --- notebooks ---
@@ -211,7 +215,8 @@ BODY = "def q_sample" + BODY
 def in_notebook(tmp_path, *cells):
     path = tmp_path / "work.ipynb"
     path.write_text(notebook(*cells), encoding="utf-8")
-    return submission.read(path), worker.judge_apart(path, submission.read(path), Q_SAMPLE)
+    found = submission.read(path)
+    return found, worker.grade_one([found], Q_SAMPLE).verdict
 
 
 def test_cells_in_any_order_copied_and_with_magics(tmp_path):
@@ -267,7 +272,7 @@ CONV = "def conv2d(x, w):\n    return theirs(x, w)\n"
 def test_other_kernel_sets_are_out_of_reach_under_any_name(tmp_path, place, module):
     path, exercise = tmp_path / "ada.py", exercises.find("conv2d")
     path.write_text(f"from {place} import conv2d as theirs\n\n{CONV}")
-    verdict = worker.judge_apart(path, submission.read(path), exercise)
+    verdict = worker.grade_one([submission.read(path)], exercise).verdict
     says = f"line 1: ModuleNotFoundError: import of tinydiff.kernels.{module} halted"
     assert verdict.state == "failed" and says in str(verdict)
 

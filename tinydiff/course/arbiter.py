@@ -72,7 +72,7 @@ def serve(job, forget):
 
     def one_by_one(items):
         """Called by pytest, once it has collected the tests."""
-        if forks:
+        if forks and not in_handout():
             _load(asked)
             forget()
         _write(channel, READY)
@@ -95,7 +95,7 @@ def _is_heavy(exercise):
 
 def _load(asked):
     """Load all that grading needs from the disk, before the reference goes from there."""
-    for exercise in asked if not in_handout() else ():
+    for exercise in asked:
         for old, new, _ in exercise.mutants:
             mutant(exercise, old, new)
     for exercise in asked:
@@ -114,7 +114,8 @@ class _Desk:
 
     def __init__(self, exercise, items, submissions, job, forks):
         self.exercise, self.items, self.submissions = exercise, items, submissions
-        self.seconds, self.beside, self.forks = job["seconds"], job["beside"], forks
+        self.seconds, self.forks = job["seconds"], forks
+        self.beside = job["beside"] | counts(submissions, exercise).beside
         self.has_reference = forks and not in_handout()
 
     def apart(self, channel):
@@ -270,10 +271,10 @@ class _Desk:
             sys.modules |= dict.fromkeys(f"tinydiff.kernels.{k}" for k in others)
         stand_in = lambda *args, **options: scope[0](*args, **options)
         with in_place(exercise, stand_in):
-            before = guard(self.items[0])
             try:
                 if in_handout():
                     _put_others(self.submissions, exercise, used)
+                before = guard(self.items[0])
                 f = submission.build(exercise.function)
                 scope.append(f)
                 if in_handout():
@@ -288,6 +289,8 @@ class _Desk:
                 else:
                     trial = Trial(exercise, explains=not self.has_reference)
                     verdict = replace(trial.verdict(self.items, f), used=tuple(used))
+                    lines = [(head, submission.explained(text)) for head, text in verdict.lines]
+                    verdict = replace(verdict, lines=tuple(lines))
                     if exercise.on_gpu:
                         verdict = replace(verdict, lines=(("ran", place()), *verdict.lines))
             except Unreadable as error:
@@ -549,7 +552,9 @@ def _folder(beside):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         os.chdir(folder)
+        sys.path.insert(0, str(folder))
         yield
     finally:
         os.chdir(before)
+        sys.path.remove(str(folder))
         shutil.rmtree(folder, ignore_errors=True)

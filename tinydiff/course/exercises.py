@@ -127,6 +127,7 @@ def _veiled(data):
     return mixed.to_bytes(len(data))
 
 
+@cache  # a sandbox takes the tests away once they are loaded
 def in_handout():
     """Say whether this is a student's tree, which handout.py wrote: () -> bool"""
     return (ROOT / "tests" / HANDOUT).exists()

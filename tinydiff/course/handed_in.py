@@ -362,8 +362,14 @@ def _is_version(name):
 
 def _groups(entries):
     """Find the folders that hold several students each: list of Items -> dict of name to Items"""
-    named = {item.name: _folder(item) for item in entries if GROUP.fullmatch(_stem(item.name))}
-    found = {name: inside for name, inside in named.items() if inside and not _is_of_one(inside)}
+    found = {}
+    for item in entries:
+        inside = _folder(item)
+        is_named = GROUP.fullmatch(_stem(item.name)) or any(
+            MOODLE.fullmatch(i.name) for i in inside
+        )
+        if inside and is_named and not _is_of_one(inside):
+            found[item.name] = inside
     return found if any(map(_do_the_same, found.values())) else {}
 
 
