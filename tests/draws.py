@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from tinydiff import data, exact, sample, schedule
+from tinydiff import data, diffusion, exact, sample, schedule
 
 SHAPE = (6, 16, 16, 3)
 TIMES = (1, 20, 40, 60, 80, 100)
@@ -48,12 +48,14 @@ def noised(signal_and_noise):
     return np.concatenate([signal_and_noise(x0, t, eps) for t in TIMES])
 
 
-def mixed(x0, t, eps):
-    return np.sqrt(s().alpha_bar[t]) * x0 + np.sqrt(1 - s().alpha_bar[t]) * eps
+def read_off(predict_x0):
+    """Take any picture for x_t; with the noise that then is in it, the portrait must come back."""
 
+    def found(x0, t, eps):
+        x_t = 0.5 * x0 + eps
+        return predict_x0(s(), x_t, t, diffusion.predict_eps(s(), x_t, t, x0))
 
-def velocity(x0, t, eps):
-    return np.sqrt(s().alpha_bar[t]) * eps - np.sqrt(1 - s().alpha_bar[t]) * x0
+    return noised(found)
 
 
 def step_by_step(q_step):
@@ -99,20 +101,15 @@ SIX = "six portraits, out of noise, drawn with the perfect denoiser"
 NEW = "six portraits that the denoiser does not know"
 CURVE = "alpha_bar over t, from 1 down to 0"
 BACK = "the portrait, recovered from t = 1, 20, 40, 60, 80, 100"
+TURNED = f"x0_hat where x_t is a portrait and v is noise, at t = {', '.join(map(str, TIMES))}"
 
 DRAWS = {
     "schedule.linear": (CURVE, lambda linear: linear(200).alpha_bar),
     "schedule.cosine": (CURVE, lambda cosine: cosine(200).alpha_bar),
     "diffusion.q_step": (AT, step_by_step),
     "diffusion.q_sample": (AT, lambda f: noised(lambda x0, t, eps: f(s(), x0, t, eps))),
-    "diffusion.predict_x0": (
-        BACK,
-        lambda f: noised(lambda x0, t, eps: f(s(), mixed(x0, t, eps), t, eps)),
-    ),
-    "diffusion.x0_from_v": (
-        BACK,
-        lambda f: noised(lambda x0, t, eps: f(s(), mixed(x0, t, eps), t, velocity(x0, t, eps))),
-    ),
+    "diffusion.predict_x0": (BACK, read_off),
+    "diffusion.x0_from_v": (TURNED, lambda f: noised(lambda x0, t, eps: f(s(), x0, t, eps))),
     "sample.ddpm": (SIX, lambda f: last(f(model(), s(), SHAPE, rng(), x_T=noise()))),
     "sample.ddim": (SIX, solved),
     "sample.euler": (f"{SIX}, in ten steps", solved),

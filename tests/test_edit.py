@@ -11,7 +11,21 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from test_sample import LONG, MEAN, SMOOTH, T8, VAR, forward, grades, quiet, rejects
+from test_sample import (
+    BATCH,
+    LONG,
+    MEAN,
+    SMOOTH,
+    T8,
+    VAR,
+    check_noise,
+    check_times_refused,
+    forward,
+    grades,
+    quiet,
+    rejects,
+)
+from test_sample import check_clip as check_both_edges
 
 from tinydiff import diffusion, exact, kernels, sample, schedule
 from tinydiff.design import edit
@@ -451,7 +465,7 @@ def check_arc(slerp):
         for share, end in ((0, a), (1, b)):
             said = f"share {share} gives {'ab'[share]} itself"
             assert np.allclose(slerp(a, b, share), end, rtol=0, atol=tol), said
-        for share in (0.2, 0.5, 0.9, np.float64(0.3)):
+        for share in (0.2, 0.5, 0.9, 0.97, np.float64(0.3)):
             c = slerp(a, b, share)
             said = f"a and b are {np.dtype(dtype)}, and so is the result; came {c.dtype}"
             assert c.dtype == dtype, said
@@ -470,6 +484,33 @@ def check_arc(slerp):
     assert np.allclose(got, want, rtol=0, atol=1e-12), "half way between 3 e1 and 4 e2"
 
 
+def check_each_pair(slerp):
+    """Images of any shape, one or many, straight lines beside arcs: each pair for itself."""
+    for dtype, tol in ((np.float64, 1e-12), (np.float32, 1e-5)):
+        a, b = pair(dtype)
+        b[0], b[3] = 2 * a[0], -a[3]
+        batch = slerp(a, b, 0.3)
+        for n in range(4):
+            alone = slerp(a[n : n + 1], b[n : n + 1], 0.3)
+            said = "images of a batch: each pair has its own angle, and its own arc or line"
+            assert np.allclose(alone[0], batch[n], rtol=0, atol=tol), said
+        for shape in ((4, 12), (4, 3, 4), (4, 2, 3, 2)):
+            got = slerp(a.reshape(shape), b.reshape(shape), 0.3)
+            said = f"{np.dtype(dtype)}, shape {shape}"
+            assert got.shape == shape and got.dtype == dtype, (
+                f"{said}: came {got.shape} {got.dtype}"
+            )
+            same = np.allclose(got, batch.reshape(shape), rtol=0, atol=tol)
+            assert same, f"{said}: other values than for the same images of shape {a.shape}"
+    a, b = pair()
+    once = slerp(a, b, 0.3)
+    part_a, part_b = slerp(2 * a, b, 0.3) - once, slerp(a, 2 * b, 0.3) - once
+    said = "p a + q b: p and q depend on the angle and on share, not on how long a and b are"
+    got, want = slerp(3 * a, 0.5 * b, 0.3), 3 * part_a + 0.5 * part_b
+    assert np.allclose(part_a + part_b, once, rtol=0, atol=1e-12), said
+    assert np.allclose(got, want, rtol=0, atol=1e-12), said
+
+
 def check_parallel(slerp):
     """Where there is hardly an arc: the straight line; just beside that, no digits are lost."""
     a, b = pair()
@@ -481,11 +522,12 @@ def check_parallel(slerp):
         each = lambda x: x.sum((1, 2, 3), keepdims=True)
         across = b - each(a * b) / each(a * a) * a
         across *= np.sqrt(each(a * a) / each(across**2))
-        for tilt in (1e-7, 1e-5, 1e-3):
+        for tilt in (1e-7, 1e-5, 1e-3, math.pi - 1e-3):
             want = math.cos(0.3 * tilt) * a + math.sin(0.3 * tilt) * across
             far = np.abs(slerp(a, math.cos(tilt) * a + math.sin(tilt) * across, 0.3) - want).max()
             said = f"an angle of {tilt:g} between a and b: off by {far:.2g}"
-            assert far < 1e-12, f"{said}, expected rounding (below 1e-12)"
+            most = 1e-12 if tilt < 1 else 1e-10  # opposite ones nearly cancel
+            assert far < most, f"{said}, expected rounding (below {most:g})"
 
 
 def check_interpolate(interpolate):
@@ -532,7 +574,7 @@ def check_interpolate_flow(interpolate):
 
 
 @grades("edit.slerp")
-@pytest.mark.parametrize("check", (check_arc, check_parallel))
+@pytest.mark.parametrize("check", (check_arc, check_each_pair, check_parallel))
 def test_slerp(check):
     check(edit.slerp)
 
@@ -920,8 +962,8 @@ def expected_energy(law):
 def check_seams(tile):
     """Steps over the edge are 4 times as large as others; on average over all shifts, as large."""
     mean, cov = np.arange(12) / 10, sheet_covariance()
-    assert expected_energy(tiled(untiled, mean, cov, [8, 3, 0])) > 4
-    every = [tiled(tile, mean, cov, [8, 3, 0], shifts=shifts) for shifts in product(PLACES, PLACES)]
+    assert expected_energy(tiled(untiled, mean, cov, [4, 0])) > 4
+    every = [tiled(tile, mean, cov, [4, 0], shifts=[shift]) for shift in PLACES]
     energy = np.mean([expected_energy(law) for law in every])
     said = f"steps over the edge are {energy:.2f} times as large as inside"
     assert energy < 1.5, f"{said}, on average over all shifts; expected below 1.5"
@@ -932,19 +974,48 @@ def check_seams(tile):
 
 def check_every_shift(tile):
     """All places of the tile come to lie at all others, and eps_hat goes back to its own."""
-    s, seen = quiet(schedule.linear, 400, 1e-4, 1e-3), set()
-    x_T = np.zeros((2, 3, 4, 1))
-    x_T[:, 1, 2] = 1
+    for H, W in ((3, 4), (5, 2)):
+        s, seen = quiet(schedule.linear, 250, 1e-4, 1e-3), set()
+        x_T = np.zeros((2, H, W, 1))
+        x_T[:, 1, W - 1] = 1
+        place = x_T[0].argmax()
 
-    def model(x_t, t):
-        seen.add(int(x_t[0].argmax()))
-        return np.zeros_like(x_t)
+        def model(x_t, t, seen=seen):
+            seen.add(int(x_t[0].argmax()))
+            return np.zeros_like(x_t)
 
-    *_, x0 = tile(model, s, x_T.shape, np.random.default_rng(1), x_T=x_T)
-    said = f"in 400 steps a pixel came to lie at {len(seen)} of 12 places"
-    assert len(seen) == 12, f"{said}: a shift is new at each step, from all places"
-    assert x0[0].argmax() == 6, "the picture was left shifted: only what the model sees is"
-    assert np.array_equal(x0[0], x0[1]), "all images of a batch are treated alike"
+        *_, x0 = tile(model, s, x_T.shape, np.random.default_rng(1), x_T=x_T)
+        said = f"in 250 steps a pixel came to lie at {len(seen)} of {H} x {W} places"
+        assert len(seen) == H * W, f"{said}: a shift is new at each step, from all places"
+        assert x0[0].argmax() == place, "the picture was left shifted: only what the model sees is"
+        assert np.array_equal(x0[0], x0[1]), "all images of a batch are treated alike"
+
+
+def check_tile_manners(tile):
+    """To a model that knows only channels no shift matters: all that is yielded is ddim's."""
+    model = exact.gaussian(T8, np.array([1.0, -2.0, 0.5]), VAR)
+    for shape in ((2, 5, 3, 3), (1, 2, 6, 3)):
+        for dtype, tol in ((np.float64, 1e-12), (np.float32, 1e-5)):
+            x_T = np.random.default_rng(1).normal(size=shape).astype(dtype)
+            for how in ({}, {"times": [8, 5, 1, 0]}, {"times": [5, 0]}):
+                rng = np.random.default_rng(2)
+                want = list(sample.ddim(model, T8, shape, None, x_T=x_T, **how))
+                got = list(tile(model, T8, shape, rng, x_T=x_T, **how))
+                case = f"images {shape} {np.dtype(dtype)}, {how or 'all times'}"
+                said = f"{case}: it yields {len(got)} arrays, expected {len(want)}"
+                assert len(got) == len(want), said
+                for t, (a, b) in enumerate(zip(got, want, strict=True)):
+                    said = f"{case}: array {t} is {a.shape} {a.dtype}, expected {b.shape} {b.dtype}"
+                    assert (a.shape, a.dtype) == (b.shape, b.dtype), said
+                    said = f"{case}: to this model no shift matters, but array {t} is not ddim's"
+                    assert np.allclose(a, b, rtol=0, atol=tol), said
+    runs = (tile(model, T8, shape, np.random.default_rng(seed)) for seed in (2, 2, 3))
+    drawn, again, other = map(list, runs)
+    said = f"without x_T, float32 noise of shape {shape} is drawn; came {drawn[0].shape}"
+    assert drawn[0].shape == shape and drawn[0].dtype == np.float32, said
+    assert np.array_equal(drawn[-1], again[-1]), "the same seed gave two different results"
+    assert not np.allclose(drawn[0], other[0]), "two seeds gave the same x_T: it is drawn from rng"
+    check_times_refused(tile, (2, 3, 4, 1))
 
 
 def check_tile_clip(tile):
@@ -953,10 +1024,16 @@ def check_tile_clip(tile):
 
     check_clip(run, HARD < 2)
 
+    def more(model, s, rng, x_T, clip=np.inf, shape=BATCH):
+        return tile(model, s, shape, FixedShift(rng), eta=1.0, x_T=x_T, clip=clip)
+
+    check_both_edges(more, "x0_hat is kept within [-clip, clip], as in ddim")
+    check_noise(more)
+
 
 class FixedShift:
     def __init__(self, rng):
-        self.standard_normal = rng.standard_normal
+        self.standard_normal, self.normal = rng.standard_normal, rng.normal
 
     def integers(self, low, high=None, size=None):
         single = np.ndim(low if high is None else high) == 0 and size is None
@@ -977,7 +1054,14 @@ def check_seam_energy(seam_energy):
     assert abs(seam_energy(exactly.reshape(12, *RING)) - want) < 1e-12
 
 
-TILE = (check_circular, check_tile_law, check_seams, check_every_shift, check_tile_clip)
+TILE = (
+    check_circular,
+    check_tile_law,
+    check_seams,
+    check_every_shift,
+    check_tile_clip,
+    check_tile_manners,
+)
 
 
 @grades("edit.tile")

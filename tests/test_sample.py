@@ -27,6 +27,7 @@ def quiet(build, *args):
 # short and loud: an index off by one shows in the first digit
 T8 = quiet(schedule.from_betas, np.linspace(0.02, 0.6, 8))
 LONG = schedule.from_betas(np.linspace(1e-4, 0.02, 1000))
+T1 = quiet(schedule.from_betas, [0.64])  # T = 1
 SCHEDULES = (T8, LONG)
 SMOOTH_BAR = np.cos(np.linspace(0, 1.4, 961)) ** 2  # 960 steps, which can be halved often
 SMOOTH = quiet(schedule.from_betas, 1 - SMOOTH_BAR[1:] / SMOOTH_BAR[:-1])
@@ -79,7 +80,12 @@ class Impulses:
 
 
 def law(run, s, x_T):
-    """Mean and standard deviation of x_0 when x_T is N(mean, var) and all draws are N(0, 1).
+    """Mean and standard deviation of x_0 when x_T is N(mean, var) and all draws are N(0, 1)."""
+    return laws(run, s, [x_T])[0]
+
+
+def laws(run, s, starts):
+    """The same for several pairs (mean, var) of x_T, from one run -> list of pairs
 
     run(rng, shape, x_T) is a sampler. Row 0 starts at 0 and gets no noise: the offset. Row 1 starts
     at 1: the slope. Every other row gets one draw.
@@ -91,15 +97,20 @@ def law(run, s, x_T):
         f"the last array has shape {np.shape(x0)}, expected {rows.shape}"
     )
     offset, slope, noises = x0[0, 0], x0[1, 0] - x0[0, 0], x0[2:, 0] - x0[0, 0]
-    mean, var = x_T
-    return slope * mean + offset, math.sqrt(slope**2 * var + (noises**2).sum())
+    added = (noises**2).sum()
+    return [(slope * mean + offset, math.sqrt(slope**2 * var + added)) for mean, var in starts]
 
 
 def law_of(sampler, s, x_T, *args, **options):
     """The law of x_0 for data N(2, 0.5^2) and the perfect model; args, options: of the sampler."""
+    return laws_of(sampler, s, [x_T], *args, **options)[0]
+
+
+def laws_of(sampler, s, starts, *args, **options):
+    """The same for several pairs (mean, var) of x_T, from one run -> list of pairs"""
     model = exact.gaussian(s, MEAN, VAR)
     run = lambda rng, shape, x: sampler(model, s, shape, rng, *args, x_T=x, **options)
-    return law(run, s, x_T)
+    return laws(run, s, starts)
 
 
 def forward(s, t):
@@ -159,17 +170,23 @@ def ddim_step(s, eta):
     return step
 
 
+# the best variances for this data at T = 8, as in test_exact.py
+BEST = [0, 0.018867924528302, 0.080026843385622, 0.13660062565172, 0.20479416529408]
+BEST += [0.28634823863579, 0.3781574459701, 0.47572442258585, 0.57423488401982]
+
+
 def everyday_variances(s):
-    """DDPM's two choices, and the best one for this data."""
+    """DDPM's second choice; for T = 8 also its first, the best one for this data, and none."""
     no_noise_at_1 = s.beta.copy()
     no_noise_at_1[1] = 0
-    before = s.alpha_bar[:-1] * VAR + 1 - s.alpha_bar[:-1]  # of x_{t-1}; x_t is seen
-    best = np.append(0.0, before * s.beta[1:] / (s.alpha[1:] * before + s.beta[1:]))
-    return {"beta_tilde": s.beta_tilde, "beta": no_noise_at_1, "best": best}
+    more = {"beta_tilde": T8.beta_tilde, "best": np.array(BEST), "0": np.zeros(9)}
+    return {"beta": no_noise_at_1, **(more if s is T8 else {})}
 
 
 def paths(s):
     """Visited times: all, even, uneven, from below T, one single leap."""
+    if s.T == 1:
+        return [[1, 0]]
     uneven = [[8, 7, 3, 1, 0], [s.T, s.T // 2, 3, 2, 0]]
     return [list(range(s.T, -1, -1)), [8, 6, 4, 2, 0], *uneven, [5, 2, 0], [8, 0]]
 
@@ -191,6 +208,10 @@ def started(x_T):
 
 # --- the checks: each takes the sampler under test ---
 
+BATCH = (3, 2, 4, 3)
+REFUSED = [8, 4], [8, 8, 0], [3, 5, 0], [8, 4, 4, 0], [0, 4, 8], [8, 4, -1], [8, -1, 0]
+T13 = quiet(schedule.from_betas, np.full(13, 0.3))
+
 
 def check_ddpm(ddpm):
     """Mean and variance of x_0 for each variance, at T = 8 and 1000, from noise and true x_T."""
@@ -198,23 +219,64 @@ def check_ddpm(ddpm):
     want = carried(T8, times, x_T, ddpm_step(T8, T8.beta_tilde))
     close(law_of(ddpm, T8, x_T), want, "T = 8, from the true x_T")
 
-    def run(model, s, rng, x_T, clip=np.inf):
-        return ddpm(model, s, (3, 2, 2, 1), rng, x_T=x_T, clip=clip)
+    def run(model, s, rng, x_T, clip=np.inf, shape=BATCH):
+        return ddpm(model, s, shape, rng, x_T=x_T, clip=clip)
 
-    clipping = "clip = 1.5: x0_hat is kept within [-1.5, 1.5] before it is multiplied by c0"
-    check_manners(run, times, clipping)
-    for s in SCHEDULES:
+    check_manners(run, times)
+    check_noise(run)
+    clipping = "x0_hat is kept within [-clip, clip] before it is multiplied by c0"
+    check_clip(run, clipping)
+    for s in (*SCHEDULES, T1):
         times = range(s.T, -1, -1)
         for name, var in everyday_variances(s).items():
-            for x_T in (NOISE, forward(s, s.T)):
-                got, want = law_of(ddpm, s, x_T, var=var), carried(s, times, x_T, ddpm_step(s, var))
+            starts = NOISE, forward(s, s.T)
+            for x_T, got in zip(starts, laws_of(ddpm, s, starts, var=var), strict=True):
+                want = carried(s, times, x_T, ddpm_step(s, var))
                 close(got, want, f"T = {s.T}, var = {name}, {started(x_T)}")
-            if name == "best":
+            if name == "best":  # got: from the true x_T
                 exactly = "the best variance makes ancestral sampling exact"
                 close(got, (MEAN, math.sqrt(VAR)), exactly)
-        want = carried(s, times, NOISE, ddpm_step(s, s.beta_tilde))
-        default = f"the default variance is beta_tilde; {started(NOISE)}"
-        close(law_of(ddpm, s, NOISE), want, default)
+    want = carried(T8, range(8, -1, -1), NOISE, ddpm_step(T8, T8.beta_tilde))
+    default = f"the default variance is beta_tilde; {started(NOISE)}"
+    close(law_of(ddpm, T8, NOISE), want, default)
+
+
+def check_ddpm_var(ddpm):
+    """A variance given as a function: like an array, but for each pixel; called after the model."""
+    x_T = np.random.default_rng(1).normal(size=(3, 2, 2, 1))
+    for s in (T8, T1):
+        model = exact.gaussian(s, MEAN, VAR)
+        a = list(ddpm(model, s, x_T.shape, np.random.default_rng(4), x_T=x_T, var=s.beta))
+        of_t = lambda x, t, s=s: np.full_like(x, s.beta[t])
+        b = list(ddpm(model, s, x_T.shape, np.random.default_rng(4), x_T=x_T, var=of_t))
+        assert all(np.allclose(x, y, rtol=0, atol=1e-13) for x, y in zip(a, b, strict=True)), (
+            f"T = {s.T}: var as a function differs from var as an array"
+        )
+    model, called, asked = exact.gaussian(T8, MEAN, VAR), [], []
+
+    def listening(x, t):
+        called.append((t, x.copy()))
+        return model(x, t)
+
+    def note(x, t):
+        assert called and called[-1][0] == t, f"var is called at t = {t} before eps_model is"
+        asked.append((t, x.copy()))
+        return np.full_like(x, T8.beta_tilde[t])
+
+    list(ddpm(listening, T8, x_T.shape, np.random.default_rng(4), x_T=x_T, var=note))
+    assert [t for t, _ in asked] == [8, 7, 6, 5, 4, 3, 2, 1], (
+        f"var is called at {[t for t, _ in asked]}, expected 8, 7, ..., 1"
+    )
+    assert all(np.array_equal(x, y) for (_, x), (_, y) in zip(asked, called, strict=True)), (
+        "var and eps_model get the same x_t"
+    )
+    share = np.linspace(0, 1, 12).reshape(x_T.shape)  # of the pixels the first has no noise at all
+    *_, x0 = ddpm(model, T8, x_T.shape, Flat(), x_T=x_T, var=lambda x, t: share * T8.beta[t])
+    for where in np.ndindex(x_T.shape):
+        *_, alone = ddpm(model, T8, x_T.shape, Flat(), x_T=x_T, var=share[where] * T8.beta)
+        assert abs(x0[where] - alone[where]) < 1e-14, (
+            f"the pixel {where} does not get the variance that was given for it"
+        )
 
 
 def check_ddim(ddim):
@@ -224,41 +286,46 @@ def check_ddim(ddim):
         got, want = law_of(ddim, T8, x_T, times, 0.0), carried(T8, times, x_T, ddim_step(T8, 0.0))
         close(got, want, f"T = 8, times = {times}, eta = 0, from the true x_T")
     clipping = (
-        "clip = 1.5: x0_hat is kept within [-1.5, 1.5], and eps_hat is then computed again from "
-        "x_t and the clipped x0_hat"
+        "x0_hat is kept within [-clip, clip], and eps_hat is then computed again from x_t and the "
+        "clipped x0_hat"
     )
     for times in ([8, 7, 3, 1, 0], [5, 0]):
 
-        def run(model, s, rng, x_T, clip=np.inf):
-            return ddim(model, s, (3, 2, 2, 1), rng, times=times, eta=0.5, x_T=x_T, clip=clip)
+        def run(model, s, rng, x_T, clip=np.inf, shape=BATCH):
+            return ddim(model, s, shape, rng, times=times, eta=0.5, x_T=x_T, clip=clip)
 
-        check_manners(run, times, clipping)
-    for s in SCHEDULES:
+        check_manners(run, times)
+        check_clip(run, clipping)
+        if len(times) > 2:
+            check_noise(run)
+    for s in (*SCHEDULES, T1):
         for times in paths(s):
-            for eta in (0.0, 0.5, 1.0):
-                for x_T in (NOISE, forward(s, times[0])):
-                    got = law_of(ddim, s, x_T, times, eta)
+            for eta in (0.0, 0.5, 1.0) if len(times) < 10 else (0.5,):
+                starts = NOISE, forward(s, times[0])
+                for x_T, got in zip(starts, laws_of(ddim, s, starts, times, eta), strict=True):
                     path = f"{times}" if len(times) < 10 else f"{times[0]}, {times[1]}, ..., 0"
                     what = f"T = {s.T}, times = {path}, eta = {eta}, {started(x_T)}"
                     close(got, carried(s, times, x_T, ddim_step(s, eta)), what)
-        want = carried(s, range(s.T, -1, -1), NOISE, ddim_step(s, 0.0))
-        default = f"by default: all times, eta = 0; {started(NOISE)}"
-        close(law_of(ddim, s, NOISE), want, default)
+    want = carried(T8, range(8, -1, -1), NOISE, ddim_step(T8, 0.0))
+    default = f"by default: all times, eta = 0; {started(NOISE)}"
+    close(law_of(ddim, T8, NOISE), want, default)
+    check_times_refused(ddim)
 
 
 def check_even_times(even_times):
-    """From T to 0, no time twice, and no gap more than one longer than another."""
+    """From T to 0, all stretches of as many steps alike, the same from both ends."""
     few = even_times(T8, 4)
     assert isinstance(few, list), f"T = 8, 4 steps: got {type(few).__name__}, expected a list"
     assert few == [8, 6, 4, 2, 0], f"T = 8, 4 steps: got {few}, expected [8, 6, 4, 2, 0]"
-    for s in SCHEDULES:
-        for steps in range(1, s.T + 1) if s.T == 8 else (1, 2, 3, 7, 50, 333, 600, 999, 1000):
+    for s in (*SCHEDULES, T13, T1):
+        for steps in range(1, s.T + 1) if s.T < 20 else (1, 2, 3, 7, 50, 333, 600, 999, 1000):
             times, case = even_times(s, steps), f"T = {s.T}, steps = {steps}"
             assert len(times) == steps + 1, (
                 f"{case}: got {len(times)} times, expected {steps + 1}: a step is between two times"
             )
             assert all(type(t) is int for t in times), (
-                f"{case}: the times are whole numbers, Python's int; got {type(times[0]).__name__}"
+                f"{case}: the times are whole numbers, Python's int; got "
+                f"{', '.join(sorted({type(t).__name__ for t in times}))}"
             )
             assert times[0] == s.T, f"{case}: the first time is {times[0]}, expected T = {s.T}"
             assert times[-1] == 0, f"{case}: the last time is {times[-1]}, expected 0"
@@ -266,15 +333,28 @@ def check_even_times(even_times):
             assert gaps.min() >= 1, (
                 f"{case}: the times decrease, no time twice; got {times[:5]} ..."
             )
-            assert gaps.max() - gaps.min() <= 1, (
-                f"{case}: gaps from {gaps.min()} to {gaps.max()}, expected even ones, at most one "
-                "apart"
-            )
-            worst = max(abs(t - s.T * (steps - i) / steps) for i, t in enumerate(times))
-            assert worst <= 0.5, (
-                f"{case}: one time is {worst:.4g} from T (steps - i) / steps, expected the nearest "
-                "whole number"
-            )
+            for k in (1, 2, 3, steps // 2):
+                lengths = [t - u for t, u in zip(times, times[k:], strict=False)] or [0]
+                assert max(lengths) - min(lengths) <= 1, (
+                    f"{case}: {k} step(s) take from {min(lengths)} to {max(lengths)}; such "
+                    "stretches differ by at most one where all gaps are even"
+                )
+            for t, other in zip(times, times[::-1], strict=True):
+                off = abs(t + other - s.T)  # 1 where two whole numbers are equally near
+                assert off <= (2 * s.T * times.index(t) % (2 * steps) == steps), (
+                    f"{case}: it has {t}, and {other} as far from the other end: "
+                    "one of them is not the nearest whole number"
+                )
+    for case, want in (((T13, 5), [13, 10, 8, 5, 3, 0]), ((T13, 4), [13, 10, (6, 7), 3, 0])):
+        got = even_times(*case)
+        fits = all(
+            a == b or isinstance(b, tuple) and a in b for a, b in zip(got, want, strict=True)
+        )
+        assert fits, f"T = 13, {case[1]} steps: got {got}, expected {want}"
+    before = even_times(T8, 4)
+    even_times(T8, 8)
+    assert before == [8, 6, 4, 2, 0], "the next call changed the list that this one had returned"
+    check_steps_refused(even_times)
 
 
 def check_ddim_converges(ddim):
@@ -303,28 +383,30 @@ def check_ddim_converges(ddim):
         )
 
 
-def check_manners(run, times, clipping):
+def check_manners(run, times, calls=None, per_step=1):
     """What holds for every sampler: it visits times and yields as many arrays.
 
-    run(model, s, rng, x_T, clip): the sampler; clipping: what clip does
+    run(model, s, rng, x_T, clip, shape): the sampler; calls: at which times the model is called,
+    None = once at each but the last; per_step: how often in a step
     """
-    model, called = exact.gaussian(T8, MEAN, VAR), []
+    model, called, kept = exact.gaussian(T8, MEAN, VAR), [], list(times)
+    calls = times[:-1] if calls is None else calls
 
     def listening(x, t):
         called.append((t, x.copy()))
         return model(x, t)
 
-    start = np.random.default_rng(1).normal(size=(3, 2, 2, 1))
+    start = np.random.default_rng(1).normal(size=BATCH)
     for dtype in (np.float64, np.float32):
         x_T, seen, at_that_time = start.astype(dtype), [], []
         called.clear()
         for x in run(listening, T8, np.random.default_rng(2), x_T):
             seen.append(x)
             at_that_time.append(x.copy())
+        assert times == kept, f"it changed the list of times that it was given, to {times}"
         asked = [t for t, _ in called]
-        assert asked == times[:-1], (
-            f"the model is called once at each time but the last: expected {times[:-1]}, "
-            f"got t = {asked}"
+        assert asked == calls, f"the model is called at t = {asked}, expected {calls}" + (
+            ": once at each time but the last" if per_step == 1 else ""
         )
         assert all(isinstance(t, (int, np.integer)) for t in asked), "the model expects an int t"
         assert len(seen) == len(times), (
@@ -341,37 +423,126 @@ def check_manners(run, times, clipping):
         assert all(np.array_equal(a, b) for a, b in zip(seen, at_that_time, strict=True)), (
             "an array was changed after it had been yielded: make a new one at each step"
         )
-        assert all(np.array_equal(a, x) for a, (_, x) in zip(seen, called, strict=False)), (
+        starts = [x for _, x in called[::per_step]]
+        assert all(np.array_equal(a, x) for a, x in zip(seen, starts, strict=False)), (
             "the model gets what was yielded"
         )
-    drawn = list(run(model, T8, np.random.default_rng(2), None))
-    assert drawn[0].shape == (3, 2, 2, 1), (
-        f"without x_T noise of the shape given, (3, 2, 2, 1), is drawn; got {drawn[0].shape}"
-    )
-    assert all(x.dtype == np.float32 for x in drawn), (
-        f"x_T is drawn as float32, and so is all that follows; got {drawn[-1].dtype}"
-    )
-    again, other = (list(run(model, T8, np.random.default_rng(seed), None)) for seed in (2, 3))
+    one = list(run(model, T8, Flat(), start[:1], shape=(1, *BATCH[1:])))
+    for alone, many in zip(one, run(model, T8, Flat(), start), strict=True):
+        assert np.allclose(alone, many[:1], rtol=0, atol=1e-12), (
+            "one image alone comes out otherwise than in a batch, with the same noise"
+        )
+    for shape in (BATCH, (5, 2)):
+        drawn = list(run(model, T8, np.random.default_rng(2), None, shape=shape))
+        assert drawn[0].shape == shape, (
+            f"without x_T noise of the shape given, {shape}, is drawn; got {drawn[0].shape}"
+        )
+        assert all(x.dtype == np.float32 for x in drawn), (
+            f"x_T is drawn as float32, and so is all that follows; got {drawn[-1].dtype}"
+        )
+    seeds = 2, 2, 3
+    drawn, again, other = (list(run(model, T8, np.random.default_rng(k), None)) for k in seeds)
     assert np.array_equal(drawn[-1], again[-1]), (
         "the same seed gave two different results: all noise comes from rng"
     )
     assert not np.allclose(drawn[-1], other[-1]), (
         "two seeds gave the same result: x_T is to be drawn from rng"
     )
+    both = (run(model, T8, np.random.default_rng(seed), None) for seed in (2, 3))
+    together = zip(*both, strict=True)
+    for two, one, another in zip(together, drawn, other, strict=True):
+        assert np.array_equal(two, [one, another]), "two runs side by side disturb each other"
 
-    def clipped(x, t):
-        x0_hat = np.clip(diffusion.predict_x0(T8, x, t, model(x, t)), -1.5, 1.5)
-        return diffusion.predict_eps(T8, x, t, x0_hat)
 
-    ours, theirs = list(run(model, T8, Flat(), start, 1.5)), list(run(clipped, T8, Flat(), start))
-    assert np.allclose(ours, theirs, rtol=0, atol=1e-10), clipping
-    assert np.abs(ours[-1]).max() <= 1.5 + 1e-12, (
-        "with clip = 1.5 the last image, which is x0_hat, lies within [-1.5, 1.5]"
+class Nudged:
+    """Stand in for a random generator in whose first draw one number, the last but one, is 1 more.
+
+    numbers: how many a draw has to have
+    """
+
+    def __init__(self, numbers):
+        self.rng, self.numbers, self.first = np.random.default_rng(2), numbers, True
+
+    def standard_normal(self, size=None, dtype=np.float64, out=None):
+        z = self.rng.standard_normal(size, dtype)
+        drawn = np.size(z)
+        assert drawn == self.numbers, (
+            f"x_t has {self.numbers} values, each with noise of its own; it drew {drawn} numbers"
+        )
+        z.reshape(-1)[-2] += self.first
+        self.first = False
+        return z
+
+    def normal(self, loc=0.0, scale=1.0, size=None):
+        return loc + scale * self.standard_normal(size)
+
+
+def check_noise(run):
+    """Each number drawn acts on one value of x, and on no other: all noises are independent."""
+    model, x_T = exact.gaussian(T8, MEAN, VAR), np.random.default_rng(1).normal(size=BATCH)
+    plain = list(run(model, T8, np.random.default_rng(2), x_T))
+    nudged = list(run(model, T8, Nudged(x_T.size), x_T))
+    for k, (a, b) in enumerate(zip(plain, nudged, strict=True), start=1):
+        changed = np.flatnonzero(a != b).tolist()
+        on_itself = changed == [x_T.size - 2] or (k < len(plain) and not changed)
+        assert on_itself, (
+            "each value of x_t has noise of its own: one number that is drawn acts on one value; "
+            f"here it acts on {len(changed)} of {x_T.size}"
+        )
+
+
+def check_clip(run, clipping):
+    """clip does what a model with a clipped x0_hat would do, at both edges; clipping: in words."""
+    model, start = exact.gaussian(T8, 0.3, 100.0), np.random.default_rng(1).normal(0, 10, BATCH)
+
+    for clip in (1.5, 0.7):
+
+        def clipped(x, t, clip=clip):
+            x0_hat = np.clip(diffusion.predict_x0(T8, x, t, model(x, t)), -clip, clip)
+            return diffusion.predict_eps(T8, x, t, x0_hat)
+
+        case = f"clip = {clip}"
+        ours = list(run(model, T8, Flat(), start, clip))
+        theirs = list(run(clipped, T8, Flat(), start))
+        close_enough = np.allclose(ours, theirs, rtol=0, atol=1e-9)
+        assert close_enough, f"{case}: {clipping}"
+        assert np.abs(ours[-1]).max() <= clip + 1e-12, (
+            f"{case}: the last image, which is x0_hat, lies within [-{clip}, {clip}]"
+        )
+        single = list(run(model, T8, Flat(), start.astype(np.float32), clip))[-1]
+        assert np.abs(single).max() <= clip + 1e-5, f"{case}, float32: the last image exceeds it"
+    free = list(run(model, T8, Flat(), start))[-1]
+    assert free.min() < -9 and free.max() > 9, (
+        "without clip nothing is cut off: the values here go beyond -9 and 9; got "
+        f"{free.min():.4g} to {free.max():.4g}"
     )
-    free = np.abs(list(run(model, T8, Flat(), start))[-1]).max()
-    assert free > 1.5, (
-        f"without clip nothing is cut off: the largest value here is above 1.5; got {free:.4g}"
-    )
+
+
+def check_steps_refused(times_for):
+    """More steps than T, or fewer than one, are a ValueError. times_for(s, steps) -> times"""
+    for s in (T8, LONG):
+        for steps in (s.T + 1, 0, -1):
+            came = "an answer"
+            try:
+                with np.errstate(all="ignore"):
+                    times_for(s, steps)
+            except ValueError:
+                continue
+            except Exception as error:
+                came = type(error).__name__
+            raise AssertionError(f"T = {s.T}, steps = {steps}: expected a ValueError, got {came}")
+
+
+def check_times_refused(sampler, shape=(2, 1)):
+    """Times that do not decrease to 0 are a ValueError."""
+    model, x_T = exact.gaussian(T8, MEAN, VAR), np.ones(shape)
+    for times in REFUSED:
+        try:
+            with np.errstate(all="ignore"):
+                list(sampler(model, T8, x_T.shape, np.random.default_rng(0), list(times), x_T=x_T))
+        except ValueError:
+            continue
+        raise AssertionError(f"times = {times} do not decrease to 0: expected a ValueError")
 
 
 class Flat:
@@ -392,6 +563,11 @@ def test_ddpm():
     check_ddpm(sample.ddpm)
 
 
+@grades("sample.ddpm")
+def test_ddpm_var():
+    check_ddpm_var(sample.ddpm)
+
+
 @grades("sample.ddim")
 def test_ddim():
     check_ddim(sample.ddim)
@@ -400,6 +576,12 @@ def test_ddim():
 @grades("sample.ddim")
 def test_ddim_is_of_first_order():
     check_ddim_converges(sample.ddim)
+
+
+@pytest.mark.parametrize("s", SCHEDULES, ids=["T8", "T1000"])
+def test_the_best_variance_makes_ddpm_exact(s):
+    got = law_of(sample.ddpm, s, forward(s, s.T), var=exact.gaussian_variance(s, VAR))
+    close(got, (MEAN, math.sqrt(VAR)), f"T = {s.T}")
 
 
 @pytest.mark.parametrize("s", SCHEDULES, ids=["T8", "T1000"])
@@ -563,7 +745,12 @@ def first_steps_only(times):
 
 def test_the_plain_ddim_is_right():
     """So what the checks reject below is the slip and not the plain style."""
-    check_ddim(ddim_with(right))
+
+    def refusing(eps_model, s, shape, rng, times=None, *more, **options):
+        times = sample.visited(s, times)
+        return ddim_with(right)(eps_model, s, shape, rng, times, *more, **options)
+
+    check_ddim(refusing)
     check_ddim_converges(ddim_with(right))
 
 

@@ -60,62 +60,105 @@ def check_from_betas(from_betas):
 
 
 def is_schedule(s, T):
+    """All five arrays follow from beta, entry by entry, each from the entry before."""
     assert isinstance(s, schedule.Schedule), (
         f"expected a Schedule, got {type(s).__name__}: give the betas to from_betas and return its "
         "result"
     )
     assert s.T == T, f"T = {T}: expected betas for t = 1, ..., {T}, got {s.T} of them"
+    for name in ("beta", "alpha", "alpha_bar", "snr", "beta_tilde"):
+        values = getattr(s, name)
+        assert np.shape(values) == (T + 1,) and values.dtype == np.float64, (
+            f"T = {T}: {name} is an array of shape ({T + 1},) in float64"
+        )
     assert s.beta[0] == 0 and s.alpha_bar[0] == 1, (
         "entry 0 is clean data: beta[0] = 0, alpha_bar[0] = 1; from_betas puts it there"
     )
+    close = dict(rtol=1e-9, atol=1e-13)
+    wrong = {
+        "alpha": not np.allclose(s.alpha + s.beta, 1, **close),
+        "alpha_bar": not np.allclose(s.alpha_bar[1:], s.alpha_bar[:-1] * s.alpha[1:], **close),
+        # snr : 1 = signal : noise, and beta_tilde : beta = the noise before : the noise now
+        "snr": s.snr[0] != np.inf
+        or not np.allclose(s.snr[1:] * (1 - s.alpha_bar[1:]), s.alpha_bar[1:], rtol=1e-9),
+        "beta_tilde": any(s.beta_tilde[:2])
+        or not np.allclose(
+            s.beta_tilde[1:] * (1 - s.alpha_bar[1:]), s.beta[1:] * (1 - s.alpha_bar[:-1]), **close
+        ),
+    }
+    for name, is_wrong in wrong.items():
+        assert not is_wrong, f"T = {T}: {name} does not follow from beta; from_betas computes it"
+
+
+LINEAR = (
+    (8, 0.02, 0.98),
+    (1000, 1e-4, 0.02),
+    (2, 0.3, 0.999),
+    (1, 0.995, 0.5),
+    (5, 0.6, 0.2),
+)
 
 
 def check_linear(linear):
-    """Even growth from beta_1 at t = 1 to beta_T at t = T."""
-    for T, first, last in ((8, 0.02, 0.98), (1000, 1e-4, 0.02), (2, 0.3, 0.999), (1, 0.995, 0.5)):
-        s = quiet(linear, T, first, last)
+    """From beta_1 at t = 1 to beta_T at t = T, by equal rises; a short schedule warns."""
+    for T, first, last in LINEAR:
+        s, case = quiet(linear, T, first, last), f"linear({T}, {first}, {last})"
         is_schedule(s, T)
-        for t in range(1, T + 1):
-            want = first + (last - first) * (t - 1) / max(T - 1, 1)
-            said = f"linear({T}, {first}, {last}): expected beta[{t}] = {want:.6g}"
-            assert s.beta[t] == pytest.approx(want, rel=1e-12), f"{said}, got {s.beta[t]:.6g}"
+        ends = [(1, first), (T, last)] if T > 1 else [(1, first)]
+        for t, want in ends:
+            said = f"{case}: expected beta[{t}] = {want:.6g}, got {s.beta[t]:.6g}"
+            assert s.beta[t] == pytest.approx(want, rel=1e-12), said
+        rises = np.diff(s.beta[1:])
+        for k, rise in enumerate(rises, start=1):
+            said = f"{case}: from t = {k} to {k + 1} beta rises by {rise:.6g}, before by "
+            assert abs(rise - rises[0]) < 1e-14, f"{said}{rises[0]:.6g}; all rises are equal"
     assert np.array_equal(linear().beta, linear(1000, 1e-4, 0.02).beta), (
         "the defaults are the paper's: T = 1000, 1e-4 to 0.02"
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        linear(50)
+    assert any("terminal SNR" in str(warning.message) for warning in caught), (
+        "linear(50) ends before all is noise: a warning says so, as from_betas gives it"
     )
 
 
 def check_cosine(cosine):
-    """alpha_bar is f(t) / f(0) wherever the clip does not act: everywhere but at the very end."""
-    for T in (8, 50, 1000):
+    """alpha_bar is f(t) / f(0) up to the first beta that is clipped; the others stay."""
+    for T, offset in ((8, 0.008), (50, 0.008), (1000, 0.008), (8, 0.1), (999, 0.0), (1, 0.008)):
+        case = f"cosine({T})" if offset == 0.008 else f"cosine({T}, offset={offset})"
         try:
-            s = quiet(cosine, T)
+            s = quiet(cosine, T, offset) if offset != 0.008 else quiet(cosine, T)
         except ValueError as error:
             assert "beta is a list of variances" not in str(error), (
-                f"cosine({T}): from_betas refuses the betas. Are they clipped at beta_max = 0.999? "
+                f"{case}: from_betas refuses the betas. Are they clipped at beta_max = 0.999? "
                 "f(T) is 0, so without the clip the last beta is 1"
             )
             raise
         is_schedule(s, T)
         # cos^2 through the half-angle formula
-        f = [0.5 + 0.5 * math.cos((t / T + 0.008) / 1.008 * math.pi) for t in range(T + 1)]
+        f = [0.5 + 0.5 * math.cos((t / T + offset) / (1 + offset) * math.pi) for t in range(T + 1)]
         for t in range(T):
             want, got = f[t] / f[0], s.alpha_bar[t]
-            said = f"cosine({T}): expected alpha_bar[{t}] = f({t}) / f(0) = {want:.6g}"
+            said = f"{case}: expected alpha_bar[{t}] = f({t}) / f(0) = {want:.6g}"
             assert got == pytest.approx(want, rel=1e-9), f"{said}, got {got:.6g}"
         assert s.beta[T] == 0.999, (
-            f"cosine({T}): expected beta[{T}] = beta_max = 0.999, got {s.beta[T]:.6g}; without the "
+            f"{case}: expected beta[{T}] = beta_max = 0.999, got {s.beta[T]:.6g}; without the "
             "clip it is 1, and x0 cannot be computed from x_T"
         )
     assert cosine().alpha_bar[500] == pytest.approx(0.494, abs=5e-4), (
         "half way, alpha_bar[500] of 1000 is 0.494"
     )
-    want = (math.cos(0.6 / 1.1 * math.pi / 2) / math.cos(0.1 / 1.1 * math.pi / 2)) ** 2
-    assert quiet(cosine, 8, 0.1).alpha_bar[4] == pytest.approx(want), (
-        "cosine(8, offset=0.1): the offset given is not the one used"
-    )
-    assert quiet(cosine, 8, 0.008, 0.3).beta.max() == 0.3, (
-        "cosine(8, beta_max=0.3): the largest beta is 0.3"
-    )
+    free = quiet(cosine, 8, 0.008, 0.9999).beta
+    for beta_max in (0.5, 0.3, 0.1):
+        s, case = quiet(cosine, 8, 0.008, beta_max), f"cosine(8, beta_max={beta_max})"
+        is_schedule(s, 8)
+        for t in range(1, 9):
+            want = free[t] if free[t] < beta_max else beta_max
+            assert s.beta[t] == pytest.approx(want, rel=1e-12), (
+                f"{case}: beta[{t}], {free[t]:.6g} where nothing is clipped, is {s.beta[t]:.6g}; "
+                "each beta above beta_max is set to beta_max, and no other changes"
+            )
 
 
 def check_sigmoid(sigmoid):

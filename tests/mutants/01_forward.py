@@ -9,6 +9,37 @@ MUTANTS = {
     "schedule.linear": [
         (
             "np.linspace(beta_1, beta_T, T)",
+            "np.linspace(beta_T, beta_1, T)[::-1]",
+            "for T = 1 only beta_1 is there; yours takes beta_T",
+        ),
+        (
+            "np.linspace(beta_1, beta_T, T)",
+            "np.sort(np.linspace(beta_1, beta_T, T))",
+            "you sorted the betas: beta[1] is beta_1 and beta[T] is beta_T, also where beta_1 "
+            "is the larger",
+        ),
+        (
+            "return from_betas(np.linspace(beta_1, beta_T, T))",
+            "s = from_betas(np.linspace(beta_1, beta_T, T))\n    return Schedule(s.beta, "
+            "s.alpha, np.exp(-np.cumsum(s.beta)), s.snr, s.beta_tilde)",
+            "your alpha_bar is exp(-sum of the betas), which is near the product of all 1 - "
+            "beta only where the betas are small; from_betas multiplies",
+        ),
+        (
+            "return from_betas(np.linspace(beta_1, beta_T, T))",
+            "s = from_betas(np.linspace(beta_1, beta_T, T))\n    return Schedule(s.beta, "
+            "s.alpha, s.alpha_bar, s.snr, s.beta)",
+            "your beta_tilde is beta; it is the variance of x_{t-1} once x0 is known as well, "
+            "which from_betas computes",
+        ),
+        (
+            "return from_betas(np.linspace(beta_1, beta_T, T))",
+            "with warnings.catch_warnings():\n        warnings.simplefilter('ignore')\n        "
+            "return from_betas(np.linspace(beta_1, beta_T, T))",
+            "you silenced the warning of a schedule that ends before all is noise",
+        ),
+        (
+            "np.linspace(beta_1, beta_T, T)",
             "np.linspace(beta_1, beta_T, T + 1)",
             "these are T + 1 betas; from_betas wants T, for t = 1 .. T",
         ),
@@ -85,6 +116,25 @@ MUTANTS = {
             "you also clipped from below, at 0.0001: the first betas are smaller than that; only "
             "large betas are clipped",
         ),
+        (
+            "np.minimum(1 - f[1:] / f[:-1], beta_max)",
+            "np.append(1 - f[1:-1] / f[:-2], beta_max)",
+            "you set the last beta alone to beta_max; where beta_max is small, others lie above "
+            "it too",
+        ),
+        (
+            "np.minimum(1 - f[1:] / f[:-1], beta_max)",
+            "(1 - f[1:] / f[:-1]) * min(1, beta_max / (1 - f[-1] / f[-2]))",
+            "you made all betas smaller by one factor; those above beta_max become beta_max, "
+            "the others stay",
+        ),
+        (
+            "return from_betas(np.minimum(1 - f[1:] / f[:-1], beta_max))",
+            "s = from_betas(np.minimum(1 - f[1:] / f[:-1], beta_max))\n    return "
+            "Schedule(s.beta, s.alpha, f / f[0], s.snr, s.beta_tilde)",
+            "your alpha_bar is f(t) / f(0) also where a beta was clipped; it is the product of "
+            "all 1 - beta up to t, of the clipped ones",
+        ),
     ],
     "diffusion.q_step": [
         (
@@ -140,6 +190,14 @@ MUTANTS = {
             "at(s.alpha, t, x_prev) * x_prev + at(s.beta, t, x_prev)",
             "both factors lack their square root: sqrt(alpha[t]) and sqrt(beta[t])",
         ),
+        (
+            "at(np.sqrt(s.alpha), t, x_prev) * x_prev + at(np.sqrt(s.beta), t, x_prev)",
+            "np.reshape(at(np.sqrt(s.alpha), t, x_prev), (-1, 1, 1, 1)[: 4 * (x_prev.ndim > 1)] "
+            "or -1) * x_prev + np.reshape(at(np.sqrt(s.beta), t, x_prev), (-1, 1, 1, 1)[: 4 * "
+            "(x_prev.ndim > 1)] or -1)",
+            "images may have any number of axes after N; your factors are shaped for (N, H, W, C) "
+            "only",
+        ),
     ],
     "diffusion.q_sample": [
         (
@@ -185,6 +243,17 @@ MUTANTS = {
             "signal * x0 + (1 - signal) * eps",
             "you scaled the noise by 1 - sqrt(alpha_bar): the root is taken of the whole, sqrt(1 - "
             "alpha_bar)",
+        ),
+        (
+            "rates(s, t, x0)",
+            "(np.reshape(r, (-1, 1, 1, 1)[: 4 * (x0.ndim > 1)] or -1) for r in rates(s, t, x0))",
+            "images may have any number of axes after N; your factors are shaped for (N, H, W, C) "
+            "only",
+        ),
+        (
+            "noise * eps",
+            "noise * np.abs(eps)",
+            "your noise is never negative; eps is to be taken as it comes",
         ),
     ],
 }

@@ -46,6 +46,18 @@ MUTANTS = {
             "x_t / signal - noise * eps_hat",
             "only x_t is divided by sqrt(alpha_bar); the whole difference must be",
         ),
+        (
+            "rates(s, t, x_t)",
+            "(np.reshape(r, (-1, 1, 1, 1)[: 4 * (x_t.ndim > 1)] or -1) for r in rates(s, t, x_t))",
+            "images may have any number of axes after N; your factors are shaped for (N, H, W, C) "
+            "only",
+        ),
+        (
+            "/ signal",
+            "/ np.maximum(signal, 0.001)",
+            "you keep the divisor above 0.001; at the end of some schedules sqrt(alpha_bar) is "
+            "smaller",
+        ),
     ],
     "diffusion.v_target": [
         (
@@ -85,6 +97,17 @@ MUTANTS = {
             "you changed only the sign: cos(phi) has the derivative -sin(phi), and sin(phi) has "
             "cos(phi), so both factors change",
         ),
+        (
+            "rates(s, t, x0)",
+            "(np.reshape(r, (-1, 1, 1, 1)[: 4 * (x0.ndim > 1)] or -1) for r in rates(s, t, x0))",
+            "images may have any number of axes after N; your factors are shaped for (N, H, W, C) "
+            "only",
+        ),
+        (
+            "signal * eps - noise * x0",
+            "signal * eps - noise * np.abs(x0)",
+            "yours is right for bright pixels only: x0 may be negative, and its sign counts",
+        ),
     ],
     "diffusion.x0_from_v": [
         (
@@ -111,6 +134,12 @@ MUTANTS = {
             "signal * x_t - noise * v",
             "signal**2 * x_t - noise**2 * v",
             "both factors lack their square root: sqrt(alpha_bar) and sqrt(1 - alpha_bar)",
+        ),
+        (
+            "rates(s, t, x_t)",
+            "(np.reshape(r, (-1, 1, 1, 1)[: 4 * (x_t.ndim > 1)] or -1) for r in rates(s, t, x_t))",
+            "images may have any number of axes after N; your factors are shaped for (N, H, W, C) "
+            "only",
         ),
     ],
     "diffusion.posterior_weights": [
@@ -146,6 +175,11 @@ MUTANTS = {
             "np.sqrt(s.alpha[t])",
             "np.sqrt(s.alpha_bar[t])",
             "ct takes alpha[t], the one step; not alpha_bar[t], the product",
+        ),
+        (
+            "c0 = np.sqrt(",
+            "t = np.unique(t) if np.ndim(t) else t\n    c0 = np.sqrt(",
+            "the times of a batch come in any order, and may repeat: each has weights of its own",
         ),
     ],
     "diffusion.q_posterior": [
@@ -186,6 +220,18 @@ MUTANTS = {
             "at(s.beta_tilde, t, x_t)",
             "s.beta_tilde[t]",
             "var must be shaped to multiply the images and have their precision: pick it with `at`",
+        ),
+        (
+            "shaped(c, x_t) for c",
+            "np.reshape(shaped(c, x_t), (-1, 1, 1, 1)[: 4 * (x_t.ndim > 1)] or -1) for c",
+            "images may have any number of axes after N; your factors are shaped for (N, H, W, C) "
+            "only",
+        ),
+        (
+            "at(s.beta_tilde, t, x_t)",
+            "np.broadcast_to(at(s.beta_tilde, t, x_t), x_t.shape if np.ndim(t) else ())",
+            "var has one number per image, shaped (N, 1, ...) to multiply it; yours repeats it "
+            "for every pixel",
         ),
     ],
     "hunts.hunt_step_back": [

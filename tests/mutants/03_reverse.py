@@ -8,6 +8,7 @@ SPELLED = """ab_t, ab_u = s.alpha_bar[t], s.alpha_bar[u]
         c0 = np.sqrt(ab_u) - ct * np.sqrt(ab_t)"""
 UPDATE = "kernels.denoise_step(x, eps_hat, z, s.alpha_bar[t], c0, ct, std, clip)"
 X0_HAT = "np.clip((x - np.sqrt(n) * eps_hat) / np.sqrt(1 - n), -clip, clip)"
+ABOVE = f"c0 * {X0_HAT}".replace("-clip,", "-np.inf,")
 CLIPPED = f"(c0 + ct * np.sqrt(1 - n)) * {X0_HAT}"
 ONE_STEP = """    for t in range(s.T, 0, -1):
         c0, ct = posterior_weights(s, t)
@@ -58,6 +59,12 @@ MUTANTS = {
             "x_t - x0 is not yet the noise: take sqrt(alpha_bar) x0 away, and divide by sqrt(1 - "
             "alpha_bar)",
         ),
+        (
+            f"return lambda x_t, t: {PREDICT}",
+            f"known = {{}}\n    return lambda x_t, t: known.setdefault((t, x_t.shape, "
+            f"x_t.dtype), {PREDICT})",
+            "your answer to the first batch at a time comes again for the next batch at that time",
+        ),
     ],
     "exact.gaussian": [
         (
@@ -105,6 +112,16 @@ MUTANTS = {
             "gain = var / (",
             "the numerator of your gain lacks sqrt(alpha_bar), with which x0 enters x_t",
         ),
+        (
+            "np.asarray(x0_hat,",
+            "np.asarray(np.clip(x0_hat, -10, 10),",
+            "you clipped the guess of x0; data N(mean, var) may lie anywhere",
+        ),
+        (
+            "root * var / (s.alpha_bar[t] * var + 1",
+            "root * np.minimum(var, 4) / (s.alpha_bar[t] * np.minimum(var, 4) + 1",
+            "your variance never exceeds 4; var may be any number >= 0",
+        ),
     ],
     "exact.gaussian_variance": [
         (
@@ -146,6 +163,11 @@ MUTANTS = {
             "entry 0 is missing: the arrays of a schedule have T + 1 entries, and entry t belongs "
             "to the step from t to t - 1",
         ),
+        (
+            "var_x0 = var * (1",
+            "var = min(var, 3.0)\n    var_x0 = var * (1",
+            "your variance of the data never exceeds 3; var may be any number >= 0",
+        ),
     ],
     "sample.even_times": [
         (
@@ -178,6 +200,16 @@ MUTANTS = {
             "round(s.T * (steps - i) / steps)",
             "round((s.T - 1) * (steps - i) / steps)",
             "you start at T - 1, where code that counts from 0 starts; here pure noise lives at T",
+        ),
+        (
+            "    require_steps(s, steps)\n",
+            "",
+            "a number of steps below 1 or above T is a ValueError; yours takes it",
+        ),
+        (
+            "require_steps(s, steps)\n",
+            "steps = min(max(steps, 1), s.T)\n",
+            "you put the number of steps right; below 1 or above T it is a ValueError",
         ),
     ],
     "sample.ddpm": [
@@ -243,6 +275,33 @@ MUTANTS = {
             "range(1, s.T + 1)",
             "you walk from 1 up to T; a sampler walks from T down to 1",
         ),
+        (
+            "kernels.denoise_step(x, eps_hat, z, s.alpha_bar[t], c0, ct, 1.0, clip)",
+            "(c0 * np.minimum(predict_x0(s, x, t, eps_hat), clip) + ct * x + z).astype(x.dtype)",
+            "you cut x0_hat off at the upper edge only; clip keeps it within [-clip, clip]",
+        ),
+        (
+            "kernels.denoise_step(x, eps_hat, z, s.alpha_bar[t], c0, ct, 1.0, clip)",
+            "(c0 * np.clip(predict_x0(s, x, t, eps_hat), -1.0 if clip < np.inf else -clip, "
+            "clip) + ct * x + z).astype(x.dtype)",
+            "you cut x0_hat off below at -1; clip keeps it within [-clip, clip]",
+        ),
+        (
+            "noise_like(x, std, rng)",
+            "noise_like(x[..., :1], std, rng)",
+            "you draw one noise for all channels of a pixel; each value of x_t has noise of its "
+            "own",
+        ),
+        (
+            "np.sqrt(var(x, t) if callable(var) else var[t])",
+            "np.sqrt(var[t])",
+            "var may also be a function of (x_t, t), which gives the variance of each value",
+        ),
+        (
+            "var(x, t) if callable",
+            "np.mean(var(x, t)) if callable",
+            "a variance that is a function gives each value of x_t its own; you took their mean",
+        ),
     ],
     "sample.ddim": [
         (
@@ -307,6 +366,27 @@ MUTANTS = {
             "(1 - s.alpha_bar[t])",
             "you clipped x0_hat and kept the model's eps_hat; compute eps_hat again from x_t and "
             "the clipped x0_hat (predict_eps)",
+        ),
+        (
+            UPDATE,
+            f"(lambda n: ({ABOVE} + ct * x + std * z).astype(x.dtype))(1 - s.alpha_bar[t])",
+            "you cut x0_hat off at the upper edge only; clip keeps it within [-clip, clip]",
+        ),
+        (
+            "noise_like(x, std, rng)",
+            "noise_like(x[..., :1], std, rng)",
+            "you draw one noise for all channels of a pixel; each value of x_t has noise of its "
+            "own",
+        ),
+        (
+            "visited(s, times)",
+            "list(range(s.T, -1, -1)) if times is None else list(times)",
+            "times that do not decrease to 0 are a ValueError; yours takes them",
+        ),
+        (
+            "visited(s, times)",
+            "visited(s, times if times is None else sorted({int(t) for t in times}, reverse=True))",
+            "you put the times in order; a list that does not decrease is a ValueError",
         ),
     ],
     "hunts.hunt_sampler": [

@@ -60,6 +60,23 @@ MUTANTS = {
             "t, u, np.inf)",
             "you don't use clip: x0_hat is kept within [-clip, clip], and eps_hat follows",
         ),
+        (
+            STEP,
+            "(lambda h: np.sqrt(s.alpha_bar[u]) * h + np.sqrt((1 - s.alpha_bar[u]) / (1 - "
+            "s.alpha_bar[t])) * (x - np.sqrt(s.alpha_bar[t]) * h))(np.minimum(predict_x0(s, x, "
+            "t, eps_model(x, t)), clip)).astype(x.dtype)",
+            "you cut x0_hat off at the upper edge only; clip keeps it within [-clip, clip]",
+        ),
+        (
+            "visited(s, times)",
+            "list(range(s.T, -1, -1)) if times is None else list(times)",
+            "times that do not decrease to 0 are a ValueError; yours takes them",
+        ),
+        (
+            "start(shape, rng, x_T)",
+            "rng.standard_normal(shape) if x_T is None else x_T",
+            "you draw x_T in float64; samplers draw it in float32 (`start` does)",
+        ),
     ],
     "sample.heun": [
         (
@@ -106,6 +123,26 @@ MUTANTS = {
             "pass",
             "you left churn out: where it is above 0, fresh noise comes before each step",
         ),
+        (
+            "x, slope, t, u, clip)",
+            "x, slope, t, u, np.inf if u else clip)",
+            "you don't clip the first of the two steps, the one that leads to x_u'",
+        ),
+        (
+            "/ 2, t, u, clip)",
+            "/ 2, t, u, np.inf)",
+            "you don't clip the second of the two steps, the one with the mean slope",
+        ),
+        (
+            "visited(s, times)",
+            "list(range(s.T, -1, -1)) if times is None else list(times)",
+            "times that do not decrease to 0 are a ValueError; yours takes them",
+        ),
+        (
+            "start(shape, rng, x_T)",
+            "rng.standard_normal(shape) if x_T is None else x_T",
+            "you draw x_T in float64; samplers draw it in float32 (`start` does)",
+        ),
     ],
     "sample.dpmpp_2m": [
         (
@@ -151,6 +188,21 @@ MUTANTS = {
             "you don't use clip: each x0_hat is kept within [-clip, clip] before anything is made "
             "of it",
         ),
+        (
+            ".clip(-clip, clip)",
+            ".clip(None, clip)",
+            "you cut x0_hat off at the upper edge only; clip keeps it within [-clip, clip]",
+        ),
+        (
+            "* D\n",
+            "* D.clip(-clip, clip)\n",
+            "you clip D as well; x0_hat alone is kept within [-clip, clip], and D may lie beyond",
+        ),
+        (
+            "visited(s, times)",
+            "list(range(s.T, -1, -1)) if times is None else list(times)",
+            "times that do not decrease to 0 are a ValueError; yours takes them",
+        ),
     ],
     "sample.karras_times": [
         (
@@ -189,6 +241,16 @@ MUTANTS = {
             LEVELS.replace("/ rho", "/ 7.0").replace("** rho", "** 7.0"),
             "you fixed rho at 7; it is an argument",
         ),
+        (
+            "require_steps(s, steps)\n",
+            "steps = min(max(steps, 1), s.T)\n",
+            "a number of steps below 1 or above T is a ValueError; yours takes it",
+        ),
+        (
+            LEVELS,
+            LEVELS.replace("rho", "max(rho, 1.0)"),
+            "your rho is never below 1; it may be any number > 0",
+        ),
     ],
     "sample.bend_times": [
         (
@@ -222,6 +284,11 @@ MUTANTS = {
             "1 / np.asarray(bend)",
             "your steps are long where the path bends; an equal share of the bend makes them short "
             "there",
+        ),
+        (
+            "require_steps(s, steps)\n",
+            "steps = min(max(steps, 1), s.T)\n",
+            "a number of steps below 1 or above T is a ValueError; yours takes it",
         ),
     ],
     "hunts.hunt_solver": [

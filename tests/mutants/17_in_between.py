@@ -40,6 +40,30 @@ MUTANTS = {
             "whole = 1",
             "you left out the division by sin(angle): at share 0 it must be a itself",
         ),
+        (
+            "arc = np.sin(angle) > 1e-6",
+            "arc = np.all(np.sin(angle) > 1e-6)",
+            "one parallel pair makes a straight line of every pair in the batch: whether there "
+            "is an arc is each pair's own question",
+        ),
+        (
+            "arc = np.sin(angle) > 1e-6",
+            "arc = (np.sin(angle) > 1e-6) & (angle < 3.1)",
+            "you go straight where a and b are nearly opposite: only where sin(angle) <= 1e-6 "
+            "is there no arc",
+        ),
+        (
+            "axes = tuple(range(1, a.ndim))",
+            "axes = tuple(range(1, a.ndim)) if a.ndim == 4 else 0",
+            "you sum over the right axes for images (N, H, W, C) only: all axes but the first "
+            "count, however many there are",
+        ),
+        (
+            "axes = tuple(range(1, a.ndim))",
+            "axes = tuple(range(1, a.ndim))\n    b = b * np.sqrt((a**2).sum(axes, "
+            "keepdims=True) / np.maximum((b**2).sum(axes, keepdims=True), 1e-12))",
+            "you made b as long as a; b comes as long as it is",
+        ),
     ],
     "edit.tile": [
         (
@@ -72,6 +96,23 @@ MUTANTS = {
             "rng.integers(0, x_t.shape[1:3])",
             "rng.integers(0, x_t.shape[1:3]) * np.array([0, 1])",
             "shifted across only: the seam between the upper and the lower edge stays",
+        ),
+        (
+            "return ddim(rolled, s, shape, rng, times,",
+            "times = times if times is None else sorted({int(t) for t in times}, "
+            "reverse=True)\n    return ddim(rolled, s, shape, rng, times,",
+            "you put the times in order; a list that does not decrease is a ValueError",
+        ),
+        (
+            "return ddim(rolled",
+            "x_T = np.random.default_rng(0).standard_normal(shape, dtype=np.float32) if x_T is "
+            "None else x_T\n    return ddim(rolled",
+            "you drew x_T from a generator of your own; it comes from rng",
+        ),
+        (
+            "times, eta, x_T, clip)",
+            "times, eta, x_T, clip if x_T is None or x_T.dtype == np.float64 else np.inf)",
+            "you pass clip on for float64 only; it is kept whatever the precision",
         ),
     ],
 }

@@ -180,10 +180,10 @@ def written(exercise, call):
 
 
 def slip_of(exercise, calls, mine, again):
-    """Find the mutant that gives what f gives, in right calls and wrong -> its sentence, or None
+    """Find the mutant that gives what f gives in all calls, right or wrong -> its sentence, or None
 
-    In the wrong ones it must do so on slightly shifted inputs as well, so that no slip is named by
-    chance; and in some call both must give numbers: NaN and an error come about in many ways.
+    It must do so on slightly shifted inputs as well, so that no slip is named by chance; and in
+    some wrong call both must give numbers: NaN and an error come about in many ways.
     calls, mine: as of `difference`; again: function of a Call, what f gives to it when it is shaken
     """
     right = [attempt(call, original(exercise)) for call in calls]
@@ -191,7 +191,7 @@ def slip_of(exercise, calls, mine, again):
     if not any(tells(mine[k]) for k in wrong):
         return None
     shaken = [(calls[k].shaken(), again(calls[k])) for k in wrong]
-    order = sorted(range(len(calls)), key=lambda k: k not in wrong)  # the telling ones first
+    order = [*wrong, *(k for k in range(len(calls)) if k not in wrong)]  # most tell at once
     for old, new, sentence in exercise.mutants:
         other = mutant(exercise, old, new)
         if all(alike(mine[k], attempt(calls[k], other)) for k in order):
