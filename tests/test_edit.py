@@ -806,7 +806,7 @@ TRANSLATE = (
 )
 
 
-@pytest.mark.exercise("edit.translate")
+@grades("edit.translate")
 @pytest.mark.parametrize("check", TRANSLATE)
 def test_translate(check):
     check(edit.translate)
@@ -951,7 +951,7 @@ def check_changed_places(change):
     check_times(lambda times: change(before, before, T8, x0, rng, times))
 
 
-@pytest.mark.exercise("edit.change")
+@grades("edit.change")
 @pytest.mark.parametrize("check", (check_changed, check_changed_places, check_changed_clip))
 def test_change(check):
     check(edit.change)

@@ -49,7 +49,7 @@ MUTANTS = {
             "times, start = visited(s, times), round(strength * s.T)",
             "times = visited(s, times)\n"
             "    start = min(times, key=lambda t: abs(t - strength * s.T))",
-            "you start at the nearest of the visited times; the start is round(strength T), "
+            "your start is one of the visited times; it is round(strength T), whether that is "
             "visited or not",
         ),
         (
