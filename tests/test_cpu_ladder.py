@@ -155,7 +155,8 @@ def as_python(f, *args):
     def turns(*span):
         counts.append(len(range(*span)))
         there = sys._getframe(1).f_locals.items()  # of f
-        shared.update({name: a for name, a in there if type(a) is np.ndarray})
+        others = [(name, a) for name, a in there if not any(a is given for given in args)]
+        shared.update({name: a for name, a in others if type(a) is np.ndarray})
         for a in shared.values():
             a.flags.writeable = False
         yield from range(*span)

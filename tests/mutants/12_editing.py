@@ -334,11 +334,6 @@ MUTANTS = {
             "you don't pass clip on to the way down",
         ),
         (
-            "round(0.6 * s.T)",
-            "5",
-            "you compare the models at t = 5, which is 0.6 T for T = 8 alone",
-        ),
-        (
             "rng, 5) < 0.2",
             "rng, 5).max(0) < 0.2",
             "you took the same places for all images; each image changes where its own "
