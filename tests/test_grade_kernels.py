@@ -125,7 +125,7 @@ def test_a_file_is_graded_in_the_simulator_whatever_the_environment_is(
     monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "0")
     path = tmp_path / "work.py"
     path.write_text(WORK.format(value=value))
-    verdict = worker.judge_apart(path, submission.read(path), ADD_NOISE)
+    verdict = worker.grade_one([submission.read(path)], ADD_NOISE).verdict
     assert verdict.state == state and says in str(verdict) and RAN in verdict.lines
 
 
@@ -140,7 +140,7 @@ def test_without_the_simulator_it_cannot_be_graded(tmp_path, monkeypatch):
     monkeypatch.setattr(elsewhere, "surroundings", lambda simulate: near)
     path = tmp_path / "work.py"
     path.write_text(WORK.format(value="0"))
-    for_file = worker.judge_apart(path, submission.read(path), ADD_NOISE)
+    for_file = worker.grade_one([submission.read(path)], ADD_NOISE).verdict
     for verdict in (verdict_of(add_noise), for_file):
         assert verdict.state == "cannot be graded"
         assert "numba's CUDA simulator is missing" in str(verdict)

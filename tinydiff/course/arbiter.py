@@ -35,15 +35,17 @@ from . import diagnosis, elsewhere
 from .calls import Raised, attempt, launched
 from .exercises import exercises, in_handout, in_place, mutant, original, put
 from .handed_in import counts
-from .judge import Trial, guard, restore, with_tests
+from .judge import Trial, guard, place, restore, with_tests
 from .submission import Submission, Unreadable
 from .suspects import suspects
 from .verdict import Verdict, in_order
 
 OTHERS = ("cpu", "cpu_direct", "cpu_winograd", "cpu_ladder", "cuda")  # kernels like those asked for
 ASKED = 12  # calls that are answered once more, where all tests passed
+READY = b'{"ready": true}\n'  # said by a desk before anything of the student's is run
 CONFIRM = ""  # in place of a test's name: the calls that confirm what all tests said
 LAST = 20  # the same of a test that failed
+PATIENCE = 0.5  # seconds of a test whose calls are all answered once more, of longer ones a part
 ROUNDING = 1e-3  # relative; how exact a result has to be, the tests decide
 REPORT = 64 << 20  # bytes of a candidate's report
 GIB = 1 << 30
@@ -73,6 +75,7 @@ def serve(job, forget):
         if forks:
             _load(asked)
             forget()
+        _write(channel, READY)
         for exercise, own in items.items():
             desk = _Desk(exercise, own, submissions, job, forks)
             say(exercise, desk.apart(channel) if forks else desk.here())
@@ -118,7 +121,7 @@ class _Desk:
         """Fork an arbiter and wait for what it says: -> Verdict"""
         memory = _killed_for_memory()
         with _forked(self._arbitrate, closed=[channel]) as child:
-            text = child.line(4 * self.seconds + 60)
+            text = child.line(4 * self.seconds + 30)
         with suppress(ValueError, KeyError, TypeError):
             said = json.loads(text)
             lines, used = tuple(map(tuple, said["lines"])), tuple(said["used"])
@@ -126,7 +129,7 @@ class _Desk:
             return Verdict(self.exercise.name, said["state"], lines, *rest, used=used)
         if _killed_for_memory() > memory:
             return self._cannot("the machine ran out of memory: grade it again")
-        return self._failed(f"it ended the process{_signal(child.code)}")
+        return self._failed(f"it ended the process{signal_name(child.code)}")
 
     def here(self):
         """Do the candidate's part in this process, which ends with it: -> Verdict"""
@@ -172,7 +175,7 @@ class _Desk:
                 return self._failed(f"{limit}: is there an endless loop?")
             if _killed_for_memory() > memory:
                 return self._cannot("the machine ran out of memory: grade it again")
-            return self._failed(f"it ended the process{_signal(child.code)}")
+            return self._failed(f"it ended the process{signal_name(child.code)}")
         if not self.has_reference:
             return verdict
         answers = _outcomes(rest)
@@ -193,7 +196,9 @@ class _Desk:
             if verdict.state != "passed":
                 why = dict(verdict.lines).get("why", "")
                 return self._cannot(f"the package's own answer fails here, {item.name}: {why}")
-            noted[item.name] = list(trial.calls)[-LAST:]
+            calls = list(trial.calls)
+            most = min(LAST, 2 + int(len(calls) * PATIENCE / verdict.seconds))
+            noted[item.name] = calls[-most:]
             trial.calls.clear()
         every = [call for calls in noted.values() for call in calls]
         settled = [call for call in every if not call.is_random()]
@@ -211,14 +216,12 @@ class _Desk:
         right = [attempt(call, f) for call in noted[CONFIRM]]
         if is_kernel:  # how a kernel goes about its work, its tests judge
             right, answers = ([a[:-1] for a in those] for those in (right, answers))
-        agree = sum(map(_agree, answers, right)) if len(answers) == len(right) else 0
-        if agree >= len(right) / 2:
+        is_whole = len(answers) == len(right)
+        if is_whole and sum(map(_agree, answers, right)) >= len(right) / 2:
             return verdict
         why = "called once more, apart from the tests, it does not give what it gave to them"
-        lines = [
-            ("why", why),
-            *diagnosis.difference(self.exercise, noted[CONFIRM][:1], answers[:1]),
-        ]
+        calls, came = (noted[CONFIRM], answers) if is_whole else ([], [])
+        lines = [("why", why), *diagnosis.difference(self.exercise, calls, came)]
         return replace(verdict, state="failed", lines=in_order(lines))
 
     def _explained(self, verdict, calls, answers):
@@ -242,21 +245,18 @@ class _Desk:
         _limit(self.seconds)
         if self.has_reference:
             _forget(self.exercise)
-        answered = []
+        asked = []
 
         def say(verdict, test):
             line = _as_json(self.exercise, verdict) | {"test": test}
             _write(report, (json.dumps(line) + "\n").encode())
             if self.has_reference and verdict.state in ("passed", "failed"):
-                answered.append(noted.get(test, []))
+                asked.extend(noted.get(test, []))
+                asked.extend(call.shaken() for call in asked[:] if test != CONFIRM)
 
         f = self._run([], say)
-        for calls in answered:
-            outcomes = [attempt(call, f) for call in calls]
-            outcomes += (
-                [attempt(call.shaken(), f) for call in calls] if calls != noted[CONFIRM] else []
-            )
-            _write(report, (json.dumps([_packed(o) for o in outcomes]) + "\n").encode())
+        outcomes = [_packed(attempt(call, f)) for call in asked]
+        _write(report, (json.dumps(outcomes) + "\n").encode())
 
     def _run(self, scope, say=None):
         """Build the student's function and run the tests on it.
@@ -288,6 +288,8 @@ class _Desk:
                 else:
                     trial = Trial(exercise, explains=not self.has_reference)
                     verdict = replace(trial.verdict(self.items, f), used=tuple(used))
+                    if exercise.on_gpu:
+                        verdict = replace(verdict, lines=(("ran", place()), *verdict.lines))
             except Unreadable as error:
                 verdict = self._failed(str(error))
             if say is None:
@@ -476,7 +478,7 @@ def _children():
     return set()
 
 
-def _signal(code):
+def signal_name(code):
     """Name the signal that ended a process: its return code -> " (SIGKILL)", or "" without one"""
     names = {s.value: s.name for s in signal.Signals}
     return f" ({names.get(-code, f'signal {-code}')})" if code < 0 else ""

@@ -5,9 +5,10 @@ import csv
 MARKS = {"passed": "1 / 1", "failed": "0 / 1", "not attempted": "- / 1"}  # else "? / 1"
 
 
-def board(submissions, results):
+def board(submissions, results, left_out=()):
     """Write the result down for people: list of Submissions, list of Results -> str"""
     lines = [f"graded: {submission.path}" for submission in submissions]
+    lines += [f"left out: {text}" for text in left_out]
     for lesson in dict.fromkeys(result.exercise.lesson for result in results):
         lines.append(f"\nlesson {lesson}")
         of_lesson = [result for result in results if result.exercise.lesson == lesson]

@@ -190,20 +190,26 @@ def graders(chosen):
 
 
 def _marked(path, names):
-    """Find the tests of a file that carry the mark of one of these exercises -> set of str"""
+    """Find the tests of a file that carry the mark of one of these exercises -> set of str
+
+    Raises FileNotFoundError where one of the exercises has none.
+    """
 
     class Collector:
-        found = set()
+        found, graded = set(), set()
 
         def pytest_collection_modifyitems(self, items):
             for item in items:
-                if any(mark.args[0] in names for mark in item.iter_markers("exercise")):
-                    self.found.add(item.function.__name__)
+                here = {mark.args[0] for mark in item.iter_markers("exercise")} & names
+                self.graded.update(here)
+                self.found.update({item.function.__name__} if here else ())
 
     off = [f"-p no:{name}" for name in ("terminal", "cacheprovider", "faulthandler")]
     quiet = " ".join([*off, "--collect-only -s -o addopts="]).split()
     place = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), str(path)]
     run_pytest([*quiet, *place], Collector())
+    if lost := sorted(names - Collector.graded):
+        raise FileNotFoundError(f"no test in {path} grades {', '.join(lost)}")
     return Collector.found
 
 

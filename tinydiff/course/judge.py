@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import os
 import sys
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from .exercises import MARK, ROOT, in_handout, in_place, mutant, original, put, 
 from .verdict import Verdict, in_order
 
 KNOWN = 8  # first calls of a test of which a student's tree knows what comes out
+THEIRS = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")  # of the environment: they change any run of pytest
 SHOWN, ROOM = 20, 2000  # lines, and letters, kept of what a function prints
 
 
@@ -86,7 +88,7 @@ def run_tests(exercise, functions, noted=None):
     if why:
         return [Verdict(exercise.name, "cannot be graded", (("why", why),))] * len(functions)
     if exercise.on_gpu:
-        ran = ("ran", _place())
+        ran = ("ran", place())
         return [replace(v, lines=in_order([ran, *v.lines])) for v in verdicts]
     return verdicts
 
@@ -110,6 +112,7 @@ def with_tests(exercises, work):
 def run_pytest(words, plugin):
     """Run pytest within this process; what ends the whole command ends this, too.
 
+    What the environment adds to pytest's command line is for others, and left out meanwhile.
     words: list of str; plugin: object with pytest's hooks -> None
     """
     import pytest
@@ -122,12 +125,17 @@ def run_pytest(words, plugin):
 
     ours = ["-p", "no:unraisableexception"]  # app/interrupt.py has a hook of its own
     listener = Listener()
-    pytest.main([*ours, *words], plugins=[plugin, listener])
+    theirs = {name: os.environ.pop(name) for name in THEIRS if name in os.environ}
+    try:
+        pytest.main([*ours, *words], plugins=[plugin, listener])
+    finally:
+        os.environ.update(theirs)
     if ends_all(listener.heard):
         raise listener.heard
 
 
-def _place():
+def place():
+    """Say where GPU kernels run: () -> str"""
     from ..kernels import cuda_array
 
     if cuda_array.SIMULATED:
@@ -284,9 +292,12 @@ def note_calls(exercise):
     By this a slip is named in a student's tree, where neither of them is at hand.
     Exercise -> {"calls": {key of a call: traces, first that of the reference}, "sentences": of the
     mutants, in the order of the other traces}
+    Raises FileNotFoundError where there are no tests.
     """
     noted = {}
-    run_tests(exercise, [original(exercise)], noted)
+    (verdict,) = run_tests(exercise, [original(exercise)], noted)
+    if verdict.state == "cannot be graded":
+        raise FileNotFoundError(f"{exercise.name}: {dict(verdict.lines)['why']}")
     others = [mutant(exercise, old, new) for old, new, _ in exercise.mutants]
     functions = [original(exercise), *others]
     calls = {

@@ -1,8 +1,8 @@
-"""Grade whole files by pytest: `python -m pytest --grade FILE ... [--grade-csv grades.csv]`.
+"""Grade what one student handed in: `python -m pytest --grade FILE ... [--grade-csv grades.csv]`.
 
-A FILE is a notebook, a .py, or a folder of them. This plugin (an entry point in pyproject.toml) is
-loaded in every run of pytest in the environment, whatever the project: so it leaves all other runs
-alone, and imports what grades, and NumPy with it, only when it grades.
+A FILE is a notebook, a .py, a folder or a zip of them. This plugin (an entry point in
+pyproject.toml) is loaded in every run of pytest in the environment, whatever the project: so it
+leaves all other runs alone, and imports what grades, and NumPy with it, only when it grades.
 """
 
 import sys
@@ -38,19 +38,23 @@ def pytest_cmdline_main(config):
     if not (config.option.grade or own):
         return None
     from .board import board, write_csv
-    from .submission import Unreadable, files_in, read
+    from .handed_in import read_student
+    from .submission import Unreadable
     from .worker import grade_all, grade_package
 
+    left_out = []
     try:
         if own:
             submissions, results = grade_package()
         else:
-            submissions = [read(path) for path in files_in(config.option.grade)]
-            results = grade_all(submissions, seconds=config.option.grade_seconds)
+            student = read_student(config.option.grade)
+            submissions, left_out = student.submissions, [*student.problems, *student.left_out]
+            seconds = config.option.grade_seconds
+            results = grade_all(submissions, seconds=seconds, beside=student.beside)
         if config.option.grade_csv:
             write_csv(Path(config.option.grade_csv), results)
     except (Unreadable, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(board(submissions, results))
+    print(board(submissions, results, left_out))
     return int(any(result.verdict.state in ("failed", "cannot be graded") for result in results))

@@ -51,7 +51,8 @@ def forget():
         if module.__name__.split(".")[0] == "tinydiff" and hasattr(module, "__path__"):
             module.__path__[:] = [path.replace(full, bare) for path in module.__path__]
     sys.path[:2] = [bare]
-    shutil.rmtree(full)
+    shutil.rmtree(home / "full/tinydiff")
+    shutil.rmtree(home / "full/tests")
 os.umask(0o077)
 from tinydiff.course import arbiter
 arbiter.serve(job, forget)
@@ -143,7 +144,12 @@ def _environment(more):
     """Make the environment of a process in there: dict of what is added -> dict"""
     kept = {name: value for name, value in os.environ.items() if name in KEPT}
     ours = {"HOME": "/tmp", "TMPDIR": "/tmp", "PYTHONPATH": os.pathsep.join(_paths())}
-    ours |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", "NUMBA_CACHE_DIR": "/tmp/numba"}
+    ours |= {
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUTF8": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "NUMBA_CACHE_DIR": "/tmp/numba",
+    }
     return kept | ours | dict.fromkeys(THREADS, "1") | more
 
 
@@ -205,11 +211,14 @@ class Sandbox:
         while any([_kill(pid) for pid in _marked(self.mark)]):
             time.sleep(0.01)
 
-    def send(self, names, submissions, beside, seconds):
-        """Give it its work: names of exercises, Submissions, other files, limit for each."""
+    def send(self, names, submissions, beside, seconds, forks):
+        """Give it its work: names of exercises, Submissions, other files, limit for each.
+
+        forks: have an arbiter and a candidate for each
+        """
         parts = [(str(s.path.name), s.cells, getattr(s, "beside", {})) for s in submissions]
         job = {"exercises": names, "submissions": parts, "beside": beside, "seconds": seconds}
-        job |= {"tree": _tree(), "data": str(ROOT / "data"), "forks": sys.platform == "linux"}
+        job |= {"tree": _tree(), "data": str(ROOT / "data"), "forks": forks}
         with suppress(BrokenPipeError):
             pickle.dump(job, self.process.stdin)
             self.process.stdin.close()

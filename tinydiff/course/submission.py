@@ -150,10 +150,13 @@ def _is_work(path):
     return is_kind and not path.name.startswith((".", "_")) and path.is_file()
 
 
-def read(path):
-    """Read a notebook or a .py: Path -> Submission. Raises Unreadable where it is neither."""
+def read(path, data=None):
+    """Read a notebook or a .py: Path -> Submission. Raises Unreadable where it is neither.
+
+    data: bytes, of a file that is not on disk by itself, as in a zip
+    """
     found = Submission(path)
-    for where, text in _cells(path):
+    for where, text in _cells(path, data):
         text = "\n".join(text.splitlines())  # Python counts fewer kinds of line ends than str does
         try:
             try:
@@ -193,12 +196,12 @@ WHYS = {
 }
 
 
-def _cells(path):
-    """Cut a file into its pieces: Path -> list of (where, text)"""
-    is_notebook = path.suffix.lower() == ".ipynb"
+def _cells(path, data):
+    """Cut a file into its pieces: Path, bytes or None -> list of (where, text)"""
+    is_notebook = ".ipynb" in path.name.lower()
     hint = "give a notebook or a .py"
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = (path.read_bytes() if data is None else data).decode("utf-8-sig")
         if not is_notebook:
             return [(path.name, text)]
         return [

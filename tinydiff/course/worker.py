@@ -4,6 +4,7 @@ An answer that loops, exits or floods costs only its own point.
 """
 
 import os
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from . import diagnosis, elsewhere, grade, sandbox
-from .arbiter import noting
+from .arbiter import noting, signal_name
 from .exercises import SECONDS, Exercise, exercises, in_place, original
 from .handed_in import counts
 from .sandbox import Ended, Sandbox, protection  # noqa: F401
@@ -19,6 +20,7 @@ from .submission import Submission, read
 from .verdict import Verdict, in_order
 
 LONGEST = 86_400.0  # seconds for one exercise
+FORKS = sys.platform == "linux"  # elsewhere each exercise has a sandbox, and no arbiter
 START = 60  # seconds for a sandbox to begin with
 
 
@@ -156,40 +158,42 @@ def _verdicts(submissions, asked, simulates, seconds, beside):
 
     -> yields (Exercise, Verdict) in some order, each once
     """
-    left, failures = {e.name: e for e in asked}, 0
+    left, began = {e.name: e for e in asked}, True
     while left and not _is_stopped():
-        came = 0
+        names = list(left) if FORKS else list(left)[:1]
+        tried, began = began, False
         try:
             with Sandbox(elsewhere.surroundings(simulates), _folders(submissions)) as box:
-                box.send(list(left), submissions, beside, seconds)
-                while left:
-                    said = box.line(START + 4 * seconds + 60)
-                    exercise = left.pop(said["exercise"])
-                    came += 1
-                    yield exercise, _verdict(exercise, said)
+                box.send(names, submissions, beside, seconds, FORKS)
+                for _ in range(len(names) + 1):
+                    said = box.line(seconds if began and not FORKS else START + 5 * seconds)
+                    if "ready" in said:
+                        began = True
+                    elif exercise := left.pop(said["exercise"], None):
+                        yield exercise, _verdict(exercise, said)
         except Ended as end:
-            failures += 1
-            if came == 0 and failures < 2:
+            if not began and tried:
                 continue  # perhaps the machine was short of something for a moment
             exercise = left.pop(next(iter(left)))
-            yield exercise, _why_it_ended(exercise, end, came)
+            yield exercise, _ended(exercise, end, began)
         except OSError as error:
+            why = f"the machine is short of something: {error.strerror or error}"
             for exercise in left.values():
-                why = f"the machine is short of something: {error.strerror or error}"
                 yield exercise, Verdict(exercise.name, "cannot be graded", (("why", why),))
             return
     for exercise in left.values():
         yield exercise, Verdict(exercise.name, "cannot be graded", (("why", "interrupted"),))
 
 
-def _why_it_ended(exercise, end, came):
-    if end.late:
-        why = "it did not finish, nor could it be stopped: is there an endless loop?"
-        return Verdict(exercise.name, "failed", (("why", why),))
-    if came == 0:
-        why = "the sandbox did not start, or ended early: grade it again"
-        return Verdict(exercise.name, "cannot be graded", (("why", why),))
-    return Verdict(exercise.name, "failed", (("why", "it ended the process that grades it"),))
+def _ended(exercise, end, began):
+    """Judge an exercise at which a sandbox ended: Exercise, Ended, bool -> Verdict"""
+    if not began:
+        state, why = "cannot be graded", "the sandbox did not start: grade it again"
+    elif end.late:
+        state, why = "failed", "it did not finish in time: is there an endless loop?"
+    else:
+        state, why = "failed", f"it ended the process{signal_name(end.code)}"
+    return Verdict(exercise.name, state, (("why", why),))
 
 
 def _verdict(exercise, said):
