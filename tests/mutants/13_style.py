@@ -132,7 +132,7 @@ MUTANTS = {
         (
             ".astype(y.dtype)",
             ".astype(x.dtype)",
-            "the guess has the precision of the new x; it is to have that of y",
+            "your guess has the precision of x; it is to have that of y",
         ),
     ],
     "gram.gram": [
