@@ -1,18 +1,23 @@
 """What students get: everything but the answers, and a package that says how far they are."""
 
 import ast
+import base64
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zlib
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+import tinydiff.grade
 from lessons import run
 from tinydiff.app import cli
-from tinydiff.course import exercises, grade, handout
+from tinydiff.course import exercises, grade, handout, judge, worker
 
 NUMBERS = {1, 2}
 EXERCISES = [e for e in exercises.exercises() if int(e.lesson[:2]) in NUMBERS]
@@ -294,12 +299,55 @@ def test_several_files_and_folders_are_graded_together(tree, tmp_path):
 
 
 def test_a_careless_look_spoils_nothing(tree):
-    """Slips, and what they give, are packed: tests/handout.json is a file that one opens."""
+    """Slips, and what they give, are hidden: tests/handout.json is a file that one opens.
+
+    Neither the text itself, nor what Base64 and zlib make of it, holds a word or a number of them.
+    """
     text = (tree / "tests" / exercises.HANDOUT).read_text(encoding="utf-8")
-    known = {e["name"]: exercises.unpacked(e["known"]) for e in json.loads(text)}
-    sentences = known["diffusion.v_target"]["sentences"]
+    listed = {e["name"]: e for e in json.loads(text)}
+    assert set(listed["diffusion.v_target"]) == {"name", "lesson", "tests", "known"}
+    known = exercises.unpacked(listed["diffusion.v_target"]["known"])
+    sentences = known["sentences"]
     assert sentences == [sentence for *_, sentence in exercises.find("v_target").mutants]
-    assert not [sentence for sentence in sentences if sentence[:20] in text]
+    bare = base64.b64decode(listed["diffusion.v_target"]["known"])
+    with pytest.raises(zlib.error):
+        zlib.decompress(bare)
+    for seen in (text, bare.decode("latin-1")):
+        assert not [sentence for sentence in sentences if sentence[:20] in seen]
+        assert not [key for key in known["calls"] if key in seen]
+
+
+# --- pytest's environment ---
+
+ADDED = ["--color=yes -q -k nothing", "--no-such-option", "-m cuda", "-W error"]
+
+
+@pytest.mark.parametrize("words", ADDED)
+def test_what_the_environment_adds_to_pytest_is_left_out(words, monkeypatch):
+    """Each of these once made a poor handout without a word, and every answer ungraded."""
+    exercise = exercises.find("q_sample")
+    plain = handout.graders([exercise])
+    assert "def test_the_package" in plain["test_diffusion.py"]
+    monkeypatch.setenv("PYTEST_ADDOPTS", words)
+    monkeypatch.setenv("PYTEST_PLUGINS", "no_such_plugin")
+    assert handout.graders([exercise]) == plain
+    (verdict,) = judge.run_tests(exercise, [exercises.original(exercise)])
+    assert verdict.state == "passed"
+    assert os.environ["PYTEST_ADDOPTS"] == words, "it is there for others"
+
+
+def test_a_handout_without_its_tests_is_an_error(monkeypatch, tmp_path):
+    exercise = exercises.find("q_sample")
+    empty = replace(exercise, tests=tmp_path / "test_empty.py")
+    for text in ("def test_nothing():\n    pass\n", "def test_nothing(:\n"):
+        empty.tests.write_text(text)
+        with pytest.raises(FileNotFoundError, match="no test in .* grades diffusion.q_sample"):
+            handout.graders([empty])
+        with pytest.raises(FileNotFoundError, match="diffusion.q_sample: .*test_empty.py"):
+            judge.note_calls(empty)
+    none = replace(exercise, name="diffusion.no_such", tests=exercise.tests)
+    with pytest.raises(FileNotFoundError, match="grades diffusion.no_such"):
+        handout.graders([exercise, none])
 
 
 STRIPS = """
@@ -428,12 +476,64 @@ def test_other_projects_keep_their_own_tests(tree, tmp_path):
     assert "1 passed" in done.stdout and "graded: " not in done.stdout
 
 
-def test_in_a_folder_of_the_tree_pytest_says_how_far_they_are(tree):
-    done = python(tree, "-m", "pytest", cwd=tree / "lessons")
+@pytest.mark.parametrize(
+    "words, where, own",
+    [
+        ("", "lessons", True),
+        ("", "tinydiff/course", True),
+        ("-q", "", False),
+        ("{other}", "", False),
+        ("", "{other}", False),
+        ("-q", "{other}", False),
+        ("", "{other}/sub", False),
+        ("--rootdir {tree}", "{other}", False),
+        ("-c {tree}/pyproject.toml sub", "{other}", False),
+        ("-c {other}/pytest.ini {other}", "lessons", False),
+    ],
+)
+def test_only_in_the_tree_without_arguments_pytest_says_how_far_they_are(
+    tree, tmp_path, words, where, own
+):
+    """Elsewhere, and for whoever asks for something else, it runs the tests that it is told to."""
+    (tmp_path / "sub").mkdir()
+    for folder in (tmp_path, tmp_path / "sub"):
+        (folder / f"test_{folder.name}.py").write_text("def test_mine():\n    pass\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    words, where = (text.format(tree=tree, other=tmp_path) for text in (words, where))
+    done = python(tree, "-m", "pytest", "--co", *words.split(), cwd=tree / where)
+    if not own:
+        assert "graded: " not in done.stdout and "collected" in done.stdout
+        return
+    done = python(tree, "-m", "pytest", cwd=tree / where)
     assert "graded: " in done.stdout and f"points: 0 of {len(EXERCISES)}" in done.stdout
 
 
 # --- in a notebook ---
+
+
+def test_a_required_answer_is_graded_by_the_cells_run_so_far(monkeypatch, tmp_path):
+    """As `grade` does it, in a process of its own; nbgrader's kernel may have no way back."""
+    exercise, asked = exercises.find("q_sample"), []
+
+    def grade_one(submissions, exercise, beside):
+        asked.append((submissions, exercise, beside))
+        return SimpleNamespace(verdict=SimpleNamespace(state="failed"))
+
+    monkeypatch.setattr(worker, "grade_one", grade_one)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "keep.py").write_text("x = 1")
+    cells = ["", "HALF = 1 / 2", with_imports(exercise), "check(q_sample, required=True)"]
+    shell = SimpleNamespace(history_manager=SimpleNamespace(input_hist_raw=cells))
+    monkeypatch.setattr(grade, "_shell", lambda: shell)
+    monkeypatch.setattr(grade, "_in_notebook", lambda: True)
+    scope = {}
+    exec(with_imports(exercise), scope)
+    with pytest.raises(grade.WrongAnswer):
+        tinydiff.grade.check(scope["q_sample"], required=True)
+    ((submission,), _, beside) = asked.pop()
+    assert beside == {"keep.py": b"x = 1"}
+    assert submission.attempts("q_sample") and "HALF = 1 / 2" in str(submission.cells)
+    assert submission.place("q_sample") == "In.ipynb cell 2"
 
 
 @pytest.mark.slow

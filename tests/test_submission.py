@@ -1,15 +1,18 @@
 """Whole files graded: a hostile or clumsy one costs its own points and nothing else."""
 
+import ast
 import csv
 import json
+import pickle
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from tinydiff.course import exercises, submission, worker
+from tinydiff.course import cells, exercises, submission, worker
 
 Q_SAMPLE = exercises.find("q_sample")
 RIGHT = """import numpy as np
@@ -28,11 +31,11 @@ def right(first="pass", value="signal * x0 + noise * eps", before=""):
 
 FORGE = """__import__("json"); import glob, json, os, sys
     said = {"secret": "", "state": "passed", "lines": [], "seconds": 0}
-    open(sys.argv[3], "w").write(json.dumps(said))
+    open("report.json", "w").write(json.dumps(said))
     os._exit(0)"""
 
-NUMBER = 'open(__import__("sys").argv[3], "w").write("1"); __import__("os")._exit(0)'
-PIPE = "import os, sys; os.mkfifo(sys.argv[3]); os._exit(0)"
+NUMBER = 'open("report.json", "w").write("1"); __import__("os")._exit(0)'
+PIPE = "import os, sys; os.mkfifo('report.json'); os._exit(0)"
 
 HELPER = "import test_diffusion as t_; t_.check_linear_in_both"
 CODE = f"{HELPER}.__code__ = (lambda f, expected, first=1: None).__code__"
@@ -128,7 +131,7 @@ def judged(folder, name, text, seconds=30.0):
     plain = name.replace(" ", "_").replace("'", "").replace(",", "")
     path = folder / (plain + (".ipynb" if text.lstrip().startswith("{") else ".py"))
     path.write_text(text, encoding="utf-8")
-    return worker.judge_apart(path, submission.read(path), Q_SAMPLE, seconds)
+    return worker.grade_one([submission.read(path)], Q_SAMPLE, seconds).verdict
 
 
 @pytest.fixture(scope="module")
@@ -181,18 +184,21 @@ def test_does_no_harm(name, verdicts):
 
 def test_nothing_that_was_started_lives_on(tmp_path):
     """A process that the submission leaves behind is ended with it."""
-    mark = tmp_path / "alive"
-    write = f"pathlib.Path({str(mark)!r}).write_text(str(time.time()))"
-    child = f"import time, pathlib\nwhile True:\n    {write}; time.sleep(0.05)"
+    mark = f"left behind {time.monotonic_ns()}"
+    child = f"import time; time.sleep(60)  # {mark}"
     popen = f"__import__('subprocess').Popen([{sys.executable!r}, '-c', {child!r}])"
     start = f"q_sample.child = getattr(q_sample, 'child', None) or {popen}"
-    wait = f"import os; os.path.exists({str(mark)!r}) or __import__('time').sleep(0.3)"
-    verdict = judged(tmp_path, "child", right(f"{start}; {wait}"))
-    assert verdict.state == "passed" and mark.exists()
-    time.sleep(0.2)
-    last = mark.read_text()
-    time.sleep(0.3)
-    assert mark.read_text() == last
+    runs = "assert q_sample.child.poll() is None"
+    assert judged(tmp_path, "child", right(f"{start}; {runs}")).state == "passed"
+    words = [_read(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
+    assert any(words) and not any(mark.encode() in each for each in words)
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError:  # it has ended meanwhile
+        return b""
 
 
 # --- notebooks ---
@@ -211,7 +217,8 @@ BODY = "def q_sample" + BODY
 def in_notebook(tmp_path, *cells):
     path = tmp_path / "work.ipynb"
     path.write_text(notebook(*cells), encoding="utf-8")
-    return submission.read(path), worker.judge_apart(path, submission.read(path), Q_SAMPLE)
+    found = submission.read(path)
+    return found, worker.grade_one([found], Q_SAMPLE).verdict
 
 
 def test_cells_in_any_order_copied_and_with_magics(tmp_path):
@@ -249,6 +256,102 @@ def test_an_untouched_exercise_is_not_attempted(tmp_path):
     assert in_notebook(tmp_path, "q_sample = None")[1].state == "not attempted"
 
 
+# --- what is run, and what is said of the rest ---
+
+
+def read_cells(tmp_path, *cells):
+    path = tmp_path / "work.ipynb"
+    path.write_text(notebook(*cells), encoding="utf-8")
+    return submission.read(path)
+
+
+def lines_run(found, name="q_sample"):
+    """List the first lines of what is run for an answer."""
+    return [ast.unparse(step.node).splitlines()[0] for step in found.steps(name)]
+
+
+def test_only_what_the_answer_needs_is_run(tmp_path):
+    plots = "import matplotlib.pyplot as plt\nfor t in range(3):\n    plt.plot(np.ones(t))"
+    training = "model = train(9)\nlosses = [model.step() for _ in range(10**6)]"
+    answer = "def q_sample(t):\n    return K * t"
+    work = ("import numpy as np", "K = 1", plots, "K += 1", training, answer, "check(q_sample)")
+    found = read_cells(tmp_path, *work)
+    assert lines_run(found) == ["K = 1", "K += 1", "def q_sample(t):"]
+
+
+def test_a_block_is_run_without_its_checks(tmp_path):
+    block = "if True:\n    K = 1\n    check(q_sample)\n    display(K)"
+    found = read_cells(tmp_path, block, "def q_sample():\n    return K")
+    assert found.build("q_sample")() == 1 and not found.explained("").strip()
+
+
+def test_what_stands_below_is_run_first_where_it_is_needed(tmp_path):
+    answer = "@twice\ndef q_sample():\n    return 2"
+    found = read_cells(tmp_path, answer, "def twice(f):\n    return lambda: K * f()", "K = 2")
+    assert found.build("q_sample")() == 4
+
+
+def test_a_missing_name_is_explained_by_the_cell_that_failed(tmp_path):
+    answer = "def q_sample():\n    return K"
+    found = read_cells(tmp_path, "K = 1 / 0", "def K(:\n    pass", answer)
+    found.build("q_sample")
+    said = found.explained("name 'K' is not defined")
+    assert said.endswith("; work.ipynb cell 1, line 1: ZeroDivisionError: division by zero")
+    found = read_cells(tmp_path, "L = = 1", answer.replace("K", "L"))
+    assert "cell 1, line 1: SyntaxError" in found.explained("name 'L' is not defined")
+    found = read_cells(tmp_path, answer)
+    assert found.left_out("K") == "nothing in work.ipynb gives K a value"
+
+
+def test_a_submission_travels_as_plain_data(tmp_path):
+    found = read_cells(tmp_path, "%%writefile own.py\nK = 1", "from own import K", BODY)
+    again = submission.Submission.from_cells("work.ipynb", found.cells, found.beside)
+    assert pickle.loads(pickle.dumps(found)).cells == again.cells == found.cells
+    assert again.beside == {"own.py": b"K = 1"} and again.digest("q_sample") == found.digest(
+        "q_sample"
+    )
+
+
+def test_the_hash_follows_the_files_that_an_answer_imports(tmp_path):
+    work = "from own import K", "def q_sample():\n    return K"
+    hashes = set()
+    for text in ("K = 1", "K = 2"):
+        (tmp_path / "own.py").write_text(text)
+        hashes.add(read_cells(tmp_path, *work).digest("q_sample"))
+    assert len(hashes) == 2
+
+
+HOSTILE = {
+    "blank lines": "def q_sample(:" + "\n" * 400_000 + "def q_step(): pass",
+    "magics": "%time x\n%ls\n" * 3_000,
+    "deep": "x = " + "-" * 100_000 + "1",
+    "brackets": "(" * 100_000,
+    "null": "\0",
+    "aliases": "".join(f"f{k} = f{k + 1}\n" for k in range(500)) + "q_sample = f0",
+    "a chain": "".join(f"x{k + 1} = x{k}\n" for k in reversed(range(500))) + "q_sample = x500",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_is_read_in_time(name, tmp_path):
+    began = time.perf_counter()
+    found = read_cells(tmp_path, HOSTILE[name])
+    found.attempts("q_sample"), found.has("q_step")
+    assert time.perf_counter() - began < 5  # it was minutes; blank lines take 0.1 s
+    assert found.digest("q_sample")
+
+
+def test_limits_on_size_are_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "work.py"
+    path.write_text("x = 1\n" * 100)
+    monkeypatch.setattr(cells, "CODE", 99)
+    with pytest.raises(submission.Unreadable, match="holds more than .* of code"):
+        submission.read(path)
+    monkeypatch.setattr(cells, "SIZE", 99)
+    with pytest.raises(submission.Unreadable, match="is larger than .* clear its outputs"):
+        submission.read(path)
+
+
 # --- what stays out of reach, what stays in reach ---
 
 CONV = "def conv2d(x, w):\n    return theirs(x, w)\n"
@@ -267,7 +370,7 @@ CONV = "def conv2d(x, w):\n    return theirs(x, w)\n"
 def test_other_kernel_sets_are_out_of_reach_under_any_name(tmp_path, place, module):
     path, exercise = tmp_path / "ada.py", exercises.find("conv2d")
     path.write_text(f"from {place} import conv2d as theirs\n\n{CONV}")
-    verdict = worker.judge_apart(path, submission.read(path), exercise)
+    verdict = worker.grade_one([submission.read(path)], exercise).verdict
     says = f"line 1: ModuleNotFoundError: import of tinydiff.kernels.{module} halted"
     assert verdict.state == "failed" and says in str(verdict)
 

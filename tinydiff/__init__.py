@@ -33,6 +33,12 @@ Sizes are single capitals, the same everywhere:
     D = H W C values of an image    F features of an image    P parameters of a model
 """
 
-from . import former  # noqa: F401 (makes the old names importable; loads nothing)
+import os
+import sys
+
+if sys.argv[:1] == ["-m"] and sys.path[0] == os.getcwd() != os.path.dirname(__path__[0]):
+    del sys.path[0]  # of `python -m tinydiff` in a class's folder: a student's numpy.py lies there
+
+from . import former  # noqa: E402, F401 (makes the old names importable; loads nothing)
 
 __version__ = "0.2.0"

@@ -1,15 +1,10 @@
 """`python -m tinydiff`: the command line, see app/cli.py."""
 
-import os
 import sys
 
 if sys.modules["tinydiff"].__file__ is None:  # Python found a folder without __init__.py first
     left = "is left over from another install and hides this one: delete it"
     sys.exit(f"tinydiff: {next(iter(sys.modules['tinydiff'].__path__))} {left}")
-
-if __name__ == "__main__" and not sys.flags.safe_path:
-    if not os.path.isfile(os.path.join(sys.path[0], "tinydiff", "__main__.py")):
-        del sys.path[0]  # `python -m` put it there: perhaps somebody handed in a tqdm.py
 
 from .app import interrupt
 

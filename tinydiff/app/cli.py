@@ -40,6 +40,7 @@ RANGES = {  # of numbers: what kind, and from where (fractions: above what) to w
     "--minutes": (float, 0, 100_000),
     "--save-every": (float, 0, 1_000_000),
     "--seconds": (float, 0, 86_400),
+    "--jobs": (int, 1, 256),
     "evaluate --n": (int, 64, 100_000),
 }
 WRITTEN = {  # how they are written: int and float would also read "1_000" and " 5"
@@ -281,18 +282,32 @@ def _export(export):
 
 
 def _handout(handout):
-    handout.add_argument("dir", type=_path, metavar="DIR", help="new folder to write")
+    new = "new folder to write; with --gradescope a .zip"
+    handout.add_argument("dir", type=_path, metavar="DIR", help=new)
     handout.add_argument("--lessons", metavar="N", help=LESSONS)
+    kind = handout.add_mutually_exclusive_group()
     nbgrader = "write the source/ of an nbgrader course instead, with the answers"
-    handout.add_argument("--nbgrader", action="store_true", help=nbgrader)
+    kind.add_argument("--nbgrader", action="store_true", help=nbgrader)
+    gradescope = "write the zip with which Gradescope grades instead, with the answers"
+    kind.add_argument("--gradescope", action="store_true", help=gradescope)
+    github = "add the workflow by which GitHub Classroom grades at each push"
+    kind.add_argument("--github", action="store_true", help=github)
 
 
 def _grade(grade):
-    folder = "folder with a notebook, or a folder of them, for each student"
+    folder = "folder with a notebook, or a folder of them, for each student; see --format"
     grade.add_argument("submissions", type=_path, metavar="SUBMISSIONS", help=folder)
     table = "table to write; what to tell each student goes to a folder beside it "
     usual = "(default: grades.csv)"
-    grade.add_argument("--out", type=_file, default=Path("grades.csv"), help=table + usual)
+    grade.add_argument("--out", type=_file, help=table + usual)
+    also = "csv: the table; moodle: a grading worksheet for Moodle beside it; gradescope, github: "
+    one = "what these read of one student's work, SUBMISSIONS, in results.json (default: csv)"
+    formats = ("csv", "moodle", "gradescope", "github")
+    grade.add_argument("--format", choices=formats, default="csv", help=also + one)
+    jobs = "students at a time (default: as many as there are processor cores)"
+    grade.add_argument("--jobs", type=_in_range("--jobs"), help=jobs)
+    resume = "go on after an interruption: who is graded, and has handed in nothing new, stays so"
+    grade.add_argument("--resume", action="store_true", help=resume)
     grade.add_argument("--lessons", metavar="N", help=LESSONS)
     seconds = "limit for one exercise (default: 60)"
     grade.add_argument("--seconds", type=_in_range("--seconds"), default=60.0, help=seconds)
@@ -336,19 +351,20 @@ def _size(text):
 def main(argv=None):
     """Run the command line. argv: list of strings, None = sys.argv[1:]
 
-    -> exit status: 0; 2 after one line on bad input; 128 + the signal after Ctrl-C, SIGTERM, SIGHUP
+    -> exit status: 0, what the command gives; 2 after one line on bad input; 128 + the signal after
+    Ctrl-C, SIGTERM, SIGHUP
     """
     interrupt.open_streams()
     try:
         with interrupt.heard():
-            _run(argv)
+            status = _run(argv)
     except KeyboardInterrupt as e:
         return interrupt.told(e)
     except BrokenPipeError:
         return interrupt.PIPE_CLOSED
     except Exception as e:
         return _refused(e)
-    return 0
+    return status or 0
 
 
 def _run(argv):
@@ -363,7 +379,7 @@ def _run(argv):
     with interrupt.watching([path for path in paths if path]):
         choose_kernels(args.kernels)
         module = import_module(f".{COMMANDS[args.command]}", __package__)
-        getattr(module, f"cmd_{args.command or 'digits'}")(args)
+        return getattr(module, f"cmd_{args.command or 'digits'}")(args)
 
 
 def _refused(e):

@@ -4,16 +4,24 @@ import re
 import shlex
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
-from ..course import handout
-from ..course.classroom import grade_class, students, summary, tell, write_grades
+from ..course import formats, handout, sandbox
+from ..course.board import about, line, tidy
+from ..course.classroom import Gradebook, grade_class, summary, unfinished
 from ..course.exercises import exercises as all_exercises
 from ..course.exercises import in_handout
-from ..course.submission import Unreadable, read
+from ..course.handed_in import Student, read_class, read_student
+from ..course.submission import Unreadable
+from ..course.worker import protection
+from ..files import write_whole
 from . import interrupt
 from .progress import Bar
 from .usage import UsageError, require_output, require_writable
+
+ONE_STUDENT = ("gradescope", "github")  # of the formats, those that are of one student's work
 
 
 def chosen_lessons(text):
@@ -51,14 +59,16 @@ def chosen_exercises(text):
 
 
 def cmd_handout(args):
-    """Write the tree for students, or an nbgrader course; the folder appears whole or not at all.
+    """Write the tree for students, or an nbgrader course, or the zip for Gradescope.
 
-    args: dir, lessons, nbgrader -> None
+    It appears whole or not at all. args: dir, lessons, nbgrader, gradescope, github -> None
     """
     if in_handout():
         what = "this is a handout itself, without the answers"
         raise UsageError(f"{what}: hand out from a clone of the repository")
     exercises, folder = chosen_exercises(args.lessons), args.dir.resolve()
+    if args.gradescope:
+        return _write_autograder(args, exercises)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{args.dir} already exists and is not empty: give a new folder")
     if args.dir.is_symlink() and not folder.exists():
@@ -70,6 +80,8 @@ def cmd_handout(args):
         write = handout.write_nbgrader if args.nbgrader else handout.write_tree
         with Bar(len(exercises), "writing the handout", "exercises") as bar:
             write(made, chosen_lessons(args.lessons), bar.tick)
+        if args.github:
+            formats.write_workflow(made)
         made.chmod(0o755)
         if folder.exists():  # a shell may stand in it: it is filled, not replaced
             came = []
@@ -93,47 +105,106 @@ def cmd_handout(args):
         print("next: give students this folder; its README.md tells them how to begin")
 
 
-def cmd_grade(args):
-    """Grade a class: a table with one row per student, and a file of feedback for each.
+def _write_autograder(args, exercises):
+    """Write the zip with which Gradescope grades: args, list of Exercises -> None"""
+    if args.dir.suffix.lower() != ".zip":
+        raise UsageError(f"{args.dir}: with --gradescope give the name of a .zip")
+    require_output(args.dir, option="")
+    formats.write_autograder(args.dir, args.lessons)
+    count = f"{len(exercises)} exercises, one point each"
+    print(f"{args.dir}: {count}; next: upload it as the autograder of a programming assignment")
 
-    args: submissions, out, lessons, seconds -> None
+
+def cmd_grade(args):
+    """Grade a class, or for Gradescope and GitHub Classroom the work of one student.
+
+    args: submissions, out, lessons, seconds, format, jobs, resume -> exit status
     """
     exercises = chosen_exercises(args.lessons)
-    try:
-        handed_in = students(args.submissions)
-    except Unreadable as error:
-        raise UsageError(str(error)) from None
-    require_output(args.out, [path for paths in handed_in.values() for path in paths])
-    feedback = args.out.parent / f"{args.out.stem}_feedback"
-    require_writable(feedback, "the folder for feedback,")
-    is_new, told = not feedback.exists(), []
-    feedback.mkdir(parents=True, exist_ok=True)
-    files, problems = {name: [] for name in handed_in}, {name: [] for name in handed_in}
-    for name, paths in handed_in.items():
-        problems[name] += ["no notebook and no .py"] * (not paths)
-        for path in paths:
-            try:
-                files[name].append(read(path))
-            except Unreadable as error:
-                problems[name].append(str(error))
+    if args.format in ONE_STUDENT:
+        return _grade_student(args, exercises)
+    return _grade_class(args, exercises)
 
-    def done(name, own):
-        tell(feedback / f"{name}.txt", files[name], own, problems[name])
-        told.append(name)
+
+def _grade_class(args, exercises):
+    """Grade a class: a table with one row per student, and a file of feedback for each."""
+    out = args.out or Path("grades.csv")
+    try:
+        students = read_class(args.submissions)
+        worksheet = out.with_name(f"{out.stem}_moodle.csv") if args.format == "moodle" else None
+        if worksheet:
+            formats.participants(students)
+    except (Unreadable, ValueError) as error:
+        raise UsageError(str(error)) from None
+    book = Gradebook(out, students, exercises, args.seconds)
+    paths = [submission.path for student in students for submission in student.submissions]
+    for path in filter(None, (out, worksheet, book.kept)):
+        require_output(path, paths)
+    require_writable(book.feedback, "the folder for feedback,")
+    earlier = unfinished(out)
+    left = book.recall() if args.resume else students
+    if earlier and not args.resume:
+        how = "--resume goes on with it, this run begins anew"
+        interrupt.say(f"{out} is of a run that did not end, {earlier} are graded: {how}")
 
     def kept():
-        if is_new and not told:
-            shutil.rmtree(feedback, ignore_errors=True)
-        what = f"{len(told)} of {len(files)} students are graded, without a table"
-        again = "give the same command to start again"
-        return f"{what}; their feedback is in {feedback}; {again}" if told else ""
+        with suppress(OSError):
+            book.write()
+        there = ", ".join(str(path) for path in (out, book.feedback) if path.exists())
+        return f"{book}: {there}; --resume goes on with the rest" if book.results else ""
 
-    work = len(files) * len(exercises)
-    with interrupt.keeping(kept), Bar(work, "grading", "exercises") as bar:
-        results = grade_class(files, exercises, args.seconds, done, bar.tick)
-    for name, submissions in files.items():
-        broken = {why for submission in submissions for why in submission.broken.values()}
-        problems[name] += sorted(broken)
-    write_grades(args.out, results, exercises, problems)
-    print(summary(results, exercises, problems))
-    print(f"{args.out}: one row per student; {feedback}: feedback for each of them")
+    def done(student, results):
+        book.note(student, results)
+        bar.note = str(book)
+
+    try:
+        with (
+            interrupt.keeping(kept),
+            Bar(len(left) * len(exercises), "grading", "exercises") as bar,
+        ):
+            grade_class(left, exercises, args.seconds, args.jobs, done, bar.tick)
+            book.close()
+            if worksheet:
+                table = formats.moodle(students, book.results)
+                write_whole(worksheet, lambda f: f.write(table))
+    except OSError as error:
+        what = kept()
+        raise UsageError(f"{error}; {what}" if what else str(error)) from None
+    print(summary(students, book.results, exercises, book.problems))
+    print(f"graded under: {book.guard}")
+    also = f"; {worksheet}: the same points for Moodle" if worksheet else ""
+    print(f"{out}: one row per student; {book.feedback}: feedback for each of them{also}")
+    if ours := sandbox.changed():
+        what = f"{', '.join(ours[:3])} changed while the class was graded, perhaps by its code"
+        raise UsageError(f"{what}: restore it (git checkout), and grade again in a container")
+    return 0
+
+
+def _grade_student(args, exercises):
+    """Grade one student's work into a file of JSON, which says the reason where that fails."""
+    if args.resume or args.jobs:
+        option = "--resume" if args.resume else "--jobs"
+        raise UsageError(f"{option} goes with a class, --format {args.format} is of one student")
+    out, began, results = args.out or Path("results.json"), time.monotonic(), []
+    require_output(out)
+    try:
+        student = read_student([args.submissions])
+    except Unreadable as error:
+        student = Student("", problems=[str(error)])
+    if student.submissions:
+        done = lambda _, own: results.extend(map(tidy, own))
+        with Bar(len(exercises), "grading", "exercises") as bar:
+            grade_class([student], exercises, args.seconds, 1, done, bar.tick)
+    said = [f"cannot be graded: {line(problem)}" for problem in student.problems]
+    said.append(about(student.submissions, student.left_out))
+    if args.format == "gradescope":
+        said.append(f"graded under: {protection()}")
+        made = formats.gradescope(results, "\n".join(said), time.monotonic() - began)
+    else:
+        made = formats.github(results, "\n".join(said))
+    write_whole(out, lambda f: f.write(made))
+    if not results:
+        raise UsageError(line("; ".join(student.problems) or "there is nothing to grade"))
+    points = sum(result.points for result in results)
+    print(f"{out}: {points} of {len(results)} points")
+    return int(args.format == "github" and points < len(results))

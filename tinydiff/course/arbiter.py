@@ -114,7 +114,8 @@ class _Desk:
 
     def __init__(self, exercise, items, submissions, job, forks):
         self.exercise, self.items, self.submissions = exercise, items, submissions
-        self.seconds, self.beside, self.forks = job["seconds"], job["beside"], forks
+        self.seconds, self.forks = job["seconds"], forks
+        self.beside = job["beside"] | counts(submissions, exercise).beside
         self.has_reference = forks and not in_handout()
 
     def apart(self, channel):
@@ -273,10 +274,10 @@ class _Desk:
             sys.modules |= dict.fromkeys(f"tinydiff.kernels.{k}" for k in others)
         stand_in = lambda *args, **options: scope[0](*args, **options)
         with in_place(exercise, stand_in):
-            before = guard(self.items[0])
             try:
                 if in_handout():
                     _put_others(self.submissions, exercise, used)
+                before = guard(self.items[0])
                 f = submission.build(exercise.function)
                 scope.append(f)
                 if in_handout():
@@ -291,6 +292,8 @@ class _Desk:
                 else:
                     trial = Trial(exercise, explains=not self.has_reference)
                     verdict = replace(trial.verdict(self.items, f), used=tuple(used))
+                    lines = [(head, submission.explained(text)) for head, text in verdict.lines]
+                    verdict = replace(verdict, lines=tuple(lines))
                     if exercise.on_gpu:
                         verdict = replace(verdict, lines=(("ran", place()), *verdict.lines))
             except Unreadable as error:
@@ -553,7 +556,9 @@ def _folder(beside):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         os.chdir(folder)
+        sys.path.insert(0, str(folder))
         yield
     finally:
         os.chdir(before)
+        sys.path.remove(str(folder))
         shutil.rmtree(folder, ignore_errors=True)

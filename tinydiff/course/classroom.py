@@ -1,129 +1,267 @@
-"""A whole class: who handed in what, everybody graded, and the table of points.
+"""A whole class graded: one student after the other, what came of it kept on disk after each.
 
-A class is a folder: a notebook or a .py for each student, ada.ipynb, or a folder for each,
-ada/01_forward.ipynb and so on.
+After an interruption it goes on with those who are not graded yet, or whose files have changed.
 """
 
 import csv
-import io
-import re
+import hashlib
+import json
+import os
+import threading
 from collections import Counter
 from concurrent.futures import as_completed
+from contextlib import suppress
+from functools import cache
 
-from ..files import write_whole
-from .board import board
-from .submission import Unreadable
-from .worker import grade_one, grading_pool
-
-TABLE = {"not attempted": "", "cannot be graded": "?"}  # else the points
-
-
-def students(folder):
-    """Find who handed in what: Path -> dict of student to list of Paths, both sorted
-
-    Raises Unreadable where the folder is not a class.
-    """
-    if not folder.is_dir():
-        hint = "give one with a notebook or a folder for each student"
-        raise Unreadable(f"{folder} is not a folder: {hint}")
-    hidden = lambda name: name.startswith((".", "_"))
-    inside = sorted(folder.iterdir())
-    found = {path.name: [] for path in inside if path.is_dir() and not hidden(path.name)}
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if any(map(hidden, parts)) or path.suffix.lower() not in (".ipynb", ".py"):
-            continue
-        if path.is_file():
-            name = parts[0] if len(parts) > 1 else path.stem
-            found.setdefault(name, []).append(path)
-    for path in inside:
-        if re.match(r"\d\d_\w+\.ipynb|tinydiff$", path.name):
-            hint = "give the folder in which each student has a file or a folder"
-            raise Unreadable(f"{folder} is not a class folder: it contains {path.name}; {hint}")
-    if not any(found.values()):
-        hint = "expected ada.ipynb, or ada/01_forward.ipynb, for each student"
-        raise Unreadable(f"{folder} holds no notebook and no .py: {hint}")
-    return dict(sorted(found.items()))
+from .. import __version__
+from ..files import require_replaceable, write_whole
+from .board import board, line, printable, tidy
+from .exercises import ROOT
+from .formats import NOT_YET, grades
+from .verdict import Verdict
+from .worker import Result, grade_student, grading_pool, protection
 
 
-def grade_class(files, exercises, seconds, done=lambda name, results: None, tick=lambda: None):
-    """Grade everybody, as many exercises at a time as there are cores.
+def grade_class(students, exercises, seconds, jobs=None, done=lambda *_: None, tick=lambda: None):
+    """Grade everybody, some students at a time.
 
-    files: dict of student to list of Submissions; exercises: list; seconds: limit for one
+    students: list of Students; exercises: list; seconds: limit for one exercise; jobs: how many
+    students at a time, None = as many as there are cores
     done(student, results) is called when one is graded, tick() after each exercise of anybody
-    -> dict of student to list of Results
     """
-    results = {name: [None] * len(exercises) for name in files}
-    left = dict.fromkeys(files, len(exercises))
-    with grading_pool() as pool:
-        jobs = {
-            pool.submit(grade_one, submissions, exercise, seconds): (name, k)
-            for name, submissions in files.items()
-            for k, exercise in enumerate(exercises)
-        }
-        for job in as_completed(jobs):
-            name, k = jobs[job]
-            results[name][k] = job.result()
-            left[name] -= 1
+    alone = threading.Lock()
+
+    def counted():
+        with alone:
             tick()
-            if not left[name]:
-                done(name, results[name])
+
+    with grading_pool(jobs) as pool:
+        work = {
+            pool.submit(grade_student, s.submissions, exercises, seconds, s.beside, counted): s
+            for s in students
+        }
+        for job in as_completed(work):
+            error = job.exception()
+            done(work[job], _cannot(exercises, error) if error else job.result())
+
+
+def _cannot(exercises, error):
+    """Say of all exercises that they cannot be graded: list, Exception -> list of Results"""
+    why = (("why", f"{type(error).__name__}: {error}"),)
+    return [Result(e, None, Verdict(e.name, "cannot be graded", why)) for e in exercises]
+
+
+class Gradebook:
+    """The results of a class, in memory and on disk.
+
+    path: of the table; students: list of Students; exercises: list; seconds: limit for one exercise
+    .results: dict of a student's name to list of Results, of those who are graded
+    .feedback: folder with a text for each student; .kept: file from which `recall` takes results
+    .guard: what guards the machine while it grades
+    """
+
+    def __init__(self, path, students, exercises, seconds):
+        self.path, self.students, self.exercises = path, students, exercises
+        self.feedback = path.parent / f"{path.stem}_feedback"
+        self.kept = path.parent / f"{path.stem}_progress.jsonl"
+        self.results, self._trouble, self._lines = {}, {}, {}
+        self._texts = _file_names([s.name for s in students])
+        self._keys = {s.name: _key(s, exercises, seconds) for s in students}
+        self.guard = protection()
+
+    def problems(self, student):
+        """List what is wrong with a student's files, and with the feedback -> list of str"""
+        broken = {why for submission in student.submissions for why in submission.broken.values()}
+        return [*student.problems, *sorted(broken), *self._trouble.get(student.name, ())]
+
+    def recall(self):
+        """Take over what was graded before under the same circumstances -> list of Students left
+
+        Results that a shortage may be to blame for ("cannot be graded") are not taken over.
+        """
+        kept = _read_lines(self.kept)
+        left = []
+        for student in self.students:
+            found = kept.get((student.name, self._keys[student.name]))
+            results = found and _unpacked(found, student, self.exercises)
+            if results and all(r.verdict.state != "cannot be graded" for r in results):
+                self._take(student, results)
+            else:
+                left.append(student)
+        return left
+
+    def note(self, student, results):
+        """Note that a student is graded: on disk before anything else.
+
+        Raises OSError where that cannot be kept; the table is tried again after the next student.
+        """
+        results = [tidy(result) for result in results]
+        packed = _packed(student, self._keys[student.name], results)
+        _append(self.kept, packed)
+        self._lines[student.name] = packed
+        self._take(student, results)
+        with suppress(OSError):
+            self.write()
+
+    def _take(self, student, results):
+        """Have results count, and write the feedback: Student, list of Results -> None"""
+        self.results[student.name] = results
+        self._lines.setdefault(student.name, _packed(student, self._keys[student.name], results))
+        try:
+            text = self._text(student, results)
+            write_whole(self.feedback / self._texts[student.name], lambda f: f.write(text))
+        except Exception as error:  # the others are to be graded all the same
+            why = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            self._trouble[student.name] = [f"no feedback: {why}"]
+
+    def _text(self, student, results):
+        """Write the feedback: Student, list of Results -> bytes"""
+        lines = [f"cannot be graded: {line(problem)}" for problem in self.problems(student)]
+        lines.append(board(student.submissions, results, student.left_out, self.guard))
+        return ("\n".join(lines) + "\n").encode(errors="replace")
+
+    def write(self):
+        """Write the table of all students, whole or not at all. Raises OSError."""
+        table = grades(self.students, self.results, self.exercises, self.problems)
+        write_whole(self.path, lambda f: f.write(table))
+
+    def close(self):
+        """Write the table when everybody is graded, and keep of the results only these."""
+        self.write()
+        text = "".join(f"{self._lines[s.name]}\n" for s in self.students).encode()
+        with suppress(OSError):
+            write_whole(self.kept, lambda f: f.write(text))
+
+    def __repr__(self):
+        return f"{len(self.results)} of {len(self.students)} students are graded"
+
+
+def unfinished(path):
+    """Say how far an earlier table is: Path -> "3 of 10 students", None where it is complete"""
+    try:
+        rows = list(csv.DictReader(path.open(encoding="utf-8-sig", newline="")))
+        left = sum(row["problems"].startswith(NOT_YET) for row in rows)
+        return f"{len(rows) - left} of {len(rows)} students" if left else None
+    except (OSError, ValueError, KeyError, AttributeError, csv.Error):
+        return None
+
+
+# --- what is kept of a student ---
+
+
+@cache
+def _package():
+    """Hash what grades, the package and its tests -> str"""
+    digest = hashlib.sha256(__version__.encode())
+    for path in sorted([*ROOT.glob("tinydiff/**/*.py"), *ROOT.glob("tests/**/*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _key(student, exercises, seconds):
+    """Hash all that a student's points depend on: Student, list, limit -> 64 hex digits"""
+    digest = hashlib.sha256(_package().encode())
+    hashed = lambda files: sorted((n, hashlib.sha256(d).hexdigest()) for n, d in files.items())
+    files = [
+        [str(s.path), s.cells, sorted(s.broken.items()), hashed(s.beside)]
+        for s in student.submissions
+    ]
+    said = [seconds, student.problems, student.left_out, [e.name for e in exercises]]
+    digest.update(json.dumps([files, hashed(student.beside), said]).encode())
+    return digest.hexdigest()
+
+
+def _packed(student, key, results):
+    """Write a student's results down as one line of JSON -> str"""
+    at = {id(submission): k for k, submission in enumerate(student.submissions)}
+    each = [
+        [r.verdict.state, r.verdict.lines, r.verdict.seconds, at.get(id(r.submission))]
+        for r in results
+    ]
+    return json.dumps({"student": student.name, "key": key, "results": each})
+
+
+def _unpacked(each, student, exercises):
+    """Read what _packed wrote: its "results", Student, list of Exercises -> list of Results"""
+    results = []
+    for exercise, (state, lines, seconds, at) in zip(exercises, each, strict=True):
+        verdict = Verdict(exercise.name, state, tuple(map(tuple, lines)), seconds)
+        results.append(Result(exercise, None if at is None else student.submissions[at], verdict))
     return results
 
 
-def tell(path, submissions, results, problems):
-    """Write the feedback for one student: Path, Submissions, Results, list of str -> None"""
-    lines = [f"cannot be graded: {problem}" for problem in problems]
-    lines.append(board(submissions, results) if submissions else "points: 0")
-    text = ("\n".join(lines) + "\n").encode(errors="replace")
-    write_whole(path, lambda f: f.write(text))
+def _append(path, text):
+    """Add a line to a file, so that it is on disk. A line torn before stays alone on its own."""
+    try:
+        require_replaceable(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab") as file:
+            file.write(f"\n{text}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        why = error.strerror or error
+        raise OSError(f"{path} could not be written ({why})") from None
 
 
-def write_grades(path, results, exercises, problems):
-    """Write the grades, one row per student, whole or not at all.
+def _read_lines(path):
+    """Read the lines that are whole: Path -> dict of (student, key) to their last "results" """
+    found = {}
+    with suppress(OSError):
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError, KeyError, TypeError):
+                kept = json.loads(text)
+                found[kept["student"], kept["key"]] = kept["results"]
+    return found
 
-    The row has the points in total, by lesson, by exercise; there empty = not attempted,
-    ? = cannot be graded. path: Path; results: dict of student to list of Results; exercises: list;
-    problems: dict of student to list of str -> None
+
+def _file_names(names):
+    """Name the file of each student's feedback: list of names -> dict, each other than the rest
+
+    What no file may be called is replaced, and what is too long is cut.
     """
-    lessons = list(dict.fromkeys(e.lesson for e in exercises))
-    names = [e.name for e in exercises]
-    file = io.StringIO(newline="")
-    rows = csv.writer(file)
-    rows.writerow(["student", "points", "of", *lessons, *names, "problems"])
-    for name, own in results.items():
-        points = Counter()
-        for r in own:
-            points[r.exercise.lesson] += r.points
-        by_lesson = [points[lesson] for lesson in lessons]
-        each = [TABLE.get(r.verdict.state, r.points) for r in own]
-        trouble = "; ".join(problems[name])
-        rows.writerow([name, sum(by_lesson), len(own), *by_lesson, *each, trouble])
-    # with a mark by which spreadsheets know the encoding
-    table = file.getvalue().encode("utf-8-sig", errors="replace")
-    write_whole(path, lambda f: f.write(table))
+    found, taken = {}, set()
+    for name in names:
+        text = printable(name).replace("/", "_").replace("\\", "_")[:120]
+        if text.casefold() in taken or len(text) < len(name):
+            text = f"{text[:100]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+        taken.add(text.casefold())
+        found[name] = f"{text}.txt"
+    return found
 
 
-def summary(results, exercises, problems):
+# --- at a glance ---
+
+
+def summary(students, results, exercises, problems):
     """Say how the class did: everybody's points, then where exercises failed -> str
 
-    Of each exercise that failed the most frequent slip is named. Arguments as of write_grades.
+    Of each exercise that failed the most frequent slip is named.
+    students: list of Students; results: dict of name to list of Results; exercises: list
+    problems: function of a Student -> list of str
     """
-    width = max(map(len, results))
+    names = {s.name: line(s.name, 60) for s in students}
+    width = max(map(len, names.values()))
     lines = []
-    for name, own in results.items():
-        trouble = f"  ({'; '.join(problems[name])})" if problems[name] else ""
-        lines.append(f"{name:{width}s}  {sum(r.points for r in own):3d} of {len(own)}{trouble}")
+    for student in students:
+        own, said = results[student.name], "; ".join(problems(student))
+        trouble = f"  ({line(said, 200)})" if said else ""
+        points = f"{sum(r.points for r in own):3d} of {len(own)}"
+        lines.append(f"{names[student.name]:{width}s}  {points}{trouble}")
     for k, exercise in enumerate(exercises):
-        verdicts = [own[k].verdict for own in results.values()]
-        states = Counter(verdict.state for verdict in verdicts)
-        said = lambda head, state: [dict(v.lines).get(head) for v in verdicts if v.state == state]
-        if count := states["cannot be graded"]:
-            why = said("why", "cannot be graded")[0]
-            lines.append(f"{exercise.function}: {count} cannot be graded: {why}")
-        if count := states["failed"]:
-            slips = Counter(slip for slip in said("slip", "failed") if slip)
-            often = "".join(f"; {n} of these: {slip}" for slip, n in slips.most_common(1))
-            passed = states["passed"]
-            lines.append(f"{exercise.function}: {passed} passed, {count} failed{often}")
+        lines += _of_exercise(exercise, [own[k].verdict for own in results.values()])
     return "\n".join(lines)
+
+
+def _of_exercise(exercise, verdicts):
+    """Say where an exercise failed: Exercise, list of Verdicts -> list of lines"""
+    states, lines = Counter(verdict.state for verdict in verdicts), []
+    said = lambda head, state: [dict(v.lines).get(head) for v in verdicts if v.state == state]
+    if count := states["cannot be graded"]:
+        why = said("why", "cannot be graded")[0]
+        lines.append(line(f"{exercise.function}: {count} cannot be graded: {why}"))
+    if count := states["failed"]:
+        slips = Counter(slip for slip in said("slip", "failed") if slip)
+        often = "".join(f"; {n} of these: {slip}" for slip, n in slips.most_common(1))
+        lines.append(line(f"{exercise.function}: {states['passed']} passed, {count} failed{often}"))
+    return lines

@@ -128,6 +128,7 @@ def _veiled(data):
     return mixed.to_bytes(len(data))
 
 
+@cache  # a sandbox takes the tests away once they are loaded
 def in_handout():
     """Say whether this is a student's tree, which handout.py wrote: () -> bool"""
     return (ROOT / "tests" / HANDOUT).exists()
@@ -210,7 +211,11 @@ def rewritten(exercise, source):
 
 def untouched(source):
     """Say whether a function's body is still `raise NotImplementedError`: its source -> bool"""
-    node = ast.parse(textwrap.dedent(source)).body[0]
+    return is_stub(ast.parse(textwrap.dedent(source)).body[0])
+
+
+def is_stub(node):
+    """Say the same of a statement that is parsed already: ast node -> bool"""
     if not isinstance(node, ast.FunctionDef):
         return False
     first, *rest = node.body

@@ -253,11 +253,8 @@ class _Reader:
                 name = place.removeprefix(f"{home}/")
                 if not place.startswith(f"{home}/" * bool(home)) or name in found:
                     continue
-                is_fit = name.isprintable() and name.split("/")[0] not in (
-                    "tinydiff",
-                    "tinydiff.py",
-                )
-                if is_fit and len(data) <= room:
+                is_ours = name.split("/")[0] in ("tinydiff", "tinydiff.py")
+                if len(data) <= room and name.isprintable() and not is_ours:
                     found[name] = data
                     room -= len(data)
         return found
@@ -362,8 +359,14 @@ def _is_version(name):
 
 def _groups(entries):
     """Find the folders that hold several students each: list of Items -> dict of name to Items"""
-    named = {item.name: _folder(item) for item in entries if GROUP.fullmatch(_stem(item.name))}
-    found = {name: inside for name, inside in named.items() if inside and not _is_of_one(inside)}
+    found = {}
+    for item in entries:
+        inside = _folder(item)
+        is_named = GROUP.fullmatch(_stem(item.name)) or any(
+            MOODLE.fullmatch(i.name) for i in inside
+        )
+        if inside and is_named and not _is_of_one(inside):
+            found[item.name] = inside
     return found if any(map(_do_the_same, found.values())) else {}
 
 

@@ -349,7 +349,7 @@ os.environ["TINYDIFF_FAST"] = "1"  # lessons train for a few steps only while th
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "tinydiff"
 c.ClearSolutions.code_stub = {"python": "raise NotImplementedError"}
-c.ExecutePreprocessor.timeout = 300
+c.ExecutePreprocessor.timeout = 600  # of a cell; an exercise itself has the limits of `grade`
 """
 
 

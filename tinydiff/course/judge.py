@@ -121,7 +121,8 @@ def run_pytest(words, plugin):
         heard = None
 
         def pytest_keyboard_interrupt(self, excinfo):
-            self.heard = excinfo.value
+            if not isinstance(excinfo.value, pytest.Session.Interrupted):  # a file has an error
+                self.heard = excinfo.value
 
     ours = ["-p", "no:unraisableexception"]  # app/interrupt.py has a hook of its own
     listener = Listener()

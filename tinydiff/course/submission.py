@@ -1,233 +1,427 @@
-"""A file that a student handed in, a notebook or a .py: its functions, and what each of them needs.
+"""A notebook or .py that was handed in: which exercises it answers, and what each answer needs.
 
-The functions are found by name; of two with one name the last counts. Of the file only what a
-function needs is run: imports, functions, classes, and names for literals. Never run: the rest,
-calls of `check` included.
+Answers are found by name; of several the last one counts. Run is what the answer needs, in the
+file's order and with the values that names had at its last `check`: imports, assignments, changes,
+functions, classes. Not run is what it does not need: plots, trainings, `check` itself.
 """
 
 import ast
 import hashlib
-import json
-import linecache
+import importlib.util
 import re
-from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from .exercises import find, untouched
+from .cells import Unreadable, cells_of, is_inside, plain
+from .exercises import find, is_stub
+from .needed import FUNCTIONS, FUTURE, Slice, Statement, called, root
+from .notebook import execute, module_for
+
+__all__ = ["Submission", "Unreadable", "read"]
+
+PERHAPS = (ast.Call, ast.Name, ast.Attribute, ast.Subscript, ast.IfExp, ast.BoolOp)
+MAKERS = (*FUNCTIONS, ast.ClassDef, ast.Lambda)
+TOO_MUCH = (SyntaxError, ValueError, MemoryError, RecursionError)  # of text that is no Python
+ALIASES = 50  # names for one function, at most: a = b; b = c; ...
+FOUND_BESIDE = 1 << 20  # bytes of a file beside the one that was handed in, which imports it
 
 
-class Unreadable(Exception):
-    """A file cannot be graded at all; the message is the one line that says why."""
-
-
-@dataclass
 class Submission:
     """What a file defines.
 
-    places: name -> (where, node) of the last definition; stars: (where, node) of `import *`
-    broken: name -> why its cell cannot be read; sources: where -> text of that cell or file
+    path: Path; cells: list of (where, text), plain Python; beside: relative name -> bytes, files
+    that it may import; broken: name -> why the cell that defines it cannot be read
     """
 
-    path: Path
-    places: dict = field(default_factory=dict)
-    stars: list = field(default_factory=list)
-    broken: dict = field(default_factory=dict)
-    sources: dict = field(default_factory=dict)
-
-    @property
-    def cells(self):
-        return list(self.sources.items())
-
-    @property
-    def beside(self):
-        return {}
+    def __init__(self, path, cells, beside=None):
+        self.path, self.cells, self.beside = Path(path), cells, dict(beside or {})
+        self.broken, self._lost, self._failed = {}, {}, {}
+        self._texts, flags, statements = dict(cells), 0, []
+        for where, text in cells:
+            nodes = self._parsed(where, text)
+            for node in nodes:
+                if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+                    flags |= sum({FUTURE.get(alias.name, 0) for alias in node.names})
+                statements.append(Statement(where, node, flags))
+        self._statements = statements
+        self._note_stars()
 
     @classmethod
     def from_cells(cls, path, cells, beside=None):
-        found = cls(Path(path))
-        for where, text in cells:
-            found.sources[where] = text
-            for node in ast.parse(text).body:
-                _note(found, where, node)
+        """Build one again from its parts, which may have come by a pipe -> Submission"""
+        return cls(path, cells, beside)
+
+    def __reduce__(self):
+        return type(self), (self.path, self.cells, self.beside)
+
+    def _parsed(self, where, text):
+        """Read the statements of a cell: -> list of nodes, empty where it is no Python"""
+        try:
+            return ast.parse(text).body
+        except TOO_MUCH as error:
+            line, said = getattr(error, "lineno", None) or "?", getattr(error, "msg", error)
+            why = f"{where}, line {line}: {type(error).__name__}: {said}"
+            self._lost[where] = why
+            define = r"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)"
+            self.broken |= dict.fromkeys(re.findall(define, text, re.M) or [""], why)
+            return []
+
+    def _note_stars(self):
+        """Note what `from helpers import *` brings from a file that was handed in beside this."""
+        for statement in self._statements:
+            if statement.is_star and isinstance(statement.node, ast.ImportFrom):
+                content = self.beside.get(f"{statement.node.module}.py")
+                if content and not statement.node.level:
+                    statement.from_star = _names_in(content)
+
+    # --- which answers it holds ---
+
+    @cached_property
+    def _slice(self):
+        return Slice(self._statements)
+
+    @cached_property
+    def _checks(self):
+        """List the calls of `check`: (k of the statement, names of what is checked)"""
+        parts = [(k, part) for k, s in enumerate(self._statements) for part in s.parts]
+        aliases = (part for _, part in parts if isinstance(part, ast.alias))
+        asked = {"check"} | {a.asname for a in aliases if a.name == "check" and a.asname}
+        found = []
+        for k, part in parts:
+            if isinstance(part, ast.Call) and called(part) in asked:
+                given = [*part.args[:1], *(w.value for w in part.keywords if w.arg == "f")]
+                names = {root(a) for a in given}
+                loops = [p for p in self._statements[k].parts if isinstance(p, ast.For)]
+                for loop in (p for p in loops if root(p.target) in names):
+                    names |= {n.id for n in ast.walk(loop.iter) if isinstance(n, ast.Name)}
+                found.append((k, names))
         return found
 
+    def _meanings(self, name):
+        """List what gives a name a value: (k, node or value, kind), kind as of _kind"""
+        found = []
+        for k in self._slice.binders.get(name, ()):
+            statement = self._statements[k]
+            sites = [site for part in statement.parts for site in _sites(part, name, statement)]
+            found += [(k, site, self._kind(site, statement)) for site in sites[-1:]]
+        return found
+
+    def _kind(self, site, statement):
+        """Say what a name is given: "stub", "answer", "perhaps" (anything) or "no" (no function)"""
+        if isinstance(site, FUNCTIONS):
+            return "stub" if _is_stub(site) else "answer"
+        if isinstance(site, ast.ImportFrom):
+            package = (site.module or "").split(".")[0]
+            if site.level or package == "tinydiff":
+                return "no"
+            return "answer" if self._is_handed_in(package) else "perhaps"
+        if isinstance(site, ast.ClassDef) or self._makes_function(site):
+            return "answer"
+        return "perhaps" if isinstance(site, PERHAPS) else "no"
+
+    def _is_handed_in(self, package):
+        """Say whether a module that is imported is the student's own: its name -> bool"""
+        if any(name.split("/")[0] in (package, f"{package}.py") for name in self.beside):
+            return True
+        try:
+            return importlib.util.find_spec(package) is None
+        except (ImportError, ValueError):
+            return True
+
+    def _sites(self, name):
+        """List all that the file gives a name: -> list of definitions and values"""
+        statements = [self._statements[k] for k in self._slice.binders.get(name, ())]
+        return [site for s in statements for part in s.parts for site in _sites(part, name, s)]
+
+    @cached_property
+    def _methods(self):
+        """Find the names of the methods in the file's classes -> set"""
+        parts = (part for s in self._statements for part in s.parts)
+        classes = [part for part in parts if isinstance(part, ast.ClassDef)]
+        return {n.name for c in classes for n in c.body if isinstance(n, FUNCTIONS)}
+
+    def _makes_function(self, value, seen=None):
+        """Say whether an expression gives a function of the student's: ast node -> bool
+
+        seen: set of the names that were looked at on the way
+        """
+        if isinstance(value, ast.Lambda):
+            return True
+        seen = set() if seen is None else seen
+        again = lambda part: self._makes_function(part, seen)
+        if isinstance(value, ast.Name | ast.Subscript):
+            if root(value) in seen or len(seen) > ALIASES:
+                return False
+            seen.add(root(value))
+        if isinstance(value, ast.IfExp | ast.BoolOp):
+            return any(map(again, getattr(value, "values", None) or [value.body, value.orelse]))
+        if isinstance(value, ast.Subscript):  # one of several functions
+            sites = self._sites(root(value))
+            return any(again(part) for site in sites for part in ast.iter_child_nodes(site))
+        if isinstance(value, ast.Name):
+            sites = self._sites(value.id)
+            return any(isinstance(s, (*FUNCTIONS, ast.ClassDef)) or again(s) for s in sites)
+        if isinstance(value, ast.Attribute):
+            return value.attr in self._methods and root(value) in self._slice.binders
+        if isinstance(value, ast.Call):
+            makers = self._sites(value.func.id) if isinstance(value.func, ast.Name) else []
+            own = [node for node in makers if isinstance(node, MAKERS)]
+            if own:  # a class, or a function that holds one
+                return any(_holds_function(node) for node in own)
+            return any(map(again, [*value.args, *(k.value for k in value.keywords)]))
+        return False
+
+    def _answers(self, name):
+        """List the statements that give a name a meaning which counts as an answer -> list of k"""
+        meanings = self._meanings(name)
+        marks = [k for k, *_ in meanings]
+        checked = [k for k, names in self._checks if name in names]
+
+        def is_checked(k):
+            later = min((m for m in marks if m > k), default=len(self._statements))
+            return any(k <= c < later for c in checked)
+
+        found = [k for k, _, kind in meanings if kind == "answer"]
+        found += [k for k, _, kind in meanings if kind == "perhaps" and is_checked(k)]
+        return sorted(found)
+
     def attempts(self, name):
-        is_defined = name in self.places and isinstance(self.places[name][1], ast.FunctionDef)
-        return is_defined and not untouched(self.source(name))
+        """Say whether it gives a name a meaning that is more than the stub: str -> bool"""
+        return bool(self._answers(name))
 
     def has(self, name):
-        return name in self.broken or name in self.places
+        """Say whether the exercise is in it: answered, untouched, or in a broken cell -> bool"""
+        kinds = [kind for *_, kind in self._meanings(name)]
+        return self.attempts(name) or "stub" in kinds or name in self.broken
+
+    def _defining(self, name):
+        """Find the statement that counts: the last answer, else the last of any kind -> k"""
+        answers = self._answers(name)
+        stubs = [k for k, _, kind in self._meanings(name) if kind == "stub"]
+        return (answers or stubs or self._slice.binders.get(name, [None]))[-1]
+
+    @property
+    def places(self):
+        """Find where each name gets the meaning that counts -> dict of name to (where, node)"""
+        found = {name: self._statements[self._defining(name)] for name in self._slice.binders}
+        return {name: (statement.where, statement.node) for name, statement in found.items()}
 
     def place(self, name):
-        return self.places[name][0]
+        """Say where a name gets its meaning: str -> "01_forward.ipynb cell 13", "" if nowhere"""
+        k = self._defining(name)
+        lost = self.broken.get(name, "").split(", line")[0]
+        return lost if k is None else self._statements[k].where
 
-    def needs(self, function):
-        """List what a function needs from the file: imports, then the rest in the file's order.
-
-        function: str -> list of (where, node)
-        """
-        wanted, found = [function], {}
-        while wanted:
-            name = wanted.pop()
-            if name in self.places and name not in found:
-                found[name] = self.places[name]
-                nodes = ast.walk(found[name][1])
-                wanted += [node.id for node in nodes if isinstance(node, ast.Name)]
-        unique = {id(node): (where, node) for where, node in found.values()}
-        cells, imports = list(self.sources), (ast.Import, ast.ImportFrom)
-
-        def order(place):
-            where, node = place
-            return not isinstance(node, imports), cells.index(where), node.lineno
-
-        return sorted([*self.stars, *unique.values()], key=order)
-
-    def source(self, function):
-        """Cut a function out of the file, decorators included: str -> str"""
-        where, node = self.places[function]
+    def source(self, name):
+        """Cut what gives a name its meaning out of the file, decorators included: str -> str"""
+        statement = self._statements[self._defining(name)]
+        sites = [p for p in statement.parts if isinstance(p, FUNCTIONS) and p.name == name]
+        node = sites[-1] if sites else statement.node
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
-        return "\n".join(self.sources[where].splitlines()[first - 1 : node.end_lineno])
+        return "\n".join(self._texts[statement.where].split("\n")[first - 1 : node.end_lineno])
 
-    def digest(self, function):
-        """Hash all that was graded: str -> 12 hex digits"""
-        try:
-            text = "\n".join(ast.unparse(node) for _, node in self.needs(function))
-        except RecursionError:  # nested too deeply to be unparsed
-            text = self.source(function)
-        return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:12]
+    # --- what an answer needs, and how it comes about ---
 
-    def build(self, function):
-        """Run what a function needs: str -> the function
+    def steps(self, name, failed=()):
+        """List what is run for an answer, in this order: str -> list of Statements
 
-        Raises Unreadable with what the file raises, and its place in the message.
+        failed: Statements to do without
         """
-        package = find(function).module.__package__  # a file of the package imports from it
-        scope = {"__name__": "submission", "__package__": package}
-        for where, node in self.needs(function):
-            source = self.sources[where]
-            linecache.cache[where] = (len(source), None, source.splitlines(True), where)
+        index = {id(statement): k for k, statement in enumerate(self._statements)}
+        without = {index[id(statement)] for statement in failed} | self._stubs
+        answers = [k for k in self._answers(name) if k not in without]
+        counting = answers or [k for k in self._slice.binders.get(name, ()) if k not in without]
+        last = max(counting, default=-1)
+        checks = [k for k, names in self._checks if name in names and k >= last]
+        end = max(checks) + 1 if checks else len(self._statements)
+        chosen = self._slice.before(name, set(counting), end, without)
+        return [self._statements[k] for k in chosen]
+
+    @cached_property
+    def _stubs(self):
+        """Find the stubs of what is answered elsewhere in the file -> set of k"""
+        stubs = {
+            (k, part.name)
+            for k, statement in enumerate(self._statements)
+            for part in [statement.node]
+            if isinstance(part, FUNCTIONS) and _is_stub(part)
+        }
+        return {k for k, name in stubs if self.attempts(name)}
+
+    def digest(self, name):
+        """Hash all that is run for an answer, imported files included: str -> 12 hex digits"""
+        steps = self.steps(name)
+        parts = []
+        for statement in steps:
             try:
-                _execute(node, where, scope)
-            except Exception as error:
-                why = f"{type(error).__name__}: {error}"
-                raise Unreadable(f"{where}, line {node.lineno}: {why}") from None
-        return scope[function]
+                parts.append(ast.unparse(statement.node))
+            except RecursionError:  # nested too deeply to be unparsed
+                parts.append(self._texts[statement.where])
+        imported = {alias.name.split(".")[0] for s in steps for alias in _aliases(s.node)}
+        imported |= {(getattr(s.node, "module", "") or "").split(".")[0] for s in steps}
+        for file, content in sorted(self.beside.items()):
+            if file.split("/")[0].removesuffix(".py") in imported:
+                parts.append(f"{file} {hashlib.sha256(content).hexdigest()}")
+        return hashlib.sha256("\n".join(parts).encode(errors="replace")).hexdigest()[:12]
+
+    def build(self, name):
+        """Run what an answer needs: str -> what the name then stands for
+
+        A statement that fails is left out, as a cell that fails in a notebook; `left_out` tells of
+        it. Raises Unreadable, with the reason and its place, where nothing comes of the answer, or
+        where a .py fails at what it needs.
+        """
+        package, self._failed = find(name).module.__package__, {}  # `from .` as in the package
+        while True:
+            module = module_for(self.path, package)
+            answer = self._run(name, module)
+            if answer is not self:
+                break
+        missing = [s for s in self._failed if not s.binds <= set(vars(module))]
+        if answer is None or (missing and not self._is_notebook):
+            raise Unreadable(self._why_not(name, missing))
+        return answer
+
+    @property
+    def _is_notebook(self):
+        return ".ipynb" in self.path.name.lower()
+
+    def _run(self, name, module):
+        """Run the steps of an answer -> the answer, None, or self where it is to be begun anew"""
+        answers = {id(self._statements[k]) for k in self._answers(name)}
+        steps, scope = self.steps(name, self._failed), vars(module)
+        for statement in steps:
+            before = scope.get(name)
+            try:
+                execute(statement, self._texts[statement.where], module)
+            except (Exception, SystemExit) as error:
+                line = getattr(statement.node, "lineno", "?")
+                why = f"{type(error).__name__}: {error}".splitlines()[0]
+                self._failed[statement] = f"{statement.where}, line {line}: {why}"
+                if set(self.steps(name, self._failed)) - set(steps):
+                    return self  # something else can take its place
+            if before is not None and id(statement) not in answers:
+                scope[name] = before  # an import or a picture's variable of this name
+        return scope.get(name)
+
+    def _why_not(self, name, missing):
+        answers = [self._statements[k] for k in self._answers(name)]
+        for statement in [*answers[::-1], *missing]:
+            if statement in self._failed:
+                why = self._failed[statement]
+                return self.explained(why)
+        return self.left_out(name)
+
+    def left_out(self, name):
+        """Say why a name is not there when an answer needs it: str -> one line"""
+        failed = [s for s in self._failed if name in s.binds]
+        failed += [s for s in self._failed if s.is_star or s.is_script]
+        if failed:
+            return self._failed[failed[0]]
+        makes = re.compile(rf"^[ \t]*(?:def|class)?[ \t]*{re.escape(name)}\b[ \t]*[=(:]", re.M)
+        for where, why in self._lost.items():
+            if makes.search(self._texts[where]) or f"import {name}" in self._texts[where]:
+                return why
+        if name in self._slice.binders:
+            k = self._slice.binders[name][-1]
+            where, line = self._statements[k].where, self._statements[k].node.lineno
+            return f"{where}, line {line} gives {name} a value, but not where it is needed"
+        return f"nothing in {self.path.name} gives {name} a value"
+
+    def explained(self, why):
+        """Add to an error's message why a name was not there: str -> str"""
+        found = re.search(r"name '(\w+)' is not defined", why)
+        return f"{why}; {self.left_out(found[1])}" if found else why
 
 
-def _execute(node, where, scope):
-    """Run one statement of a file; `from .x import y` also as in version 0.1, without wings."""
-    code, package = compile(ast.Module([node], []), where, "exec"), scope["__package__"]
-    try:
-        exec(code, scope)
-    except ImportError as error:
-        is_near = isinstance(node, ast.ImportFrom) and node.level == 1
-        if not is_near or package in ("tinydiff", "tinydiff.kernels"):
-            raise
-        try:
-            scope["__package__"] = "tinydiff"
-            exec(code, scope)
-        except ImportError:
-            scope["__package__"] = package
-            raise error from None
+def _holds_function(node):
+    is_class = isinstance(node, ast.ClassDef)
+    return is_class or any(isinstance(n, MAKERS) for n in ast.walk(node) if n is not node)
 
 
-def files_in(names):
-    """List the files that are meant: names of notebooks, .py files or folders -> list of Paths
+def _aliases(node):
+    return node.names if isinstance(node, ast.Import | ast.ImportFrom) else []
 
-    Raises Unreadable for a folder without any.
-    """
+
+def _sites(part, name, statement):
+    """Find what a node gives a name: a definition, an import, or the value -> list of nodes"""
+    if isinstance(part, (*FUNCTIONS, ast.ClassDef)):
+        return [part] * (part.name == name)
+    if isinstance(part, ast.ImportFrom):
+        names = {alias.asname or alias.name for alias in part.names} | statement.from_star
+        return [part] * (name in names)
+    if isinstance(part, ast.NamedExpr | ast.AnnAssign):
+        return [part.value] * (root(part.target) == name and isinstance(part.target, ast.Name))
+    if not isinstance(part, ast.Assign):
+        return []
     found = []
-    for path in map(Path, names):
-        inside = [p for p in path.iterdir() if _is_work(p)] if path.is_dir() else [path]
-        if not inside:
-            raise Unreadable(f"{path} holds no notebook and no .py")
-        found += sorted(inside)
+    for target in part.targets:
+        if isinstance(target, ast.Name) and target.id == name:
+            found.append(part.value)
+        elif isinstance(target, ast.Tuple | ast.List):
+            values = getattr(part.value, "elts", [part.value] * len(target.elts))
+            pairs = zip(target.elts, values, strict=False)
+            found += [v for t, v in pairs if isinstance(t, ast.Name) and t.id == name]
     return found
 
 
-def _is_work(path):
-    is_kind = path.suffix.lower() in (".ipynb", ".py")
-    return is_kind and not path.name.startswith((".", "_")) and path.is_file()
+def _is_stub(node):
+    if not isinstance(node.body[-1], ast.Raise):
+        return False
+    try:
+        return is_stub(node)  # not parsed again: while a class is graded, several threads ask
+    except TOO_MUCH:
+        return False
+
+
+def _names_in(content):
+    """List the names that a handed-in .py gives to `from it import *`: bytes -> set"""
+    try:
+        tree = ast.parse(content)
+    except TOO_MUCH:
+        return set()
+    names = {name for node in tree.body for name in Statement("", node, 0).binds}
+    return {name for name in names if not name.startswith("_")}
 
 
 def read(path, data=None):
     """Read a notebook or a .py: Path -> Submission. Raises Unreadable where it is neither.
 
     data: bytes, of a file that is not on disk by itself, as in a zip
+    Files that it writes by `%%writefile`, and its own modules in the same folder, come with it.
     """
-    found = Submission(path)
-    for where, text in _cells(path, data):
-        text = "\n".join(text.splitlines())  # Python counts fewer kinds of line ends than str does
+    cells, beside = [], {}
+    for where, text in cells_of(path, data):
         try:
-            try:
-                nodes = ast.parse(text).body
-            except SyntaxError:  # perhaps by lines for notebooks only: %time, !pip, ?help
-                text = re.sub(r"^([ \t]*)[%!?].*$", r"\1pass", text, flags=re.M)
-                nodes = ast.parse(text).body
-            found.sources[where] = text
-        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-            line, said = getattr(error, "lineno", "?"), getattr(error, "msg", error)
-            why = f"{where}, line {line}: {type(error).__name__}: {said}"
-            for name in re.findall(r"^\s*(?:def|class)\s+(\w+)", text, re.M) or [""]:
-                found.places.pop(name, None)
-                found.broken[name] = why
-            continue
-        for node in nodes:
-            _note(found, where, node)
+            text, files = plain(text)
+        except TOO_MUCH:
+            files = {}
+        for name, (body, appended) in files.items():
+            if is_inside(name):
+                before = beside.get(name, b"") if appended else b""
+                beside[name] = before + body.encode(errors="replace")
+        cells.append((where, text))
+    near = {} if data is not None else _modules_near(path, [text for _, text in cells])
+    return Submission(path, cells, near | beside)
+
+
+def _modules_near(path, texts):
+    """Find the modules in a file's folder that it imports, and those that these import.
+
+    path: Path; texts: list of str -> dict of relative name to bytes
+    """
+    found, waiting = {}, list(texts)
+    named = re.compile(r"(?:^[ \t]*(?:from|import)[ \t]+|'run', ')([A-Za-z]\w*)", re.M)
+    while waiting:
+        for name in set(named.findall(waiting.pop())):
+            near = [path.parent / f"{name}.py", *sorted((path.parent / name).glob("*.py"))]
+            for file in near if name != "tinydiff" else ():
+                key = file.relative_to(path.parent).as_posix()
+                if key not in found and file != path and _is_small(file):
+                    found[key] = file.read_bytes()
+                    waiting.append(found[key].decode(errors="replace"))
     return found
 
 
-def _note(found, where, node):
-    """Note what a statement defines: Submission, str, node -> None"""
-    is_function = isinstance(node, ast.FunctionDef)
-    if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
-        found.stars.append((where, node))
-    for name in _defines(node):
-        _, before = found.places.get(name, (None, None))
-        if is_function or not isinstance(before, ast.FunctionDef):
-            found.places[name] = (where, node)  # a later import does not replace a function
-        found.broken.pop(name, None)
-
-
-WHYS = {
-    KeyError: "it has no cells",
-    json.JSONDecodeError: "not valid JSON",
-    UnicodeDecodeError: "it is not UTF-8",
-}
-
-
-def _cells(path, data):
-    """Cut a file into its pieces: Path, bytes or None -> list of (where, text)"""
-    is_notebook = ".ipynb" in path.name.lower()
-    hint = "give a notebook or a .py"
-    try:
-        text = (path.read_bytes() if data is None else data).decode("utf-8-sig")
-        if not is_notebook:
-            return [(path.name, text)]
-        return [
-            (f"{path.name} cell {k}", "".join(cell["source"]))
-            for k, cell in enumerate(json.loads(text)["cells"], 1)
-            if cell["cell_type"] == "code"
-        ]
-    except OSError as error:
-        raise Unreadable(f"{path} cannot be read ({error.strerror}): {hint}") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        kind = "a notebook" if is_notebook else "a text"
-        why = WHYS.get(type(error), error)
-        raise Unreadable(f"{path} is not {kind} ({why}): {hint}") from None
-
-
-def _defines(node):
-    """List the names that a statement gives a meaning, if it is of a kind that is run: -> list"""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return [node.name]
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return [(a.asname or a.name).split(".")[0] for a in node.names]
-    if not isinstance(node, ast.Assign):
-        return []
-    if not isinstance(node.value, ast.Lambda):
-        try:
-            ast.literal_eval(node.value)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            return []
-    return [target.id for target in node.targets if isinstance(target, ast.Name)]
+def _is_small(file):
+    return file.is_file() and not file.is_symlink() and file.stat().st_size <= FOUND_BESIDE

@@ -60,6 +60,7 @@ def grading_pool(jobs=None):
     -> ThreadPoolExecutor
     """
     name = f"grading {time.monotonic_ns()}"
+    sandbox._tree()  # here, since Python 3.11 must not parse in several threads at a time
     with ThreadPoolExecutor(jobs or cores(), name) as pool:
         try:
             yield pool
@@ -129,12 +130,12 @@ def _at_once(submissions, exercise):
         submission, name = counts(submissions, exercise), exercise.function
         if submission is None:
             state, why = "not attempted", ()
+        elif submission.attempts(name):
+            return None, exercise.on_gpu
         elif name in submission.broken:
             state, why = "failed", (("why", submission.broken[name]),)
-        elif not submission.attempts(name):
-            state, why = "not attempted", ()
         else:
-            return None, exercise.on_gpu
+            state, why = "not attempted", ()
     except Exception as error:  # one file must not end the grading of a class
         submission, state = None, "cannot be graded"
         why = (("why", f"{type(error).__name__}: {error}"),)
