@@ -64,7 +64,35 @@ def check_precision(ridge):
     assert off < 0.01, why
 
 
-RIDGE = check_one_number, check_least, check_shape_and_type, check_precision
+def check_any_pair(ridge):
+    """x and y of any shapes and precisions; a fit stays as it is, whatever comes after it."""
+    rng = np.random.default_rng(3)
+    kinds = np.float32, np.float64
+    for shape_x, shape_y, kind_x, kind_y in (
+        ((), (), np.float64, np.float64),
+        ((), (2, 3), np.float32, np.float64),
+        ((3,), (), np.float64, np.float32),
+        ((2, 2), (3, 1, 2), np.float32, np.float64),
+    ):
+        x, y = rng.normal(1, 1, (8, *shape_x)), rng.normal(-5, 3, (8, *shape_y))
+        x, y, new = x.astype(kind_x), y.astype(kind_y), rng.normal(1, 1, (5, *shape_x))
+        fitted, got = ridge(x, y, 0.1), []
+        for kind in kinds:
+            given = new.astype(kind)
+            got.append(fitted(given))
+            case = f"x {x.shape} {x.dtype}, y {y.shape} {y.dtype}, new x {new.shape} {given.dtype}"
+            said = f"{case}: expected {(5, *shape_y)} {y.dtype}"
+            assert got[-1].shape == (5, *shape_y), f"{said}, came {got[-1].shape}"
+            assert got[-1].dtype == y.dtype, f"{said}, came {got[-1].dtype}"
+            assert np.array_equal(given, new.astype(kind)), f"{case}: the new x was changed"
+        x[...], y[...] = 0, 0  # the caller uses them again
+        ridge(-2 * new, new, 0.5)
+        again = fitted(new)
+        said = f"{case}: once fitted, the map gives other guesses when x and y are used again"
+        assert np.array_equal(again, got[-1]), f"{said}, or another map is fitted"
+
+
+RIDGE = check_one_number, check_least, check_shape_and_type, check_precision, check_any_pair
 
 
 @pytest.mark.exercise("baselines.ridge")

@@ -1,6 +1,8 @@
 """The ladder of lesson 14: the definition's results, few stores, few multiplications, float32."""
 
 import inspect
+import sys
+from types import FunctionType, SimpleNamespace
 
 import numba
 import numpy as np
@@ -50,8 +52,8 @@ def check_stays_float32(f, args):
 @pytest.mark.parametrize(
     "layer, flop, moved",
     [
-        ((1, 1, 1, 1, 1, 1), 2, 12),
         ((2, 3, 5, 7, 11, 3), 41580, 4 * (210 + 693 + 330)),
+        ((1, 1, 1, 1, 1, 1), 2, 12),
         ((64, 16, 16, 32, 32, 3), 301_989_888, 4 * (524_288 + 9_216 + 524_288)),
     ],
 )
@@ -85,6 +87,7 @@ def assert_filled(got, y, expected, atol, message):
     assert getattr(got, "shape", None) == y.shape, f"{message}: expected y, {y.shape}, got {shape}"
     for a, which in ((got, "what came back"), (y, "y, which is to be filled")):
         np.testing.assert_allclose(a, expected, rtol=0, atol=atol, err_msg=f"{message}: {which}")
+    assert np.shares_memory(got, y), f"{message}: y itself is to come back, no copy of it"
 
 
 SHAPES = [(2, 3, 2 * P, 3, 2 * V, 3), (1, 4, P, 1, V, 1), (1, 1, 3 * P, 2, V, 5)]
@@ -104,27 +107,99 @@ def test_blocked_stays_float32(rng, bounds_checked):
     check_stays_float32(cpu_ladder.conv_blocked, images(rng, *SHAPES[0]))
 
 
-class Counted(np.ndarray):
-    """An array that counts how often each of its elements is written."""
+class Filled(np.ndarray):
+    """An array that counts how often each element is written, and how many in a row.
+
+    writes: of each element; runs: a list, elements written up to the next time that x is read
+    """
+
+    def __getitem__(self, index):
+        part = super().__getitem__(index)
+        if isinstance(part, Filled):
+            part.writes, part.runs = self.writes[index], self.runs
+        return part
 
     def __setitem__(self, index, value):
         super().__setitem__(index, value)
         self.writes[index] += 1
+        self.runs[-1] += np.size(self.writes[index])
+
+
+class Source(np.ndarray):
+    """An array that ends a run of writes when it is read."""
+
+    def __array_finalize__(self, whole):
+        self.runs = getattr(whole, "runs", [0])
+
+    def __array_wrap__(self, result, *context):
+        return np.asarray(result)
+
+    def __getitem__(self, index):
+        if self.runs[-1]:
+            self.runs.append(0)
+        return super().__getitem__(index)
+
+
+def dirty(shape, dtype=float):
+    """Make an array as np.empty does where the memory was in use before."""
+    return np.full(shape, np.nan, dtype)
+
+
+def as_python(f, *args):
+    """Run a compiled function as plain Python, fresh memory full of NaN -> how far prange counted
+
+    No turn of a prange may change an array that was there before: turns may run at the same time.
+    """
+    counts, shared = [], {}
+
+    def turns(*span):
+        counts.append(len(range(*span)))
+        there = sys._getframe(1).f_locals.items()  # of f
+        others = [(name, a) for name, a in there if not any(a is given for given in args)]
+        shared.update({name: a for name, a in others if type(a) is np.ndarray})
+        for a in shared.values():
+            a.flags.writeable = False
+        yield from range(*span)
+
+    fresh = {np: {"empty": dirty}, numba: {"prange": turns}}
+    modules = {it: SimpleNamespace(**vars(it) | others) for it, others in fresh.items()}
+    others = [*modules.items(), (np.empty, dirty), (numba.prange, turns)]
+    plain = inspect.unwrap(f)
+    exchanged = lambda value: next((new for old, new in others if value is old), value)
+    scope = {name: exchanged(value) for name, value in plain.__globals__.items()}
+    of_it = plain.__name__, plain.__defaults__, plain.__closure__
+    try:
+        FunctionType(plain.__code__, scope, *of_it)(*args)
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        own = "turns may run at the same time, so each needs a block of its own"
+        raise AssertionError(f"a turn of the prange changes {' or '.join(shared)}: {own}") from None
+    return counts
 
 
 @pytest.mark.exercise("kernels.ladder.conv_blocked", changes=("y",))
-def test_blocked_stores_each_sum_once(rng):
-    """Run the loop of the compiled function as plain Python, and count.
+def test_blocked_works_block_by_block(rng):
+    """Run the loops of the compiled function as plain Python, in float64, and watch.
 
-    What a compiled helper stores is not seen.
+    What a compiled helper does is not seen.
     """
-    x, w, y = images(rng, 1, 2, P, 2, V, 3)
-    y = y.view(Counted)
-    y.writes = np.zeros(y.shape, int)
-    inspect.unwrap(cpu_ladder.conv_blocked)(x, w, y)
+    N, H, W, C, O, K = 1, 2, 2 * P, 1, 2 * V, 2
+    x, w, y = (a.astype(float) for a in images(rng, N, H, W, C, O, K))
+    expected, x, y = definition(x, w), x.view(Source), y.view(Filled)
+    y.writes, y.runs = np.zeros(y.shape, int), x.runs
+    counts = as_python(cpu_ladder.conv_blocked, x, w, y)
+    off = np.abs(np.asarray(y) - expected).max()
+    said = f"x and w of float64, and memory that was in use before: y is off by {off:.2g}"
+    assert off < 1e-12, f"{said}; the block has x's dtype and is set to 0"
     most = y.writes.max()
     advice = "sum up in the block, and store it once, when all i, j, c are done"
     assert most <= 1, f"an element of y is written {most} times: {advice}"
+    runs = sorted({n for n in y.runs if n})
+    said = f"between two looks at x the elements of y that are written number {runs}"
+    assert len(y.runs) == 1 or runs == [P * V], f"{said}; a block has P V = {P * V}"
+    said = f"{N * H} rows of y: prange counts to {counts}"
+    assert counts == [N * H], f"{said}; a task is one row, N H in all"
 
 
 def test_the_loops_equal_the_reference(rng):
@@ -143,7 +218,7 @@ def test_the_loops_equal_the_reference(rng):
 
 @pytest.mark.exercise("kernels.ladder.winograd_row", changes=("y",))
 def test_a_row_equals_the_definition(rng, bounds_checked):
-    for L in (2, 4, 10):
+    for L in (2, 4, 10, 50):
         d, w = (rng.standard_normal(n, dtype=np.float32) for n in (L + 2, 3))
         y = np.full(L, np.nan, np.float32)
         got = cpu_ladder.winograd_row(d, w, y)

@@ -20,6 +20,7 @@ from test_sample import (
     VAR,
     check_noise,
     check_times_refused,
+    ddim_step,
     forward,
     grades,
     quiet,
@@ -132,6 +133,42 @@ def close(got, want, what, tol=1e-10):
         where = f"of pixel {i[0]}" if name == "mean" else f"of pixels {i[0]} and {i[1]}"
         said = f"{what}: the {name} {where} of the result is {a[i]:.5g}, expected {b[i]:.5g}"
         assert np.abs(a - b).max() < tol, said
+
+
+# --- what holds for every edit that goes step by step ---
+
+NOT_TO_0 = ([3, 8, 0], [8, 4, 4, 0], [9, 4, 0], [8, 4], [8, -1, 0])
+
+
+def refused(run, what):
+    """Expect a ValueError: run() yields steps"""
+    try:
+        list(run())
+    except ValueError:
+        return
+    raise AssertionError(f"{what}: a ValueError should refuse that; none came")
+
+
+def check_times(run):
+    """Times that do not decrease from at most T to 0: run(times)"""
+    for times in NOT_TO_0:
+        refused(lambda times=times: run(times), f"T = 8, times {times} do not decrease to 0")
+
+
+def steps_of(run):
+    """Collect what is yielded, each array as it was at that moment. -> list of arrays"""
+    pairs = [(x, np.array(x)) for x in run]
+    said = "an array changes after it was yielded: yield a new one each time"
+    assert all(np.array_equal(now, then) for now, then in pairs), said
+    return [then for _, then in pairs]
+
+
+def check_masks(run):
+    """Masks that fit no images (5, 2, 2, 1), or leave [0, 1]: run(mask)"""
+    shapes = (3, 2), (2, 2, 3), (1, 2, 2, 1), (5, 2, 2), (5, 1, 1, 1), (4,), ()
+    for mask in (*map(np.ones, shapes), 1.5 * HARD, -0.1 * HARD, np.where(HARD, np.nan, 1.0)):
+        what = f"images (5, 2, 2, 1), a mask {np.shape(mask)} of values up to {np.max(mask)}"
+        refused(lambda mask=mask: run(mask), what)
 
 
 # --- inpaint ---
@@ -294,7 +331,28 @@ def check_inpaint_clip(inpaint):
     check_clip(run, HARD == 0)
 
 
-INPAINT = check_inpaint_law, check_known_pixels, check_independent, check_rounds, check_inpaint_clip
+def check_inpaint_manners(inpaint):
+    """Bad masks and times are refused; x_T is drawn if none is given; each array is a new one."""
+    model, rng = exact.gaussian(T8, 0.3, 0.5), np.random.default_rng(3)
+    check_masks(lambda mask: inpaint(model, T8, FIVE, mask, rng))
+    check_times(lambda times: inpaint(model, T8, FIVE, HARD, rng, times))
+    x0 = np.full((500, 2, 2, 1), 3.0, np.float32)
+    first, *_ = steps_of(inpaint(model, T8, x0, HARD, rng, [8, 3, 0], 2))
+    drawn = first[:, HARD == 0]
+    said = "x_T not given, images all 3: where nothing is kept x_T should be N(0, 1); it has"
+    said += f" mean {drawn.mean():.2f}, standard deviation {drawn.std():.2f}"
+    assert abs(drawn.mean()) < 0.2 and abs(drawn.std() - 1) < 0.15, said
+    assert len(np.unique(drawn)) == drawn.size, "x_T: each value of each image is drawn"
+
+
+INPAINT = (
+    check_inpaint_law,
+    check_known_pixels,
+    check_independent,
+    check_rounds,
+    check_inpaint_clip,
+    check_inpaint_manners,
+)
 
 
 @grades("edit.inpaint")
@@ -413,7 +471,36 @@ def check_redrawn_clip(image_to_image):
     check_clip(run, HARD < 2)
 
 
-IMAGE_TO_IMAGE = (check_redrawn_law, check_redrawn_flow, check_strength, check_redrawn_clip)
+def check_redrawn_manners(image_to_image):
+    """Any shape, noise of its own for each value, bad times refused; 0 also where T is short."""
+    model = exact.gaussian(T8, MEAN, VAR)
+    for shape in ((6,), (5, 4), (3, 4, 2), (3, 2, 4, 3), (1, 2, 2, 1)):
+        x0 = np.random.default_rng(2).normal(size=shape)
+        x_4, *below = steps_of(image_to_image(model, T8, x0, 0.5, np.random.default_rng(3)))
+        z = (x_4 - math.sqrt(T8.alpha_bar[4]) * x0) / math.sqrt(1 - T8.alpha_bar[4])
+        said = f"images {shape}, strength 0.5 of T = 8: each value needs noise of its own"
+        assert len(np.unique(z.round(6))) == z.size, said
+        assert len(below) == 4, f"images {shape}, from t = 4: {len(below)} arrays, expected 4"
+        for before, u, x_u in zip([x_4, *below], (3, 2, 1, 0), below, strict=False):
+            factor, offset, _ = ddim_step(T8, 0.0)(u + 1, u)
+            off = np.abs(x_u - factor * before - offset).max()
+            said = f"images {shape}, N(2, 0.5^2): from x_{u + 1} to x_{u} it is not ddim's step"
+            assert off < 1e-10, f"{said}, off by {off:.2g}"
+    for strength in (0, 0.04):
+        every = list(image_to_image(model, T8, X0, strength, np.random.default_rng(1)))
+        said = f"strength {strength} of T = 8 starts at t = 0: expected x0 alone"
+        assert len(every) == 1 and np.array_equal(every[0], X0), f"{said}; {len(every)} array(s)"
+    rng = np.random.default_rng(1)
+    check_times(lambda times: image_to_image(model, T8, X0, 0.25, rng, times))
+
+
+IMAGE_TO_IMAGE = (
+    check_redrawn_manners,
+    check_redrawn_law,
+    check_redrawn_flow,
+    check_strength,
+    check_redrawn_clip,
+)
 
 
 @grades("edit.image_to_image")
@@ -736,10 +823,35 @@ def check_translated_clip(translate):
     check_clip(lambda model, rng, clip: translate(FROM, model, T8, X0, clip=clip), HARD < 2)
 
 
-TRANSLATE = (check_translated, check_translated_flow, check_translated_back, check_translated_clip)
+def check_translated_manners(translate):
+    """Masks of every shape, also of each channel; bad ones refused; by default one round."""
+    rng = np.random.default_rng(6)
+    models, x0 = [exact.gaussian(T8, m, v) for m, v in ((0.3, 0.5), (-0.4, 0.2))], FIVE
+    once, alone = (list(translate(*models, T8, FIVE, [8, 4, 0], *how)) for how in ((1,), ()))
+    assert np.array_equal(once, alone), "rounds not given: it should be 1"
+    x0 = rng.normal(0.2, 0.7, (3, 4, 2, 2))
+    *_, free = steps_of(translate(*models, T8, x0))
+    for shape in ((4, 2), (4, 2, 1), (3, 4, 2, 1), x0.shape):
+        keep = rng.random(shape) < 0.5
+        *_, last = steps_of(translate(*models, T8, x0, keep=keep))
+        whole = np.broadcast_to(keep[..., None] if keep.ndim == 2 else keep, x0.shape)
+        said = f"independent pixels, images {x0.shape}, keep {shape}: where it is 0 all should be"
+        said += " as without it, where it is 1 as in x0"
+        assert np.allclose(last, np.where(whole, x0, free), rtol=0, atol=1e-10), said
+    check_masks(lambda mask: translate(*models, T8, FIVE, keep=mask))
+    check_times(lambda times: translate(*models, T8, FIVE, times))
 
 
-@pytest.mark.exercise("edit.translate")
+TRANSLATE = (
+    check_translated,
+    check_translated_manners,
+    check_translated_flow,
+    check_translated_back,
+    check_translated_clip,
+)
+
+
+@grades("edit.translate")
 @pytest.mark.parametrize("check", TRANSLATE)
 def test_translate(check):
     check(edit.translate)
@@ -852,8 +964,41 @@ def check_changed_clip(change):
     check_clip(run, np.broadcast_to(changed[..., 0], HARD.shape))
 
 
-@pytest.mark.exercise("edit.change")
-@pytest.mark.parametrize("check", (check_changed, check_changed_clip))
+DIFFERS = np.array([[[1.0, 0.19], [0.0, 0.21]], [[0.1, 0.24], [2.0, 0.37]]])[..., None]
+
+
+def check_changed_places(change):
+    """Models that differ by known amounts: in each image 0.2 of its own largest, over channels."""
+    x0 = np.random.default_rng(18).normal(size=(2, 2, 2, 2))
+    before = lambda x_t, t: 0.3 * x_t
+    by, asked = np.concatenate([DIFFERS, np.zeros_like(DIFFERS)], axis=-1), []
+    changes = np.array([[[1, 0], [0, 1]], [[0, 0], [1, 0]]]) == 1
+
+    for T, at in ((11, 7), (4, 2), (7, 4)):
+
+        def after(x_t, t, at=at):
+            asked.append(t)
+            return before(x_t, t) + (by if t == at else by[:, ::-1])
+
+        s, states = quiet(schedule.from_betas, np.linspace(0.02, 0.6, T)), []
+        for dtype in (np.float64, np.float32):
+            rng, photo = np.random.default_rng(20), x0.astype(dtype)
+            states.append(rng.bit_generator.state)
+            asked.clear()
+            *_, last = steps_of(change(before, after, s, photo, rng))
+            assert set(asked[:5]) == {at}, f"T = {T}: models are compared at t = {asked[0]}"
+            assert rng.bit_generator.state != states[0], "difference draws from rng"
+            found = last != photo
+            said = f"two images, models differ by {by[..., 0].tolist()} in one channel, by 0 in the"
+            said += f" other: changed are {found[..., 0].tolist()}, expected {changes.tolist()}"
+            assert np.array_equal(found, np.stack([changes, changes], axis=-1)), said
+            assert last.dtype == dtype, f"images of {photo.dtype} should stay that"
+    rng = np.random.default_rng(20)
+    check_times(lambda times: change(before, before, T8, x0, rng, times))
+
+
+@grades("edit.change")
+@pytest.mark.parametrize("check", (check_changed_places, check_changed, check_changed_clip))
 def test_change(check):
     check(edit.change)
 

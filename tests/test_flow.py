@@ -93,6 +93,28 @@ def test_as_eps_model_on_the_exact_velocity_is_the_exact_denoiser(s, rng):
     assert kind == np.float32, f"x_t is float32, and so is eps_hat; came {kind}"
 
 
+@pytest.mark.exercise("flow.as_eps_model")
+def test_one_eps_model_serves_all_times_and_shapes(rng):
+    """It remembers nothing, asks the velocity at flow times only, and leaves x_t as it is."""
+    asked = []
+
+    def velocity(x, t):
+        asked.append(t)
+        assert np.ndim(t) == 0, f"velocity takes one time for all images; it got {np.shape(t)}"
+        return VELOCITY(x, t)
+
+    eps_model, want = flow.as_eps_model(velocity, T8), exact.gaussian(T8, MEAN, VAR)
+    for shape in ((3,), (2, 5), (4, 3, 2), (1, 2, 2, 3)):
+        for t in (8, 3, 1, 3, 8):
+            x_t = rng.normal(1, 1, shape)
+            kept = x_t.copy()
+            same_noise(eps_model(x_t, t), want(kept, t), f"x_t {shape}, t = {t}", 1e-12)
+            assert np.array_equal(x_t, kept), "it changes x_t, which the sampler still needs"
+    times = [float(flow.flow_time(T8, t)) for t in (1, 3, 8)]
+    found = [t for t in asked if np.abs(np.subtract(times, t)).min() > 1e-9]
+    assert not found, f"velocity is asked at {found[:3]}, which is not the flow time of any t"
+
+
 SAMPLERS = sample.ddpm, sample.ddim, sample.euler, sample.heun, sample.dpmpp_2m
 
 
@@ -182,6 +204,22 @@ def test_straightness_by_hand():
         line = [np.array([[2.0, -1.0]]) * t + 3 for t in UNEVEN(n)]
         got = flow.straightness(line, UNEVEN(n))
         assert abs(got) < 1e-20, f"a straight line in {n} uneven pieces has 0; came {got:.3g}"
+
+
+@pytest.mark.exercise("flow.straightness")
+def test_straightness_of_any_chain(rng):
+    """What euler yields as it comes, lists and arrays; any shape, of which each value counts."""
+    for shape in ((3,), (2, 4), (2, 3, 2), (2, 2, 3, 1)):
+        start = rng.normal(size=shape)
+        x = [start, start + rng.normal(size=shape), rng.normal(size=shape)]
+        # velocities over 1/4 and 3/4 of the time
+        first, second, whole = (x[0] - x[1]) * 4, (x[1] - x[2]) / 0.75, x[0] - x[2]
+        want = np.mean((first - whole) ** 2) / 4 + np.mean((second - whole) ** 2) * 0.75
+        # an iterator can be walked through once, as a generator
+        for chain, times in ((iter(x), [1, 0.75, 0]), (tuple(x), np.array([1, 0.75, 0]))):
+            got = flow.straightness(chain, times)
+            said = f"three points {shape}, a {type(chain).__name__}, times {times}: {got:.6g}"
+            assert math.isclose(got, want, rel_tol=1e-12), f"{said}, expected {want:.6g}"
 
 
 @pytest.mark.exercise("flow.straightness")

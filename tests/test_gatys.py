@@ -23,19 +23,20 @@ def network(seed=3, dtype=np.float64):
 
 
 def check_gram(gram_of):
-    """Four pixels in a row, two features, two images; neither order nor number matters."""
+    """Four pixels, two features, two images; neither order nor number matters."""
     first, second = [[1.0, 2], [3, -4], [2, 0], [0, 2]], [[0, 1], [2, 0], [1, 1], [1, -2]]
-    h = np.array([[first], [second]])
+    h = np.array([first, second]).reshape(2, 2, 2, 2)
     want = np.array([[[3.5, -2.5], [-2.5, 6]], [[1.5, -0.25], [-0.25, 1.5]]])
     for case, x in {
-        "two images of 1 x 4 pixels": h,
+        "two images of 2 x 2 pixels": h,
         "the pixels in another order": h[:, :, ::-1].swapaxes(1, 2),
-        "each pixel twice": np.concatenate([h, h], axis=1),
+        "each pixel three times, 2 x 6": np.concatenate([h, h, h], axis=2),
     }.items():
         got = np.asarray(gram_of(x))
         said = f"{case}, 2 features: expected shape (2, 2, 2), came {got.shape}"
         assert got.shape == (2, 2, 2), said
-        assert np.array_equal(got, want), f"{case}: expected {want.tolist()}, came {got.tolist()}"
+        said = f"{case}: expected {want.tolist()}, came {got.tolist()}"
+        assert np.allclose(got, want, rtol=1e-12), said
 
 
 def check_gram_slope(gram_of):

@@ -355,6 +355,21 @@ def test_a_changed_input_is_noticed_however_it_was_passed(by_name):
     assert [list(a) for a in call.outcome(ddim)] == [[1.0, 1.0, 1.0]]
 
 
+def test_an_argument_to_be_filled_may_have_any_name():
+    ours, theirs = (lambda x, w, y: None), (lambda image, weights, out: None)
+    assert calls.renamed({"y"}, ours, theirs) == {"out"}
+    assert calls.renamed({"y", "w"}, ours, lambda *arrays: None) == {"arrays"}
+
+    def mul(a, out):
+        out += a
+
+    watched, total = calls.stand_in(mul, calls.renamed({"y"}, ours, ours), deque()), np.zeros(2)
+    with pytest.raises(AssertionError, match="it changes its input out in place"):
+        watched(np.ones(2), total)
+    calls.stand_in(mul, {"out"}, deque())(np.ones(2), total)
+    assert list(total) == [2, 2]
+
+
 # --- a slip is named only if it is true ---
 
 

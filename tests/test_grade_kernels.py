@@ -19,9 +19,9 @@ def mixed(a, b, signal, noise):
 
 
 @cuda.jit
-def add_noise(x0, eps, signal, noise, y):
-    for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
-        y[i] = mixed(x0[i], eps[i], signal, noise)
+def add_noise(image, z, signal, noise, out):
+    for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
+        out[i] = mixed(image[i], z[i], signal, noise)
 
 
 def verdict_of(f):
@@ -29,7 +29,7 @@ def verdict_of(f):
 
 
 def test_a_right_kernel_passes_with_what_it_uses_around_it(capsys):
-    """A helper on the device, a constant, another loop than the package's."""
+    """A helper on the device, a constant, another loop and other names than the package's."""
     grade.check(add_noise)
     first, now, ran = capsys.readouterr().out.splitlines()
     assert first == "kernels.threads.add_noise: passed"

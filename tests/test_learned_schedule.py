@@ -208,6 +208,30 @@ def test_as_schedule_has_the_snr_that_gamma_says(rng):
         assert abs(got[t] - want[t]) < 1e-9, said
 
 
+@pytest.mark.exercise("learned.as_schedule")
+@pytest.mark.parametrize("T", [1, 2, 1000])
+def test_as_schedule_has_all_five_arrays(T, rng):
+    """They belong together as in any Schedule, where steps are steep and where they are flat."""
+    gamma, asked = random_gamma(rng, 0.5, start=-20.0, end=9.0), []
+
+    def listening(t):
+        asked.append(np.shape(t))
+        return gamma(t)
+
+    s = learned_schedule.as_schedule(listening, T)
+    assert all(len(shape) == 2 for shape in asked), f"a Gamma takes times (N, 1); it got {asked}"
+    want = schedule.from_betas(s.beta[1:])
+    for name in ("beta", "alpha", "alpha_bar", "snr", "beta_tilde"):
+        ours, theirs = getattr(want, name), getattr(s, name)
+        said = f"T = {T}: {name} is {theirs[:3]} ..., expected {ours[:3]} ..., from the betas"
+        assert np.shape(theirs) == (T + 1,), f"T = {T}: {name} has shape {np.shape(theirs)}"
+        assert np.allclose(theirs, ours, rtol=1e-6, atol=1e-12), said
+    level = -gamma(np.arange(1, T + 1)[:, None] / T)[0][:, 0]
+    k = int(np.argmax(np.abs(np.log(s.snr[1:]) - level)))
+    said = f"T = {T}, t = {k + 1}: log snr is {np.log(s.snr[k + 1]):.6g}, expected {level[k]:.6g}"
+    assert abs(np.log(s.snr[k + 1]) - level[k]) < 1e-5, said
+
+
 def test_a_sampler_draws_with_it(rng):
     """ddim with the exact denoiser of N(2, 0.5^2), against mean and std carried along gamma."""
     gamma = random_gamma(rng, 0.5, end=6.0)

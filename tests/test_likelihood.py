@@ -105,16 +105,19 @@ def one_term(s, t, square, var, want, what):
 @pytest.mark.exercise("likelihood.bound_term")
 def test_bound_term_against_the_integral():
     """KL = integral q log(q / p), on a fine grid; at t = 1 the density itself."""
-    x = np.linspace(-6, 6, 20001)
-    for t, miss, var in [(2, 0.3, 0.05), (5, -0.4, 0.5), (8, 1.1, 0.2)]:
-        bt = T8.beta_tilde[t]
+    cases = [(T8, 5, -0.4, 0.5), (T8, 2, 0.3, 0.05), (T8, 8, 1.1, 0.2)]
+    cases += [(LONG, 2, 0.01, 1e-4), (LONG, 500, 0.1, 0.02), (LONG, 1000, -0.05, 0.01)]
+    for s, t, miss, var in cases:
+        bt = s.beta_tilde[t]
+        x = np.linspace(-12, 12, 2001) * math.sqrt(bt)
         log_q = -0.5 * np.log(2 * np.pi * bt) - x**2 / (2 * bt)
         log_p = -0.5 * np.log(2 * np.pi * var) - (x - miss) ** 2 / (2 * var)
         want = np.sum(np.exp(log_q) * (log_q - log_p)) * (x[1] - x[0])
-        one_term(T8, t, miss**2, var, want, "the integral of q log(q / p)")
+        one_term(s, t, miss**2, var, want, "the integral of q log(q / p)")
     one_term(T8, 2, 0.0, T8.beta_tilde[2], 0.0, "two equal Gaussians")
     density = 0.5 * math.log(2 * math.pi * 0.04) + 0.09 / 0.08
-    one_term(T8, 1, 0.09, 0.04, density, "-log of a density")
+    for s in (T8, LONG, ONE):
+        one_term(s, 1, 0.09, 0.04, density, f"-log of a density (T = {s.T})")
     squares = np.array([[0.09, 0.01], [0.09, 0.04]], np.float32)
     got = likelihood.bound_term(T8, np.array([1, 2]), squares, np.array([[0.04], [0.05]]))
     alone = lambda t, var, square: likelihood.bound_term(T8, t, np.array([square], float), var)[0]
@@ -125,6 +128,27 @@ def test_bound_term_against_the_integral():
     said = f"t = [1, 2], each row with its own t and var: {got.tolist()}, expected {want}"
     assert np.allclose(got, want, rtol=1e-5), said
     assert got.dtype == np.float32, f"square is float32, and so is the result; came {got.dtype}"
+
+
+@pytest.mark.exercise("likelihood.bound_term")
+@pytest.mark.parametrize("shape", [(4,), (4, 3), (4, 2, 3), (4, 2, 3, 2)], ids=str)
+def test_bound_term_of_any_shape(shape, rng):
+    """One t for all or one per image, var a number or of any shape that fits: each value alone."""
+    square, wide = rng.random(shape), rng.uniform(1e-4, 0.6, shape)
+    each = (4, *[1] * (len(shape) - 1))
+    for s, times in ((LONG, [1, 2, 500, 1000]), (T8, [8, 1, 8, 3]), (ONE, [1, 1, 1, 1])):
+        for t in (np.array(times), times[0], times[-1]):
+            of_images = np.broadcast_to(np.reshape(t, each) if np.ndim(t) else t, shape)
+            for var in (wide, wide[:1], wide.reshape(4, -1)[:, 0].reshape(each), 0.003):
+                got = likelihood.bound_term(s, t, square, var)
+                said = f"T = {s.T}, t = {t}, square {shape}, var {np.shape(var)}:"
+                assert np.shape(got) == shape, f"{said} came shape {np.shape(got)}"
+                for n in range(4):
+                    at = n, *(size - 1 for size in shape[1:])
+                    v = float(np.broadcast_to(var, shape)[at])
+                    alone = likelihood.bound_term(s, int(of_images[at]), square[at][None], v)
+                    why = f"{said} {got[at]:.6g} at {list(at)}, but for that value by itself"
+                    assert abs(got[at] - alone[0]) < 1e-9 * (1 + abs(alone[0])), f"{why} {alone}"
 
 
 @pytest.mark.parametrize("s", [T8, LONG, ONE], ids=["T8", "T1000", "T1"])

@@ -471,24 +471,44 @@ def check_of_best(rmse_of_best):
 
 
 def check_overlap(silhouette_overlap):
-    """Ink in 3 and 2 pixels, 2 of them shared; then in one image only; then no ink at all.
+    """Ink in 3 and 2 pixels, 2 of them shared; in one image only; nowhere; and beside tinted paper.
 
     One channel that differs is enough.
     """
-    a, b = np.ones((3, 2, 2, 3)), np.ones((3, 2, 2, 3))
+    a, b = np.ones((4, 2, 2, 3)), np.ones((4, 2, 2, 3))
     a[0, 0, 0], a[0, 0, 1, 2], a[0, 1, 1] = -1, 0.7, 0.5
     b[0, 0, 1, 0], b[0, 1, 1, 1], b[0, 0, 0] = 0, -0.5, 0.9
-    a[1, 0, 0] = 0
+    a[1, 0, 0], a[3, 0, 0], a[3, 1, 1], b[3, 0, 0] = 0, -1, 0.85, -1
     for flip in (1, -1):
         got = silhouette_overlap(flip * a, flip * b, paper=flip)
         paper = "white" if flip == 1 else "black"
-        why = f"three images on {paper} paper: expected (2/3 + 0 + 1) / 3, came {got:.4f}"
+        why = f"four images on {paper} paper: expected (2/3 + 0 + 1 + 1) / 4, came {got:.4f}"
         why += " (not a number: 0 / 0, where neither image has ink?)" if math.isnan(got) else ""
-        assert math.isclose(got, (2 / 3 + 0 + 1) / 3, rel_tol=1e-15), why
+        assert math.isclose(got, (2 / 3 + 0 + 1 + 1) / 4, rel_tol=1e-15), why
     for threshold, want in ((0.4, 1 / 3), (0.5, 0), (0.05, 1)):
         got = silhouette_overlap(a[:1], b[:1], threshold=threshold)
         why = f"the first image with threshold {threshold}: expected {want:.4f}, came {got:.4f}"
         assert got == want, why
+
+
+def check_overlap_of_images(silhouette_overlap):
+    """Any size, any number of channels, one image; the defaults; what is not finite is refused."""
+    for C in (1, 2, 4):
+        a, b = np.ones((2, 1, 20, 30, C), np.float32)
+        a[0, :, :28, -1], b[0, :, 2:, 0] = -1, -1
+        got, case = silhouette_overlap(a, b), f"one image of 20 x 30, {C} channel(s)"
+        why = f"{case}: ink in 560 pixels of each, 520 shared: expected {520 / 600:.4f}"
+        assert math.isclose(got, 520 / 600, rel_tol=1e-12), f"{why}, came {got:.4f}"
+    a, b = np.array([[-1, 0.81, 0.79, 1], [-1, 0.79, 0.81, 0.79]]).reshape(2, 1, 2, 2, 1)
+    got = silhouette_overlap(a, b)
+    why = "0.19 below white is paper, 0.21 is ink, if neither paper nor threshold is given"
+    assert got == 1 / 4, f"{why}: expected 1/4, came {got:.4f}"
+    for value in (np.nan, np.inf, -np.inf):
+        broken = a.copy()
+        broken[0, 1, 0, 0] = value
+        for pair in ((broken, b), (b, broken)):
+            with pytest.raises((ValueError, FloatingPointError)):
+                silhouette_overlap(*pair)
 
 
 def test_rmse_of_mean():
@@ -496,8 +516,9 @@ def test_rmse_of_mean():
 
 
 @pytest.mark.exercise("metrics.silhouette_overlap")
-def test_silhouette_overlap():
-    check_overlap(metrics.silhouette_overlap)
+@pytest.mark.parametrize("check", [check_overlap, check_overlap_of_images])
+def test_silhouette_overlap(check):
+    check(metrics.silhouette_overlap)
 
 
 def mean_of_roots(a, b):
@@ -565,6 +586,8 @@ def test_errata_silhouette_overlap():
     rejects(check_overlap, always_the_same_threshold)
     rejects(check_overlap, half_the_threshold)
     rejects(check_overlap, pixels_that_agree)
+    rejects(check_overlap_of_images, lambda a, b: silhouette_overlap(a, b, threshold=0.22))
+    rejects(check_overlap_of_images, lambda a, b: silhouette_overlap(a[..., 1:], b[..., 1:]))
 
 
 # --- NaN, which no metric may hide ---

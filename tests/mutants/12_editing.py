@@ -49,7 +49,7 @@ MUTANTS = {
             "times, start = visited(s, times), round(strength * s.T)",
             "times = visited(s, times)\n"
             "    start = min(times, key=lambda t: abs(t - strength * s.T))",
-            "you start at the nearest of the visited times; the start is round(strength T), "
+            "your start is one of the visited times; it is round(strength T), whether that is "
             "visited or not",
         ),
         (
@@ -68,6 +68,24 @@ MUTANTS = {
             "x = q_sample(s, x0, max(start - 1, 0),",
             "the photo gets the noise of start - 1, and the model gets start: it finds too little "
             "noise",
+        ),
+        (
+            "times, start = visited(s, times), round(strength * s.T)",
+            "start = round(strength * s.T)\n    times = range(s.T, -1, -1) if times is "
+            "None else times",
+            "times that do not decrease to 0 are to be refused, above the start too: "
+            "`visited(s, times)` does that",
+        ),
+        (
+            "noise_like(x0, 1",
+            "noise_like(x0[:1], 1",
+            "all images of the batch get the same noise; each value of each image has its own",
+        ),
+        (
+            "if start == 0:",
+            "if strength == 0:",
+            "a small strength may start at 0 too, where nothing is left to draw: ask for "
+            "start == 0",
         ),
     ],
     "edit.inpaint": [
@@ -137,6 +155,22 @@ MUTANTS = {
             "rng, eta, wide, clip), u)\n            yield x",
             "you yield every round; one array per visited time, after the last round",
         ),
+        (
+            "require_mask(mask, x0)",
+            "np.asarray(mask, x0.dtype).reshape(*np.shape(mask), *[1] * (np.ndim(mask) == 2))",
+            "a mask of another shape, or with values beyond 0 .. 1, is to be refused: "
+            "`require_mask(mask, x0)` does that",
+        ),
+        (
+            "times, mask = visited(s, times),",
+            "times = range(s.T, -1, -1) if times is None else times\n    mask =",
+            "times that do not decrease to 0 are to be refused: `visited(s, times)` does that",
+        ),
+        (
+            "put_back(start(x0.shape, rng, x_T), times[0])",
+            "put_back(x0 if x_T is None else x_T, times[0])",
+            "where no x_T is given it is drawn, standard normal; yours begins with x0",
+        ),
     ],
     "sample.ddim_invert": [
         (
@@ -193,6 +227,16 @@ MUTANTS = {
             "np.asarray([along])",
             "float32 goes in, float64 comes out: NumPy's float64 scalars make the result float64",
         ),
+        (
+            "times, rounds=1",
+            "times, rounds=3",
+            "you take three rounds where none are asked for; the default is one",
+        ),
+        (
+            "        x = x_t\n",
+            "        x = x_t if x is x0 else np.add(x_t, 0, out=x)\n",
+            "you yield one array again and again, and overwrite what was yielded before",
+        ),
     ],
     "edit.translate": [
         (
@@ -235,6 +279,20 @@ MUTANTS = {
             "you gave the model u; x lives at t until the step is taken",
         ),
         ("t, u, clip)", "t, u, np.inf)", "you don't use clip on the way down"),
+        (
+            "rounds=1, keep",
+            "rounds=2, keep",
+            "you take two rounds where none are asked for; the default is one",
+        ),
+        (
+            "times, keep = visited(s, times), require_mask(np.zeros(x0.shape) if keep is "
+            "None else keep, x0)",
+            "times, keep = visited(s, times), np.zeros(x0.shape) if keep is None else "
+            "keep\n    keep = np.asarray(keep, x0.dtype).reshape(*np.shape(keep), *[1] * "
+            "(np.ndim(keep) == 2))",
+            "a mask of another shape, or with values beyond 0 .. 1, is to be refused: "
+            "`require_mask(mask, x0)` does that",
+        ),
     ],
     "edit.change": [
         (
@@ -274,6 +332,17 @@ MUTANTS = {
             "keep=keep, clip=clip",
             "keep=keep",
             "you don't pass clip on to the way down",
+        ),
+        (
+            "rng, 5) < 0.2",
+            "rng, 5).max(0) < 0.2",
+            "you took the same places for all images; each image changes where its own "
+            "two guesses differ",
+        ),
+        (
+            "rng, 5) < 0.2",
+            "rng, 5) < 0.25",
+            "your limit is not 0.2: a place where they differ by that much or more is changed",
         ),
     ],
     "hunts.hunt_inpaint": [

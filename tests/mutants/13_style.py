@@ -63,6 +63,17 @@ MUTANTS = {
             "you counted the pixels where a and b agree; blank paper agrees with blank paper, and "
             "most of an image is paper",
         ),
+        (
+            "for x in (finite(a), finite(b))",
+            "for x in (a, b)",
+            "NaN and infinite values are to be refused: what is compared with NaN is "
+            "False, so it would count as paper",
+        ),
+        (
+            "threshold=0.2",
+            "threshold=0.1",
+            "your threshold, where none is given, is not 0.2",
+        ),
     ],
     "baselines.ridge": [
         (
@@ -118,6 +129,11 @@ MUTANTS = {
             "the guess alone in y's",
         ),
         (".astype(y.dtype)", "", "the guess is float64 whatever y is; give it the precision of y"),
+        (
+            ".astype(y.dtype)",
+            ".astype(x.dtype)",
+            "your guess has the precision of x; it is to have that of y",
+        ),
     ],
     "gram.gram": [
         (
@@ -181,6 +197,16 @@ MUTANTS = {
             "np.clip(images + away, -1, 1)",
             "images + away",
             "your images leave [-1, 1]: no screen can show them",
+        ),
+        (
+            "log_p_gradient(judge, ",
+            'log_p_gradient(classifier.load("emoji")[0], ',
+            "you climb for one judge, whichever is asked: use the one that is given",
+        ),
+        (
+            "    return x",
+            "    return x.astype(np.float32)",
+            "your images are float32 whatever came in; keep their precision",
         ),
     ],
 }

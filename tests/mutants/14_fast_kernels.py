@@ -79,6 +79,19 @@ MUTANTS = {
             "you replace the sum by its last term: add each product to the block",
         ),
         ("np.empty((P, V), x.dtype)", "np.empty((P, V))", "without a dtype the block is float64"),
+        (
+            "np.empty((P, V), x.dtype)",
+            "np.empty((P, V), np.float32)",
+            "your block is float32 whatever x is: give it x.dtype",
+        ),
+        (
+            "    for row in prange(N * H):\n        n, h, block = row // H, row % H, "
+            "np.empty((P, V), x.dtype)\n",
+            "    block = np.empty((P, V), x.dtype)\n    for row in prange(N * H):\n        "
+            "n, h = row // H, row % H\n",
+            "one block serves all rows: these are tasks that may run at the same time, "
+            "and would add to the same sums",
+        ),
     ],
     "kernels.ladder.winograd_row": [
         (

@@ -60,6 +60,11 @@ MUTANTS = {
             "noise * x0[i] + signal * eps[i]",
             "signal and noise are exchanged: signal multiplies x0",
         ),
+        (
+            "signal * x0[i] + noise * eps[i]",
+            "signal * x0[i] + (1 - signal * signal) ** 0.5 * eps[i]",
+            "you computed the factor of eps from signal; noise is given",
+        ),
     ],
     "kernels.threads.block_sums": [
         (
@@ -147,6 +152,22 @@ MUTANTS = {
             PRODUCT,
             "total += tile_a[ty, k] * tile_b[tx, k]",
             "tile_b is read with row and column swapped: the sum runs down its column tx",
+        ),
+        (
+            "tile_a[ty, tx] = a[i, first + tx] if i < a.shape[0] and first + tx < "
+            "a.shape[1] else ZERO",
+            "if i < a.shape[0] and first + tx < a.shape[1]:\n            tile_a[ty, tx] = "
+            "a[i, first + tx]",
+            "outside a its tile keeps what shared memory held, perhaps NaN, and NaN times "
+            "0 is NaN: put 0 there",
+        ),
+        (
+            "tile_b[ty, tx] = b[first + ty, j] if first + ty < b.shape[0] and j < "
+            "b.shape[1] else ZERO",
+            "if first + ty < b.shape[0] and j < b.shape[1]:\n            tile_b[ty, tx] = "
+            "b[first + ty, j]",
+            "outside b its tile keeps what shared memory held, perhaps NaN, and NaN times "
+            "0 is NaN: put 0 there",
         ),
     ],
 }

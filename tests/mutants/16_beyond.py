@@ -51,6 +51,12 @@ MUTANTS = {
             "your answer is float64 for a float32 image: a number of the schedule is a NumPy "
             "float64; float(...) makes it a plain one",
         ),
+        (
+            "    def eps_model(x_t, t):\n        flow_t = float(flow_time(s, t))\n",
+            "    seen = []\n\n    def eps_model(x_t, t):\n        "
+            "seen.append(float(flow_time(s, t)))\n        flow_t = seen[0]\n",
+            "you keep the flow time of the first call; each t has its own",
+        ),
     ],
     "flow.straightness": [
         (
@@ -85,6 +91,12 @@ MUTANTS = {
             MISS,
             "np.mean(np.abs((a - b) / (t - u) - (x[0] - x[-1])))",
             "you took the distance; it is squared here",
+        ),
+        (
+            "list(chain)",
+            "chain",
+            "what euler yields comes from a generator, which can be walked through once: "
+            "list(chain) first",
         ),
     ],
     "likelihood.bound_term": [
@@ -121,6 +133,11 @@ MUTANTS = {
             "this is the divergence the other way round, KL(p || q): the model's var belongs in "
             "the denominator",
         ),
+        (
+            "at(fixed, t, square)",
+            "at(fixed, int(np.ravel(t)[0]), square)",
+            "you took the first image's t for all; `at(values, t, square)` picks one for each",
+        ),
     ],
     "learned.as_schedule": [
         (
@@ -149,6 +166,17 @@ MUTANTS = {
             "sigmoid(at[:, 0])",
             "the sign is turned round: gamma is minus the log of the snr, it rises while alpha_bar "
             "falls",
+        ),
+        (
+            "    return schedule.from_betas(1 - alpha_bar[1:] / alpha_bar[:-1])",
+            "    s = schedule.from_betas(1 - alpha_bar[1:] / alpha_bar[:-1])\n    return "
+            "schedule.Schedule(s.beta, s.alpha, s.alpha_bar, s.snr, s.beta)",
+            "your beta_tilde is beta; schedule.from_betas makes all five arrays",
+        ),
+        (
+            "1 - alpha_bar[1:] / alpha_bar[:-1]",
+            "np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)",
+            "you cut your betas off at 0.999; gamma says how much noise a step adds",
         ),
     ],
 }

@@ -204,6 +204,9 @@ class _Desk:
         every = [call for calls in noted.values() for call in calls]
         settled = [call for call in every if not call.is_random()]
         settled = settled or [call for call in every if self._is_settled(call)]
+        marks = [mark for item in self.items for mark in item.iter_markers("exercise")]
+        if any(mark.kwargs.get("free") for mark in marks):
+            settled = []  # another right answer gives something else
         return noted | {CONFIRM: settled[:: max(1, -(-len(settled) // ASKED))]}
 
     def _is_settled(self, call):
@@ -353,6 +356,7 @@ def _forget(exercise):
         for g in {id(g): g for g in (f, inspect.unwrap(f), getattr(f, "py_func", f))}.values():
             if inspect.isfunction(g) and not g.__code__.co_freevars:
                 stub = _gone_step_by_step if inspect.isgeneratorfunction(g) else _gone
+                g.__signature__ = inspect.signature(g)  # see calls.renamed
                 g.__code__ = stub.__code__
     for each in exercises():
         object.__setattr__(each, "mutants", ())

@@ -173,6 +173,14 @@ def _watched(f, size, *args):
     return np.array([*counts, len(seen.problems())])
 
 
+def renamed(names, ours, theirs):
+    """Find what some arguments of our function are called in theirs, by their places: set of str"""
+    here, there = (
+        list(inspect.signature(getattr(f, "py_func", f)).parameters) for f in (ours, theirs)
+    )
+    return {there[min(here.index(name), len(there) - 1)] for name in names if there}
+
+
 def stand_in(f, changes, calls):
     """Wrap f so that its calls are noted, and an argument that it changed is an AssertionError.
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import diagnosis
-from .calls import REMEMBERED, attempt, ends_all, stand_in
+from .calls import REMEMBERED, attempt, ends_all, renamed, stand_in
 from .exercises import MARK, ROOT, in_handout, in_place, mutant, original, put, standing
 from .verdict import Verdict, in_order
 
@@ -198,6 +198,7 @@ class Trial:
         began = time.perf_counter()
         marks = [mark for item in items for mark in item.iter_markers("exercise")]
         changes = {name for mark in marks for name in mark.kwargs.get("changes", ())}
+        changes = renamed(changes, original(self.exercise), f)
         run = self._run  # bound now: f may replace whatever it finds by name
         state, lines, printed = "passed", (), _Printed()
         for item in items:

@@ -251,7 +251,7 @@ def silhouette_overlap(a, b, paper=1.0, threshold=0.2):
     A pixel is ink where some channel differs from paper by more than threshold.
     mean_n |ink_a and ink_b| / |ink_a or ink_b|, 1 where there is no ink
     a, b: (N, H, W, C); paper: the background's value, 1 = white, -1 = black; threshold: in units of
-    the images' scale -> share in [0, 1]. Raises ValueError where a value is not finite.
+    the images' scale -> share in [0, 1]. Raises FloatingPointError where a value is not finite.
     """
     ink_a, ink_b = (np.any(np.abs(x - paper) > threshold, axis=-1) for x in (finite(a), finite(b)))
     shared = np.sum(ink_a & ink_b, axis=(1, 2))
