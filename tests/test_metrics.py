@@ -144,11 +144,24 @@ def test_frechet_of_two_images_each_to_rounding():
     assert math.isclose(metrics.frechet(*TWO_EACH), of_two_each(), rel_tol=1e-13)
 
 
+@asks_frechet
 @pytest.mark.parametrize("N", [100, 20])  # more images than features, and fewer
 def test_frechet_of_equal_sets_is_zero(rng, N):
+    """Never a little below it, as rounding would have it half of the time."""
+    for _ in range(8):
+        real = rng.standard_normal((N, 40)) @ rng.standard_normal((40, 40))
+        spread = ((real - real.mean(0)) ** 2).sum() / (N - 1)
+        got = metrics.frechet(real, real[::-1])
+        came = "a little less" if got < 0 else f"{got:.3g}"
+        why = f"a set of {N} against itself, in another order: expected 0, came {came}"
+        assert 0 <= got <= 1e-5 * spread, why
+
+
+@pytest.mark.parametrize("N", [100, 20])
+def test_frechet_of_equal_sets_is_zero_to_rounding(rng, N):
     real = rng.standard_normal((N, 40)) @ rng.standard_normal((40, 40))
     spread = ((real - real.mean(0)) ** 2).sum() / (N - 1)
-    assert 0 <= metrics.frechet(real, real[::-1]) <= 1e-13 * spread
+    assert metrics.frechet(real, real[::-1]) <= 1e-13 * spread
 
 
 # --- the kernel distance ---
@@ -156,18 +169,24 @@ def test_frechet_of_equal_sets_is_zero(rng, N):
 asks_kernel = pytest.mark.exercise("metrics.kernel_distance")
 
 
-def by_loops(real, fake):
-    """Compute the unbiased squared MMD, one pair at a time."""
+# rows of two sets, one of them twice in each
+FIVE = np.array([[1.0, 0, 2], [0, -1, 1], [1, 0, 2], [2, 1, 0], [-1, 1, 1]])
+FOUR = np.array([[0.0, 2, 1], [1, 1, -2], [0, 2, 1], [3, 0, 1]])
+# (how many rows of FIVE, of FOUR, how many features): the distance, summed up in exact fractions
+DISTANCES = {
+    (5, 4, 3): -236 / 81,
+    (3, 4, 2): 113 / 24,
+    (4, 2, 1): -1 / 6,
+    (2, 3, 3): 25 / 3,
+}
 
-    def kappa(a, b):
-        return (sum(p * q for p, q in zip(a, b, strict=True)) / len(a) + 1) ** 3
 
-    def within(x):
-        pairs = [kappa(x[i], x[j]) for i in range(len(x)) for j in range(len(x)) if i != j]
-        return sum(pairs) / len(pairs)
-
-    across = sum(kappa(a, b) for a in real for b in fake) / (len(real) * len(fake))
-    return within(real) + within(fake) - 2 * across
+@asks_kernel
+@pytest.mark.parametrize("N, M, F", DISTANCES)
+def test_kernel_distance_in_exact_fractions(N, M, F):
+    got = metrics.kernel_distance(FIVE[:N, :F].copy(), FOUR[:M, :F].copy())
+    what = f"{F} features, {N} against {M} images, of which two may be equal"
+    said(got, DISTANCES[N, M, F], what, 1e-9)
 
 
 @asks_kernel
@@ -178,19 +197,20 @@ def test_kernel_distance_of_two_images_each():
 
 
 @asks_kernel
-def test_kernel_distance_by_its_definition(rng):
-    real, fake = rng.standard_normal((5, 3)), 0.5 + 2 * rng.standard_normal((4, 3))
-    what = "three features, 5 against 4 images, pair by pair"
-    said(metrics.kernel_distance(real, fake), by_loops(real, fake), what, 1e-9)
+def test_kernel_distance_of_a_set_to_itself():
+    """Across all pairs count, those of an image with itself too: the same array, or a copy."""
+    five = FIVE.copy()
+    for other, which in ((five, "the same array twice"), (FIVE.copy(), "an array and its copy")):
+        said(metrics.kernel_distance(five, other), -857 / 225, which, 1e-9)
 
 
 @asks_kernel
 def test_kernel_distance_is_unbiased(rng):
-    """The mean over all ways to draw a few is the distance of the kinds; over splits it is 0."""
+    """The mean over all ways to draw a few is the distance of all; over splits it is 0."""
     real, fake = rng.standard_normal((6, 2)), 0.5 + 2 * rng.standard_normal((5, 2))
     few = [metrics.kernel_distance(a, b) for a, _ in splits(real, 3) for b, _ in splits(fake, 2)]
-    what = "the mean over all ways to draw 3 of 6 and 2 of 5"
-    said(np.mean(few), by_loops(real, fake), what, 1e-9)
+    what = "the mean over all ways to draw 3 of 6 and 2 of 5, beside the distance of 6 and 5"
+    said(np.mean(few), metrics.kernel_distance(real, fake), what, 1e-9)
     pool = np.concatenate([real, fake])[:8]
     halves = [metrics.kernel_distance(a, b) for a, b in splits(pool, 5)]
     why = f"the mean over all splits of one set: expected 0, came {np.mean(halves)}"
@@ -222,38 +242,45 @@ def each_of(names):
     return pytest.mark.parametrize("name", params)
 
 
-def by_their_definitions(real, fake, k):
-    """Compute precision, recall, density and coverage, one pair at a time -> dict"""
+# whole numbers, with equal rows and equal distances: the edges of balls are met
+NINE = [[1, 0, -2], [-3, 1, 1], [3, 0, -3], [-1, 2, -4], [-3, 1, 1]]
+NINE = np.array([*NINE, [-3, 3, 1], [-2, 2, 0], [-3, -3, 1], [1, -4, -4]], float)
+EIGHT = [[5, 2, -4], [-4, 0, 6], [2, -2, 2], [3, 0, -3], [4, 7, 1], [-4, 0, 6], [-2, 2, 5]]
+EIGHT = np.array([*EIGHT, [3, 1, -1]], float)
+COUNTS = {  # for k = 1, 2, ..., counted with squared distances, which are whole numbers
+    "precision": [2, 3, 4, 5, 7, 7, 7, 8],  # of EIGHT
+    "recall": [2, 3, 9, 9, 9, 9, 9],  # of NINE
+    "density": [3, 6, 9, 13, 20, 29, 41, 47],  # places in a ball of NINE, to be divided by 8 k
+    "coverage": [2, 3, 5, 6, 8, 9, 9, 9],  # of NINE
+}
 
-    def balls(centres, points):
-        """-> table [i][j]: is point j in ball i?"""
-        table = []
-        for i, c in enumerate(centres):
-            others = sorted(math.dist(c, other) for j, other in enumerate(centres) if j != i)
-            table.append([math.dist(c, p) <= others[k - 1] for p in points])
-        return np.array(table)
 
-    held, of_fake = balls(real, fake), balls(fake, real)
-    return {
-        "precision": held.any(0).mean(),
-        "recall": of_fake.any(0).mean(),
-        "density": held.sum() / (k * len(fake)),
-        "coverage": held.any(1).mean(),
-    }
+def share(name, k):
+    """Make a share of what COUNTS holds."""
+    return COUNTS[name][k - 1] / {"precision": 8, "density": 8 * k}.get(name, 9)
 
 
 @each_of(ON_A_LINE)
-def test_scores_by_their_definitions(rng, name):
-    """In three dimensions, one pair at a time, for every k; and with each score's default k."""
-    real, fake = rng.standard_normal((9, 3)), 0.4 + 1.3 * rng.standard_normal((7, 3))
-    score = getattr(metrics, name)
-    came = {k: score(real, fake, k) for k in (6, 5, 4, 3, 2, 1)}
-    for k in range(1, 7):
-        want = by_their_definitions(real, fake, k)[name]
-        said(came[k], want, f"9 real, 7 fake, three features, k = {k}", 1e-12)
+def test_scores_of_whole_numbers(name):
+    """In three dimensions, for every k; and with each score's default k."""
+    score, most, real, fake = getattr(metrics, name), len(COUNTS[name]), NINE.copy(), EIGHT.copy()
+    came = {k: score(real, fake, k) for k in range(7, 0, -1)}
+    for k in range(1, most + 1):
+        value = came[k] if k in came else score(real, fake, k)
+        said(value, share(name, k), f"9 real, 8 fake, three features, k = {k}", 1e-12)
     own = 3 if name in ("precision", "recall") else 5
-    want = by_their_definitions(real, fake, own)[name]
-    said(score(real, fake), want, f"k not given: it is {own}", 1e-12)
+    said(score(real, fake), share(name, own), f"k not given: it is {own}", 1e-12)
+
+
+TWICE = column(0, 0, 10, 13), column(1, 11, 11)  # radii of the first: 0, 0, 3, 3
+OF_TWICE = {"precision": 2 / 3, "recall": 3 / 4, "density": 4 / 3, "coverage": 2 / 4}
+
+
+@each_of(OF_TWICE)
+def test_equal_rows_are_each_others_neighbours(name):
+    """The ball of a row that is there twice has the radius 0; each of them counts."""
+    what = "real 0, 0, 10, 13, fake 1, 11, 11, k = 1"
+    said(getattr(metrics, name)(*TWICE, 1), OF_TWICE[name], what, 1e-12)
 
 
 @each_of(ON_A_LINE)
@@ -283,6 +310,16 @@ def test_a_ball_includes_its_edge(name):
     said(getattr(metrics, name)(*EDGE, 1), ON_THE_EDGE[name], what, 1e-12)
 
 
+OUTSIDE = EDGE[0], EDGE[1] - 1e-6 * np.array([[1], [0], [0], [0]])
+BEYOND = {"precision": 1 / 4, "density": 2 / 4, "coverage": 2 / 3}
+
+
+@each_of(BEYOND)
+def test_a_ball_ends_at_its_edge(name):
+    what = "real 0, 2, 7, fake -2.000001, 3, 20, 30, k = 1: the ball of 0 ends at -2"
+    said(getattr(metrics, name)(*OUTSIDE, 1), BEYOND[name], what, 1e-12)
+
+
 def test_a_ball_of_recall_includes_its_edge():
     what = "real -2, 3, 20, 30, fake 0, 2, 7, k = 1: the ball of 0 reaches up to -2"
     said(metrics.recall(EDGE[1], EDGE[0], 1), 2 / 4, what, 1e-12)
@@ -300,8 +337,19 @@ def test_equal_distributions_have_density_1_and_the_coverage_that_the_docstring_
         assert math.isclose(np.mean(covered), 1 - p, rel_tol=1e-13)
 
 
+@each_of(["precision", "density", "coverage"])
+def test_k_must_leave_a_neighbour(name):
+    score, allowed = getattr(metrics, name), "1 to 4 for a set of 5"
+    for k in (0, 5, 6, -1):
+        try:
+            came = score(REAL, FAKE, k)
+        except ValueError:
+            continue
+        raise AssertionError(f"k = {k} ({allowed}): expected a ValueError, came {came}")
+
+
 @pytest.mark.parametrize("score", [metrics.precision, metrics.density, metrics.coverage])
-def test_k_must_leave_a_neighbour(score):
+def test_a_k_that_leaves_no_neighbour_is_named(score):
     for k in (0, 5, 6):
         with pytest.raises(ValueError, match=f"1 to 4 for a set of 5; got {k}"):
             score(REAL, FAKE, k)

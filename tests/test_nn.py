@@ -198,34 +198,58 @@ def test_attention_gradient(kernel_set, rng):
 exercise = pytest.mark.exercise("nn.time_embedding")
 
 
+WEIGHED = {
+    (6, 10000.0): 0.0800643904,
+    (4, 10000.0): -3.9101036,
+    (2, 7.0): -2.09407378,
+    (10, 50.0): -1.43267993,
+}  # E, longest: the sum of the entries times cos 1, cos 2, ..., in 18 digits
+
+
 @exercise
-@pytest.mark.parametrize("E, longest", [(6, 10_000.0), (4, 10_000.0), (2, 7.0), (10, 50.0)])
-def test_time_embedding_by_hand(E, longest):
-    times = np.array([0.0, 1.0, 2.5, 37.0])
-    got = nn.time_embedding(times, E, longest)
-    assert isinstance(got, np.ndarray), f"expected an array, got {type(got).__name__}"
-    assert got.shape == (4, E), f"4 times, E = {E}: expected the shape (4, {E}), got {got.shape}"
-    for n, t in enumerate(times):
-        for i in range(E // 2):
-            angle = t * math.exp(-2 * i / E * math.log(longest))
-            for column, f in [(i, math.sin), (E // 2 + i, math.cos)]:
-                what = f"t = {t}, E = {E}, longest = {longest:g}, column {column}"
-                assert abs(got[n, column] - f(angle)) < 1e-5, (
-                    f"{what}: got {got[n, column]:.6f}, expected {f.__name__}({angle:.6g})"
-                )
-    assert got.dtype == np.float32, f"expected float32, like the network, got {got.dtype}"
+def test_time_embedding_adds_up_right():
+    times = np.array([37.0, 0.0, 2.5, -1.25, 2.5, 1.0])
+    for (E, longest), expected in WEIGHED.items():
+        got, what = nn.time_embedding(times, E, longest), f"E = {E}, longest = {longest:g}"
+        assert isinstance(got, np.ndarray), f"expected an array, got {type(got).__name__}"
+        assert got.shape == (6, E), f"6 times, {what}: expected the shape (6, {E}), got {got.shape}"
+        assert got.dtype == np.float32, f"expected float32, like the network, got {got.dtype}"
+        weighed = np.sum(got.ravel() * np.cos(1 + np.arange(got.size)))
+        assert abs(weighed - expected) < 1e-5, (
+            f"t = {times.tolist()}, {what}: with weights cos 1, cos 2, ... the entries add up to "
+            f"{weighed:.6f}, expected {expected:.6f}"
+        )
+
+
+@exercise
+def test_time_embedding_of_sixths():
+    """E = 4 and longest = 4: the hands are at t and t / 2."""
+    right = {1 / 3: [3**0.5 / 2, 0.5, 0.5, 3**0.5 / 2], 1.0: [0, 1, -1, 0]}
+    for t, hands in right.items():
+        got = nn.time_embedding([math.pi * t], 4, 4)
+        assert got.shape == (1, 4), f"one time, E = 4: expected the shape (1, 4), got {got.shape}"
+        assert np.allclose(got, hands, atol=1e-6), (
+            f"t = {t:.3g} pi, E = 4, longest = 4: got {got}, expected {np.round(hands, 4)}"
+        )
 
 
 @exercise
 def test_time_embedding_takes_whole_numbers_and_lists():
-    for t in (np.array([3, 800]), [3, 800]):
+    for t in (np.array([1200, 3, 800]), [1200, 3, 800]):
         got = nn.time_embedding(t, 8)
         waves = [(f, 10**i) for f in (math.sin, math.cos) for i in range(4)]
-        expected = [[f(s / length) for f, length in waves] for s in (3, 800)]
-        assert got.shape == (2, 8), f"2 times, E = 8: expected the shape (2, 8), got {got.shape}"
+        expected = [[f(s / length) for f, length in waves] for s in (1200, 3, 800)]
+        assert got.shape == (3, 8), f"3 times, E = 8: expected the shape (3, 8), got {got.shape}"
         assert np.allclose(got, expected, atol=2e-4), (
-            f"t = [3, 800] as {type(t).__name__}: got {got}, expected {np.round(expected, 4)}"
+            f"t = [1200, 3, 800] as {type(t).__name__}: got {got}, expected {np.round(expected, 4)}"
         )
+
+
+@exercise
+def test_time_embedding_gives_each_call_its_own_result():
+    first = nn.time_embedding([0.0, 0.0], 4)
+    nn.time_embedding([1.0, 2.0], 4)
+    assert np.array_equal(first, [[0, 0, 1, 1]] * 2), f"a later call changed the result: {first}"
 
 
 def test_time_embedding_tells_all_times_apart():

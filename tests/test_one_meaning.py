@@ -203,7 +203,7 @@ def each_form(name):
     return pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", map(each_form, FORMS))
+@pytest.mark.parametrize("name", [each_form(name) for name in FORMS])
 def test_grade_says_what_check_says(name, tmp_path):
     pytest.importorskip("IPython")
     state, cells = FORMS[name]

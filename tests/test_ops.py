@@ -4,6 +4,7 @@ The list of cases is itself tested: no operation may be missing, and each case m
 derivative that is 0.1 % too large.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -118,17 +119,6 @@ def recorded(name, variables, g):
     return y
 
 
-def summed_back(g, shape):
-    """Sum a gradient over what was repeated, as the graph does it -> array of that shape
-
-    Not by autodiff.unbroadcast or gradient, which are exercises: whose tests need these operations.
-    """
-    if not repeats(np.shape(g), shape):
-        return np.asarray(g)
-    g = np.sum(g, tuple(range(np.ndim(g) - len(shape))))
-    return np.sum(g, tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True)
-
-
 def repeats(shape, small):
     """Say whether arrays of the shape `small` can be broadcast to `shape`: -> bool"""
     try:
@@ -137,65 +127,68 @@ def repeats(shape, small):
         return False
 
 
-def pulled_back(name, args, g):
-    """Give the value of an operation and the gradients of its arguments, summed back.
+def slope_along(f, args, k, d, g):
+    """Take the slope of sum(g f(args)) where argument k moves along d, by a complex step.
 
-    name: str; args: arrays; g: array -> list of arrays
+    A complex step is exact, and does not use the operation's vjp. -> number
     """
-    y = recorded(name, [Tensor(a) for a in args], g)
-    grads = zip(y.node.vjp(g), args, strict=True)
-    return [y.value, *(summed_back(gradient, a.shape) for gradient, a in grads)]
+    moved = [a.astype(float) for a in args]
+    moved[k] = moved[k] + 1e-30j * d
+    return np.imag(np.sum(g * f(*moved))) / 1e-30
 
 
-def assert_pulled_back(operation, args, g, expected):
-    """Compare value and gradients with those expected, which are computed another way."""
-    tolerance = 1e-12 if g.dtype == np.float64 else 1e-5
-    names = ["the value", "the gradient of a", "the gradient of b"]
+def assert_along(got, slope, d, what):
+    """Assert that a gradient, summed over what was repeated, has this slope along d."""
+    tolerance = 1e-12 if got.dtype == np.float64 else 1e-5
+    shares = got.astype(float) * d  # where an input was repeated, d is repeated like it
+    assert abs(shares.sum() - slope) <= tolerance * np.abs(shares).sum(), (
+        f"{what}: added up with random weights it gives {shares.sum():.6g}, expected {slope:.6g}"
+    )
+
+
+def assert_derivatives(name, f, args, g, rng):
+    """Check an operation's value, f of its arguments, and its gradients along random directions."""
     shapes = " and ".join(str(a.shape) for a in args)
-    for name, got, right in zip(names, pulled_back(operation, args, g), expected, strict=True):
-        assert np.shape(got) == right.shape, (
-            f"{shapes}: {name} has shape {np.shape(got)}, expected {right.shape}"
-        )
-        assert got.dtype == g.dtype, f"{shapes}, {g.dtype}: {name} is {got.dtype}"
-        off = np.max(np.abs(got - right))
-        assert off <= tolerance * np.abs(right).max(), (
-            f"{shapes}: {name} is wrong, by up to {off:.3g}"
-        )
+    y, right, kept = recorded(name, [Tensor(a) for a in args], g), f(*args), g.copy()
+    tolerance = 1e-12 if g.dtype == np.float64 else 1e-5
+    assert y.dtype == g.dtype, f"{shapes}, {g.dtype}: the value is {y.dtype}"
+    assert np.allclose(y.value, right, rtol=tolerance, atol=tolerance * np.abs(right).max()), (
+        f"{shapes}: the value is wrong, by up to {np.max(np.abs(y.value - right)):.3g}"
+    )
+    grads = y.node.vjp(g)
+    assert np.array_equal(g, kept), "the vjp changes g in place: others still need it"
+    for k, (got, a) in enumerate(zip(grads, args, strict=True)):
+        what = f"{shapes}: the gradient of {'ab'[k]}"
+        assert repeats(np.shape(got), a.shape), f"{what} has shape {np.shape(got)}, not {a.shape}"
+        assert got.dtype == g.dtype, f"{what} is {got.dtype}, expected {g.dtype}"
+        for d in (rng.standard_normal(a.shape) for _ in range(3)):
+            assert_along(got, slope_along(f, args, k, d, g), d, what)
 
 
-def by_element(f, args, g):
-    """Value and gradients of an operation element by element, by a complex step, summed by einsum.
-
-    A complex step is exact, and does not use the operation's vjp.
-    """
-    wide = [np.broadcast_to(a, g.shape).astype(float) for a in args]
-    out = [f(*wide)]
-    for k, a in enumerate(args):
-        slope = np.imag(f(*(w + 1e-30j if i == k else w for i, w in enumerate(wide)))) / 1e-30
-        pattern, repeated = "zyx"[3 - g.ndim :], (1,) * (g.ndim - a.ndim) + a.shape
-        kept = "".join(c for c, n in zip(pattern, repeated, strict=True) if n > 1)
-        grad = np.einsum(f"{pattern},{pattern}->{kept}", g.astype(float), slope)
-        out.append(grad.reshape(a.shape))
-    return out
+def in_two_layouts(arrays):
+    """Give arrays as they are, then with their axes in reverse order in memory."""
+    yield arrays
+    yield [np.asfortranarray(a) for a in arrays]
 
 
 ELEMENTWISE = [
     pytest.param("mul", np.multiply, marks=pytest.mark.exercise("ops.mul")),
     pytest.param("div", np.divide, marks=pytest.mark.exercise("ops.div")),
 ]
+SHAPES = [((3, 3), (3, 3)), ((2, 3, 5), (5,)), ((3, 1), (2, 3, 5)), ((4, 3), ()), ((3, 1), (1, 4))]
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize(
-    "shapes", [((3, 3), (3, 3)), ((2, 3, 5), (5,)), ((3, 1), (2, 3, 5)), ((4, 3), ())], ids=str
-)
 @pytest.mark.parametrize("name, f", ELEMENTWISE)
-def test_mul_and_div_element_by_element(name, f, shapes, dtype, rng):
-    draw = lambda shape: 0.5 + rng.random(shape) * rng.choice([-1, 3], shape)
-    args = [draw(shape).astype(dtype) for shape in shapes]
-    args[1] += np.where(np.abs(args[1]) < 0.2, dtype(0.5), dtype(0))  # away from 0
-    g = rng.standard_normal(np.broadcast_shapes(*shapes)).astype(dtype)
-    assert_pulled_back(name, args, g, by_element(f, args, g))
+def test_mul_and_div_along_random_directions(name, f, rng):
+    draw = lambda shape: (0.5 + rng.random(shape)) * rng.choice([-1, 3], shape)
+    for shapes, dtype in itertools.product(SHAPES, (np.float64, np.float32)):
+        for size_of_b in (1, 1e-7, 1e12):
+            a, b = (np.asarray(draw(shape)) for shape in shapes)
+            a.flat[::3] = 0  # both factors may be 0, a divisor must not
+            b.flat[1::2] *= name == "div"
+            g = rng.standard_normal(np.broadcast_shapes(*shapes))
+            for *args, h in in_two_layouts([part.astype(dtype) for part in (a, b * size_of_b, g)]):
+                assert_derivatives(name, f, args, h, rng)
 
 
 @pytest.mark.parametrize("name, expected", [("mul", 12.0), ("div", 3.0)])
@@ -206,25 +199,25 @@ def test_the_operators_are_mul_and_div(name, expected):
 
 
 MATRICES = [
-    ((3, 3), (3, 3), "lc,co->lo"),  # square, where a forgotten transpose raises no error
-    ((3, 3, 3), (3, 3, 3), "nlc,nco->nlo"),
-    ((7, 3), (3, 5), "lc,co->lo"),
-    ((2, 4, 3), (3, 5), "nlc,co->nlo"),
-    ((2, 3, 5, 7), (7, 4), "nmlc,co->nmlo"),
-    ((3, 5, 7), (3, 7, 2), "nlc,nco->nlo"),
+    ((3, 3), (3, 3)),  # square, where a forgotten transpose raises no error
+    ((3, 3, 3), (3, 3, 3)),
+    ((2, 4, 1), (1, 3)),
+    ((2, 3, 4, 2), (2, 3, 2, 5)),
+    ((7, 3), (3, 5)),
+    ((2, 4, 3), (3, 5)),
+    ((2, 3, 5, 7), (7, 4)),
+    ((3, 5, 7), (3, 7, 2)),
+    ((1, 3, 2), (2, 1)),
 ]
 
 
 @pytest.mark.exercise("ops.matmul")
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("a_shape, b_shape, pattern", MATRICES)
-def test_matmul_sum_by_sum(a_shape, b_shape, pattern, dtype, rng):
-    a, b = (rng.standard_normal(shape).astype(dtype) for shape in (a_shape, b_shape))
-    left, right, out = pattern.replace("->", ",").split(",")
-    c = np.einsum(pattern, a, b)
-    g = rng.standard_normal(c.shape).astype(dtype)
-    ga, gb = np.einsum(f"{out},{right}->{left}", g, b), np.einsum(f"{left},{out}->{right}", a, g)
-    assert_pulled_back("matmul", [a, b], g, [c, ga, gb])
+def test_matmul_along_random_directions(rng):
+    for dtype, (a_shape, b_shape) in itertools.product((np.float64, np.float32), MATRICES):
+        shapes = a_shape, b_shape, (*a_shape[:-1], b_shape[-1])
+        parts = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+        for *args, h in in_two_layouts(parts):
+            assert_derivatives("matmul", np.matmul, args, h, rng)
 
 
 # --- exercises: down, up, concat, mse ---
@@ -236,18 +229,16 @@ both_precisions = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 def assert_op(operation, args, g, expected, says):
     """Compare an operation's value and gradients with those expected; says: what each should be."""
-    tolerance = 1e-12 if g.dtype == np.float64 else 1e-5
     variables, kept = [Tensor(a) for a in args], g.copy()
     y = recorded(operation, variables, g)
     grads = y.node.vjp(g)
     assert np.array_equal(g, kept), "the vjp changes g in place: others still need it"
-    for got, right, a, name in zip([y.value, *grads], expected, [None, *args], says, strict=True):
-        got = got if a is None else summed_back(got, a.shape)
-        shape = np.shape(got)
-        assert shape == right.shape, f"{name}: it has shape {shape}, expected {right.shape}"
+    for got, right, name in zip([y.value, *grads], expected, says, strict=True):
+        shape, fits = np.shape(got), repeats(np.shape(got), right.shape)
+        assert fits, f"{name}: it has shape {shape}, expected {right.shape}"
         assert got.dtype == g.dtype, f"{name}: it is {got.dtype}, expected {g.dtype} like the input"
-        off = np.abs(got - right).max()
-        assert off <= tolerance * np.abs(right).max(), f"{name}: off by up to {off:.3g}"
+        for d in (np.cos(k + np.arange(right.size)).reshape(right.shape) for k in range(3)):
+            assert_along(got, np.sum(right * d), d, name)
 
 
 SIZES = [(1, 2, 2, 1), (2, 6, 4, 3), (3, 2, 8, 5)]  # N, H, W, C of the large image
@@ -255,6 +246,16 @@ SIZES = [(1, 2, 2, 1), (2, 6, 4, 3), (3, 2, 8, 5)]  # N, H, W, C of the large im
 
 def halves(n):
     return np.arange(n) // 2  # row h of the large image lies in row h // 2 of the small one
+
+
+def spread(name, g, shape):
+    """Find the gradient of a linear operation from its values: gx[i] = <g, f(image of one 1 at i)>
+
+    name: str; g: array; shape: of x -> array of that shape
+    """
+    ones = np.eye(math.prod(shape)).reshape(-1, *shape)
+    forward = getattr(ops, name).forward
+    return np.reshape([np.sum(g * forward(one)[0]) for one in ones], shape)
 
 
 @pytest.mark.exercise("ops.down")
@@ -265,9 +266,9 @@ def test_down_pixel_by_pixel(shape, dtype, kernel_set, rng):
     x = rng.standard_normal(shape).astype(dtype)
     y = (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
     g = rng.standard_normal(y.shape).astype(dtype)
-    gx = g[:, halves(shape[1])][:, :, halves(shape[2])] / 4
     share = "each pixel has a share of 1/4 in its block's mean"
-    assert_op("down", [x], g, [y, gx], ["the value is the mean of each 2 x 2 block", share])
+    says = ["the value is the mean of each 2 x 2 block", share]
+    assert_op("down", [x], g, [y, spread("down", g, shape)], says)
 
 
 @pytest.mark.exercise("ops.up")
@@ -279,28 +280,37 @@ def test_up_pixel_by_pixel(shape, dtype, kernel_set, rng):
     x = rng.standard_normal((N, H // 2, W // 2, C)).astype(dtype)
     y = x[:, halves(H)][:, :, halves(W)]
     g = rng.standard_normal(shape).astype(dtype)
-    gx = g[:, ::2, ::2] + g[:, 1::2, ::2] + g[:, ::2, 1::2] + g[:, 1::2, 1::2]
     share = "a pixel acts through all four of its block: their gradients add up"
-    assert_op("up", [x], g, [y, gx], ["the value repeats each pixel in a 2 x 2 block", share])
+    says = ["the value repeats each pixel in a 2 x 2 block", share]
+    assert_op("up", [x], g, [y, spread("up", g, x.shape)], says)
 
 
 @pytest.mark.exercise("ops.concat")
 @on_reference
 @both_precisions
-@pytest.mark.parametrize("channels", [(3, 3), (1, 5, 2), (4,), (2, 1)])
+@pytest.mark.parametrize("channels", [(3, 3), (1, 5, 2), (4,), (2, 1, 1, 3)])
 def test_concat_channel_by_channel(channels, dtype, kernel_set, rng):
-    xs = [rng.standard_normal((2, 3, 4, C)).astype(dtype) for C in channels]
-    g = rng.standard_normal((2, 3, 4, sum(channels))).astype(dtype)
-    y, grads, c = np.zeros_like(g), [np.zeros_like(x) for x in xs], 0
-    for x, gx in zip(xs, grads, strict=True):
-        for k in range(x.shape[-1]):
-            y[..., c], gx[..., k], c = x[..., k], g[..., c], c + 1
-    says = [f"argument {k} gets the channels it gave" for k in range(len(xs))]
-    says = ["the value is all channels one after the other", *says]
-    assert_op("concat", xs, g, [y, *grads], says)
+    for before in ((2, 3, 4), (5,), ()):
+        xs = [rng.standard_normal((*before, C)).astype(dtype) for C in channels]
+        g = rng.standard_normal((*before, sum(channels))).astype(dtype)
+        y, grads, c = np.zeros_like(g), [np.zeros_like(x) for x in xs], 0
+        for x, gx in zip(xs, grads, strict=True):
+            for k in range(x.shape[-1]):
+                y[..., c], gx[..., k], c = x[..., k], g[..., c], c + 1
+        case = f"{len(xs)} arrays of {len(before) + 1} axes"
+        says = [f"{case}: argument {k} gets the channels it gave" for k in range(len(xs))]
+        says = [f"{case}: the value is all channels one after the other", *says]
+        assert_op("concat", xs, g, [y, *grads], says)
 
 
-PAIRS = [((2, 3, 5, 1), (2, 3, 5, 1)), ((4,), (4,)), ((4, 3), (3,)), ((2, 1), (2, 5))]
+PAIRS = [
+    ((2, 3, 5, 1), (2, 3, 5, 1)),
+    ((4,), (4,)),
+    ((4, 3), (3,)),
+    ((2, 1), (2, 5)),
+    ((3, 1), (1, 5)),  # neither has as many values as the difference
+    ((), (6,)),
+]
 
 
 @pytest.mark.exercise("ops.mse")
@@ -325,6 +335,63 @@ def test_mse_by_difference_quotients(shapes, dtype, rng):
     of_b = "the gradient of b (as that of a, with a minus)"
     says = ["the value is the mean of all squared differences", "the gradient of a", of_b]
     assert_op("mse", [a.astype(dtype), b.astype(dtype)], np.array(g, dtype), expected, says)
+
+
+@pytest.mark.exercise("ops.mse")
+def test_mse_of_values_far_from_zero():
+    """In float32 the squares of such values would differ by less than rounding."""
+    a = np.float32([1000.125, 1001.375, 1003.25])
+    b = a + np.float32([0.25, -0.5, 0.125])
+    y = recorded("mse", [Tensor(a), Tensor(b)], np.array(1, np.float32))
+    want = (0.25**2 + 0.5**2 + 0.125**2) / 3
+    off = "float32 values near 1000: the mean of the squared differences is"
+    assert abs(y.value - want) < 1e-6, f"{off} {want:.6g}, got {float(y.value):.6g}"
+
+
+OFTEN = {  # shapes of the arguments of two calls
+    "down": [[(2, 4, 6, 3)], [(1, 2, 4, 2)]],
+    "up": [[(2, 4, 3, 3)], [(1, 1, 2, 2)]],
+    "concat": [[(2, 3, 1), (2, 3, 2)], [(4, 3), (4, 1), (4, 2)]],
+    "mse": [[(3, 4), (3, 4)], [(5,), (2, 5)]],
+}
+
+
+@on_reference
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.exercise(f"ops.{name}")) for name in OFTEN]
+)
+def test_calls_do_not_know_of_each_other(name, kernel_set, rng):
+    """Two calls, then each vjp twice, gives what each gives alone; wherever the numbers lie."""
+    forward = getattr(ops, name).forward
+    calls = [[rng.standard_normal(shape) for shape in shapes] for shapes in OFTEN[name]]
+    values = [np.asarray(forward(*args)[0]) for args in calls]
+    gs = [np.cos(np.arange(y.size, dtype=float)).reshape(y.shape) for y in values]
+    alone = [forward(*args)[1](g) for args, g in zip(calls, gs, strict=True)]
+    first = [a.copy() for a in (values[0], *alone[0])]
+    forward(*(2 * a for a in calls[0]))[1](3 * gs[0])
+    kept = zip(first, (values[0], *alone[0]), strict=True)
+    assert all(np.array_equal(a, b) for a, b in kept), (
+        "the next call changed what this one had returned"
+    )
+
+    def same(these, those):
+        near = lambda a, b: np.allclose(a, b, rtol=1e-12, atol=1e-14)
+        return all(near(a, b) for a, b in zip(these, those, strict=True))
+
+    both = [
+        recorded(name, [Tensor(a) for a in args], -g) for args, g in zip(calls, gs, strict=True)
+    ]
+    for y, g, expected in zip(both, gs, alone, strict=True):
+        assert same(y.node.vjp(g), expected), (
+            "a vjp gives another gradient after another call of the operation, or of itself: "
+            "something is kept from call to call"
+        )
+    far = np.asfortranarray
+    for args, value, g, expected in zip(calls, values, gs, alone, strict=True):
+        y, vjp = forward(*map(far, args))
+        assert same([y], [value]) and same(vjp(far(g)), expected), (
+            "the same values, stored column by column, give another result"
+        )
 
 
 # --- convolution ---

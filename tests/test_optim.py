@@ -77,27 +77,39 @@ def test_clip_norm(dtype):
 exercise = pytest.mark.exercise("optim.warmup_cosine")
 
 
+BY_HAND = [  # done, warmup, last, expected
+    (0.0, 0.05, 0.02, 0.0),  # the first step of a training
+    (0.025, 0.05, 0.02, 0.5),
+    (0.2, 0.2, 0.1, 1.0),  # the top
+    (0.6, 0.2, 0.1, 0.55),  # half way down: the mean of 1 and last
+    (1 / 3, 0.0, 0.2, 0.8),  # a third of the way: the cosine is 1/2
+    (1.0, 0.05, 0.02, 0.02),  # the end
+    (1.3, 0.2, 0.1, 0.1),  # beyond the end it stays there
+    (0.0, 0.0, 0.02, 1.0),  # no warm-up
+    (0.15, 0.2, 0.1, 0.75),
+    (0.4, 0.2, 0.0, 0.5 + math.sqrt(0.125)),
+    (0.8, 0.2, 0.0, 0.5 - math.sqrt(0.125)),
+    (11 / 12, 0.5, 0.1, 0.55 - 0.45 * math.sqrt(0.75)),
+]
+
+
 @exercise
-@pytest.mark.parametrize(
-    "done, warmup, last, expected",
-    [
-        (0.0, 0.05, 0.02, 0.0),  # the first step of a training
-        (0.025, 0.05, 0.02, 0.5),
-        (0.15, 0.2, 0.1, 0.75),
-        (0.2, 0.2, 0.1, 1.0),  # the top
-        (0.6, 0.2, 0.1, 0.55),  # half way down: the mean of 1 and last
-        (0.4, 0.2, 0.0, 0.5 + math.sqrt(0.125)),
-        (0.8, 0.2, 0.0, 0.5 - math.sqrt(0.125)),
-        (1.0, 0.05, 0.02, 0.02),  # the end
-        (0.0, 0.0, 0.02, 1.0),  # no warm-up
-        (1.3, 0.2, 0.1, 0.1),  # beyond the end it stays there
-    ],
-)
-def test_warmup_cosine_by_hand(done, warmup, last, expected):
-    got = optim.warmup_cosine(done, warmup, last)
-    assert np.shape(got) == (), f"expected one number, got {got!r}"
-    assert abs(got - expected) < 1e-12, (
-        f"done = {done}, warmup = {warmup}, last = {last}: got {got:.6g}, expected {expected:.6g}"
+def test_warmup_cosine_by_hand():
+    values = [optim.warmup_cosine(*given) for *given, _ in BY_HAND]  # all: one cannot tell a slip
+    for (done, warmup, last, expected), got in zip(BY_HAND, values, strict=True):
+        assert np.shape(got) == (), f"expected one number, got {got!r}"
+        assert abs(got - expected) < 1e-12, (
+            f"done = {done:.4g}, warmup = {warmup}, last = {last}: got {got:.6g}, expected "
+            f"{expected:.6g}"
+        )
+
+
+@exercise
+def test_warmup_cosine_by_default():
+    values = [optim.warmup_cosine(done) for done in (0.01, 0.05, 0.525, 1.0)]
+    assert np.allclose(values, [0.2, 1, 0.51, 0.02], rtol=1e-12, atol=0), (
+        f"done = 0.01, 0.05, 0.525, 1: got {values}, expected 0.2, 1, 0.51, 0.02; by default "
+        "warmup is 0.05 and last 0.02"
     )
 
 
@@ -113,7 +125,7 @@ def test_warmup_cosine_rises_then_falls():
 @pytest.mark.exercise("optim.ema_decay")
 def test_ema_decay_gives_a_mean_age():
     """Weights (1 - keep) keep^j, summed: the mean of the ages j is (1 + step) / 9."""
-    steps, ages = (1000, 100, 8, 3, 0), np.arange(20_000)
+    steps, ages = (4000, 1000, 100, 8, 3, 0), np.arange(20_000)
     keeps = [optim.ema_decay(step) for step in steps]  # all of them: one cannot tell a slip
     for step, keep in zip(steps[::-1], keeps[::-1], strict=True):  # the last one is shown
         assert np.shape(keep) == (), f"expected one number, got {keep!r}"
@@ -126,9 +138,11 @@ def test_ema_decay_gives_a_mean_age():
 
 @pytest.mark.exercise("optim.ema_decay")
 def test_ema_decay_is_at_most_longest():
-    for step, longest in [(10**6, 0.999), (10**6, 0.9), (100, 0.5)]:
+    for step, longest in [(10**6, 0.999), (10**6, 0.9), (100, 0.5), (10**8, 0.99999)]:
         got = optim.ema_decay(step, longest)
         assert got == longest, f"step {step}, longest = {longest}: got {got:.6g}"
+    got = optim.ema_decay(10**6)
+    assert got == 0.999, f"step {10**6}: got {got:.6g}; by default longest is 0.999"
 
 
 def test_ema_decay():

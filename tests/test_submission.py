@@ -1,7 +1,9 @@
 """Whole files graded: a hostile or clumsy one costs its own points and nothing else."""
 
+import ast
 import csv
 import json
+import pickle
 import subprocess
 import sys
 import time
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tinydiff.course import exercises, submission, worker
+from tinydiff.course import cells, exercises, submission, worker
 
 Q_SAMPLE = exercises.find("q_sample")
 RIGHT = """import numpy as np
@@ -252,6 +254,102 @@ def test_an_untouched_exercise_is_not_attempted(tmp_path):
     assert str(in_notebook(tmp_path, cell)[1]) == "diffusion.q_sample: not attempted"
     assert in_notebook(tmp_path, "x = 1")[1].state == "not attempted"
     assert in_notebook(tmp_path, "q_sample = None")[1].state == "not attempted"
+
+
+# --- what is run, and what is said of the rest ---
+
+
+def read_cells(tmp_path, *cells):
+    path = tmp_path / "work.ipynb"
+    path.write_text(notebook(*cells), encoding="utf-8")
+    return submission.read(path)
+
+
+def lines_run(found, name="q_sample"):
+    """List the first lines of what is run for an answer."""
+    return [ast.unparse(step.node).splitlines()[0] for step in found.steps(name)]
+
+
+def test_only_what_the_answer_needs_is_run(tmp_path):
+    plots = "import matplotlib.pyplot as plt\nfor t in range(3):\n    plt.plot(np.ones(t))"
+    training = "model = train(9)\nlosses = [model.step() for _ in range(10**6)]"
+    answer = "def q_sample(t):\n    return K * t"
+    work = ("import numpy as np", "K = 1", plots, "K += 1", training, answer, "check(q_sample)")
+    found = read_cells(tmp_path, *work)
+    assert lines_run(found) == ["K = 1", "K += 1", "def q_sample(t):"]
+
+
+def test_a_block_is_run_without_its_checks(tmp_path):
+    block = "if True:\n    K = 1\n    check(q_sample)\n    display(K)"
+    found = read_cells(tmp_path, block, "def q_sample():\n    return K")
+    assert found.build("q_sample")() == 1 and not found.explained("").strip()
+
+
+def test_what_stands_below_is_run_first_where_it_is_needed(tmp_path):
+    answer = "@twice\ndef q_sample():\n    return 2"
+    found = read_cells(tmp_path, answer, "def twice(f):\n    return lambda: K * f()", "K = 2")
+    assert found.build("q_sample")() == 4
+
+
+def test_a_missing_name_is_explained_by_the_cell_that_failed(tmp_path):
+    answer = "def q_sample():\n    return K"
+    found = read_cells(tmp_path, "K = 1 / 0", "def K(:\n    pass", answer)
+    found.build("q_sample")
+    said = found.explained("name 'K' is not defined")
+    assert said.endswith("; work.ipynb cell 1, line 1: ZeroDivisionError: division by zero")
+    found = read_cells(tmp_path, "L = = 1", answer.replace("K", "L"))
+    assert "cell 1, line 1: SyntaxError" in found.explained("name 'L' is not defined")
+    found = read_cells(tmp_path, answer)
+    assert found.left_out("K") == "nothing in work.ipynb gives K a value"
+
+
+def test_a_submission_travels_as_plain_data(tmp_path):
+    found = read_cells(tmp_path, "%%writefile own.py\nK = 1", "from own import K", BODY)
+    again = submission.Submission.from_cells("work.ipynb", found.cells, found.beside)
+    assert pickle.loads(pickle.dumps(found)).cells == again.cells == found.cells
+    assert again.beside == {"own.py": b"K = 1"} and again.digest("q_sample") == found.digest(
+        "q_sample"
+    )
+
+
+def test_the_hash_follows_the_files_that_an_answer_imports(tmp_path):
+    work = "from own import K", "def q_sample():\n    return K"
+    hashes = set()
+    for text in ("K = 1", "K = 2"):
+        (tmp_path / "own.py").write_text(text)
+        hashes.add(read_cells(tmp_path, *work).digest("q_sample"))
+    assert len(hashes) == 2
+
+
+HOSTILE = {
+    "blank lines": "def q_sample(:" + "\n" * 400_000 + "def q_step(): pass",
+    "magics": "%time x\n%ls\n" * 3_000,
+    "deep": "x = " + "-" * 100_000 + "1",
+    "brackets": "(" * 100_000,
+    "null": "\0",
+    "aliases": "".join(f"f{k} = f{k + 1}\n" for k in range(500)) + "q_sample = f0",
+    "a chain": "".join(f"x{k + 1} = x{k}\n" for k in reversed(range(500))) + "q_sample = x500",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_is_read_in_time(name, tmp_path):
+    began = time.perf_counter()
+    found = read_cells(tmp_path, HOSTILE[name])
+    found.attempts("q_sample"), found.has("q_step")
+    assert time.perf_counter() - began < 5  # it was minutes; blank lines take 0.1 s
+    assert found.digest("q_sample")
+
+
+def test_limits_on_size_are_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "work.py"
+    path.write_text("x = 1\n" * 100)
+    monkeypatch.setattr(cells, "CODE", 99)
+    with pytest.raises(submission.Unreadable, match="holds more than .* of code"):
+        submission.read(path)
+    monkeypatch.setattr(cells, "SIZE", 99)
+    with pytest.raises(submission.Unreadable, match="is larger than .* clear its outputs"):
+        submission.read(path)
 
 
 # --- what stays out of reach, what stays in reach ---

@@ -57,6 +57,10 @@ class Stub(Module):
         yield "w", self, "w"
 
 
+def rng_of(seed):
+    return np.random.default_rng(seed)
+
+
 def start(run, x0, labels, predict="v", batch=64, lr=lambda step: 1e-3, p_drop=0.1):
     """Call train.train by position: answers handed in may have other names for its arguments."""
     return train.train(run, S, x0, labels, predict, batch, lr, p_drop)
@@ -164,9 +168,9 @@ def test_input_time_and_target_belong_together(predict):
 @graded
 def test_every_image_and_every_time_is_drawn_evenly():
     x0 = images(6)
-    watch = Watch(400, x0, LABELS[:6], w=0.5, predict="v", batch=16, lr=lambda step: 0.0)
+    watch = Watch(1050, x0, LABELS[:6], w=0.5, predict="v", batch=6, lr=lambda step: 0.0)
     assert max(len(set(t)) for t in watch.t) > 4, (
-        "a batch of 16 has one time for all: draw t for each image by itself"
+        "a batch of 6 has one time for all: draw t for each image by itself"
     )
     t = np.concatenate(watch.t)
     counts = np.bincount(t, minlength=10)
@@ -184,6 +188,48 @@ def test_every_image_and_every_time_is_drawn_evenly():
     assert np.all(np.abs(counts - expected) < 5 * np.sqrt(expected)), (
         f"the six images were drawn {counts} times: not evenly"
     )
+    table = np.zeros((6, 8))
+    np.add.at(table, (i, t - 1), 1)
+    off = ((table - len(t) / 48) ** 2).sum() / (len(t) / 48)  # about 47, spread about 10
+    assert off < 110, "which time an image gets depends on the image: draw both independently"
+    i, t = i.reshape(-1, 6), t.reshape(-1, 6)
+    twice = (i[:, :, None] == i[:, None]) & ~np.eye(6, dtype=bool)
+    alike = np.mean((t[:, :, None] == t[:, None])[twice])
+    assert abs(alike - 1 / 8) < 0.03, (
+        "an image that is twice in a batch gets two times of its own, equal in 1/8 of all cases; "
+        f"here in {alike:.2f}"
+    )
+
+
+@graded
+@pytest.mark.parametrize("T", [1, 3])
+def test_times_are_those_of_the_schedule(T):
+    s, run = schedule.from_betas(np.full(T, 0.995)), train.Training(Stub(), rng_of(1))
+    training = train.train(run, s, images(), LABELS)
+    next(training), next(training)
+    times = set(np.concatenate([t for _, t, _ in run.model.calls]).tolist())
+    assert times == set(range(1, T + 1)), f"T = {T}: times are 1 to {T}; drawn were {times}"
+
+
+@graded
+def test_what_is_not_given_is_as_the_docstring_says():
+    run = train.Training(Stub(0.5), rng_of(2))
+    training, x0 = train.train(run, S, images(), LABELS), images()
+    first = float(run.theta[0])
+    next(training)
+    moved = abs(float(run.theta[0]) - first)
+    assert abs(moved - 1e-3) < 1e-5, (
+        f"lr not given: it is 1e-3; the first step moved by {moved:.3g}"
+    )
+    (x_t, t, _), target = run.model.calls[0], run.model.targets[0]
+    assert len(t) == 64, f"batch not given: it is 64; {len(t)} images came"
+    clear = S.alpha_bar[t] > 0.01
+    as_if = meant(x_t[clear], t[clear], target[clear], x0)
+    assert as_if == ["v"], f"predict not given: it is 'v'; the target is {as_if}"
+    for _ in range(30):
+        next(training)
+    dropped = np.mean([cond == CLASSES[0] for _, _, cond in run.model.calls])
+    assert abs(dropped - 0.1) < 0.035, f"p_drop not given: it is 0.1; dropped were {dropped:.3f}"
 
 
 @graded
@@ -198,6 +244,10 @@ def test_the_noise_is_standard_normal_and_always_new():
         f"the noise has mean {mean:.3f}, variance {var:.3f}"
     )
     assert abs(fourth - 3) < 0.4, "the noise is not normal"
+    x_t, t = np.concatenate(watch.x), np.concatenate(watch.t)
+    noise = np.sqrt(1 - S.alpha_bar[t]).reshape(-1, 1, 1, 1) * eps.reshape(x_t.shape)
+    together = float((noise * (x_t - noise)).mean())
+    assert abs(together) < 5 / np.sqrt(eps.size), "the noise depends on the image it is added to"
 
 
 @graded
@@ -257,6 +307,14 @@ def test_a_training_goes_on_where_it_stood():
         next(training), next(training)
     assert asked == [0, 1, 2, 3] and run.step == 4, (
         f"run.step counts all steps of a run, in four of them: {asked}, then {run.step}"
+    )
+    at_once = train.Training(Stub(0.5), np.random.default_rng(0))
+    training = start(at_once, images(), LABELS, lr=lambda step: 0.01)
+    for _ in range(4):
+        next(training)
+    assert at_once.losses == run.losses, (
+        "two steps, and two more by a second generator, are not the four steps of a single one: "
+        "draw everything from run.rng itself, which goes on where it stood"
     )
 
 
@@ -377,7 +435,7 @@ def test_a_perfect_network_makes_a_perfect_denoiser(predict, dtype):
     x0 = rng.uniform(-1, 1, (4, 4, 3, 2)).astype(dtype)
     eps = rng.standard_normal((4, 4, 3, 2)).astype(dtype)
     labels = np.array([[0], [1], [2], [3]])
-    for t in range(1, S.T + 1):
+    for t in (3, 1, 2, *range(4, S.T + 1)):  # an ordinary one first: its error is reported
         x_t = diffusion.q_sample(S, x0, t, eps)
 
         def network(x, times, cond):
@@ -415,6 +473,7 @@ def test_the_denoiser_without_labels_gives_none_to_the_network():
 
     def network(x, times, cond):
         got.append(cond)
+        assert np.shape(times) == (2,), f"two images, two times; the network got {times}"
         return 2 * x
 
     x = np.ones((2, 3, 1, 1))
@@ -422,6 +481,24 @@ def test_the_denoiser_without_labels_gives_none_to_the_network():
     eps_hat = train.denoiser(network, S)(x, 3)
     assert got == [None], "no labels were given: the network gets None"
     assert np.allclose(eps_hat, 2 * signal + noise), "by default the network predicts v"
+
+
+@pytest.mark.exercise("train.denoiser")
+@pytest.mark.parametrize("predict", ["eps", "v"])
+def test_a_denoiser_keeps_nothing_from_call_to_call(predict):
+    """Other images, other times, other numbers of images."""
+
+    def network(x, times, cond):
+        assert len(times) == len(x) and set(times) == {t}, f"t = {t}: the network got {times}"
+        return np.cos(3 * x)
+
+    model = train.denoiser(network, S, predict=predict)
+    for k, (t, n) in enumerate(((3, 2), (3, 2), (5, 2), (3, 4), (8, 1), (1, 2)), start=1):
+        x = np.random.default_rng(k).standard_normal((n, 2, 3, 1))
+        along, across = np.sqrt(S.alpha_bar[t]), np.sqrt(1 - S.alpha_bar[t])
+        want = np.cos(3 * x) if predict == "eps" else along * np.cos(3 * x) + across * x
+        off = np.abs(model(x, t) - want).max()
+        assert off < 1e-12, f"call {k} of one denoiser, {n} images at t = {t}: off by {off:.3g}"
 
 
 def test_the_same_seed_gives_the_same_bits():
@@ -523,7 +600,20 @@ def finite_but_steep(x, w):
     return x * 0 + w * 0, lambda g: (None, np.full_like(w, np.nan))
 
 
-def test_a_gradient_that_is_not_finite_stops_too(monkeypatch):
+@graded
+def test_a_gradient_that_is_not_finite_stops_before_the_parameters_change(monkeypatch):
+    monkeypatch.setattr(Stub, "__call__", lambda self, x, *_: finite_but_steep(x, self.w))
+    run = train.Training(Stub(1.0), np.random.default_rng(0))
+    before = frozen(run)
+    try:
+        next(start(run, images(), LABELS))
+    except FloatingPointError:
+        assert frozen(run) == before, "before it stopped, the parameters or the step changed"
+    else:
+        raise AssertionError("a gradient of nan: expected a FloatingPointError, it went on")
+
+
+def test_a_gradient_that_is_not_finite_is_named(monkeypatch):
     steep = lambda self, x, t, labels=None: finite_but_steep(x, self.w)
     monkeypatch.setattr(Stub, "__call__", steep)
     run = train.Training(Stub(1.0), np.random.default_rng(0))

@@ -29,61 +29,124 @@ def whole(rng, *shape):
     return rng.integers(-3, 4, shape).astype(np.float64)
 
 
-def layers_of_a_block(rng, C, O, E):
-    """Stand in for a Block: layers that are exact and that no order can hide."""
+def layers_of_a_block(rng, C, O, E, shortcut):
+    """Stand in for a Block: layers that are exact and that no order can hide.
+
+    -> the block; dict in which each layer leaves (what it was given, what it made of it)
+    """
     A, B, S, D = whole(rng, C, O), whole(rng, O, O), whole(rng, C, O), whole(rng, E, O)
-    return SimpleNamespace(
-        norm1=lambda x: x**2 - 1,
-        conv1=lambda x: x @ A,
-        embed=lambda e: e @ D,
-        norm2=lambda x: x**2 + 2,
-        conv2=lambda x: x @ B,
-        shortcut=(lambda x: x @ S) if C != O else None,
-    )
+    seen = {}
+
+    def layer(name, f):
+        def called(given):
+            made = f(given)
+            seen[name] = np.copy(given), np.copy(made)  # the caller may go on in these arrays
+            return made
+
+        return called
+
+    layers = {
+        "norm1": lambda x: x**2 - 1,
+        "conv1": lambda x: x @ A,
+        "embed": lambda e: e @ D,
+        "norm2": lambda x: x**2 + 2,
+        "conv2": lambda x: x @ B,
+        "shortcut": lambda x: x @ S,
+    }
+    block = SimpleNamespace(**{name: layer(name, f) for name, f in layers.items()})
+    if not shortcut:
+        block.shortcut = None
+    return block, seen
+
+
+BLOCKS = [  # N, H, W, C, O, is there a layer on the shortcut?
+    (2, 2, 2, 3, 3, False),
+    (3, 2, 4, 2, 4, True),
+    (2, 4, 2, 1, 3, True),
+    (1, 2, 4, 3, 3, False),
+    (2, 2, 2, 3, 3, True),
+]
 
 
 @pytest.mark.exercise("unet.run_block")
 @on_reference
-@pytest.mark.parametrize("N, side, C, O", [(2, 2, 3, 3), (3, 2, 2, 4), (2, 4, 1, 3)])
-def test_a_block_layer_by_layer(N, side, C, O, kernel_set, rng):
-    block, x, e = layers_of_a_block(rng, C, O, 5), whole(rng, N, side, side, C), whole(rng, N, 5)
+@pytest.mark.parametrize("N, H, W, C, O, shortcut", BLOCKS)
+def test_a_block_layer_by_layer(N, H, W, C, O, shortcut, kernel_set, rng):
+    """Each layer is given what it should be, and the answer is the sum of two of them."""
+    block, seen = layers_of_a_block(rng, C, O, 5, shortcut)
+    x, e = whole(rng, N, H, W, C), whole(rng, N, 5)
     got = unet.run_block(block, x, e)
-    case = f"{N} images of {C} channels, {O} come out"
-    assert np.shape(got) == (N, side, side, O), f"{case}: got shape {np.shape(got)}"
-    for n, h, w in np.ndindex(N, side, side):
-        pixel = x[n, h, w]
-        inner = block.conv1(block.norm1(pixel)) + block.embed(e[n])
-        want = block.conv2(block.norm2(inner)) + (block.shortcut(pixel) if C != O else pixel)
-        assert np.array_equal(got[n, h, w], want), (
-            f"{case}: pixel ({h}, {w}) of image {n} is {got[n, h, w]}, expected {want}"
+    beside = "a layer on the shortcut" if shortcut else "no layer on the shortcut"
+    case = f"{N} images {H} x {W} of {C} channels, {O} come out, {beside}"
+    assert np.shape(got) == (N, H, W, O), f"{case}: got shape {np.shape(got)}"
+
+    def check(name, given, wanted, says):
+        assert np.shape(given) == wanted.shape and np.array_equal(given, wanted), (
+            f"{case}: {name} is not {says}"
+        )
+
+    for name in ("norm1", "conv1", "embed", "norm2", "conv2", *["shortcut"] * shortcut):
+        assert name in seen, f"{case}: {name} was not called"
+    gave = {name: out for name, (_, out) in seen.items()}
+    check("what norm1 is given", seen["norm1"][0], x, "x")
+    check("what conv1 is given", seen["conv1"][0], gave["norm1"], "the output of norm1")
+    check("what embed is given", seen["embed"][0], e, "e")
+    both = np.stack([a + b for a, b in zip(gave["conv1"], gave["embed"], strict=True)])
+    says = "the output of conv1, plus embed(e) at every pixel"
+    check("what norm2 is given", seen["norm2"][0], both, says)
+    check("what conv2 is given", seen["conv2"][0], gave["norm2"], "the output of norm2")
+    if shortcut:
+        check("what the shortcut is given", seen["shortcut"][0], x, "x")
+    rest = np.asarray(got) - gave["conv2"]
+    says = "what the layer on the shortcut makes of x" if shortcut else "x itself"
+    check("the answer, less the output of conv2,", rest, gave.get("shortcut", x), says)
+
+
+def assert_autodiff_follows(run, module, x, e, rng):
+    """Compare the gradients of x, of e and of all weights with difference quotients of the values.
+
+    run: of two Tensors, a Tensor; module: holds the weights; x, e: arrays of float64
+    """
+    theta = module.flatten(np.float64)
+    theta += 0.1 * rng.standard_normal(theta.size)
+    with module.variables() as params:
+        X, E = Tensor(x), Tensor(e)
+        y = run(X, E)
+        assert isinstance(y, Tensor), f"of Tensors it makes a {type(y).__name__}, not a Tensor"
+        u = rng.standard_normal(y.shape)
+        gx, ge, *gs = autodiff.gradient(ops.sum(y * u), [X, E, *params])
+    start, g = theta.copy(), np.concatenate([np.ravel(part) for part in gs])
+    places = {"x": (x, gx), "e": (e, ge), "the weights": (start, g)}
+    for place, (now, slope) in places.items():
+        assert np.any(slope), f"nothing leads back from the answer to {place}"
+        way = rng.standard_normal(now.shape)
+
+        def value(h):
+            moved = {p: a + h * way if p == place else a for p, (a, _) in places.items()}
+            theta[:] = moved["the weights"]
+            return np.sum(u * run(moved["x"], moved["e"]))
+
+        want, got = (value(1e-6) - value(-1e-6)) / 2e-6, np.sum(slope * way)
+        assert abs(got - want) < 1e-5 * (abs(want) + 1e-3), (
+            f"the gradient of {place}, along one direction: expected {want:.6g}, by a difference "
+            f"quotient, got {got:.6g}"
         )
 
 
 @pytest.mark.exercise("unet.run_block")
 @on_reference
 @pytest.mark.parametrize("C, O", [(8, 8), (8, 16)])
-def test_a_real_block_bit_by_bit(C, O, kernel_set, rng):
-    """Values, and the gradients of all weights, x and e: operations that autodiff can follow."""
+def test_autodiff_follows_a_block(C, O, kernel_set, rng):
+    """The gradients of all weights, of x and of e; and float32 stays float32."""
     block = unet.Block(C, O, 4, "zeros", rng=rng)
-    theta = block.flatten()
-    theta += 0.1 * rng.standard_normal(theta.size, dtype=np.float32)
-    x = rng.standard_normal((2, 4, 4, C), dtype=np.float32)
-    e = rng.standard_normal((2, 4), dtype=np.float32)
-
-    def by_layers(x, e):
-        added = ops.reshape(block.embed(e), shape=(2, 1, 1, O))
-        inner = block.norm2(block.conv1(block.norm1(x)) + added)
-        return (x if C == O else block.shortcut(x)) + block.conv2(inner)
-
-    results = []
-    for run in (lambda x, e: unet.run_block(block, x, e), by_layers):
-        with block.variables() as params:
-            inputs = [Tensor(x), Tensor(e), *params]
-            y = run(*inputs[:2])
-            assert isinstance(y, Tensor), f"of Tensors it makes a {type(y).__name__}, not a Tensor"
-            results.append([y.value, *autodiff.gradient(ops.sum(y * y), inputs)])
-    for what, a, b in zip(["y", "x", "e", *block.params()], *results, strict=True):
-        assert np.array_equal(a, b), f"{'the value' if what == 'y' else f'the gradient of {what}'}"
+    x, e = rng.standard_normal((2, 4, 2, C)), rng.standard_normal((2, 4))
+    assert_autodiff_follows(lambda x, e: unet.run_block(block, x, e), block, x, e, rng)
+    block.flatten(np.float32)
+    y = unet.run_block(block, x.astype(np.float32), e.astype(np.float32))
+    assert y.dtype == np.float32, f"of float32 it makes {y.dtype}"
+    kept = y.copy()
+    unet.run_block(block, -x.astype(np.float32), e.astype(np.float32))
+    assert np.array_equal(y, kept), "the next call changed what this one had returned"
 
 
 WITHOUT = "(without its e)"
@@ -174,33 +237,17 @@ def test_every_block_gets_its_own(levels, depth, kernel_set):
 
 @pytest.mark.exercise("unet.run_unet")
 @on_reference
-@pytest.mark.parametrize("multipliers, depth", [((1, 2, 2), 2), ((1, 2), 1)])
-def test_a_real_unet_bit_by_bit(multipliers, depth, kernel_set, rng):
-    """The U as it is nested: a level is blocks, then the smaller U in their middle, then blocks."""
-    model, _ = make(rng, 8, 3, multipliers=multipliers, depth=depth)
-    x = rng.standard_normal((2, 8, 8, 3), dtype=np.float32)
-    e = rng.standard_normal((2, 32), dtype=np.float32)
-
-    def nested(h, e, downs, ups):
-        skips = [h := block(h, e) for block in downs[0]]
-        if len(downs) == 1:
-            h = model.mid2(model.attention(model.mid1(h, e)), e)
-        else:
-            h = ops.up(nested(ops.down(h), e, downs[1:], ups[:-1]))
-        for block, skip in zip(ups[-1], skips[::-1], strict=True):
-            h = block(ops.concat(h, skip), e)
-        return h
-
-    whole = lambda x, e: model.norm(nested(model.conv_in(x), e, model.downs, model.ups))
-    results = []
-    for run in (lambda x, e: unet.run_unet(model, x, e), lambda x, e: model.conv_out(whole(x, e))):
-        with model.variables() as params:
-            inputs = [Tensor(x), Tensor(e), *params]
-            y = run(*inputs[:2])
-            assert isinstance(y, Tensor), f"of Tensors it makes a {type(y).__name__}, not a Tensor"
-            results.append([y.value, *autodiff.gradient(ops.sum(y * y), inputs)])
-    for what, a, b in zip(["y", "x", "e", *model.params()], *results, strict=True):
-        assert np.array_equal(a, b), f"{'the value' if what == 'y' else f'the gradient of {what}'}"
+@pytest.mark.parametrize("multipliers, depth", [((1, 2, 2), 1), ((1, 2), 2)])
+def test_autodiff_follows_a_unet(multipliers, depth, kernel_set, rng):
+    """The gradients of all weights, of x and of e, in a U-Net that is not square."""
+    model, _ = make(rng, 4, 3, multipliers=multipliers, depth=depth)
+    x, e = rng.standard_normal((2, 4, 8, 3)), rng.standard_normal((2, 32))
+    assert_autodiff_follows(lambda x, e: unet.run_unet(model, x, e), model, x, e, rng)
+    model.flatten(np.float32)
+    y = unet.run_unet(model, x.astype(np.float32), e.astype(np.float32))
+    assert y.shape == x.shape and y.dtype == np.float32, (
+        f"of float32 {x.shape} it makes {y.dtype} {y.shape}"
+    )
 
 
 # --- derivative ---

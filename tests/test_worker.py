@@ -277,3 +277,10 @@ def test_one_students_answers_share_a_sandbox_and_nothing_else(tmp_path):
     files = [submission.read(tmp_path / name) for name in ("a.py", "b.py")]
     first, second = worker.grade_student(files, [linear, Q_SAMPLE])
     assert (first.verdict.state, second.verdict.state) == ("failed", "passed")
+
+
+def test_changes_to_the_graders_own_files_are_noticed(tmp_path, monkeypatch):
+    assert sandbox.changed() == []
+    tree = {"full/tests/test_worker.py": (b"what it was", 0), "bare/tinydiff/plot.py": (b"", 0)}
+    monkeypatch.setattr(sandbox, "_tree", lambda: tree)
+    assert sandbox.changed() == ["tests/test_worker.py"]

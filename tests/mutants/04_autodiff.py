@@ -7,6 +7,11 @@ MUTANTS = {
     "ops.mul": [
         (
             "(g * b, g * a)",
+            "(g * (a * b) / a, g * (a * b) / b)",
+            "the other factor was found again by division: 0 / 0 where an input is 0; use a and b",
+        ),
+        (
+            "(g * b, g * a)",
             "(b, a)",
             "g is forgotten: a vjp returns g times the derivative, so that the chain rule goes on",
         ),
@@ -33,6 +38,16 @@ MUTANTS = {
         ),
     ],
     "ops.div": [
+        (
+            "(g / b, -g",
+            "(g * (a / b) / a, -g",
+            "1 / b was found as (a / b) / a: that is 0 / 0 where a is 0; divide g by b",
+        ),
+        (
+            "return a / b, lambda g: (g / b, -g * a / (b * b))",
+            "c = b + (abs(b) < 1e-6)\n    return a / c, lambda g: (g / c, -g * a / (c * c))",
+            "where b is small you divide by another number; a small b is a number like others",
+        ),
         (
             "-g * a / (b * b)",
             "g * a / (b * b)",
@@ -75,6 +90,17 @@ MUTANTS = {
         ),
         (
             "(g, b.swapaxes(-1, -2)), gb",
+            "(g, b.T if b.ndim == 2 else b.swapaxes(1, -1)), gb",
+            "with two axes in front of a matrix the wrong ones are exchanged: always the last two, "
+            "swapaxes(-1, -2)",
+        ),
+        (
+            "            gb = kernels.matmul(a_rows.swapaxes(0, 1), g_rows)",
+            "            gb = kernels.matmul(a_rows.swapaxes(0, 1), g_rows).squeeze()",
+            "axes of length 1 are lost from the gradient of b: it has exactly b's shape",
+        ),
+        (
+            "(g, b.swapaxes(-1, -2)), gb",
             "(g, b.T), gb",
             "b.T turns all axes round; only the last two are to be exchanged: swapaxes(-1, -2)",
         ),
@@ -87,6 +113,11 @@ MUTANTS = {
         ),
     ],
     "autodiff.unbroadcast": [
+        (
+            "g.shape[i + new] != 1",
+            "g.shape[i + new] > 1",
+            "an axis of length 1 repeated 0 times is summed, too: an empty sum is 0",
+        ),
         (
             "    if g.shape == shape:",
             "    if True:",
@@ -115,6 +146,22 @@ MUTANTS = {
         ),
     ],
     "autodiff.gradient": [
+        (
+            "        if free:",
+            "        if free and node is loss.node:",
+            "free=True lets go of the loss's vjp only: put _freed in the place of each vjp used",
+        ),
+        (
+            "            continue\n",
+            "            node.vjp = _freed if free else node.vjp\n            continue\n",
+            "free=True spoils the leaves: a second graph from the same Tensor cannot be walked; a "
+            "leaf's vjp stays None",
+        ),
+        (
+            "g_parent = unbroadcast(g_parent, parent.shape)",
+            "g_parent = g_parent if parent.vjp else unbroadcast(g_parent, parent.shape)",
+            "only leaves are summed back: what was broadcast may be in the middle of the graph",
+        ),
         (
             "g_parent if before is None else before + g_parent",
             "g_parent",
@@ -171,8 +218,30 @@ MUTANTS = {
         (
             "u = rng.standard_normal(value_of(f(*map(kernels.array, args))).shape)",
             "u = np.ones(value_of(f(*map(kernels.array, args))).shape)",
-            "the outputs are only summed up: errors that cancel in the sum are not seen; weigh "
-            "them with a random u",
+            "outputs are added up with equal weights: errors that cancel in the sum are not seen; "
+            "u needs a random number for each of them",
+        ),
+        (
+            "[rng.standard_normal(a.shape) for a in args]",
+            "[rng.standard_normal(args[0].shape)] * len(args)",
+            "the arguments share one direction: errors that cancel along it are not seen; each "
+            "needs a d of its own",
+        ),
+        (
+            "rng.standard_normal(value_of(f(*map(kernels.array, args))).shape)",
+            "rng.standard_normal(args[0].shape)",
+            "u has the shape of the first argument; it weighs the result, so it has that of f's "
+            "result",
+        ),
+        (
+            "rng.standard_normal(a.shape) for a in args",
+            "rng.random(a.shape) for a in args",
+            "d is spread evenly over 0 .. 1: draw it with rng.standard_normal",
+        ),
+        (
+            "rng.standard_normal(a.shape) for a in args",
+            "np.random.default_rng(0).standard_normal(a.shape) for a in args",
+            "the numbers do not come from rng: draw d and u with rng.standard_normal",
         ),
         (
             "rng.standard_normal(a.shape) for a in args",

@@ -5,6 +5,18 @@ U = "silu_grad(g, x_hat.reshape(x.shape) * scale + shift)"
 MUTANTS = {
     "kernels.reference.silu_grad": [
         (
+            "sigma = 1 / (1 + np.exp(-x))",
+            "sigma = np.exp(np.clip(x, -700, 700))\n    sigma = sigma / (1 + sigma)",
+            "exp(89) is infinite in float32, and inf / inf not a number: use exp(-x) in 1 / (1 + "
+            "exp(-x))",
+        ),
+        (
+            "return g * sigma * (1 + x * (1 - sigma))",
+            "return np.where(abs(x) > 15, g * (x > 0), g * sigma * (1 + x * (1 - "
+            "sigma))).astype(x.dtype)",
+            "far out you took the slope for exactly 0 and 1: it comes near them only slowly",
+        ),
+        (
             "g * sigma * (1 + x * (1 - sigma))",
             "g * sigma",
             "you treated sigmoid(x) as a constant: silu is a product, so its derivative has a "
@@ -79,6 +91,16 @@ MUTANTS = {
     "kernels.reference.softmax_grad": [
         (
             "y * (g - (g * y).sum(-1, keepdims=True))",
+            "y * g - np.exp(np.log(y)) * (g * y * np.log(y) / np.log(y)).sum(-1, keepdims=True)",
+            "log(y) makes nan where a weight is 0: y alone is enough",
+        ),
+        (
+            "    return y * (g",
+            "    y = np.where(y < 1e-2, 0, y).astype(y.dtype)\n    return y * (g",
+            "small weights are taken for 0; each has its share",
+        ),
+        (
+            "y * (g - (g * y).sum(-1, keepdims=True))",
             "y * g",
             "you treated the denominator as a constant: raising one score lowers all the other "
             "weights, hence the sum over g y",
@@ -116,6 +138,17 @@ MUTANTS = {
         ),
     ],
     "kernels.reference.conv2d": [
+        (
+            "for i in range(K) for j in range(K)",
+            "for i in range(max(0, K // 2 - 1), min(K, K // 2 + 2)) for j in range(K)",
+            "only the middle three rows of the window are used: there are K",
+        ),
+        (
+            "    return sum(",
+            "    w = w.ravel('K').reshape(w.shape)\n    return sum(",
+            "you read the window's numbers in the order in which they lie in memory, which may be "
+            "any",
+        ),
         (
             "@ w[i, j] for",
             "@ w[K - 1 - i, K - 1 - j] for",
@@ -159,6 +192,16 @@ MUTANTS = {
         ),
     ],
     "kernels.reference.conv2d_grad_w": [
+        (
+            "gw = np.empty((K, K, C, O), x.dtype)",
+            "gw = np.empty((K, K, C, O), g.dtype)",
+            "the result has the precision of x, not of g",
+        ),
+        (
+            "xp[:, i : i + H, j : j + W].reshape(-1, C).T @ flat",
+            "xp[:2, i : i + H, j : j + W].reshape(-1, C).T @ flat[: 2 * H * W]",
+            "only the first two images count: sum over all of them",
+        ),
         (
             "gw[i, j] =",
             "gw[K - 1 - i, K - 1 - j] =",
@@ -207,6 +250,17 @@ MUTANTS = {
         ),
     ],
     "kernels.reference.group_norm": [
+        (
+            "    xg = _grouped(x, G)\n",
+            "    pixels = x.shape[1] if x.ndim < 4 else x.shape[1] * x.shape[2]\n"
+            "    xg = x.reshape(len(x), pixels, G, x.shape[-1] // G)\n",
+            "any number of axes may lie between the first and the last, also none",
+        ),
+        (
+            "x_hat * scale + shift",
+            "x_hat * np.where(scale == 0, 1, scale) + shift",
+            "a scale of 0 is a number like others: y is then shift",
+        ),
         (
             "mean, rstd = xg.mean((1, 3)), 1 / np.sqrt(xg.var((1, 3)) + x.dtype.type(eps))",
             "zero = xg[:, 0, :, 0] * 0\n    mean = xg.mean((0, 1, 3)) + zero\n"
@@ -262,6 +316,16 @@ MUTANTS = {
     ],
     "kernels.reference.group_norm_grad": [
         (
+            "(rows * x_hat.reshape(-1, C)).sum(0), rows.sum(0)",
+            "(g_hat * x_hat).reshape(-1, C).sum(0) / scale, rows.sum(0)",
+            "gscale is found by dividing by scale: nan where that is 0; sum g x_hat",
+        ),
+        (
+            "    rows = g",
+            "    gx = r * g_hat if g_hat[0, :, 0].size == 1 else gx\n    rows = g",
+            "a group of a single number is its own mean: y does not depend on it, gx is 0",
+        ),
+        (
             "r * (g_hat - mean_g - x_hat * mean_gx)",
             "r * g_hat",
             "you treated the mean and the variance as constants: both depend on every x of the "
@@ -313,6 +377,13 @@ MUTANTS = {
         ),
     ],
     "kernels.reference.norm_silu_grad": [
+        (
+            U,
+            U.replace("silu_grad(g, ", "silu_grad(g, np.clip(").replace(
+                "shift)", "shift, -10, 10))"
+            ),
+            "what goes into silu is cut off at 10; far out the slope is not quite 0 or 1 there",
+        ),
         (
             U,
             "silu_grad(g, x)",

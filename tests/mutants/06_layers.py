@@ -8,6 +8,26 @@ IN_PLACE = """m[:] = beta1 * m + (1 - beta1) * g
 MUTANTS = {
     "nn.time_embedding": [
         (
+            "    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)",
+            "    return np.squeeze(np.concatenate([np.sin(angle), np.cos(angle)], axis=1))",
+            "a single time loses its axis: N = 1 gives (1, E)",
+        ),
+        (
+            "np.asarray(t, dtype=np.float64)[:, None]",
+            "np.unique(t)[:, None]",
+            "the times come out sorted, each once; row n belongs to t[n]",
+        ),
+        (
+            "np.asarray(t, dtype=np.float64)[:, None]",
+            "abs(np.asarray(t, dtype=np.float64))[:, None]",
+            "the sign of t is lost: sin(-a) = -sin(a)",
+        ),
+        (
+            "np.asarray(t, dtype=np.float64)[:, None]",
+            "(np.asarray(t, dtype=np.float64) % 1000)[:, None]",
+            "t is taken modulo 1000; a number may be larger",
+        ),
+        (
             "np.sin(angle), np.cos(angle)",
             "np.sin(angle), np.sin(angle)",
             "there are only sines, and a sine alone cannot tell t from half a wavelength minus t; "
@@ -48,6 +68,22 @@ MUTANTS = {
         ),
     ],
     "kernels.reference.adam_step": [
+        (
+            "theta -= lr * (m_hat / (np.sqrt(v_hat) + eps) + decay * theta)",
+            "theta -= lr * (np.clip(m_hat / (np.sqrt(v_hat) + eps), -1, 1) + decay * theta)",
+            "the step is cut off at lr; where gradients grow it is longer",
+        ),
+        (
+            "m / (1 - beta1**k), v / (1 - beta2**k)",
+            "(m, v) if k > 5 else (m / (1 - beta1**k), v / (1 - beta2**k))",
+            "the bias correction ends after a few steps; it is needed in all of them",
+        ),
+        (
+            "    theta -= lr * (",
+            "    flat = theta.ravel()\n    flat -= lr * (",
+            "ravel copies an array that has gaps in memory, and the caller's theta stays as it "
+            "was; theta -= ...",
+        ),
         (
             "m / (1 - beta1**k), v / (1 - beta2**k)",
             "m, v",
@@ -109,6 +145,23 @@ MUTANTS = {
     "kernels.reference.clip_norm": [
         (
             "    if norm > largest:",
+            "    if norm > 1.01 * largest:",
+            "a gradient that is a little too long is left as it is; longer than `largest` is too "
+            "long",
+        ),
+        (
+            "largest / norm",
+            "largest / (norm + 1e-6)",
+            "you divide by |g| + 1e-6, so that the gradient comes out a little too short; inside "
+            "the `if` |g| is not 0",
+        ),
+        (
+            "    if norm > largest:\n        g *= g.dtype.type(largest / norm)",
+            "    g *= g.dtype.type(largest / max(norm, largest))",
+            "inf / inf is nan: with largest = inf nothing is to be clipped",
+        ),
+        (
+            "    if norm > largest:",
             "    if norm > 0:",
             "short gradients are made longer: scale only those that are longer than largest",
         ),
@@ -141,6 +194,13 @@ MUTANTS = {
         ),
     ],
     "optim.warmup_cosine": [
+        ("last=0.02", "last=0.0", "by default last is 0.02"),
+        ("warmup=0.05", "warmup=0.1", "by default warmup is 0.05"),
+        (
+            "    angle = ",
+            "    if done > 1:\n        return 0.0\n    angle = ",
+            "beyond done = 1 it falls to 0; it is to stay at `last`",
+        ),
         (
             "(min(done, 1.0) - warmup) / (1 - warmup)",
             "min(done, 1.0)",
@@ -172,6 +232,13 @@ MUTANTS = {
         ),
     ],
     "optim.ema_decay": [
+        ("longest=0.999", "longest=0.9999", "by default longest is 0.999"),
+        (
+            "min(longest, (1 + step) / (10 + step))",
+            "longest if step > 1000 else min(longest, (1 + step) / (10 + step))",
+            "keep is `longest` from some step on, long before the rule reaches it",
+        ),
+        ("min(longest", "min(longest, 0.999", "no more than 0.999, although `longest` allows it"),
         (
             "(1 + step) / (10 + step)",
             "(1 + step - 9) / (1 + step)",

@@ -5,6 +5,8 @@ What a mutant is: see 01_forward.py.
 
 ROOT = "q.dtype.type(q.shape[2] ** -0.5)"
 SHORTCUT = "(block.shortcut(x) if block.shortcut else x)"
+GLOBAL = "(lambda s: (lambda e: e / e.sum(-1, keepdims=True))(np.exp(s - s.max())))"
+KEPT = "lambda g, kept=[]: tuple(kept or [kept.append({gx}) or kept[0]])"
 CUT = "tuple(g[..., e - x.shape[-1] : e] for x, e in zip(xs, ends, strict=True))"
 
 MUTANTS = {
@@ -36,6 +38,11 @@ MUTANTS = {
             "you repeated the whole gradient image four times; each of its values belongs to one "
             "2 x 2 block (repeat, not tile)",
         ),
+        (
+            "lambda g: (kernels.up(g) / 4,)",
+            KEPT.format(gx="kernels.up(g) / 4"),
+            "your vjp remembers its first answer: it is called again, with another g",
+        ),
     ],
     "ops.up": [
         (
@@ -66,6 +73,11 @@ MUTANTS = {
             "kernels.up(x) / 4",
             "you shared each pixel out over its block; up copies it, whole, four times",
         ),
+        (
+            "lambda g: (kernels.down(g) * 4,)",
+            KEPT.format(gx="kernels.down(g) * 4"),
+            "your vjp remembers its first answer: it is called again, with another g",
+        ),
     ],
     "ops.concat": [
         (
@@ -93,6 +105,12 @@ MUTANTS = {
             "kernels.concat(*xs)",
             "np.concatenate(xs, axis=1)",
             "you joined along the wrong axis; channels are the last axis",
+        ),
+        (
+            "g[..., e - x.shape[-1] : e]",
+            "g[:, :, :, e - x.shape[-1] : e]",
+            "you cut arrays of four axes only; the last axis is the last, however many stand "
+            "before: g[..., a:b]",
         ),
     ],
     "unet.run_block": [
@@ -126,6 +144,12 @@ MUTANTS = {
             "block.conv1(block.norm1(x))",
             "block.norm1(block.conv1(x))",
             "norm1 and conv1 are exchanged: the norm stands in front of its convolution",
+        ),
+        (
+            SHORTCUT,
+            "(x if x.shape[-1] == h.shape[-1] else block.shortcut(x))",
+            "you let the numbers of channels decide; a block has a layer on its shortcut, or "
+            "None: ask block.shortcut",
         ),
     ],
     "unet.run_unet": [
@@ -195,6 +219,12 @@ MUTANTS = {
             "you divided by sqrt(C) after the softmax; it belongs before it: the weights must sum "
             "to 1",
         ),
+        (
+            f"softmax(q @ k.swapaxes(1, 2) * {ROOT})",
+            f"{GLOBAL}(q @ k.swapaxes(1, 2) * {ROOT})",
+            "what you take off is not each query's own largest score: where its scores are far "
+            "below that, its weights are 0 / 0",
+        ),
     ],
     "kernels.reference.attention_grad": [
         (
@@ -228,6 +258,18 @@ MUTANTS = {
             "gs @ k, gs.swapaxes(1, 2) @ q,",
             "gs.swapaxes(1, 2) @ q, gs @ k,",
             "gq and gk are exchanged: the order is that of the arguments, q, k, v",
+        ),
+        (
+            "softmax(q @ k.swapaxes(1, 2) * root)",
+            f"{GLOBAL}(q @ k.swapaxes(1, 2) * root)",
+            "what you take off is not each query's own largest score: where its scores are far "
+            "below that, its weights are 0 / 0",
+        ),
+        (
+            "softmax(q @ k.swapaxes(1, 2) * root)",
+            "(lambda e: e / e.sum(-1, keepdims=True))(np.exp(q @ k.swapaxes(1, 2) * root))",
+            "exp overflows where scores are large: take the row's largest off first, as softmax "
+            "does",
         ),
     ],
     "hunts.hunt_unet": [

@@ -32,6 +32,18 @@ MUTANTS = {
             "this is the gradient of the sum of squares; for the mean it is divided by their "
             "number",
         ),
+        (
+            GRADS,
+            "(g * 2 / max(a.size, b.size) * d, g * -2 / max(a.size, b.size) * d)",
+            "you divided by the size of the larger argument; the difference can have more values "
+            "than either",
+        ),
+        (
+            "(d * d).mean()",
+            "(a * a).mean() - 2 * (a * b).mean() + (b * b).mean()",
+            "you multiplied the square out: far from 0 the digits that matter are lost; subtract "
+            "first",
+        ),
     ],
     "diffusion.eps_from_v": [
         (
@@ -116,6 +128,37 @@ MUTANTS = {
             "you draw from a generator of your own; run.rng draws everything, and goes on where it "
             "stood when a training is resumed",
         ),
+        (
+            "rng = run.rng\n",
+            "rng = __import__('copy').deepcopy(run.rng)\n",
+            "you draw from a copy of run.rng, which itself stays where it is: a second generator "
+            "on the same run draws the same again",
+        ),
+        (
+            "rng.integers(1, s.T + 1, size=batch)",
+            "np.sort(rng.integers(1, s.T + 1, size=batch))[np.argsort(np.argsort(i))]",
+            "which time an image gets depends on which image it is: draw both independently",
+        ),
+        (
+            "rng.integers(1, s.T + 1, size=batch)",
+            "rng.integers(1, 9, size=batch)",
+            "the number of times is that of the schedule, s.T",
+        ),
+        (
+            'predict="v"',
+            'predict="eps"',
+            "where predict is not given it is 'v'",
+        ),
+        (
+            "p_drop=0.1",
+            "p_drop=0.0",
+            "where p_drop is not given it is 0.1",
+        ),
+        (
+            "while True:",
+            "for _ in range(1000):",
+            "your training ends by itself; it goes on until the caller stops",
+        ),
     ],
     "train.denoiser": [
         (
@@ -144,6 +187,12 @@ MUTANTS = {
             "t",
             "the network takes one t per image, an array (N,); the sampler gives one number for "
             "all",
+        ),
+        (
+            "np.full(x_t.shape[0], t)",
+            "np.full(1 if labels is None else len(labels), t)",
+            "where no labels are given the network still takes one t per image: count the "
+            "images, not the labels",
         ),
     ],
     "hunts.hunt_training": [

@@ -108,6 +108,16 @@ MUTANTS = {
             "x0_hat",
             "the quantile is that of |x0_hat|: dark values stick out as bright ones do",
         ),
+        (
+            "axis=tuple(range(1, x_t.ndim))",
+            "axis=(1, 2, 3) if x_t.ndim == 4 else 1",
+            "all axes but the first belong to an image, however many there are",
+        ),
+        (
+            SHRUNK,
+            "np.minimum(x0_hat, limit) / limit",
+            "you cut off what is too bright; what is too dark, below -limit, still leaves [-1, 1]",
+        ),
     ],
     "guide.negative_prompt": [
         (

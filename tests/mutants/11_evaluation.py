@@ -17,6 +17,13 @@ KERNEL = """\
 
     def within(x):
         diagonal = (((x * x).sum(1) / x.shape[1] + 1) ** 3).sum()"""
+OTHER_ROWS = (
+    "(lambda d, own: np.mean((d <= np.sort(np.where(own > 0, own, np.inf))[:, k - 1, None])"
+    ".any({axis})))(*(np.linalg.norm(flat(real)[:, None] - flat(x), axis=2) for x in (fake, real)))"
+)
+BY_VALUE = (
+    "(lambda p, other: p[other].mean())((x @ x.T / x.shape[1] + 1) ** 3, (x[:, None] != x).any(2))"
+)
 IN_BALL = "_balls(real, fake, k)[1] > 0"
 HOLDS = "_balls(real, fake, k)[0] > 0"
 TABLES = (
@@ -65,6 +72,11 @@ MUTANTS = {
             "np.sqrt(np.trace(R_r.T @ R_r @ R_f.T @ R_f))",
             "you took the trace first and then its root: first the root, then the trace",
         ),
+        (
+            f"max(float({SCORE}), 0.0)",
+            f"float({SCORE})",
+            "a distance is never below 0, and rounding can leave a little less: cut it off there",
+        ),
     ],
     "metrics.kernel_distance": [
         (
@@ -101,6 +113,12 @@ MUTANTS = {
             KERNEL.replace(" + 1 for", " for").replace(" + 1) **", ") **"),
             "the + 1 in the kernel is missing",
         ),
+        (
+            PAIRS,
+            BY_VALUE,
+            "you left out all pairs of equal images; only i = j is left out, and two images may "
+            "well be equal",
+        ),
     ],
     "metrics.precision": [
         (
@@ -135,6 +153,12 @@ MUTANTS = {
             f"np.mean({IN_BALL})",
             "np.mean(_balls(real, fake, k)[1] >= k)",
             "one ball is enough: k says how far a ball reaches, not how many balls are needed",
+        ),
+        (
+            f"np.mean({IN_BALL})",
+            OTHER_ROWS.format(axis=0),
+            "your balls reach to the nearest row that differs; a row that is there twice is its "
+            "own neighbour, at distance 0",
         ),
     ],
     "metrics.coverage": [
@@ -171,10 +195,16 @@ MUTANTS = {
             "np.mean(_balls(real, fake, k)[0]) / k",
             "a ball with several samples counts once, and nothing is divided by k",
         ),
+        (
+            f"np.mean({HOLDS})",
+            OTHER_ROWS.format(axis=1),
+            "your balls reach to the nearest row that differs; a row that is there twice is its "
+            "own neighbour, at distance 0",
+        ),
     ],
     "fool.fool_board": [
         (
-            "range(25)",
+            "range(10)",
             "range(0)",
             "a chessboard alone moves the features, and the board sees it: let the gradient of the "
             "features bend the dirt until they feel nothing",

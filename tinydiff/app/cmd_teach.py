@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ..course import formats, handout
+from ..course import formats, handout, sandbox
 from ..course.board import about, line, tidy
 from ..course.classroom import Gradebook, grade_class, summary, unfinished
 from ..course.exercises import exercises as all_exercises
@@ -174,6 +174,9 @@ def _grade_class(args, exercises):
     print(f"graded under: {book.guard}")
     also = f"; {worksheet}: the same points for Moodle" if worksheet else ""
     print(f"{out}: one row per student; {book.feedback}: feedback for each of them{also}")
+    if ours := sandbox.changed():
+        what = f"{', '.join(ours[:3])} changed while the class was graded, perhaps by its code"
+        raise UsageError(f"{what}: restore it (git checkout), and grade again in a container")
     return 0
 
 

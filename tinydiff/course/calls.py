@@ -52,7 +52,9 @@ class Call:
                 given = [given(*copy.deepcopy(use)) for use in self.uses]
         kept, now = list(arrays([self.args, self.options])), list(arrays([args, options]))
         changed = [a for a, b in zip(now, kept, strict=True) if not same([a], [b])]
-        return [*changed, given] if launched(f) else [*arrays(given), *changed]
+        if launched(f):
+            return [*changed, given]
+        return [a.copy() for a in (*arrays(given), *changed)]  # f may fill the same array again
 
     def parts(self):
         """Split the call into one per use of the function that came back: () -> list of Calls"""

@@ -17,7 +17,7 @@ PLAIN = [  # the same by plain means, where IPython is missing or the cell is ve
     (re.compile(r"^([ \t]*[\w, \t]+=[ \t]*)[%!].*$", re.M), r"\1None"),
     (re.compile(r"^([ \t]*)[\w.%]+\?\??[ \t]*$", re.M), r"\1pass"),
 ]
-LONG = 50_000  # letters, and a tenth of letters times magics: IPython reads a cell once for each
+LONG = 20_000  # letters, and a tenth of letters times magics: IPython reads a cell once for each
 
 
 class Unreadable(Exception):
@@ -102,7 +102,7 @@ def plain(text):
     if not MAGIC.search(text) or _parses(text):
         return text, {}
     text = TIMED.sub(r"\1", text)
-    for read in (_by_ipython, _by_patterns):
+    for read in (str, _by_ipython, _by_patterns):
         found = read(text)
         if found is not None and _parses(found):
             return found, {}

@@ -180,10 +180,10 @@ def written(exercise, call):
 
 
 def slip_of(exercise, calls, mine, again):
-    """Find the mutant that gives what f gives in all wrong calls -> its sentence, or None
+    """Find the mutant that gives what f gives, in right calls and wrong -> its sentence, or None
 
-    It must do so on slightly shifted inputs as well, so that no slip is named by chance; and in
-    some call both must give numbers: NaN and an error come about in many ways.
+    In the wrong ones it must do so on slightly shifted inputs as well, so that no slip is named by
+    chance; and in some call both must give numbers: NaN and an error come about in many ways.
     calls, mine: as of `difference`; again: function of a Call, what f gives to it when it is shaken
     """
     right = [attempt(call, original(exercise)) for call in calls]
@@ -191,9 +191,10 @@ def slip_of(exercise, calls, mine, again):
     if not any(tells(mine[k]) for k in wrong):
         return None
     shaken = [(calls[k].shaken(), again(calls[k])) for k in wrong]
+    order = sorted(range(len(calls)), key=lambda k: k not in wrong)  # the telling ones first
     for old, new, sentence in exercise.mutants:
         other = mutant(exercise, old, new)
-        if all(alike(mine[k], attempt(calls[k], other)) for k in wrong):
+        if all(alike(mine[k], attempt(calls[k], other)) for k in order):
             if all(alike(came, attempt(call, other)) for call, came in shaken):
                 return sentence
 
@@ -236,7 +237,7 @@ def _known_slip(known, f, calls):
     wrong = [each for each in tried if not _same_trace(each[0], each[3][0])]
     if not any(tells(mine) for _, mine, _, _ in wrong):
         return None
-    pairs = [(mine, traces) for mine, _, _, traces in wrong]
+    pairs = [(mine, traces) for mine, _, _, traces in tried]
     shaken = [part.shaken() for _, _, part, _ in wrong]
     pairs += [(trace(mine), traces) for _, mine, traces in _recognised(known, f, shaken)]
     for k, sentence in enumerate(known["sentences"], start=1):

@@ -5,6 +5,7 @@ import __future__
 import ast
 import builtins
 import dis
+from copy import deepcopy
 from functools import cached_property
 
 FUTURE = {name: getattr(__future__, name).compiler_flag for name in __future__.all_feature_names}
@@ -25,6 +26,7 @@ ON_ITS_ARGUMENTS = {  # functions that change what they are given
 }
 
 
+PASSES = 100  # through a file, for one answer
 MANY, TOO_MANY = 10_000, 300_000  # names looked up for one answer
 PROVIDED = {"In", "Out", "_", "__", "___", "display", "exit", "get_ipython", "quit", *dir(builtins)}
 
@@ -47,8 +49,10 @@ class Statement:
     @cached_property
     def code(self):
         """Compile it -> code. Raises SyntaxError, ValueError, RecursionError, MemoryError."""
-        flags = self.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-        return compile(ast.Module([self.node], []), self.where, "exec", flags, True)
+        flags, node = self.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, self.node
+        if isinstance(node, ast.If | ast.For | ast.While | ast.Try | ast.With):
+            node = _WithoutChecks().visit(deepcopy(node))
+        return compile(ast.Module([node], []), self.where, "exec", flags, True)
 
     @cached_property
     def _uses(self):
@@ -275,6 +279,19 @@ class Tangled(Exception):
     """So many names depend on each other that it would take minutes to find out which."""
 
 
+class _WithoutChecks(ast.NodeTransformer):
+    """Takes `check(...)` and the like out of a block that is run for what else it holds."""
+
+    def visit_Expr(self, node):
+        is_quiet = isinstance(node.value, ast.Call) and called(node.value) in QUIET
+        return ast.copy_location(ast.Pass(), node) if is_quiet else node
+
+    def _leave(self, node):
+        return node
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = _leave
+
+
 class Slice:
     """The statements of a file by what they do to names.
 
@@ -373,10 +390,10 @@ class Slice:
                 waiting += [n for k in users.get(name, ()) for n in self.statements[k].binds]
         return found
 
-    def late(self, names, eligible):
+    def late(self, names, known):
         """Find what functions behind these names need when they are called, and what that needs.
 
-        names: iterable of str; eligible: function of k, may statement k be run -> set
+        names: iterable of str; known: set of k, the statements that are looked at -> set
         """
         found, seen, waiting = set(), set(), list(names)
         while waiting:
@@ -387,7 +404,7 @@ class Slice:
             self.work += 1
             if self.work > TOO_MANY:
                 raise Tangled
-            for k in filter(eligible, self.binders.get(name, ())):
+            for k in known.intersection(self.binders.get(name, ())):
                 statement = self.statements[k]
                 found |= statement.late
                 waiting += statement.late | statement.early
@@ -416,15 +433,19 @@ class Slice:
                 touched[k] = touched[k] - above
             if k not in counting and name in statement.binds:
                 touched[k] = touched[k] - {name}
-        roots, stars = {name}, False
-        while True:
-            kept, unbound = self._backwards(roots, touched, end, without, stars)
+        roots, stars, known = {name}, False, set(counting)
+        for _ in range(PASSES):
+            kept, unbound = self._backwards(roots, touched, end, without, stars, known)
+            if not kept <= known:  # their functions may need more
+                known |= kept
+                continue
             bound = set().union(*(touched[k] for k in kept))
             missing = {n for n in unbound - bound if n not in PROVIDED}
             more = missing & set().union(*(t for k, t in enumerate(touched) if k not in without))
             if not more and (stars or not missing):
                 return self._in_order(kept)
             roots, stars = roots | self._all_behind(more), stars or not more
+        raise Tangled
 
     def _all_behind(self, names):
         """Find all that names depend on, themselves included: set -> set"""
@@ -437,14 +458,13 @@ class Slice:
                 waiting += [n for s in needing for n in s.early | s.late if n in self.binders]
         return found
 
-    def _backwards(self, roots, touched, end, without, stars):
+    def _backwards(self, roots, touched, end, without, stars, known):
         """Go through the file from its end, and keep what gives a name that is needed below.
 
-        touched: list of sets of names, for each statement -> set of k, names that nothing above
-        gives
+        touched: list of sets of names, for each statement; known: set of k, those whose functions
+        may be called -> set of k, names that nothing above gives
         """
-        may = lambda k: k not in without and (k < end or bool(touched[k]))
-        live, kept, files = roots | self.late(roots, may), set(), set()
+        live, kept, files = roots | self.late(roots, known), set(), set()
         for k in reversed(range(len(self.statements))):
             statement = self.statements[k]
             if k in without or not (
@@ -455,7 +475,7 @@ class Slice:
             files |= statement.read
             if statement.is_sure:
                 live = live - (statement.binds & touched[k])
-            live |= statement.early | self.late(statement.early, may)
+            live |= statement.early | self.late(statement.early, known)
         return kept, live
 
     def _is_wanted_anyway(self, statement, is_above, stars, files):
@@ -480,7 +500,7 @@ class Slice:
                 return
             done.add(k)
             early = self.statements[k].early
-            for name in sorted(early | self.late(early, kept.__contains__)):
+            for name in sorted(early | self.late(early, kept)):
                 if first.get(name, -1) > k:
                     put(first[name])
             order.append(k)

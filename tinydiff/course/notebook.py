@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 
 from .cells import notebook_cells, plain
-from .needed import QUIET, called
 
 
 def module_for(path, package):
@@ -36,8 +35,6 @@ def execute(statement, text, module):
     """
     where, node, scope = statement.where, statement.node, vars(module)
     linecache.cache[where] = (len(text), None, text.splitlines(True), where)
-    if isinstance(node, ast.If | ast.For | ast.While | ast.Try | ast.With):
-        node = _WithoutChecks().visit(node)
     code, package = statement.code, scope["__package__"]
     try:
         _run(code, scope)
@@ -59,19 +56,6 @@ def _run(code, scope):
         asyncio.run(eval(code, scope))
     else:
         exec(code, scope)
-
-
-class _WithoutChecks(ast.NodeTransformer):
-    """Takes `check(...)` and the like out of a block that is run for what else it holds."""
-
-    def visit_Expr(self, node):
-        is_quiet = isinstance(node.value, ast.Call) and called(node.value) in QUIET
-        return ast.copy_location(ast.Pass(), node) if is_quiet else node
-
-    def _leave(self, node):
-        return node
-
-    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = _leave
 
 
 def _display(*items, **options):

@@ -22,6 +22,7 @@ __all__ = ["Submission", "Unreadable", "read"]
 PERHAPS = (ast.Call, ast.Name, ast.Attribute, ast.Subscript, ast.IfExp, ast.BoolOp)
 MAKERS = (*FUNCTIONS, ast.ClassDef, ast.Lambda)
 TOO_MUCH = (SyntaxError, ValueError, MemoryError, RecursionError)  # of text that is no Python
+ALIASES = 50  # names for one function, at most: a = b; b = c; ...
 FOUND_BESIDE = 1 << 20  # bytes of a file beside the one that was handed in, which imports it
 
 
@@ -139,13 +140,19 @@ class Submission:
         classes = [part for part in parts if isinstance(part, ast.ClassDef)]
         return {n.name for c in classes for n in c.body if isinstance(n, FUNCTIONS)}
 
-    def _makes_function(self, value, depth=0):
-        """Say whether an expression gives a function of the student's: ast node -> bool"""
+    def _makes_function(self, value, seen=None):
+        """Say whether an expression gives a function of the student's: ast node -> bool
+
+        seen: set of the names that were looked at on the way
+        """
         if isinstance(value, ast.Lambda):
             return True
-        if depth > 20 or value is None:
-            return False
-        again = lambda part: self._makes_function(part, depth + 1)
+        seen = set() if seen is None else seen
+        again = lambda part: self._makes_function(part, seen)
+        if isinstance(value, ast.Name | ast.Subscript):
+            if root(value) in seen or len(seen) > ALIASES:
+                return False
+            seen.add(root(value))
         if isinstance(value, ast.IfExp | ast.BoolOp):
             return any(map(again, getattr(value, "values", None) or [value.body, value.orelse]))
         if isinstance(value, ast.Subscript):  # one of several functions
@@ -359,6 +366,8 @@ def _sites(part, name, statement):
 
 
 def _is_stub(node):
+    if not isinstance(node.body[-1], ast.Raise):
+        return False
     try:
         return untouched(ast.unparse(node))
     except TOO_MUCH:

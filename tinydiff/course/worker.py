@@ -129,12 +129,12 @@ def _at_once(submissions, exercise):
         submission, name = counts(submissions, exercise), exercise.function
         if submission is None:
             state, why = "not attempted", ()
+        elif submission.attempts(name):
+            return None, exercise.on_gpu
         elif name in submission.broken:
             state, why = "failed", (("why", submission.broken[name]),)
-        elif not submission.attempts(name):
-            state, why = "not attempted", ()
         else:
-            return None, exercise.on_gpu
+            state, why = "not attempted", ()
     except Exception as error:  # one file must not end the grading of a class
         submission, state = None, "cannot be graded"
         why = (("why", f"{type(error).__name__}: {error}"),)

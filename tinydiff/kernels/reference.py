@@ -278,7 +278,7 @@ def clip_norm(g, largest):
     """Shorten a gradient that is longer than `largest` to that length, in place.
 
     Its direction stays; |g| is the root of the sum of squares. A shorter one is left as it is.
-    g: (P,); largest: number > 0 -> |g| before, ()
+    g: (P,); largest: number > 0, inf for no limit -> |g| before, ()
     """
     norm = np.sqrt(np.dot(g, g))
     if norm > largest:
