@@ -517,6 +517,14 @@ def test_a_zip_that_grows_is_left_alone(tmp_path, monkeypatch, limit, says):
     assert student.submissions == [] and says in "".join([*student.problems, *student.left_out])
 
 
+def test_all_of_a_zip_together_has_a_limit_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "UNPACKED", 1000)
+    inside = {f"{name}.py": "#" * 600 for name in "ab"}
+    student = only(tmp_path, {"ada.zip": zipped({"in.zip": zipped(inside)})})
+    assert len(student.submissions) == 1
+    assert "b.py (more than 0 MB in one zip)" in "".join(student.problems)
+
+
 def test_a_damaged_member_costs_only_itself(tmp_path):
     data = zipped({"a.py": RIGHT, "b.py": "x = 1\n" * 99})
     at = data.index(b"b.py") + 8
