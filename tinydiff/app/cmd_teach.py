@@ -148,10 +148,12 @@ def _grade_class(args, exercises):
         interrupt.say(f"{out} is of a run that did not end, {earlier} are graded: {how}")
 
     def kept():
+        if not book.results:
+            return ""
         with suppress(OSError):
             book.write()
         there = ", ".join(str(path) for path in (out, book.feedback) if path.exists())
-        return f"{book}: {there}; --resume goes on with the rest" if book.results else ""
+        return f"{book}: {there}; --resume goes on with the rest"
 
     def done(student, results):
         book.note(student, results)
