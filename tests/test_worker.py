@@ -58,6 +58,19 @@ def q_sample(s, x0, t, eps):
             pass
     os._exit(0)
 """
+PIPES = """import json, os
+from pathlib import Path
+def q_sample(s, x0, t, eps):
+    said = {"state": "passed", "lines": [], "seconds": 0.1, "printed": ["", 0], "used": []}
+    line = json.dumps(said | {"exercise": "diffusion.q_sample", "test": ""}) + "\\n"
+    for path in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if path.parts[2] != str(os.getpid()) and os.readlink(path).startswith("pipe:"):
+                os.write(os.open(path, os.O_WRONLY | os.O_NONBLOCK), line.encode())
+        except OSError:
+            pass
+    return x0
+"""
 YES = """import numpy as np
 class Yes(np.ndarray):
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
@@ -139,6 +152,7 @@ TRICKS = {
         "import _pytest.reports as r", "r.TestReport.outcome = property(lambda self: 'passed')"
     ),
     "the report forged": FORGED,
+    "others' pipes": PIPES,
     "an array that says yes": YES,
     "an object that says yes": SAYS_YES,
     "the tests' own helper": HELPER,
@@ -148,12 +162,15 @@ TRICKS = {
     ),
 }
 QUICK = ("the original", "numpy replaced in a class body", "the report forged")
+NEED_WALLS = ("others' pipes",)  # root may write into them, where nothing shuts it in
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in TRICKS]
 )
 def test_a_trick_gains_nothing(name, tmp_path):
+    if name in NEED_WALLS and not sandbox._bubblewrap():
+        pytest.skip("needs bubblewrap")
     assert verdict_of(tmp_path, TRICKS[name]).state == "failed"
 
 

@@ -48,7 +48,7 @@ class Call:
                 given = f(*args, **options)
             if inspect.isgenerator(given):
                 given = list(itertools.islice(given, ENOUGH))
-            if inspect.isfunction(given):
+            if callable(given):
                 given = [given(*copy.deepcopy(use)) for use in self.uses]
         kept, now = list(arrays([self.args, self.options])), list(arrays([args, options]))
         changed = [a for a, b in zip(now, kept, strict=True) if not same([a], [b])]
@@ -86,9 +86,6 @@ class Call:
         fresh = lambda a: rng if isinstance(a, np.random.Generator) else a
         other.args = tuple(map(fresh, other.args))
         other.options = {name: fresh(a) for name, a in other.options.items()}
-        for a in (*other.args, *other.options.values()):
-            if hasattr(a, "rng"):
-                a.rng = rng
         return other
 
     def key(self):
@@ -210,7 +207,7 @@ def stand_in(f, changes, calls):
                 raise AssertionError(why)
         if isinstance(given, np.ndarray) and type(given) is not np.ndarray:
             raise AssertionError(f"it gives back a {type(given).__name__}, not a plain array")
-        if inspect.isfunction(given) and not hasattr(f, "forward"):
+        if callable(given) and not hasattr(f, "forward"):
             given = _noted(given, noted.uses)
         return given
 

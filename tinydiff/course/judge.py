@@ -199,18 +199,21 @@ class Trial:
         marks = [mark for item in items for mark in item.iter_markers("exercise")]
         changes = {name for mark in marks for name in mark.kwargs.get("changes", ())}
         changes = renamed(changes, original(self.exercise), f)
-        run = self._run  # bound now: f may replace whatever it finds by name
-        state, lines, printed = "passed", (), _Printed()
+        run, undo = self._run, restore  # bound now: f may replace whatever it finds by name
+        state, lines, printed, before = "passed", (), _Printed(), guard(items[0])
         for item in items:
             problem = run(item, f, changes, printed)
             if problem is not None:
                 self.failed = item
                 state, lines = problem
                 break
+        if tampered := undo(before):
+            state, test = "failed", ("test", item.name)
+            lines = test, ("slip", f"it replaced {tampered}, which it must not change")
         seconds = time.perf_counter() - began
         return Verdict(self.exercise.name, state, in_order(lines), seconds, printed.kept())
 
-    def _run(self, item, f, changes, printed, undo=restore):
+    def _run(self, item, f, changes, printed):
         """Run one test on f; changes: as of stand_in; printed: takes what f prints
 
         -> (state, lines), None = passed
@@ -219,7 +222,7 @@ class Trial:
         from _pytest.runner import runtestprotocol
 
         put(self.exercise, standing(self.exercise))  # also in modules that were loaded since
-        before, stopped, calls = guard(item), None, self.calls
+        stopped, calls = None, self.calls
         listener = _Listener(item.config.pluginmanager)
         with in_place(self.exercise, stand_in(f, changes, calls)), redirect_stdout(printed):
             try:
@@ -229,7 +232,6 @@ class Trial:
                 if ends_all(error):
                     raise
                 stopped = type(error).__name__
-        tampered = undo(before)
         if self.noted is not None:
             first = [part for call in list(calls)[:KNOWN] for part in call.parts()[:KNOWN]]
             both = [*first, *(part.shaken() for part in first)]
@@ -239,8 +241,6 @@ class Trial:
         if stopped:
             why = f"it was stopped by {stopped}: is there an endless loop?"
             return "failed", (test, ("why", why))
-        if tampered:
-            return "failed", (test, ("slip", f"it replaced {tampered}, which it must not change"))
         if other := diagnosis.missing(self.exercise, raised):
             return "cannot be graded", (("why", f"its tests need {diagnosis.unwritten(other)}"),)
         if any(report.outcome != "passed" for report in reports):

@@ -22,6 +22,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from .arbiter import prctl
 from .exercises import ROOT, exercises
 from .handout import blank
 
@@ -131,6 +132,7 @@ def protection():
 def _walls(bwrap, hidden):
     """Write the command that shuts a process in: path of bwrap, folders to hide -> list of words"""
     words = [bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    words += ["--as-pid-1"]  # no process of bwrap's in there, whose files could be written to
     words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     if Path("/dev/nvidiactl").exists():
         devices = sorted(map(str, Path("/dev").glob("nvidia*")))
@@ -190,6 +192,7 @@ class Sandbox:
         self.folder = Path(tempfile.mkdtemp(prefix="tinydiff"))
         wrap, more = _bubblewrap(), surroundings | {MARK: self.mark}
         if not wrap:
+            prctl("DUMPABLE", 0)  # see arbiter.serve
             home = str(self.folder)
             more |= {"HOME": home, "TMPDIR": home, "NUMBA_CACHE_DIR": f"{home}/numba"}
         words = [sys.executable, "-P", "-c", BEGIN]
