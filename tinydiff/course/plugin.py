@@ -37,7 +37,7 @@ def pytest_cmdline_main(config):
     own = here and not config.invocation_params.args and in_handout()
     if not (config.option.grade or own):
         return None
-    from .board import board, line, write_csv
+    from .board import board, printable, write_csv
     from .handed_in import read_student
     from .submission import Unreadable
     from .worker import grade_all, grade_package
@@ -54,7 +54,7 @@ def pytest_cmdline_main(config):
         if config.option.grade_csv:
             write_csv(Path(config.option.grade_csv), results)
     except (Unreadable, OSError) as error:
-        print(line(str(error)), file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 2
     said, letters = board(submissions, results, left_out), sys.stdout.encoding or "utf-8"
     print(said.encode(letters, "backslashreplace").decode(letters))
