@@ -15,13 +15,14 @@ def judge_cells(exercise, f):
 
     f is graded itself where there are no cells.
     """
-    if not grade._in_notebook():
+    shell = grade._shell()
+    if getattr(shell, "kernel", None) is None:
         return grade.judge(exercise, f)
     from .handed_in import BESIDE
     from .submission import read
     from .worker import grade_one
 
-    texts = grade._shell().history_manager.input_hist_raw[1:]
+    texts = shell.history_manager.input_hist_raw[1:]
     cells = [{"cell_type": "code", "source": text} for text in texts]
     submission = read(Path.cwd() / "In.ipynb", json.dumps({"cells": cells}).encode())
     near = [path for path in Path.cwd().glob("*.py") if path.stat().st_size <= BESIDE]
