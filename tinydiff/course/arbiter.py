@@ -31,6 +31,11 @@ from pathlib import Path
 
 import numpy as np
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 from . import diagnosis, elsewhere
 from .calls import Raised, attempt, launched
 from .exercises import exercises, in_handout, in_place, mutant, original, put
@@ -40,6 +45,7 @@ from .submission import Submission, Unreadable
 from .suspects import suspects
 from .verdict import Verdict, in_order
 
+STATES = ("passed", "failed", "not attempted", "cannot be graded")
 OTHERS = ("cpu", "cpu_direct", "cpu_winograd", "cpu_ladder", "cuda")  # kernels like those asked for
 ASKED = 12  # calls that are answered once more, where all tests passed
 READY = b'{"ready": true}\n'  # said by a desk before anything of the student's is run
@@ -91,6 +97,20 @@ def serve(job, forget):
         say(exercise, Verdict(exercise.name, "cannot be graded", (("why", why),)))
 
 
+def from_json(exercise, said):
+    """Read what `_as_json` wrote down: Exercise, dict -> Verdict
+
+    Raises ValueError, TypeError or KeyError where it is anything else: a student's code may have
+    written it.
+    """
+    if said["state"] not in STATES:
+        raise ValueError("no such state")
+    lines = [(str(head), str(text)) for head, text in said["lines"]]
+    lines, used = in_order(lines), tuple(map(str, said["used"]))
+    (text, count), seconds = said["printed"], float(said["seconds"])
+    return Verdict(exercise.name, said["state"], lines, seconds, (str(text), int(count)), (), used)
+
+
 def _is_heavy(exercise):
     return exercise.file.stem in ("cpu_ladder", "cuda_ladder")  # they load Numba
 
@@ -127,10 +147,7 @@ class _Desk:
         with _forked(self._arbitrate, closed=[channel]) as child:
             text = child.line(4 * self.seconds + 30)
         with suppress(ValueError, KeyError, TypeError):
-            said = json.loads(text)
-            lines, used = tuple(map(tuple, said["lines"])), tuple(said["used"])
-            rest = said["seconds"], tuple(said["printed"])
-            return Verdict(self.exercise.name, said["state"], lines, *rest, used=used)
+            return from_json(self.exercise, json.loads(text))
         if _killed_for_memory() > memory:
             return self._cannot("the machine ran out of memory: grade it again")
         return self._failed(f"it ended the process{signal_name(child.code)}")
@@ -139,6 +156,7 @@ class _Desk:
         """Do the candidate's part in this process, which ends with it: -> Verdict"""
         _limit(self.seconds)
         with _folder(self.beside):
+            sys.path.insert(0, os.getcwd())
             return self._run([])
 
     def _failed(self, why):
@@ -169,9 +187,7 @@ class _Desk:
             rest = child.line(self.seconds) if text and self.has_reference else b""
         try:
             said = json.loads(text)
-            lines, used = tuple(map(tuple, said["lines"])), tuple(said["used"])
-            seconds, printed = float(said["seconds"]), tuple(said["printed"])
-            verdict = Verdict(self.exercise.name, said["state"], lines, seconds, printed, (), used)
+            verdict, test = from_json(self.exercise, said), str(said["test"])
         except Exception:  # whatever was written in the report's place
             if child.late:
                 limit = f"it did not finish within {self.seconds:g} seconds"
@@ -185,7 +201,7 @@ class _Desk:
         if verdict.state == "passed":
             return self._confirmed(verdict, noted, answers)
         if verdict.state == "failed":
-            return self._explained(verdict, noted.get(said["test"], []), answers)
+            return self._explained(verdict, noted.get(test, []), answers)
         return verdict
 
     def _note(self):
@@ -247,12 +263,12 @@ class _Desk:
 
     def _candidate(self, report, noted):
         """Run the student's code, in a process of its own: report, number of the pipe"""
-        prctl("DUMPABLE", 1)
         prctl("PDEATHSIG", signal.SIGKILL)
         os.setsid()
         _limit(self.seconds)
         if self.has_reference:
             _forget(self.exercise)
+        sys.path.insert(0, os.getcwd())  # from here on, the student's own modules count
         asked = []
 
         def say(verdict, test):
@@ -423,10 +439,10 @@ class _Child:
 
     def line(self, seconds):
         """Wait for a line: limit -> bytes, empty where none came"""
-        deadline, seen, end = time.monotonic() + seconds, 0, -1
-        while end < 0 and len(self.rest) < REPORT:
-            end, seen = self.rest.find(b"\n", seen), len(self.rest)
-            if end < 0 and not self._more(deadline):
+        deadline, seen = time.monotonic() + seconds, 0
+        while (end := self.rest.find(b"\n", seen)) < 0:
+            seen = len(self.rest)
+            if seen > REPORT or not self._more(deadline):
                 return b""
         line, self.rest = bytes(self.rest[: end + 1]), self.rest[end + 1 :]
         return line
@@ -509,10 +525,8 @@ def _limit(seconds):
 
     Processor time, memory, the size of a file, open files, processes.
     """
-    try:
-        import resource
-    except ImportError:
-        return  # Windows: only the limit on time remains
+    if resource is None:
+        return  # only the limit on time remains
     allowed = LIMITS | {"CPU": int(seconds) + 5, "NPROC": _tasks() + PROCESSES}
     for name, value in allowed.items():
         kind = getattr(resource, f"RLIMIT_{name}", None)
@@ -558,12 +572,11 @@ def _folder(beside):
     try:
         for name, content in beside.items():
             path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            with suppress(OSError):  # a name that no disk takes
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
         os.chdir(folder)
-        sys.path.insert(0, str(folder))
         yield
     finally:
         os.chdir(before)
-        sys.path.remove(str(folder))
         shutil.rmtree(folder, ignore_errors=True)
