@@ -12,6 +12,7 @@ whoever tampers with the tests, or with the candidate's word, still has to compu
 Where Python cannot fork, or in a student's tree, where there is no reference, the word counts.
 """
 
+import ast
 import base64
 import ctypes
 import inspect
@@ -40,6 +41,7 @@ from . import diagnosis, elsewhere
 from .calls import Raised, attempt, launched
 from .exercises import exercises, in_handout, in_place, mutant, original, put
 from .handed_in import counts
+from .handout import cut_files, defined
 from .judge import Trial, guard, place, restore, with_tests
 from .submission import Submission, Unreadable
 from .suspects import suspects
@@ -82,12 +84,14 @@ def serve(job, forget):
         """Called by pytest, once it has collected the tests."""
         if forks and not in_handout():
             _load(asked)
+            kept.update(_names_kept(items))
             forget()
         _write(channel, READY)
         for exercise, own in items.items():
-            desk = _Desk(exercise, own, submissions, job, forks)
+            desk = _Desk(exercise, own, submissions, job, forks, kept)
             say(exercise, desk.apart(channel) if forks else desk.here())
 
+    kept = {}
     why = elsewhere.missing() if any(e.on_gpu for e in asked) else None
     forks = job["forks"] and hasattr(os, "fork")
     for module in {e.name: e for e in exercises() if not _is_heavy(e) or e in asked}.values():
@@ -125,6 +129,20 @@ def _load(asked):
             suspects(exercise.function)
 
 
+def _names_kept(items):
+    """Find what of the tests' files a handout holds: the other tests may know answers.
+
+    items: {exercise: pytest's items} -> {module: set of names}
+    """
+    wanted = {}
+    for item in (item for own in items.values() for item in own):
+        wanted.setdefault(item.path.name, set()).add(item.function.__name__)
+    return {
+        name.removesuffix(".py"): {n for node in ast.parse(source).body for n in defined(node)}
+        for name, source in cut_files(wanted).items()
+    }
+
+
 def _as_json(exercise, verdict):
     lines = [(head, text[:LONGEST]) for head, text in verdict.lines]
     said = {"exercise": exercise.name, "state": verdict.state, "lines": lines}
@@ -135,9 +153,9 @@ def _as_json(exercise, verdict):
 class _Desk:
     """One exercise of one student: what has to be done for it, and in which process."""
 
-    def __init__(self, exercise, items, submissions, job, forks):
+    def __init__(self, exercise, items, submissions, job, forks, kept):
         self.exercise, self.items, self.submissions = exercise, items, submissions
-        self.seconds, self.forks = job["seconds"], forks
+        self.seconds, self.forks, self.kept = job["seconds"], forks, kept
         self.beside = job["beside"] | counts(submissions, exercise).beside
         self.has_reference = forks and not in_handout()
 
@@ -267,7 +285,7 @@ class _Desk:
         os.setsid()
         _limit(self.seconds)
         if self.has_reference:
-            _forget(self.exercise)
+            _forget(self.exercise, self.kept)
         sys.path.insert(0, os.getcwd())  # from here on, the student's own modules count
         asked = []
 
@@ -370,8 +388,15 @@ def _gone_step_by_step(*args, **options):
     yield _gone()
 
 
-def _forget(exercise):
-    """Take the reference and the mutants of an exercise out of this process, and all sources."""
+def _forget(exercise, kept):
+    """Take the reference and the mutants of an exercise out of this process, and all sources.
+
+    kept: {module of tests: set of the names in it that stay}
+    """
+    for module, names in kept.items():
+        known = vars(sys.modules[module])
+        for name in [n for n in known if n.isidentifier() and n[:2] != "__" and n not in names]:
+            del known[name]
     for f in [original(exercise), *(mutant(exercise, *m[:2]) for m in exercise.mutants)]:
         for g in {id(g): g for g in (f, inspect.unwrap(f), getattr(f, "py_func", f))}.values():
             if inspect.isfunction(g) and not g.__code__.co_freevars:
