@@ -218,16 +218,16 @@ class _Desk:
         answers = _outcomes(rest)
         if verdict.state == "passed":
             return self._confirmed(verdict, noted, answers)
-        if verdict.state == "failed":
-            return self._explained(verdict, noted.get(test, []), answers)
-        return verdict
+        if verdict.state == "not attempted":
+            return verdict
+        return self._explained(replace(verdict, state="failed"), noted.get(test, []), answers)
 
     def _note(self):
         """Run the tests on the reference: -> {test: Calls}, and those that CONFIRM a result
 
         Or a Verdict, if the reference itself fails here.
         """
-        noted, trial = {}, Trial(self.exercise, explains=False)
+        noted, trial = {}, Trial(self.exercise, explains=False, guards=False)
         for item in self.items:
             verdict = trial.verdict([item], original(self.exercise))
             if verdict.state != "passed":
