@@ -259,6 +259,7 @@ LAYOUTS = {
             "joe.ipynb": "{",
             "kim.ipynb": "",
             "lea.tar.gz": "x",
+            "mia.ipynb.zip": zipped({"mia.ipynb": BOOK}),
         },
         {
             "ada": ("ada.ipynb", ()),
@@ -272,7 +273,8 @@ LAYOUTS = {
             "ivy": ("ivy.py.txt", ()),
             "joe": (None, ["joe.ipynb is not a notebook"]),
             "kim": (None, ["kim.ipynb is not a notebook"]),
-            "lea.tar": (None, ["lea.tar.gz (packed, but no zip"]),
+            "lea": (None, ["lea.tar.gz (packed, but no zip"]),
+            "mia": ("mia.ipynb.zip/mia.ipynb", ()),
         },
     ),
     "names that begin with a line or a dot": (
@@ -295,12 +297,26 @@ LAYOUTS = {
             "eve": Path("elsewhere"),
         },
         {
-            "ada": ("ada.ipynb", ()),
+            "ada": (None, ["ada.ipynb (a link to something else"]),
             "bob": (None, ["bob.ipynb (a link to nothing)"]),
             "cy": (None, ["01_forward.ipynb (a link that leads out of the folder)"]),
             "dee": ("dee/01_forward.ipynb", ["loop (a link to another folder)"]),
             "elsewhere": ("elsewhere/ada.ipynb", ()),
-            "eve": ("eve/ada.ipynb", ()),
+            "eve": (None, ["eve (a link to something else"]),
+        },
+    ),
+    "links to others of the same group": (
+        {
+            "groupA/ada.py": RIGHT,
+            "groupA/bob/a.py": WRONG,
+            "groupA/cy.py": Path("ada.py"),
+            "groupA/dee/a.py": Path("../ada.py"),
+        },
+        {
+            "ada": ("groupA/ada.py", ()),
+            "bob": ("groupA/bob/a.py", ()),
+            "cy": (None, ["cy.py (a link to something else"]),
+            "dee": (None, ["a.py (a link that leads out of the folder)"]),
         },
     ),
     "two groups": (
@@ -365,6 +381,42 @@ LAYOUTS = {
             "Tuesday/Bob_124": ("Tuesday/Bob_124_assignsubmission_file_/a.py", ()),
         },
     ),
+    "one student's folder with names of others in it": (
+        {
+            "Mallory_12_assignsubmission_file/Ada_4711_assignsubmission_file_a.py": RIGHT,
+            "Mallory_12_assignsubmission_file/Ben_4712_assignsubmission_file_a.py": RIGHT,
+            "Ada_4711_assignsubmission_file_a.py": WRONG,
+        },
+        {
+            "Ada_4711": ("Ada_4711_assignsubmission_file_a.py", ()),
+            "Mallory_12": (
+                "Mallory_12_assignsubmission_file/Ben_4712_assignsubmission_file_a.py",
+                (),
+            ),
+        },
+    ),
+    "alone with names of others": (
+        {
+            "Mallory_12_assignsubmission_file/Ada_4711_assignsubmission_file_a.py": WRONG,
+            "Mallory_12_assignsubmission_file/Ben_4712_assignsubmission_file_a.py": RIGHT,
+        },
+        {
+            "Mallory_12": (
+                "Mallory_12_assignsubmission_file/Ben_4712_assignsubmission_file_a.py",
+                (),
+            ),
+        },
+    ),
+    "perhaps several students": (
+        {"Tuesday/ada.ipynb": BOOK, "Tuesday/bob.ipynb": OTHER, "cy.ipynb": BOOK},
+        {
+            "Tuesday": (
+                "Tuesday/bob.ipynb",
+                ["ada.ipynb, bob.ipynb attempt the same exercise: are these several students?"],
+            ),
+            "cy": ("cy.ipynb", ()),
+        },
+    ),
     "Canvas": (
         {
             "lovelaceada_1234_56789_01_forward.ipynb": BOOK,
@@ -413,11 +465,29 @@ LAYOUTS = {
             "grades.csv": "student,points",
             "grades_feedback/ada.txt": "points: 1",
             "grades_progress.jsonl": "{}",
-            "results.csv": "x",
-            "results_feedback/ada.txt": "points: 1",
-            "README.md": "x",
+            "grades_moodle.csv": "x",
         },
         {"ada": ("ada.py", ())},
+    ),
+    "names that look like what the grading wrote": (
+        {
+            "grades_ann/a.py": RIGHT,
+            "bo_feedback/a.py": RIGHT,
+            "ada.json": "{}",
+            "cy.csv": "x",
+            "gradesjohn_125_4570_hw.zip": zipped({"a.py": RIGHT}),
+            "Ada Byron_4711_assignsubmission_file_answers.json": "{}",
+            "README.md": "x",
+        },
+        {
+            "Ada Byron_4711": (None, ["no notebook and no .py: Ada Byron_4711_assignsubmission_"]),
+            "README": (None, ["no notebook and no .py: README.md"]),
+            "ada": (None, ["no notebook and no .py: ada.json"]),
+            "bo_feedback": ("bo_feedback/a.py", ()),
+            "cy": (None, ["no notebook and no .py: cy.csv"]),
+            "grades_ann": ("grades_ann/a.py", ()),
+            "gradesjohn_125": ("gradesjohn_125_4570_hw.zip/a.py", ()),
+        },
     ),
     "odd names": (
         {
@@ -491,6 +561,39 @@ def test_files_that_answers_import_come_along_by_their_names_there(tmp_path):
     assert not {".env", "a.pdf", "tinydiff/mine.py", "venv/pyvenv.cfg"} & set(student.beside)
 
 
+def test_what_this_run_writes_is_nobodys_work(tmp_path):
+    files = {"ada.py": RIGHT, "of.csv": "x", "of_feedback/ada.txt": "x", "other.csv": "x"}
+    folder = laid_out(tmp_path / "in", files)
+    written = [folder / "of.csv", folder / "of_feedback", tmp_path / "other.csv"]
+    assert [s.name for s in handed_in.read_class(folder, written)] == ["ada", "other"]
+
+
+PASSED = "def q_sample(s, x0, t, eps):\n    return x0\n"
+
+
+@pytest.mark.parametrize(
+    "handed_out, book, in_package, is_lost",
+    [
+        ('[{"name": "diffusion.q_sample"}]', UNTOUCHED, PASSED, True),
+        ('[{"name": "diffusion.q_sample"}]', UNTOUCHED, RIGHT, True),
+        ('[{"name": "diffusion.q_sample"}]', None, PASSED, True),
+        ('[{"name": "diffusion.q_sample"}]', BOOK, PASSED, False),
+        ('[{"name": "diffusion.q_sample"}]', UNTOUCHED, STUB, False),
+        ('[{"name": "schedule.linear"}]', UNTOUCHED, PASSED, False),
+        ("[[" * 9000, UNTOUCHED, PASSED, False),
+        (None, UNTOUCHED, PASSED, True),
+        (None, UNTOUCHED, source_of(Q_SAMPLE), False),
+        (None, UNTOUCHED, "def q_sample(:", False),
+    ],
+)
+def test_answers_only_in_the_package_are_a_problem(tmp_path, handed_out, book, in_package, is_lost):
+    files = {"ada/tinydiff/__init__.py": "", "ada/tinydiff/diffusion.py": in_package}
+    files |= {"ada/tests/handout.json": handed_out} if handed_out else {}
+    files |= {"ada/lessons/01_forward.ipynb": book} if book else {"ada/notes.py": "x = 1"}
+    said = "".join(only(tmp_path, files).problems)
+    assert ("tinydiff/ holds answers that no notebook has: q_sample" in said) == is_lost, said
+
+
 def test_large_files_stay_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(handed_in, "ALL_BESIDE", 1000)
     monkeypatch.setattr(handed_in, "BESIDE", 900)
@@ -505,7 +608,6 @@ def test_large_files_stay_behind(tmp_path, monkeypatch):
     "limit, says",
     [
         ({"BIGGEST": 1000}, "a.py (larger than 0 MB)"),
-        ({"UNPACKED": 1000}, "a.py (more than 0 MB in one zip)"),
         ({"MEMBERS": 1}, "ada.zip (a zip of more than 1 files)"),
         ({"SMALL": 1000}, "a.py (packed more tightly than 100:1)"),
     ],
@@ -518,11 +620,31 @@ def test_a_zip_that_grows_is_left_alone(tmp_path, monkeypatch, limit, says):
 
 
 def test_all_of_a_zip_together_has_a_limit_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(folders, "UNPACKED", 1000)
+    monkeypatch.setattr(handed_in, "UNPACKED", 1000)
     inside = {f"{name}.py": "#" * 600 for name in "ab"}
     student = only(tmp_path, {"ada.zip": zipped({"in.zip": zipped(inside)})})
     assert len(student.submissions) == 1
-    assert "b.py (more than 0 MB in one zip)" in "".join(student.problems)
+    assert "b.py (more than 0 MB in a student's zips)" in "".join(student.problems)
+
+
+def test_zips_in_a_zip_count_as_what_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(handed_in, "UNPACKED", 1000)
+    student = only(tmp_path, {"ada.zip": zipped({"in.zip": bytes(2000)})})
+    assert student.left_out == ["in.zip (more than 0 MB in a student's zips)"]
+
+
+@pytest.mark.parametrize("top", ["", "submissions/"])
+def test_no_student_of_a_class_in_a_zip_takes_the_room_of_another(tmp_path, monkeypatch, top):
+    """Notebooks come before other files."""
+    monkeypatch.setattr(handed_in, "UNPACKED", 3000)
+    files = {f"{top}aaron/{k}.py": RIGHT + "#" * 1500 for k in range(3)}
+    files |= {f"{top}{name}/a.txt": "x" * 2500 for name in ("bob", "cy")}
+    files |= {f"{top}{name}/b.ipynb": BOOK for name in ("bob", "cy")}
+    (tmp_path / "class.zip").write_bytes(zipped(files))
+    students = {s.name: s for s in handed_in.read_class(tmp_path / "class.zip")}
+    assert list(students) == ["aaron", "bob", "cy"]
+    assert [len(students[name].submissions) for name in students] == [1, 1, 1]
+    assert "more than 0 MB" in "".join(students["aaron"].problems)
 
 
 def test_a_damaged_member_costs_only_itself(tmp_path):

@@ -18,7 +18,6 @@ from ..files import KINDS
 from .submission import Unreadable
 
 BIGGEST = 256 << 20  # bytes of one file; notebooks with many pictures have some 10 MB
-UNPACKED = 512 << 20  # bytes that are read of one zip, and of those within it
 MEMBERS = 100_000  # of one zip: environments have some 10,000
 RATIO, SMALL = 100, 16 << 20  # what is larger than SMALL must not be packed more tightly
 NESTED = 2  # a zip may hold zips
@@ -43,7 +42,7 @@ class Item:
     path: Path by which people are told of it, in which a zip is like a folder
     load: () -> bytes, None for a folder; open: () -> list of Items, None for a file; both raise
     Unreadable; why: what it is instead, such as "a link to nothing", else ""
-    level: in how many zips it is; budget: [bytes left] of the outermost
+    level: in how many zips it is
     """
 
     path: Path
@@ -52,7 +51,6 @@ class Item:
     size: int = 0
     why: str = ""
     level: int = 0
-    budget: list | None = None
 
     @property
     def name(self):
@@ -128,8 +126,7 @@ def unpacked(item):
             tree[parts[-1]] = "a name that leads out of the zip"
         else:
             _grow(tree, parts, member)
-    inner = Item(item.path, level=item.level + 1, budget=item.budget or [UNPACKED])
-    return _in_zip(inner, tree, archive)
+    return _in_zip(Item(item.path, level=item.level + 1), tree, archive)
 
 
 def _grow(tree, parts, member):
@@ -157,19 +154,15 @@ def _in_zip(item, content, archive):
         item.why = "encrypted: hand it in without a password"
     else:
         item.size = content.file_size
-        item.load = lambda: _unpack(archive, content, item.budget)
+        item.load = lambda: _unpack(archive, content)
     return item
 
 
-def _unpack(archive, member, budget):
-    """Read a file of a zip: ZipFile, ZipInfo, [bytes left] -> bytes"""
+def _unpack(archive, member):
+    """Read a file of a zip: ZipFile, ZipInfo -> bytes"""
     _require(member.file_size, member.compress_size)
-    if member.file_size > budget[0]:
-        raise Unreadable(f"more than {UNPACKED >> 20} MB in one zip")
     try:
         with archive.open(member) as file:
-            data = file.read(member.file_size)
+            return file.read(member.file_size)
     except DAMAGED:
         raise Unreadable("a damaged zip") from None
-    budget[0] -= len(data)
-    return data

@@ -19,17 +19,20 @@ where no other attempts the exercise. Never graded are the package itself, the t
 environments, hidden files and folders.
 """
 
+import ast
+import json
+import os
 import re
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .exercises import HANDOUT, ROOT, exercises
-from .folders import on_disk, unpacked
-from .submission import Unreadable, read
+from .exercises import HANDOUT, ROOT, exercises, is_stub
+from .folders import Item, on_disk, unpacked
+from .submission import TOO_MUCH, Unreadable, read
 
 BESIDE, ALL_BESIDE = 1 << 20, 16 << 20  # bytes of one file that answers may import, of all
+UNPACKED = 512 << 20  # bytes that are read of one student's zips
 NOTHING = "no notebook and no .py"
 NAMED = 5  # files that are named one by one; more are counted
 
@@ -102,9 +105,13 @@ def _is_zip(name):
     return name.lower().endswith(".zip")
 
 
+PACKED = re.compile(r"\.(zip|tgz|(tar\.)?(gz|xz|bz2))$", re.I)
+
+
 def _stem(name):
-    """Take the endings off a file's name: "01_forward.ipynb.txt" -> "01_forward" """
-    return KINDS.sub("", name) if _is_work(name) else Path(name).stem
+    """Take the endings off a file's name: "01_forward.ipynb.zip" -> "01_forward" """
+    bare = PACKED.sub("", name)
+    return KINDS.sub("", bare) if bare != name or _is_work(bare) else Path(name).stem
 
 
 # --- one student's files ---
@@ -114,6 +121,7 @@ JUNK = re.compile(
 )  # hidden, or of systems
 INSTALLED = {"site-packages", "dist-packages", "node_modules", "__pycache__"}
 IN_ENVIRONMENT = {"pyvenv.cfg", "conda-meta"}
+PACKAGE = "the package"
 CORE = {"schedule.py", "diffusion.py", "sample.py", "autodiff.py", "unet.py", "train.py"}
 INSTEAD = {  # what people hand in instead of a notebook
     ".pdf": "a PDF",
@@ -135,7 +143,7 @@ def _never(name, inside, is_inner):
     if inside & IN_ENVIRONMENT or (is_inner and name in INSTALLED):
         return "an environment"
     if inside >= CORE or (name == "tinydiff" and "__init__.py" in inside):
-        return "the package; answers belong into the notebooks"
+        return f"{PACKAGE}; answers belong into the notebooks"
     if is_inner and name == "tests" and inside & {HANDOUT, "conftest.py"}:
         return "the tests"
     if is_inner and name == "data" and "packing.py" in inside:
@@ -164,14 +172,16 @@ class _Reader:
     """Reads what one student handed in, file by file.
 
     places: relative name -> Item; hidden: relative names; texts: relative name -> bytes, for
-    imports; homes: folders with submissions; is_handout: whether a handout's tests were there
-    is_alone: whether all is in one file, folder or zip
+    imports; homes: folders with submissions; packages: relative name -> Item of a package's folder
+    handout: Item of the file that a handout's tests have; is_alone: whether all is in one file,
+    folder or zip; room: bytes that may still be read of zips
     """
 
     def __init__(self, name, items, id=""):
         self.student = Student(name, id=id)
         self.places, self.hidden, self.texts, self.homes = {}, [], {}, set()
-        self.is_handout, self.is_alone = False, len(items) == 1
+        self.packages, self.handout = {}, None
+        self.is_alone, self.room = len(items) == 1, UNPACKED
         for item in items:
             self._add(item, item.name)
 
@@ -185,6 +195,8 @@ class _Reader:
             self.places[place] = item
         else:
             try:
+                if not item.open:
+                    self._spend(item)
                 self._add_folder(item if item.open else unpacked(item), place, above)
             except Unreadable as why:
                 self._leave(place, why)
@@ -194,9 +206,11 @@ class _Reader:
             raise Unreadable("folders nested too deeply")
         inside = item.open()
         names = {inner.name for inner in inside}
-        self.is_handout |= HANDOUT in names
+        self.handout = next((i for i in inside if i.name == HANDOUT), self.handout)
         if why := _never(item.name, names, bool(above)):
             work = [inner for inner in inside if _is_notebook(inner.name)]
+            if why.startswith(PACKAGE):
+                self.packages[place] = item
             self._leave(f"{place}/", f"{why}: {_counted(inside, work)}")
             inside = work
         for inner in inside:
@@ -204,13 +218,25 @@ class _Reader:
             of = f"{place}/{inner.name}" if is_named else inner.name
             self._add(inner, of, (*above, item.name))
 
+    def _spend(self, item):
+        """Count what is read of zips: Item. Raises Unreadable where that is too much."""
+        size = item.size if item.level else 0
+        if size > self.room:
+            raise Unreadable(f"more than {UNPACKED >> 20} MB in a student's zips")
+        self.room -= size
+
+    def _load(self, item):
+        self._spend(item)
+        return item.load()
+
     def _leave(self, place, why):
         self.student.left_out.append(f"{place} ({why})")
 
     def read(self):
         """Read the files that were found: () -> Student"""
-        student, package = self.student, _modules() if self.is_handout else ()
-        for place in sorted(self.places, key=_natural):
+        student, package = self.student, _modules() if self.handout else ()
+        notebooks_first = lambda place: (not _is_notebook(place), _natural(place))
+        for place in sorted(self.places, key=notebooks_first):
             item = self.places[place]
             if item.name in package:
                 self._leave(place, "a file of the package")
@@ -222,16 +248,60 @@ class _Reader:
         if self.hidden:
             self._leave(_few(self.hidden), "hidden")
         if not student.submissions and not student.problems:
-            why = f": {_few(student.left_out)}" if student.left_out else ""
-            student.problems.append(f"{NOTHING}{why}")
+            there = student.left_out or sorted(self.places)
+            student.problems.append(f"{NOTHING}{f': {_few(there)}' if there else ''}")
+        self._ask(student)
         return student
+
+    def _ask(self, student):
+        """Note what looks as if points were lost by a mistake: Student -> None"""
+        if lost := self._only_in_package():
+            where = ", ".join(f"{place}/" for place in self.packages)
+            what = f"{where} holds answers that no notebook has: {_few(lost)}"
+            student.problems.append(f"{what}; only notebooks and .py files beside it are graded")
+        if several := _several(student.submissions):
+            what = f"{_few(several)} attempt the same exercise"
+            student.problems.append(f"{what}: are these several students?")
+
+    def _only_in_package(self):
+        """List what is answered in the package that was handed in, and nowhere else: -> names
+
+        In a folder that the handout wrote that is what it asks for; in another, what is still a
+        stub in the notebooks and not as it is in the package here.
+        """
+        submissions, found, asked = self.student.submissions, [], self._handed_out()
+        for e in exercises() if self.packages else ():
+            name = e.function
+            if any(s.attempts(name) or name in s.broken for s in submissions):
+                continue
+            if e.name in asked if self.handout else any(s.has(name) for s in submissions):
+                nodes = [_function(self._text(item, e), name) for item in self.packages.values()]
+                ours = None if self.handout else _function(e.file.read_bytes(), name)
+                if any(n and not is_stub(n) and not _are_alike(n, ours) for n in nodes):
+                    found.append(name)
+        return found
+
+    def _handed_out(self):
+        """Name the exercises that the handed-in handout asks for: -> set of str"""
+        try:
+            return {e["name"] for e in json.loads(self._load(self.handout))}
+        except (AttributeError, Unreadable, ValueError, TypeError, KeyError, RecursionError):
+            return set()
+
+    def _text(self, folder, exercise):
+        """Read the file of a package in which an exercise stands: Item, Exercise -> bytes"""
+        with suppress(Unreadable, StopIteration):
+            for name in Path(exercise.place).parts[1:]:
+                folder = next(item for item in folder.open() if item.name == name)
+            return self._load(folder)
+        return b""
 
     def _read_file(self, place, item):
         is_small, is_work = item.size <= BESIDE, _is_work(item.name)
         if not is_small and not is_work:
             return self._leave(place, f"larger than {BESIDE >> 20} MB")
         try:
-            data = item.load()
+            data = self._load(item)
             if is_small and not _is_notebook(item.name):
                 self.texts[place] = data
             if is_work:
@@ -265,6 +335,38 @@ def _modules():
     return {path.name for path in (ROOT / "tinydiff").rglob("*.py")}
 
 
+def _function(source, name):
+    """Find a function in a file: bytes, str -> ast node, None where it is not there"""
+    with suppress(*TOO_MUCH):
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                return node
+    return None
+
+
+def _are_alike(node, other):
+    return other is not None and ast.dump(node) == ast.dump(other)
+
+
+def _several(submissions):
+    """Name notebooks side by side that seem to be different people's: Submissions -> list of str
+
+    They attempt the same exercise, and are named neither as a lesson nor as versions of one file.
+    """
+    people = {}
+    for s in submissions:
+        stem = _stem(s.path.name).lower()
+        if _is_notebook(s.path.name) and not re.search(_lessons(), stem) and not OLD.search(stem):
+            bare = re.sub(r"[\W\d_]+|copy|kopie|copie|final|new|draft|v(?=\d)", "", stem)
+            people.setdefault(s.path.parent, {}).setdefault(bare, s)
+    for side in map(dict.values, people.values()):
+        for e in exercises() if len(side) > 1 else ():
+            trying = [s.path.name for s in side if s.attempts(e.function)]
+            if len(trying) > 1:
+                return trying
+    return []
+
+
 # --- who is who ---
 
 MOODLE = re.compile(r"(.+?)_(\d+)_assignsubmission_(?:file|onlinetext)_?.*", re.S)
@@ -279,7 +381,7 @@ GROUP = re.compile(
 VERSION = re.compile(
     r"(v|version|try|attempt|week|lessons?|draft|final|new|hw|part)[\W_]*\d*", re.I
 )
-OURS = re.compile(r".+_feedback|grades.*|README.*|.+\.(csv|json|jsonl|xlsx|log)|requirements\.txt")
+OURS = {"grades.csv", "grades_feedback", "grades_progress.jsonl", "grades_moodle.csv"}
 
 
 def _lessons():
@@ -306,19 +408,30 @@ def _readers(items):
     return [_Reader(name, own, number) for (name, number), own in theirs.items()]
 
 
+def _entry(path):
+    """Make an Item of what is to be one student's: Path. A link may lead to another's work."""
+    item = on_disk(path)
+    if not item.why and os.path.islink(path):
+        return Item(path, why="a link to something else: put that itself here")
+    return item
+
+
 def _folder(item):
     """List what is in a folder or a zip, as of students: Item -> list of Items, [] of others"""
-    try:
-        is_zip = not item.open and not item.why and _is_zip(item.name)
-        inside = (unpacked(item) if is_zip else item).open() if is_zip or item.open else []
-    except Unreadable:
-        return []
-    return [inner for inner in inside if _may_be_work(inner.name)]
+    with suppress(Unreadable):
+        if item.open or (_is_zip(item.name) and not item.why):
+            return _inside(item)
+    return []
 
 
-def _may_be_work(name):
-    is_hidden = JUNK.fullmatch(name) and not (_is_work(name) and name[:2] != "._")
-    return not is_hidden and (_is_work(name) or not OURS.fullmatch(name))
+def _inside(item):
+    inside = (item if item.open else unpacked(item)).open()
+    theirs = [inner for inner in inside if not _is_junk(inner.name)]
+    return [inner if inner.level else _entry(inner.path) for inner in theirs]
+
+
+def _is_junk(name):
+    return bool(JUNK.fullmatch(name)) and not (_is_work(name) and name[:2] != "._")
 
 
 def _is_of_one(items):
@@ -332,19 +445,20 @@ def _do_the_same(items):
     """Say whether at least two of several possible students hand in the same exercise -> bool"""
     if sum(bool(MOODLE.fullmatch(item.name)) for item in items) > 1:
         return True
-    asked = Counter()
+    asked = set()
     for reader in _readers(items):
         submissions = reader.read().submissions
-        asked.update(
-            {e.function for e in exercises() if any(s.has(e.function) for s in submissions)}
-        )
-    return max(asked.values(), default=0) > 1
+        own = {e.function for e in exercises() if any(s.has(e.function) for s in submissions)}
+        if asked & own:
+            return True
+        asked |= own
+    return False
 
 
 def _class_within(entries):
     """Where all lies in one folder or zip, look into that: list of Items -> list of Items"""
     inner, name = entries, ""
-    while len(inner) == 1 and not _is_of_one(inner):
+    while len(inner) == 1 and not _is_of_one(inner) and not MOODLE.fullmatch(inner[0].name):
         name, inner = inner[0].name, _folder(inner[0])
     if inner is entries or len(inner) < 2 or _is_of_one(inner):
         return entries
@@ -361,6 +475,8 @@ def _groups(entries):
     """Find the folders that hold several students each: list of Items -> dict of name to Items"""
     found = {}
     for item in entries:
+        if MOODLE.fullmatch(item.name) or CANVAS.fullmatch(item.name):
+            continue  # one student's, whatever is in it
         inside = _folder(item)
         is_named = GROUP.fullmatch(_stem(item.name)) or any(
             MOODLE.fullmatch(i.name) for i in inside
@@ -370,17 +486,21 @@ def _groups(entries):
     return found if any(map(_do_the_same, found.values())) else {}
 
 
-def read_class(folder):
+def read_class(folder, written=()):
     """Read what a class handed in: Path of a folder or zip -> list of Students, by name
 
+    written: Paths of what the grading itself writes, which is nobody's work
     Raises Unreadable where it is no class.
     """
     item = on_disk(folder)
     if not item.open and not (_is_zip(folder.name) and folder.is_file()):
         hint = "give one with a notebook or a folder for each student"
         raise Unreadable(f"{folder} is not a folder: {hint}")
-    paths = sorted(folder.iterdir()) if item.open else []
-    entries = [on_disk(p) for p in paths if _may_be_work(p.name)] or _folder(item)
+    ours = OURS | {p.name for p in written if p.absolute().parent.resolve() == folder.resolve()}
+    try:
+        entries = [inner for inner in _inside(item) if inner.name not in ours]
+    except Unreadable as why:
+        raise Unreadable(f"{folder} cannot be read ({why})") from None
     for own in entries:
         stem = _stem(own.name) if _is_notebook(own.name) else own.name
         if re.fullmatch(rf"{_lessons()}|tinydiff", stem):
@@ -393,7 +513,8 @@ def read_class(folder):
         for student in [r.read() for r in _readers(inside)]:
             student.name = f"{name}/{student.name}"
             students.append(student)
-    if not any(s.submissions or s.left_out or s.problems != [NOTHING] for s in students):
+    said = [why for s in students for why in s.problems if not why.startswith(NOTHING)]
+    if not said and not any(s.submissions or s.left_out for s in students):
         hint = "expected ada.ipynb, or ada/01_forward.ipynb, for each student"
         raise Unreadable(f"{folder} holds no notebook and no .py: {hint}")
     return sorted(students, key=lambda s: s.name)
