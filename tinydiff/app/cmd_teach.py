@@ -1,6 +1,5 @@
 """The commands for instructors: `handout` gives the course out, `grade` grades a class."""
 
-import re
 import shlex
 import shutil
 import tempfile
@@ -11,11 +10,11 @@ from pathlib import Path
 from ..course import formats, handout, sandbox
 from ..course.board import about, line, tidy
 from ..course.classroom import Gradebook, grade_class, summary, unfinished
-from ..course.exercises import exercises as all_exercises
 from ..course.exercises import in_handout
 from ..course.handed_in import Student, read_class, read_student
 from ..course.submission import Unreadable
-from ..course.worker import protection
+from ..course.verdict import Verdict
+from ..course.worker import Result, protection
 from ..files import write_whole
 from . import interrupt
 from .progress import Bar
@@ -24,38 +23,12 @@ from .usage import UsageError, require_output, require_writable
 ONE_STUDENT = ("gradescope", "github")  # of the formats, those that are of one student's work
 
 
-def chosen_lessons(text):
-    """Read a choice of lessons: "1-5", "3" or "1,4-6"; None = all -> set of int or None
-
-    Raises UsageError for anything else.
-    """
-    if text is None:
-        return None
-    if not re.fullmatch(r"\d{1,2}(-\d{1,2})?(,\d{1,2}(-\d{1,2})?)*", text):
-        raise UsageError(f"--lessons takes numbers and ranges, as 1-5 or 1,3,7-9; got {text!r}")
-    ends = [tuple(map(int, part.split("-"))) for part in text.split(",")]
-    if any(first > last for first, *rest in ends for last in rest):
-        raise UsageError(f"--lessons takes ranges that count upwards, as 1-5; got {text!r}")
-    return {number for first, *last in ends for number in range(first, (last or [first])[0] + 1)}
-
-
 def chosen_exercises(text):
-    """List the exercises of a choice of lessons: str or None -> list of Exercises
-
-    Raises UsageError for a lesson that does not exist, or where there is no exercise at all.
-    """
-    numbers, known = chosen_lessons(text), {int(path.name[:2]) for path in handout.lesson_files()}
-    unknown = (numbers or set()) - known
-    if unknown:
-        here = ", ".join(map(str, sorted(known)))
-        why = f"there is no lesson {min(unknown)}; the lessons here are {here}"
-        raise UsageError(f"--lessons {text}: {why}")
-    found = [e for e in all_exercises() if numbers is None or int(e.lesson[:2]) in numbers]
-    if not found:
-        here = ", ".join(dict.fromkeys(e.lesson[:2] for e in all_exercises()))
-        why = f"no exercise is in these lessons; those with exercises are {here}"
-        raise UsageError(f"--lessons {text}: {why}")
-    return found
+    """List the exercises of a choice of lessons: "1-5", None = all -> list. Raises UsageError."""
+    try:
+        return handout.chosen_exercises(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def cmd_handout(args):
@@ -79,7 +52,7 @@ def cmd_handout(args):
     try:
         write = handout.write_nbgrader if args.nbgrader else handout.write_tree
         with Bar(len(exercises), "writing the handout", "exercises") as bar:
-            write(made, chosen_lessons(args.lessons), bar.tick)
+            write(made, handout.chosen_lessons(args.lessons), bar.tick)
         if args.github:
             formats.write_workflow(made)
         made.chmod(0o755)
@@ -109,6 +82,8 @@ def _write_autograder(args, exercises):
     """Write the zip with which Gradescope grades: args, list of Exercises -> None"""
     if args.dir.suffix.lower() != ".zip":
         raise UsageError(f"{args.dir}: with --gradescope give the name of a .zip")
+    if args.dir.exists():
+        raise UsageError(f"{args.dir} already exists: give a new name")
     require_output(args.dir, option="")
     formats.write_autograder(args.dir, args.lessons)
     count = f"{len(exercises)} exercises, one point each"
@@ -121,6 +96,7 @@ def cmd_grade(args):
     args: submissions, out, lessons, seconds, format, jobs, resume -> exit status
     """
     exercises = chosen_exercises(args.lessons)
+    sandbox.hide(args.submissions if args.submissions.is_dir() else args.submissions.parent)
     if args.format in ONE_STUDENT:
         return _grade_student(args, exercises)
     return _grade_class(args, exercises)
@@ -129,9 +105,11 @@ def cmd_grade(args):
 def _grade_class(args, exercises):
     """Grade a class: a table with one row per student, and a file of feedback for each."""
     out = args.out or Path("grades.csv")
+    names = ("feedback", "progress.jsonl", "moodle.csv")
+    written = [out, *(out.with_name(f"{out.stem}_{name}") for name in names)]
     try:
-        students = read_class(args.submissions)
-        worksheet = out.with_name(f"{out.stem}_moodle.csv") if args.format == "moodle" else None
+        students = read_class(args.submissions, written)
+        worksheet = written[-1] if args.format == "moodle" else None
         if worksheet:
             formats.participants(students)
     except (Unreadable, ValueError) as error:
@@ -149,11 +127,19 @@ def _grade_class(args, exercises):
 
     def kept():
         if not book.results:
-            return ""
+            return f"{book}; give the same command to start again"
         with suppress(OSError):
             book.write()
         there = ", ".join(str(path) for path in (out, book.feedback) if path.exists())
         return f"{book}: {there}; --resume goes on with the rest"
+
+    if book.guard.startswith("limits"):
+        interrupt.say(f"grading with {book.guard}")
+    unknown = [line(s.name, 60) for s in students if not s.id] if worksheet else []
+    if unknown:
+        who = f"{', '.join(unknown[:3])}{' and others' * (len(unknown) > 3)}"
+        why = "Moodle will not know them by their names"
+        interrupt.say(f"{len(unknown)} without a number of Moodle's, {who}: {why}")
 
     def done(student, results):
         book.note(student, results)
@@ -164,7 +150,8 @@ def _grade_class(args, exercises):
             interrupt.keeping(kept),
             Bar(len(left) * len(exercises), "grading", "exercises") as bar,
         ):
-            grade_class(left, exercises, args.seconds, args.jobs, done, bar.tick)
+            count = lambda _: bar.tick()
+            grade_class(left, exercises, args.seconds, args.jobs, done, count)
             book.close()
             if worksheet:
                 table = formats.moodle(students, book.results)
@@ -187,16 +174,42 @@ def _grade_student(args, exercises):
     if args.resume or args.jobs:
         option = "--resume" if args.resume else "--jobs"
         raise UsageError(f"{option} goes with a class, --format {args.format} is of one student")
-    out, began, results = args.out or Path("results.json"), time.monotonic(), []
+    out, began, graded = args.out or Path("results.json"), time.monotonic(), {}
     require_output(out)
     try:
         student = read_student([args.submissions])
     except Unreadable as error:
         student = Student("", problems=[str(error)])
-    if student.submissions:
-        done = lambda _, own: results.extend(map(tidy, own))
+
+    def note(result):
+        graded[result.exercise] = tidy(result)
+        bar.tick()
+
+    try:
+        done = lambda _, own: graded.update({r.exercise: tidy(r) for r in own})
         with Bar(len(exercises), "grading", "exercises") as bar:
-            grade_class([student], exercises, args.seconds, 1, done, bar.tick)
+            if student.submissions:
+                grade_class([student], exercises, args.seconds, 1, done, note)
+    except KeyboardInterrupt as end:  # Gradescope's time is over: what is graded counts
+        _write_one(args, exercises, student, graded, began, out)
+        end.kept = f"{out}: {len(graded)} of {len(exercises)} exercises are graded"
+        raise
+    results = _write_one(args, exercises, student, graded, began, out)
+    if not results:
+        raise UsageError(line("; ".join(student.problems) or "there is nothing to grade"))
+    points = sum(result.points for result in results)
+    print(f"{out}: {points} of {len(results)} points")
+    return int(args.format == "github" and points < len(results))
+
+
+def _write_one(args, exercises, student, graded, began, out):
+    """Write what is known of one student's work; what is not graded says so -> list of Results
+
+    exercises: list; graded: dict of Exercise to Result; began: when, by time.monotonic; out: Path
+    """
+    late = (("why", "the time was over before it was graded: is there an endless loop?"),)
+    missing = lambda e: Result(e, None, Verdict(e.name, "cannot be graded", late))
+    results = [graded.get(e) or missing(e) for e in exercises] if student.submissions else []
     said = [f"cannot be graded: {line(problem)}" for problem in student.problems]
     said.append(about(student.submissions, student.left_out))
     if args.format == "gradescope":
@@ -205,8 +218,4 @@ def _grade_student(args, exercises):
     else:
         made = formats.github(results, "\n".join(said))
     write_whole(out, lambda f: f.write(made))
-    if not results:
-        raise UsageError(line("; ".join(student.problems) or "there is nothing to grade"))
-    points = sum(result.points for result in results)
-    print(f"{out}: {points} of {len(results)} points")
-    return int(args.format == "github" and points < len(results))
+    return results

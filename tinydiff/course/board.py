@@ -103,8 +103,15 @@ def board(submissions, results, left_out=(), guard=""):
 
 def about(submissions, left_out):
     """Say which files were graded, and which were not: list of Submissions, list of str -> str"""
-    lines = [f"graded: {printable(str(submission.path))}" for submission in submissions]
+    lines = [f"graded: {name}" for name in _names(submissions).values()]
     return "\n".join([*lines, *(f"left out: {line(text)}" for text in left_out)])
+
+
+def _names(submissions):
+    """Name a student's files as seen from the folder of them all -> dict of Path to str"""
+    paths = {s.path: s.path.absolute() for s in submissions}
+    common = os.path.commonpath([p.parent for p in paths.values()]) if paths else ""
+    return {path: printable(whole.relative_to(common).as_posix()) for path, whole in paths.items()}
 
 
 def _row(result, submissions):
@@ -124,7 +131,8 @@ def _others(result, submissions):
     """Name the files that attempt the same exercise and do not count -> list of str"""
     name, counts = result.exercise.function, result.submission
     others = [s for s in submissions if counts and s is not counts and s.attempts(name)]
-    return [printable(s.path.name) for s in others]
+    names = _names(submissions)
+    return [names[s.path] for s in others]
 
 
 COLUMNS = ["file", "lesson", "exercise", "state", "points", "seconds", "where", "hash", "why"]

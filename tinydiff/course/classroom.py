@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import threading
 from collections import Counter
 from concurrent.futures import as_completed
@@ -15,6 +16,7 @@ from functools import cache
 
 from .. import __version__
 from ..files import require_replaceable, write_whole
+from .arbiter import STATES
 from .board import board, line, printable, tidy
 from .exercises import ROOT
 from .formats import NOT_YET, grades
@@ -22,18 +24,18 @@ from .verdict import Verdict
 from .worker import Result, grade_student, grading_pool, protection
 
 
-def grade_class(students, exercises, seconds, jobs=None, done=lambda *_: None, tick=lambda: None):
+def grade_class(students, exercises, seconds, jobs=None, done=lambda *_: None, tick=lambda _: None):
     """Grade everybody, some students at a time.
 
     students: list of Students; exercises: list; seconds: limit for one exercise; jobs: how many
     students at a time, None = as many as there are cores
-    done(student, results) is called when one is graded, tick() after each exercise of anybody
+    done(student, results) is called when one is graded, tick(result) after each exercise of anybody
     """
     alone = threading.Lock()
 
-    def counted():
+    def counted(result):
         with alone:
-            tick()
+            tick(result)
 
     with grading_pool(jobs) as pool:
         work = {
@@ -83,7 +85,7 @@ class Gradebook:
         left = []
         for student in self.students:
             found = kept.get((student.name, self._keys[student.name]))
-            results = found and _unpacked(found, student, self.exercises)
+            results = found and _unpacked_if_whole(found, student, self.exercises)
             if results and all(r.verdict.state != "cannot be graded" for r in results):
                 self._take(student, results)
             else:
@@ -190,6 +192,15 @@ def _unpacked(each, student, exercises):
     return results
 
 
+def _unpacked_if_whole(each, student, exercises):
+    """Read the same, None where somebody has changed it into what cannot be results."""
+    with suppress(ValueError, TypeError, IndexError, AttributeError):
+        results = [tidy(result) for result in _unpacked(each, student, exercises)]
+        if all(r.verdict.state in STATES and 0 <= r.verdict.seconds for r in results):
+            return results
+    return None
+
+
 def _append(path, text):
     """Add a line to a file, so that it is on disk. A line torn before stays alone on its own."""
     try:
@@ -209,7 +220,7 @@ def _read_lines(path):
     found = {}
     with suppress(OSError):
         for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
                 kept = json.loads(text)
                 found[kept["student"], kept["key"]] = kept["results"]
     return found
@@ -236,7 +247,7 @@ def _file_names(names):
 def summary(students, results, exercises, problems):
     """Say how the class did: everybody's points, then where exercises failed -> str
 
-    Of each exercise that failed the most frequent slip is named.
+    Of each exercise that failed the most frequent slip is named, or else the most frequent error.
     students: list of Students; results: dict of name to list of Results; exercises: list
     problems: function of a Student -> list of str
     """
@@ -253,6 +264,9 @@ def summary(students, results, exercises, problems):
     return "\n".join(lines)
 
 
+ERROR = re.compile(r"\b\w+Error: [^;\n]+")  # without the place, which is each file's own
+
+
 def _of_exercise(exercise, verdicts):
     """Say where an exercise failed: Exercise, list of Verdicts -> list of lines"""
     states, lines = Counter(verdict.state for verdict in verdicts), []
@@ -262,6 +276,8 @@ def _of_exercise(exercise, verdicts):
         lines.append(line(f"{exercise.function}: {count} cannot be graded: {why}"))
     if count := states["failed"]:
         slips = Counter(slip for slip in said("slip", "failed") if slip)
-        often = "".join(f"; {n} of these: {slip}" for slip, n in slips.most_common(1))
+        errors = (ERROR.search(why or "") for why in said("why", "failed"))
+        whys = Counter(found[0] for found in errors if found)
+        often = "".join(f"; {n} of these: {text}" for text, n in (slips or whys).most_common(1))
         lines.append(line(f"{exercise.function}: {states['passed']} passed, {count} failed{often}"))
     return lines

@@ -32,7 +32,10 @@ that were made with the right answers. To keep a function for other lessons, wri
 in `tinydiff/`, too.
 
     python -m pytest                     # how far you are: the functions in tinydiff/
-    python -m pytest --grade FILE        # the same for notebooks, as they will be graded
+    python -m pytest --grade lessons     # the same for the notebooks, as they will be graded
+
+Hand in: the notebooks in `lessons/` with your answers in them, as files, as a folder or in a zip.
+Answers that are only in `tinydiff/` are not graded.
 
 | lesson | file | function |
 | --- | --- | --- |
@@ -235,6 +238,40 @@ def lesson_files(numbers=None):
     known = {"00_first_pictures", *(e.lesson for e in exercises())}  # no copies that somebody made
     found = [path for path in sorted((ROOT / "lessons").glob("*.ipynb")) if path.stem in known]
     return [path for path in found if numbers is None or int(path.name[:2]) in numbers]
+
+
+def chosen_lessons(text, option="--lessons"):
+    """Read a choice of lessons: "1-5", "3" or "1,4-6"; None = all -> set of int or None
+
+    option: by which it is given. Raises ValueError for anything else.
+    """
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d{1,2}(-\d{1,2})?(,\d{1,2}(-\d{1,2})?)*", text):
+        raise ValueError(f"{option} takes numbers and ranges, as 1-5 or 1,3,7-9; got {text!r}")
+    ends = [tuple(map(int, part.split("-"))) for part in text.split(",")]
+    if any(first > last for first, *rest in ends for last in rest):
+        raise ValueError(f"{option} takes ranges that count upwards, as 1-5; got {text!r}")
+    return {number for first, *last in ends for number in range(first, (last or [first])[0] + 1)}
+
+
+def chosen_exercises(text, option="--lessons"):
+    """List the exercises of a choice of lessons: str or None -> list of Exercises
+
+    Raises ValueError for a lesson that does not exist, or where there is no exercise at all.
+    """
+    numbers, known = chosen_lessons(text, option), {int(path.name[:2]) for path in lesson_files()}
+    unknown = (numbers or set()) - known
+    if unknown:
+        here = ", ".join(map(str, sorted(known)))
+        why = f"there is no lesson {min(unknown)}; the lessons here are {here}"
+        raise ValueError(f"{option} {text}: {why}")
+    found = [e for e in exercises() if numbers is None or int(e.lesson[:2]) in numbers]
+    if not found:
+        here = ", ".join(dict.fromkeys(e.lesson[:2] for e in exercises()))
+        why = f"no exercise is in these lessons; those with exercises are {here}"
+        raise ValueError(f"{option} {text}: {why}")
+    return found
 
 
 def write_tree(folder, numbers=None, tick=lambda: None):

@@ -16,9 +16,11 @@ def pytest_addoption(parser):
     grade = "grade the exercises in notebooks, .py files or folders instead of testing the package"
     table = "with --grade: also write the result as CSV, one row per exercise"
     seconds = f"with --grade: limit for one exercise (default: {SECONDS:g})"
+    lessons = "with --grade: only these lessons, as 1-5 or 1,3"
     group = parser.getgroup("grading")
     group.addoption("--grade", metavar="FILE", nargs="+", action="extend", help=grade)
     group.addoption("--grade-csv", metavar="FILE", help=table)
+    group.addoption("--grade-lessons", metavar="N", help=lessons)
     group.addoption("--grade-seconds", type=float, default=SECONDS, help=seconds)
 
 
@@ -39,6 +41,7 @@ def pytest_cmdline_main(config):
         return None
     from .board import board, printable, write_csv
     from .handed_in import read_student
+    from .handout import chosen_exercises
     from .submission import Unreadable
     from .worker import grade_all, grade_package
 
@@ -47,13 +50,14 @@ def pytest_cmdline_main(config):
         if own:
             submissions, results = grade_package()
         else:
+            chosen = chosen_exercises(config.option.grade_lessons, "--grade-lessons")
             student = read_student(config.option.grade)
             submissions, left_out = student.submissions, [*student.problems, *student.left_out]
             seconds = config.option.grade_seconds
-            results = grade_all(submissions, seconds=seconds, beside=student.beside)
+            results = grade_all(submissions, chosen, seconds, student.beside)
         if config.option.grade_csv:
             write_csv(Path(config.option.grade_csv), results)
-    except (Unreadable, OSError) as error:
+    except (Unreadable, OSError, ValueError) as error:
         print(printable(str(error)), file=sys.stderr)
         return 2
     said, letters = board(submissions, results, left_out), sys.stdout.encoding or "utf-8"

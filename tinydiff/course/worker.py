@@ -100,11 +100,11 @@ def grade_all(submissions, chosen=None, seconds=SECONDS, beside=None):
     return excused([found[e] for e in chosen])
 
 
-def grade_student(submissions, exercises, seconds=SECONDS, beside=None, tick=lambda: None):
+def grade_student(submissions, exercises, seconds=SECONDS, beside=None, tick=lambda _: None):
     """Grade one student, one exercise after the other, in a sandbox of their own.
 
     submissions: list of Submissions; exercises: list; seconds: limit for one; beside: relative
-    name -> bytes of other files that were handed in; tick() is called after each exercise
+    name -> bytes of other files that were handed in; tick(result) comes after each exercise
     -> list of Results in the order of the exercises
     """
     results, left, seconds = {}, {}, min(seconds, LONGEST)
@@ -113,11 +113,11 @@ def grade_student(submissions, exercises, seconds=SECONDS, beside=None, tick=lam
         if results[e] is None:
             left.setdefault(place, []).append(e)
         else:
-            tick()
+            tick(results[e])
 
     def done(e, verdict):
         results[e] = Result(e, counts(submissions, e), verdict)
-        tick()
+        tick(results[e])
 
     for simulates, asked in left.items():
         _grade_in_sandboxes(submissions, asked, simulates, seconds, beside or {}, done)
