@@ -261,6 +261,12 @@ def test_a_file_is_graded_there_too(tree, tmp_path):
     assert "1 / 1  passed" in lines["q_sample"]
 
 
+def test_its_readme_says_what_to_hand_in(tree):
+    text = (tree / "README.md").read_text(encoding="utf-8")
+    assert "Hand in: the notebooks in `lessons/`" in text
+    assert "only in `tinydiff/` are not graded" in text
+
+
 def test_a_wrong_answer_does_not_make_a_right_one_wrong(tree, tmp_path):
     """The tests of `q_posterior` call `posterior_weights`, and the package's own is not there."""
     right = "\n\n\n".join(source_of(exercises.find(name)) for name in ("predict_x0", "q_posterior"))
@@ -523,7 +529,7 @@ def test_a_required_answer_is_graded_by_the_cells_run_so_far(monkeypatch, tmp_pa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "keep.py").write_text("x = 1")
     cells = ["", "HALF = 1 / 2", with_imports(exercise), "check(q_sample, required=True)"]
-    shell = SimpleNamespace(history_manager=SimpleNamespace(input_hist_raw=cells))
+    shell = SimpleNamespace(kernel="any", history_manager=SimpleNamespace(input_hist_raw=cells))
     monkeypatch.setattr(grade, "_shell", lambda: shell)
     monkeypatch.setattr(grade, "_in_notebook", lambda: True)
     scope = {}

@@ -667,6 +667,18 @@ def test_a_file_that_cannot_be_read_is_a_line(tmp_path, monkeypatch):
     assert len(student.submissions) == 1
 
 
+def test_a_student_is_graded_in_some_lessons_only(tmp_path):
+    (tmp_path / "a.py").write_text(STUB)
+    words = [sys.executable, "-m", "pytest", "--grade", str(tmp_path / "a.py"), "--grade-lessons"]
+    run = lambda text: subprocess.run(
+        [*words, text], cwd=exercises.ROOT, capture_output=True, text=True
+    )
+    of = len([e for e in exercises.exercises() if e.lesson[:2] == "01"])
+    assert f"points: 0 of {of} (" in run("1").stdout
+    done = run("1-")
+    assert done.returncode == 4 and "--grade-lessons takes numbers and ranges" in done.stderr
+
+
 # --- what is no class ---
 
 

@@ -39,25 +39,30 @@ def pytest_cmdline_main(config):
     own = here and not config.invocation_params.args and in_handout()
     if not (config.option.grade or own):
         return None
+    import pytest
+
     from .board import board, printable, write_csv
     from .handed_in import read_student
     from .handout import chosen_exercises
     from .submission import Unreadable
     from .worker import grade_all, grade_package
 
+    try:
+        chosen = chosen_exercises(config.option.grade_lessons, "--grade-lessons")
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
     left_out = []
     try:
         if own:
             submissions, results = grade_package()
         else:
-            chosen = chosen_exercises(config.option.grade_lessons, "--grade-lessons")
             student = read_student(config.option.grade)
             submissions, left_out = student.submissions, [*student.problems, *student.left_out]
             seconds = config.option.grade_seconds
             results = grade_all(submissions, chosen, seconds, student.beside)
         if config.option.grade_csv:
             write_csv(Path(config.option.grade_csv), results)
-    except (Unreadable, OSError, ValueError) as error:
+    except (Unreadable, OSError) as error:
         print(printable(str(error)), file=sys.stderr)
         return 2
     said, letters = board(submissions, results, left_out), sys.stdout.encoding or "utf-8"
