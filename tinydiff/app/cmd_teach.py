@@ -182,7 +182,8 @@ def _grade_student(args, exercises):
         student = Student("", problems=[str(error)])
 
     def note(result):
-        graded[result.exercise] = tidy(result)
+        if result.verdict.state != "cannot be graded":  # else perhaps as this is interrupted
+            graded[result.exercise] = tidy(result)
         bar.tick()
 
     try:

@@ -173,6 +173,8 @@ def _verdicts(submissions, asked, simulates, seconds, beside):
                     elif exercise := left.pop(said["exercise"], None):
                         yield exercise, _verdict(exercise, said)
         except Ended as end:
+            if _is_stopped():
+                continue  # it was ended from here: nobody's answer did that
             if not began and tried:
                 continue  # perhaps the machine was short of something for a moment
             exercise = left.pop(next(iter(left)))
