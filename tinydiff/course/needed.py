@@ -320,8 +320,10 @@ class Slice:
         for first, second in (pair for s in self.statements for pair in s.aliases):
             if {first, second} & self.imported or second not in self.binders:
                 continue
-            group = same.get(first, {first}) | same.get(second, {second})
-            same |= dict.fromkeys(group, group)
+            few, many = sorted((same.get(n, {n}) for n in (first, second)), key=len)
+            if few is not many:  # each name moves into a set twice as large, so only a few times
+                many |= few
+                same |= dict.fromkeys([*few, first, second], many)
         return same
 
     def touches(self, k):
