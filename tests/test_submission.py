@@ -341,6 +341,57 @@ def test_hostile_text_is_read_in_time(name, tmp_path):
     assert found.digest("q_sample")
 
 
+def names(letter):
+    return ", ".join(f"{letter}{k}" for k in range(4_000))
+
+
+SLOW = {  # each took seconds, and four times as long where it was twice as long
+    "a timed line": "%time x\n" + " " * 50_000 + "(\n",
+    "one alias of another": "a0 = 1\n" + "".join(f"a{k + 1} = a{k}\n" for k in range(8_000)),
+    "one alias of many": f"for {names('a')} in [{names('b')}]: {names('b')} = 1",
+    "many checks": "q_sample = mk()\ncheck(q_sample)\n" * 8_000,
+    "checks in a loop": "for f in fs:\n" + "  check(f)\n" * 6_000,
+    "many makers": "def mk(): x\n" * 1_500 + "q_sample = mk()\n" * 1_500,
+    "many stubs": "def q_sample(): raise NotImplementedError\n" * 2_000,
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_time_to_read_grows_with_the_length(name):
+    began = time.process_time()
+    text = cells.plain(SLOW[name])[0] + "\nq_sample = a0"
+    submission.Submission("work.ipynb", [("cell 1", text)]).has("q_sample")
+    assert time.process_time() - began < 2
+
+
+def test_much_code_is_read_apart(tmp_path, monkeypatch):
+    """Of CPython's own parser, too: it needs a minute for an f-string as long as this."""
+    lessons = (exercises.ROOT / "lessons").glob("*.ipynb")
+    assert max(sum(len(t) for _, t in cells.cells_of(p)) for p in lessons) < submission.LARGE * 0.7
+    long = read_cells(tmp_path, right(before="x = 1\n" * 12_000))
+    assert long.attempts("q_sample")
+    monkeypatch.setattr(submission, "PATIENCE", 0.5)
+    with pytest.raises(submission.Unreadable, match=r"holds 600 KB .* 0\.5 seconds to read$"):
+        read_cells(tmp_path, f"x = f'{'{a}' * 200_000}'")
+
+
+STAR = "from helpers import *\nq_sample(1, 2, 3, 4)\ncheck(q_sample)"
+
+
+@pytest.mark.parametrize(
+    "line", [STAR, STAR.replace("*", "q_sample", 1), STAR.replace("h", "h.h", 1)]
+)
+def test_an_answer_from_a_file_in_the_same_zip(line):
+    path, packed = Path("work.ipynb"), notebook(line).encode()
+    place = "h/helpers.py" if "h.h" in line else "helpers.py"
+    texts = [right(), right(value="x0")]
+    alone = submission.read(path, packed)
+    found = [alone.with_beside({place: t.encode(), "other.py": b"1"}) for t in texts]
+    assert all(f.attempts("q_sample") and list(f.beside) == [place] for f in found)
+    assert len({f.digest("q_sample") for f in [alone, *found]}) == 3
+    assert alone.with_beside({"other.py": b"1", "helpers.txt": b""}) is alone
+
+
 def test_limits_on_size_are_one_line(tmp_path, monkeypatch):
     path = tmp_path / "work.py"
     path.write_text("x = 1\n" * 100)

@@ -172,17 +172,16 @@ class Statement:
 
     @cached_property
     def aliases(self):
-        """List the pairs of names that it makes stand for the same object, or parts of one."""
-        pairs = []
+        """List which names it makes stand for the same objects as others, or for parts of them."""
+        found = []
         for part in self.parts:
             if isinstance(part, ast.Assign) and (name := root(part.value)):
-                targets = {t.id for t in part.targets if isinstance(t, ast.Name)}
-                pairs += [(target, name) for target in targets]
+                found.append(({t.id for t in part.targets if isinstance(t, ast.Name)}, {name}))
             elif isinstance(part, ast.For | ast.comprehension):
                 over = {n.id for n in ast.walk(part.iter) if isinstance(n, ast.Name)}
                 names = {n.id for n in ast.walk(part.target) if isinstance(n, ast.Name)}
-                pairs += [(target, name) for target in names for name in over]
-        return pairs
+                found.append((names, over))
+        return found
 
 
 def _is_text(value):
@@ -317,13 +316,15 @@ class Slice:
     def _alias_classes(self):
         """Group the names that may stand for the same object: -> dict of name to set of names"""
         same = {}
-        for first, second in (pair for s in self.statements for pair in s.aliases):
-            if {first, second} & self.imported or second not in self.binders:
-                continue
-            few, many = sorted((same.get(n, {n}) for n in (first, second)), key=len)
-            if few is not many:  # each name moves into a set twice as large, so only a few times
-                many |= few
-                same |= dict.fromkeys([*few, first, second], many)
+        for names, others in (pair for s in self.statements for pair in s.aliases):
+            names = names - self.imported
+            others = (others - self.imported).intersection(self.binders)
+            tied = [*names, *others] if names and others else []
+            for name in tied[1:]:
+                few, many = sorted((same.get(n, {n}) for n in (tied[0], name)), key=len)
+                if few is not many:  # each name moves into a set twice as large: only a few times
+                    many |= few
+                    same |= dict.fromkeys([*few, tied[0], name], many)
         return same
 
     def touches(self, k):

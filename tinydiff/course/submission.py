@@ -40,7 +40,7 @@ class Submission:
     def __init__(self, path, cells, beside=None):
         self.path, self.cells, self.beside = Path(path), cells, dict(beside or {})
         self.broken, self._lost, self._failed = {}, {}, {}
-        self._given, self._no_functions = {}, set()  # by name: see _sites, _makes_function
+        self._makers, self._no_functions = {}, set()  # what is known of names
         self._texts, flags, statements = dict(cells), 0, []
         for where, text in cells:
             nodes = self._parsed(where, text)
@@ -121,14 +121,23 @@ class Submission:
                 found.setdefault(name, []).append(k)
         return found
 
+    @cached_property
+    def _given(self):
+        """Find all that the file gives its names: name -> list of (k, definition or value)"""
+        found = {}
+        for k, statement in enumerate(self._statements):
+            for part in statement.parts:
+                for name, site in _sites(part, statement):
+                    found.setdefault(name, []).append((k, site))
+        return found
+
+    def _sites(self, name):
+        return [site for _, site in self._given.get(name, ())]
+
     def _meanings(self, name):
         """List what gives a name a value: (k, node or value, kind), kind as of _kind"""
-        found = []
-        for k in self._slice.binders.get(name, ()):
-            statement = self._statements[k]
-            sites = [site for part in statement.parts for site in _sites(part, name, statement)]
-            found += [(k, site, self._kind(site, statement)) for site in sites[-1:]]
-        return found
+        last = dict(self._given.get(name, ()))
+        return [(k, site, self._kind(site, self._statements[k])) for k, site in last.items()]
 
     def _kind(self, site, statement):
         """Say what a name is given: "stub", "answer", "perhaps" (anything) or "no" (no function)"""
@@ -151,13 +160,6 @@ class Submission:
             return importlib.util.find_spec(package) is None
         except (ImportError, ValueError):
             return True
-
-    def _sites(self, name):
-        """List all that the file gives a name: -> list of definitions and values"""
-        if name not in self._given:
-            own = [self._statements[k] for k in self._slice.binders.get(name, ())]
-            self._given[name] = [site for s in own for p in s.parts for site in _sites(p, name, s)]
-        return self._given[name]
 
     @cached_property
     def _methods(self):
@@ -188,14 +190,20 @@ class Submission:
                     is_one = isinstance(value, ast.Name)  # else: one of several functions
                     waiting += sites if is_one else [p for s in sites for p in _children(s)]
             elif isinstance(value, ast.Call):
-                makers = self._sites(value.func.id) if isinstance(value.func, ast.Name) else []
-                own = [node for node in makers if isinstance(node, MAKERS)]
-                if any(map(_holds_function, own)):  # a class, or a function that holds one
+                gives = self._gives_function(getattr(value.func, "id", None))
+                if gives:
                     return True
-                if not own:
+                if gives is None:
                     waiting += [*value.args, *(k.value for k in value.keywords)]
         self._no_functions |= seen
         return False
+
+    def _gives_function(self, name):
+        """Say whether calling a class or function of the file gives one: -> None of all others"""
+        if name not in self._makers:
+            own = [node for node in self._sites(name) if isinstance(node, MAKERS)]
+            self._makers[name] = any(map(_holds_function, own)) if own else None
+        return self._makers[name]
 
     def _answers(self, name):
         """List the statements that give a name a meaning which counts as an answer -> list of k"""
@@ -263,13 +271,11 @@ class Submission:
     @cached_property
     def _stubs(self):
         """Find the stubs of what is answered elsewhere in the file -> set of k"""
-        stubs = {
-            (k, part.name)
-            for k, statement in enumerate(self._statements)
-            for part in [statement.node]
-            if isinstance(part, FUNCTIONS) and _is_stub(part)
-        }
-        return {k for k, name in stubs if self.attempts(name)}
+        stubs = {}
+        for k, statement in enumerate(self._statements):
+            if isinstance(statement.node, FUNCTIONS) and _is_stub(statement.node):
+                stubs.setdefault(statement.node.name, set()).add(k)
+        return set().union(*(own for name, own in stubs.items() if self.attempts(name)))
 
     def digest(self, name):
         """Hash all that is run for an answer, imported files included: str -> 12 hex digits"""
@@ -370,26 +376,24 @@ def _aliases(node):
     return node.names if isinstance(node, ast.Import | ast.ImportFrom) else []
 
 
-def _sites(part, name, statement):
-    """Find what a node gives a name: a definition, an import, or the value -> list of nodes"""
+def _sites(part, statement):
+    """List what a node gives to names: (name, definition, import or value)"""
     if isinstance(part, (*FUNCTIONS, ast.ClassDef)):
-        return [part] * (part.name == name)
+        return [(part.name, part)]
     if isinstance(part, ast.ImportFrom):
         names = {alias.asname or alias.name for alias in part.names} | statement.from_star
-        return [part] * (name in names)
+        return [(name, part) for name in names]
     if isinstance(part, ast.NamedExpr | ast.AnnAssign):
-        return [part.value] * (root(part.target) == name and isinstance(part.target, ast.Name))
-    if not isinstance(part, ast.Assign):
+        pairs = [(part.target, part.value)]
+    elif isinstance(part, ast.Assign):
+        pairs = [(target, part.value) for target in part.targets]
+    else:
         return []
-    found = []
-    for target in part.targets:
-        if isinstance(target, ast.Name) and target.id == name:
-            found.append(part.value)
-        elif isinstance(target, ast.Tuple | ast.List):
-            values = getattr(part.value, "elts", [part.value] * len(target.elts))
-            pairs = zip(target.elts, values, strict=False)
-            found += [v for t, v in pairs if isinstance(t, ast.Name) and t.id == name]
-    return found
+    for target, value in pairs[:]:
+        if isinstance(target, ast.Tuple | ast.List):
+            values = getattr(value, "elts", [value] * len(target.elts))
+            pairs += zip(target.elts, values, strict=False)
+    return [(target.id, value) for target, value in pairs if isinstance(target, ast.Name)]
 
 
 def _is_stub(node):
