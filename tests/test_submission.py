@@ -321,6 +321,52 @@ def test_the_hash_follows_the_files_that_an_answer_imports(tmp_path):
     assert len(hashes) == 2
 
 
+LEFT_OUT = {  # what the answer's K is changed by, in ways that are not followed
+    "a result that is kept": ["K = [1]", "def log(v):\n    K[0] = v\n    return v", "a = log(2)"],
+    "another name": ["K = L = [1]", "L[0] = 2"],
+    "a view": ["import numpy as np\nK = np.ones(1)", "v = K.reshape(-1)\nv[0] = 2"],
+    "a container": ["K = [1]\nALL = [K]", "ALL[0][0] = 2"],
+    "a class": ["K = [1]", "class A:\n    def __init__(self):\n        K[0] = 2", "a = A()"],
+    "a call for effect": ["K = [0]\nput = K.__setitem__", "list(map(put, [0], [2]))"],
+    "code in a text": ["K = [1]", "exec('K[0] = 2', {'K': K})"],
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_the_generous_choice_holds_what_has_to_do_with_it(name, tmp_path):
+    others = "check(q_step)", "q_sample(3)", "print(undefined)", "x = y = 1"
+    answer = "def q_sample():\n    return K[0]"
+    found = read_cells(tmp_path, *LEFT_OUT[name], *others, answer, "check(q_sample)", "K[0] = 3")
+    assert found.has_more("q_sample") and found.build("q_sample")() != 2
+    assert found.build("q_sample", generous=True)() == 2
+    chosen = [ast.unparse(s.node) for s in found.steps("q_sample", generous=True)]
+    assert not {*others, "K[0] = 3", "check(q_sample)"} & set(chosen)
+    assert not read_cells(tmp_path, BODY, *others).has_more("q_sample")
+
+
+FOUND_OUT = {
+    "a file that gets longer": ["%%writefile h.py\nL = 1", "%%writefile --append h.py\nK = 2"]
+    + ["from h import K"],
+    "a file with a name": [
+        "import numpy as np\nPATH = 'k.npy'\nnp.save(PATH, 2)\nK = int(np.load(PATH))"
+    ],
+    "NumPy's out": ["import numpy as np\nK = np.ones(())", "np.add(K, 1, out=K)"],
+    "the environment": ["import os", "%env K=2", "K = int(os.environ['K'])"],
+}
+
+
+@pytest.mark.parametrize("name", FOUND_OUT)
+def test_what_changes_a_value_is_found(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("K", "1")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    found = read_cells(tmp_path, *FOUND_OUT[name], "def q_sample():\n    return K")
+    for file, content in found.beside.items():
+        (tmp_path / file).write_bytes(content)
+    assert found.build("q_sample")() == 2
+    sys.modules.pop("h", None)
+
+
 HOSTILE = {
     "blank lines": "def q_sample(:" + "\n" * 400_000 + "def q_step(): pass",
     "magics": "%time x\n%ls\n" * 3_000,

@@ -93,7 +93,9 @@ def plain(text):
     if magic := re.match(r"%%(\w+)[ \t]*(.*)", first):
         kind, words = magic[1], magic[2].split()
         if kind in WRITTEN and words:
-            return "", {words[-1].strip("'\""): (body, "-a" in words)}
+            is_added = bool({"-a", "--append"} & set(words))
+            body += "\n" * (not body.endswith("\n"))
+            return "", {words[-1].strip("'\""): (body, is_added)}
         if kind not in RUN_HERE:
             return "", {}
         inner, files = plain(body)

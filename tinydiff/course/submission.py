@@ -253,10 +253,10 @@ class Submission:
 
     # --- what an answer needs, and how it comes about ---
 
-    def steps(self, name, failed=()):
+    def steps(self, name, failed=(), generous=False):
         """List what is run for an answer, in this order: str -> list of Statements
 
-        failed: Statements to do without
+        failed: Statements to do without; generous: run also what may have changed what it uses
         """
         index = {id(statement): k for k, statement in enumerate(self._statements)}
         without = {index[id(statement)] for statement in failed} | self._stubs
@@ -266,7 +266,13 @@ class Submission:
         checks = [k for k in self._checks.get(name, ()) if k >= last]
         end = max(checks) + 1 if checks else len(self._statements)
         chosen = self._slice.before(name, set(counting), end, without)
+        if generous:
+            chosen = self._slice.around(name, chosen, end, without)
         return [self._statements[k] for k in chosen]
+
+    def has_more(self, name):
+        """Say whether the generous choice of what is run for an answer holds more: str -> bool"""
+        return self.steps(name, generous=True) != self.steps(name)
 
     @cached_property
     def _stubs(self):
@@ -293,9 +299,10 @@ class Submission:
                 parts.append(f"{file} {hashlib.sha256(content).hexdigest()}")
         return hashlib.sha256("\n".join(parts).encode(errors="replace")).hexdigest()[:12]
 
-    def build(self, name):
+    def build(self, name, generous=False):
         """Run what an answer needs: str -> what the name then stands for
 
+        generous: as in steps
         A statement that fails is left out, as a cell that fails in a notebook; `left_out` tells of
         it. Raises Unreadable, with the reason and its place, where nothing comes of the answer, or
         where a .py fails at what it needs.
@@ -303,7 +310,7 @@ class Submission:
         package, self._failed = find(name).module.__package__, {}  # `from .` as in the package
         while True:
             module = module_for(self.path, package)
-            answer = self._run(name, module)
+            answer = self._run(name, module, generous)
             if answer is not self:
                 break
         missing = [s for s in self._failed if not s.binds <= set(vars(module))]
@@ -315,10 +322,10 @@ class Submission:
     def _is_notebook(self):
         return ".ipynb" in self.path.name.lower()
 
-    def _run(self, name, module):
+    def _run(self, name, module, generous):
         """Run the steps of an answer -> the answer, None, or self where it is to be begun anew"""
         answers = {id(self._statements[k]) for k in self._answers(name)}
-        steps, scope = self.steps(name, self._failed), vars(module)
+        steps, scope = self.steps(name, self._failed, generous), vars(module)
         for statement in steps:
             before = scope.get(name)
             try:
@@ -327,7 +334,7 @@ class Submission:
                 line = getattr(statement.node, "lineno", "?")
                 why = f"{type(error).__name__}: {error}".splitlines()[0]
                 self._failed[statement] = f"{statement.where}, line {line}: {why}"
-                if set(self.steps(name, self._failed)) - set(steps):
+                if set(self.steps(name, self._failed, generous)) - set(steps):
                     return self  # something else can take its place
             if before is not None and id(statement) not in answers:
                 scope[name] = before  # an import or a picture's variable of this name
