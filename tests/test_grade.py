@@ -158,6 +158,8 @@ def test_clumsy_answers_fail(graded):
     exercise, _, _, verdicts = graded
     passed = {name for name, verdict in verdicts.items() if verdict.state != "failed"}
     right = {"changes its input"} if exercise.name in WITHOUT_ARRAYS else set()
+    if exercise.name == "kernels.reference.adam_step":  # it works in place and returns nothing
+        right = {"constant"}
     if exercise.name.startswith("hunts."):  # they take nothing, and the answer is a constant
         right = {"changes its input", "constant"}
     assert passed <= right

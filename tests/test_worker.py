@@ -1,5 +1,6 @@
 """What an answer does while it is graded: tricks gain no point, harm ends in the sandbox."""
 
+import json
 import os
 import subprocess
 import sys
@@ -71,6 +72,23 @@ def q_sample(s, x0, t, eps):
             pass
     return x0
 """
+REPORT = """import json, os, sys
+def q_sample(s, x0, t, eps):
+    frame = sys._getframe()
+    while "report" not in frame.f_locals or not isinstance(frame.f_locals["report"], int):
+        frame = frame.f_back
+    said = {{"state": {state}, "lines": {lines}, "seconds": 0.1, "printed": ["", 0], "used": []}}
+    line = json.dumps(said | {{"exercise": "diffusion.q_sample", "test": ""}})
+    os.write(frame.f_locals["report"], (line + "\\n[]\\n").encode())
+    os._exit(0)
+"""
+RESOURCE = """%%writefile resource.py
+import sys, types
+f = sys.modules["tinydiff.diffusion"].q_sample
+sys.kept = types.FunctionType(f.__code__, vars(sys.modules["tinydiff.diffusion"]))
+raise ImportError
+"""
+KEPT = "import sys\ndef q_sample(s, x0, t, eps):\n    return sys.kept(s, x0, t, eps)\n"
 YES = """import numpy as np
 class Yes(np.ndarray):
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
@@ -153,6 +171,8 @@ TRICKS = {
     ),
     "the report forged": FORGED,
     "others' pipes": PIPES,
+    "a state that is none": REPORT.format(state="'passed\\x1b[2J'", lines="[]"),
+    "lines that are none": REPORT.format(state="'failed'", lines="[['why', 5], ['x', None]]"),
     "an array that says yes": YES,
     "an object that says yes": SAYS_YES,
     "the tests' own helper": HELPER,
@@ -301,3 +321,35 @@ def test_changes_to_the_graders_own_files_are_noticed(tmp_path, monkeypatch):
     tree = {"full/tests/test_worker.py": (b"what it was", 0), "bare/tinydiff/plot.py": (b"", 0)}
     monkeypatch.setattr(sandbox, "_tree", lambda: tree)
     assert sandbox.changed() == ["tests/test_worker.py"]
+
+
+@pytest.mark.slow
+def test_a_module_of_the_students_is_imported_after_the_reference_is_gone(tmp_path):
+    cells = [{"cell_type": "code", "source": text} for text in (RESOURCE, KEPT)]
+    path = tmp_path / "01_forward.ipynb"
+    path.write_text(json.dumps({"cells": cells}))
+    verdict = worker.grade_one([submission.read(path)], Q_SAMPLE, 20.0).verdict
+    assert verdict.state == "failed" and "has no attribute 'kept'" in str(verdict)
+
+
+LIMITS = """import resource
+def q_sample(s, x0, t, eps):
+    names = ("RLIMIT_CPU", "RLIMIT_AS", "RLIMIT_FSIZE", "RLIMIT_NPROC", "RLIMIT_NOFILE")
+    raise ValueError([resource.getrlimit(getattr(resource, n))[1] > 0 for n in names])
+"""
+
+
+def test_all_limits_hold(tmp_path):
+    assert str([True] * 5) in str(verdict_of(tmp_path, LIMITS))
+
+
+@needs_walls
+def test_a_class_is_hidden_wherever_it_lies(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "_hidden", set())
+    walls = lambda: sandbox._walls("bwrap", [])
+    monkeypatch.setattr(sandbox, "HIDDEN", ())
+    folder = str(tmp_path / "class")
+    assert folder not in walls()
+    (tmp_path / "class").mkdir()
+    sandbox.hide(tmp_path / "class")
+    assert folder in walls()

@@ -12,6 +12,7 @@ whoever tampers with the tests, or with the candidate's word, still has to compu
 Where Python cannot fork, or in a student's tree, where there is no reference, the word counts.
 """
 
+import ast
 import base64
 import ctypes
 import inspect
@@ -31,15 +32,22 @@ from pathlib import Path
 
 import numpy as np
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 from . import diagnosis, elsewhere
 from .calls import Raised, attempt, launched
 from .exercises import exercises, in_handout, in_place, mutant, original, put
 from .handed_in import counts
+from .handout import cut_files, defined
 from .judge import Trial, guard, place, restore, with_tests
 from .submission import Submission, Unreadable
 from .suspects import suspects
 from .verdict import Verdict, in_order
 
+STATES = ("passed", "failed", "not attempted", "cannot be graded")
 OTHERS = ("cpu", "cpu_direct", "cpu_winograd", "cpu_ladder", "cuda")  # kernels like those asked for
 ASKED = 12  # calls that are answered once more, where all tests passed
 READY = b'{"ready": true}\n'  # said by a desk before anything of the student's is run
@@ -76,12 +84,14 @@ def serve(job, forget):
         """Called by pytest, once it has collected the tests."""
         if forks and not in_handout():
             _load(asked)
+            kept.update(_names_kept(items))
             forget()
         _write(channel, READY)
         for exercise, own in items.items():
-            desk = _Desk(exercise, own, submissions, job, forks)
+            desk = _Desk(exercise, own, submissions, job, forks, kept)
             say(exercise, desk.apart(channel) if forks else desk.here())
 
+    kept = {}
     why = elsewhere.missing() if any(e.on_gpu for e in asked) else None
     forks = job["forks"] and hasattr(os, "fork")
     for module in {e.name: e for e in exercises() if not _is_heavy(e) or e in asked}.values():
@@ -89,6 +99,20 @@ def serve(job, forget):
     missing = dict.fromkeys(asked, why) if why else with_tests(asked, one_by_one)
     for exercise, why in missing.items():
         say(exercise, Verdict(exercise.name, "cannot be graded", (("why", why),)))
+
+
+def from_json(exercise, said):
+    """Read what `_as_json` wrote down: Exercise, dict -> Verdict
+
+    Raises ValueError, TypeError or KeyError where it is anything else: a student's code may have
+    written it.
+    """
+    if said["state"] not in STATES:
+        raise ValueError("no such state")
+    lines = [(str(head), str(text)) for head, text in said["lines"]]
+    lines, used = in_order(lines), tuple(map(str, said["used"]))
+    (text, count), seconds = said["printed"], float(said["seconds"])
+    return Verdict(exercise.name, said["state"], lines, seconds, (str(text), int(count)), (), used)
 
 
 def _is_heavy(exercise):
@@ -105,6 +129,20 @@ def _load(asked):
             suspects(exercise.function)
 
 
+def _names_kept(items):
+    """Find what of the tests' files a handout holds: the other tests may know answers.
+
+    items: {exercise: pytest's items} -> {module: set of names}
+    """
+    wanted = {}
+    for item in (item for own in items.values() for item in own):
+        wanted.setdefault(item.path.name, set()).add(item.function.__name__)
+    return {
+        name.removesuffix(".py"): {n for node in ast.parse(source).body for n in defined(node)}
+        for name, source in cut_files(wanted).items()
+    }
+
+
 def _as_json(exercise, verdict):
     lines = [(head, text[:LONGEST]) for head, text in verdict.lines]
     said = {"exercise": exercise.name, "state": verdict.state, "lines": lines}
@@ -115,9 +153,9 @@ def _as_json(exercise, verdict):
 class _Desk:
     """One exercise of one student: what has to be done for it, and in which process."""
 
-    def __init__(self, exercise, items, submissions, job, forks):
+    def __init__(self, exercise, items, submissions, job, forks, kept):
         self.exercise, self.items, self.submissions = exercise, items, submissions
-        self.seconds, self.forks = job["seconds"], forks
+        self.seconds, self.forks, self.kept = job["seconds"], forks, kept
         self.beside = job["beside"] | counts(submissions, exercise).beside
         self.has_reference = forks and not in_handout()
 
@@ -127,10 +165,7 @@ class _Desk:
         with _forked(self._arbitrate, closed=[channel]) as child:
             text = child.line(4 * self.seconds + 30)
         with suppress(ValueError, KeyError, TypeError):
-            said = json.loads(text)
-            lines, used = tuple(map(tuple, said["lines"])), tuple(said["used"])
-            rest = said["seconds"], tuple(said["printed"])
-            return Verdict(self.exercise.name, said["state"], lines, *rest, used=used)
+            return from_json(self.exercise, json.loads(text))
         if _killed_for_memory() > memory:
             return self._cannot("the machine ran out of memory: grade it again")
         return self._failed(f"it ended the process{signal_name(child.code)}")
@@ -139,6 +174,7 @@ class _Desk:
         """Do the candidate's part in this process, which ends with it: -> Verdict"""
         _limit(self.seconds)
         with _folder(self.beside):
+            sys.path.insert(0, os.getcwd())
             return self._run([])
 
     def _failed(self, why):
@@ -169,9 +205,7 @@ class _Desk:
             rest = child.line(self.seconds) if text and self.has_reference else b""
         try:
             said = json.loads(text)
-            lines, used = tuple(map(tuple, said["lines"])), tuple(said["used"])
-            seconds, printed = float(said["seconds"]), tuple(said["printed"])
-            verdict = Verdict(self.exercise.name, said["state"], lines, seconds, printed, (), used)
+            verdict, test = from_json(self.exercise, said), str(said["test"])
         except Exception:  # whatever was written in the report's place
             if child.late:
                 limit = f"it did not finish within {self.seconds:g} seconds"
@@ -184,16 +218,16 @@ class _Desk:
         answers = _outcomes(rest)
         if verdict.state == "passed":
             return self._confirmed(verdict, noted, answers)
-        if verdict.state == "failed":
-            return self._explained(verdict, noted.get(said["test"], []), answers)
-        return verdict
+        if verdict.state == "not attempted":
+            return verdict
+        return self._explained(replace(verdict, state="failed"), noted.get(test, []), answers)
 
     def _note(self):
         """Run the tests on the reference: -> {test: Calls}, and those that CONFIRM a result
 
         Or a Verdict, if the reference itself fails here.
         """
-        noted, trial = {}, Trial(self.exercise, explains=False)
+        noted, trial = {}, Trial(self.exercise, explains=False, guards=False)
         for item in self.items:
             verdict = trial.verdict([item], original(self.exercise))
             if verdict.state != "passed":
@@ -247,12 +281,12 @@ class _Desk:
 
     def _candidate(self, report, noted):
         """Run the student's code, in a process of its own: report, number of the pipe"""
-        prctl("DUMPABLE", 1)
         prctl("PDEATHSIG", signal.SIGKILL)
         os.setsid()
         _limit(self.seconds)
         if self.has_reference:
-            _forget(self.exercise)
+            _forget(self.exercise, self.kept)
+        sys.path.insert(0, os.getcwd())  # from here on, the student's own modules count
         asked = []
 
         def say(verdict, test):
@@ -354,8 +388,15 @@ def _gone_step_by_step(*args, **options):
     yield _gone()
 
 
-def _forget(exercise):
-    """Take the reference and the mutants of an exercise out of this process, and all sources."""
+def _forget(exercise, kept):
+    """Take the reference and the mutants of an exercise out of this process, and all sources.
+
+    kept: {module of tests: set of the names in it that stay}
+    """
+    for module, names in kept.items():
+        known = vars(sys.modules[module])
+        for name in [n for n in known if n.isidentifier() and n[:2] != "__" and n not in names]:
+            del known[name]
     for f in [original(exercise), *(mutant(exercise, *m[:2]) for m in exercise.mutants)]:
         for g in {id(g): g for g in (f, inspect.unwrap(f), getattr(f, "py_func", f))}.values():
             if inspect.isfunction(g) and not g.__code__.co_freevars:
@@ -423,10 +464,10 @@ class _Child:
 
     def line(self, seconds):
         """Wait for a line: limit -> bytes, empty where none came"""
-        deadline, seen, end = time.monotonic() + seconds, 0, -1
-        while end < 0 and len(self.rest) < REPORT:
-            end, seen = self.rest.find(b"\n", seen), len(self.rest)
-            if end < 0 and not self._more(deadline):
+        deadline, seen = time.monotonic() + seconds, 0
+        while (end := self.rest.find(b"\n", seen)) < 0:
+            seen = len(self.rest)
+            if seen > REPORT or not self._more(deadline):
                 return b""
         line, self.rest = bytes(self.rest[: end + 1]), self.rest[end + 1 :]
         return line
@@ -509,10 +550,8 @@ def _limit(seconds):
 
     Processor time, memory, the size of a file, open files, processes.
     """
-    try:
-        import resource
-    except ImportError:
-        return  # Windows: only the limit on time remains
+    if resource is None:
+        return  # only the limit on time remains
     allowed = LIMITS | {"CPU": int(seconds) + 5, "NPROC": _tasks() + PROCESSES}
     for name, value in allowed.items():
         kind = getattr(resource, f"RLIMIT_{name}", None)
@@ -558,12 +597,11 @@ def _folder(beside):
     try:
         for name, content in beside.items():
             path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            with suppress(OSError):  # a name that no disk takes
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
         os.chdir(folder)
-        sys.path.insert(0, str(folder))
         yield
     finally:
         os.chdir(before)
-        sys.path.remove(str(folder))
         shutil.rmtree(folder, ignore_errors=True)

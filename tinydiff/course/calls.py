@@ -46,7 +46,7 @@ class Call:
                 given = value, vjp(np.cos(flat).reshape(np.shape(value)))
             else:
                 given = f(*args, **options)
-            if inspect.isgenerator(given):
+            if hasattr(given, "__next__"):
                 given = list(itertools.islice(given, ENOUGH))
             if callable(given):
                 given = [given(*copy.deepcopy(use)) for use in self.uses]

@@ -103,7 +103,7 @@ def _squeezed(text):
 # --- the tests, without all that doesn't grade ---
 
 
-def _defines(node):
+def defined(node):
     """List the names that a statement gives a meaning, also by changing what is in them."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return {node.name}
@@ -152,7 +152,7 @@ def cut(source, wanted):
     nodes, kept, imports = ast.parse(source).body, set(), ast.Import | ast.ImportFrom
     known = set(wanted) | {"pytestmark"} | _autouse(nodes)
     while True:
-        new = {k for k, node in enumerate(nodes) if k not in kept and _defines(node) & known}
+        new = {k for k, node in enumerate(nodes) if k not in kept and defined(node) & known}
         if not new:
             break
         kept |= new
@@ -171,10 +171,19 @@ def cut(source, wanted):
 
 def graders(chosen):
     """Cut the tests down to those that grade: list of Exercises -> dict of file name to source"""
-    wanted, found = {}, {}
+    wanted = {}
     for path in {e.tests for e in chosen}:
         names = {e.name for e in chosen if e.tests == path}
         wanted.setdefault(path.name, set()).update(_marked(path, names))
+    return cut_files(wanted)
+
+
+def cut_files(wanted):
+    """Cut files of tests down to what some of their names need, in other files, too.
+
+    wanted: dict of file name to set of names -> dict of file name to source
+    """
+    wanted, found = {name: set(names) for name, names in wanted.items()}, {}
     while set(wanted) - set(found):
         name = min(set(wanted) - set(found))
         source = (ROOT / "tests" / name).read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from .arbiter import prctl
+from .arbiter import REPORT, prctl
 from .exercises import ROOT, exercises
 from .handout import blank
 
@@ -134,10 +134,13 @@ def _walls(bwrap, hidden):
     words = [bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     words += ["--as-pid-1"]  # no process of bwrap's in there, whose files could be written to
     words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    words += ["--size", str(DISK), "--tmpfs", "/dev/shm"]
+    if Path("/etc/shadow").exists():
+        words += ["--ro-bind", "/dev/null", "/etc/shadow"]
     if Path("/dev/nvidiactl").exists():
         devices = sorted(map(str, Path("/dev").glob("nvidia*")))
         words += [w for device in devices for w in ("--dev-bind-try", device, device)]
-    folders = [*HIDDEN, str(ROOT), str(Path.cwd()), str(Path.home()), *map(str, hidden)]
+    folders = [*HIDDEN, ROOT, Path.cwd(), Path.home(), *_hidden, *hidden]
     there = {Path(f).resolve() for f in folders if Path(f).is_dir()} - {Path("/")}
     outer = [str(f) for f in there if not there & set(f.parents)]
     for folder in sorted(outer):
@@ -179,6 +182,14 @@ class Ended(Exception):
         self.late, self.code = late, code
 
 
+_hidden = set()  # folders besides
+
+
+def hide(folder):
+    """Let no sandbox see a folder: Path -> None"""
+    _hidden.add(folder.absolute())
+
+
 _running = set()  # the sandboxes of this process
 _lock = threading.Lock()
 
@@ -200,12 +211,12 @@ class Sandbox:
             [*_walls(wrap, hidden), *words] if wrap else words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL if not os.environ.get("DBG") else None,
+            stderr=subprocess.DEVNULL,
             cwd=self.folder,
             env=_environment(more),
             start_new_session=True,
         )
-        self.rest = b""
+        self.rest = bytearray()
         with _lock:
             _running.add(self)
 
@@ -244,16 +255,18 @@ class Sandbox:
 
     def line(self, seconds):
         """Wait for what it says of one exercise: limit -> dict. Raises Ended."""
-        deadline = time.monotonic() + seconds
-        while b"\n" not in self.rest:
+        deadline, seen = time.monotonic() + seconds, 0
+        while (end := self.rest.find(b"\n", seen)) < 0:
+            seen = len(self.rest)
             left = max(0.0, deadline - time.monotonic())
             if not select.select([self.process.stdout], [], [], left)[0]:
                 raise Ended(True, 0)
             new = os.read(self.process.stdout.fileno(), 1 << 16)
-            if not new:
+            if not new or len(self.rest) > REPORT:
+                self.end()
                 raise Ended(False, self.process.wait())
             self.rest += new
-        line, _, self.rest = self.rest.partition(b"\n")
+        line, self.rest = bytes(self.rest[: end + 1]), self.rest[end + 1 :]
         return json.loads(line)
 
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from . import diagnosis, elsewhere, grade, sandbox
-from .arbiter import noting, signal_name
+from .arbiter import from_json, noting, signal_name
 from .exercises import SECONDS, Exercise, exercises, in_place, original
 from .handed_in import counts
 from .sandbox import Ended, Sandbox, protection  # noqa: F401
@@ -198,12 +198,10 @@ def _ended(exercise, end, began):
 
 
 def _verdict(exercise, said):
-    lines = [*map(tuple, said["lines"])]
-    if said["state"] == "failed" and "reread" not in dict(lines):
-        lines += diagnosis.reread(exercise)
-    rest = said["seconds"], tuple(said["printed"])
-    lines, used = in_order(lines), tuple(said["used"])
-    return Verdict(exercise.name, said["state"], lines, *rest, used=used)
+    verdict = from_json(exercise, said)
+    if verdict.state != "failed" or "reread" in dict(verdict.lines):
+        return verdict
+    return replace(verdict, lines=in_order([*verdict.lines, *diagnosis.reread(exercise)]))
 
 
 def _folders(submissions):
