@@ -345,8 +345,8 @@ def test_the_generous_choice_holds_what_has_to_do_with_it(name, tmp_path):
 
 
 FOUND_OUT = {
-    "a file that gets longer": ["%%writefile h.py\nL = 1", "%%writefile --append h.py\nK = 2"]
-    + ["from h import K"],
+    "a file that gets longer": ["%%writefile h.py\nL = 1", "%%writefile -a h.py\nM = 2"]
+    + ["%%writefile --append h.py\nK = L + 1", "from h import K, M"],
     "a file with a name": [
         "import numpy as np\nPATH = 'k.npy'\nnp.save(PATH, 2)\nK = int(np.load(PATH))"
     ],

@@ -94,7 +94,6 @@ def plain(text):
         kind, words = magic[1], magic[2].split()
         if kind in WRITTEN and words:
             is_added = bool({"-a", "--append"} & set(words))
-            body += "\n" * (not body.endswith("\n"))
             return "", {words[-1].strip("'\""): (body, is_added)}
         if kind not in RUN_HERE:
             return "", {}

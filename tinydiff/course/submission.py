@@ -447,7 +447,8 @@ def _submission(path, pieces, folder):
         for name, (body, appended) in files.items():
             if is_inside(name):
                 before = beside.get(name, b"") if appended else b""
-                beside[name] = before + body.encode(errors="replace")
+                between = b"\n" * (before[-1:] not in b"\n")
+                beside[name] = before + between + body.encode(errors="replace")
         cells.append((where, text))
     texts = [text for _, text in cells]
     near = _imported(texts, lambda name: _modules_in(folder, name, path)) if folder else {}
