@@ -50,7 +50,7 @@ def q_sample(s, x0, t, eps):
 """
 FORGED = """import json, os
 def q_sample(s, x0, t, eps):
-    said = {"state": "passed", "lines": [], "seconds": 0.1, "printed": ["", 0], "used": []}
+    said = {"state": "passed", "lines": [], "seconds": 0.1, "used": []}
     line = json.dumps(said | {"exercise": "diffusion.q_sample", "test": ""})
     for number in range(3, 64):
         try:
@@ -62,7 +62,7 @@ def q_sample(s, x0, t, eps):
 PIPES = """import json, os
 from pathlib import Path
 def q_sample(s, x0, t, eps):
-    said = {"state": "passed", "lines": [], "seconds": 0.1, "printed": ["", 0], "used": []}
+    said = {"state": "passed", "lines": [], "seconds": 0.1, "used": []}
     line = json.dumps(said | {"exercise": "diffusion.q_sample", "test": ""}) + "\\n"
     for path in Path("/proc").glob("[0-9]*/fd/*"):
         try:
@@ -77,7 +77,7 @@ def q_sample(s, x0, t, eps):
     frame = sys._getframe()
     while "report" not in frame.f_locals or not isinstance(frame.f_locals["report"], int):
         frame = frame.f_back
-    said = {{"state": {state}, "lines": {lines}, "seconds": 0.1, "printed": ["", 0], "used": []}}
+    said = {{"state": {state}, "lines": {lines}, "seconds": 0.1, "used": []}}
     line = json.dumps(said | {{"exercise": "diffusion.q_sample", "test": ""}})
     os.write(frame.f_locals["report"], (line + "\\n[]\\n").encode())
     os._exit(0)

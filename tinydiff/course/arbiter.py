@@ -111,8 +111,7 @@ def from_json(exercise, said):
         raise ValueError("no such state")
     lines = [(str(head), str(text)) for head, text in said["lines"]]
     lines, used = in_order(lines), tuple(map(str, said["used"]))
-    (text, count), seconds = said["printed"], float(said["seconds"])
-    return Verdict(exercise.name, said["state"], lines, seconds, (str(text), int(count)), (), used)
+    return Verdict(exercise.name, said["state"], lines, float(said["seconds"]), used=used)
 
 
 def _is_heavy(exercise):
@@ -146,8 +145,7 @@ def _names_kept(items):
 def _as_json(exercise, verdict):
     lines = [(head, text[:LONGEST]) for head, text in verdict.lines]
     said = {"exercise": exercise.name, "state": verdict.state, "lines": lines}
-    said |= {"seconds": verdict.seconds, "printed": verdict.printed, "used": verdict.used}
-    return said
+    return said | {"seconds": verdict.seconds, "used": verdict.used}
 
 
 class _Desk:
