@@ -27,7 +27,7 @@ PERHAPS = (ast.Call, ast.Name, ast.Attribute, ast.Subscript, ast.IfExp, ast.Bool
 MAKERS = (*FUNCTIONS, ast.ClassDef, ast.Lambda)
 TOO_MUCH = (SyntaxError, ValueError, MemoryError, RecursionError)  # of text that is no Python
 FOUND_BESIDE = 1 << 20  # bytes of a file beside the one that was handed in, which imports it
-LARGE, PATIENCE = 60_000, 20  # letters of code that no lesson has; seconds to read so many
+LARGE, PATIENCE = 60_000, 10  # letters of code that no lesson has; seconds to read so many
 
 
 class Submission:
