@@ -8,6 +8,7 @@ functions, classes. Not run is what it does not need: plots, trainings, `check` 
 import ast
 import hashlib
 import importlib.util
+import os
 import pickle
 import re
 import subprocess
@@ -463,7 +464,8 @@ def _read_apart(path, pieces, folder, size):
     what = f"{path} holds {size // 1000} KB of code, which"
     try:
         options = {"input": job, "capture_output": True, "timeout": PATIENCE, "check": True}
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, **options)
+        around = os.environ | {"PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=around, **options)
     except subprocess.TimeoutExpired:
         raise Unreadable(f"{what} takes more than {PATIENCE} seconds to read") from None
     except subprocess.CalledProcessError:
