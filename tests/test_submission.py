@@ -321,6 +321,52 @@ def test_the_hash_follows_the_files_that_an_answer_imports(tmp_path):
     assert len(hashes) == 2
 
 
+LEFT_OUT = {  # what the answer's K is changed by, in ways that are not followed
+    "a result that is kept": ["K = [1]", "def log(v):\n    K[0] = v\n    return v", "a = log(2)"],
+    "another name": ["K = L = [1]", "L[0] = 2"],
+    "a view": ["import numpy as np\nK = np.ones(1)", "v = K.reshape(-1)\nv[0] = 2"],
+    "a container": ["K = [1]\nALL = [K]", "ALL[0][0] = 2"],
+    "a class": ["K = [1]", "class A:\n    def __init__(self):\n        K[0] = 2", "a = A()"],
+    "a call for effect": ["K = [0]\nput = K.__setitem__", "list(map(put, [0], [2]))"],
+    "code in a text": ["K = [1]", "exec('K[0] = 2', {'K': K})"],
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_the_generous_choice_holds_what_has_to_do_with_it(name, tmp_path):
+    others = "check(q_step)", "q_sample(3)", "print(undefined)", "x = y = 1"
+    answer = "def q_sample():\n    return K[0]"
+    found = read_cells(tmp_path, *LEFT_OUT[name], *others, answer, "check(q_sample)", "K[0] = 3")
+    assert found.has_more("q_sample") and found.build("q_sample")() != 2
+    assert found.build("q_sample", generous=True)() == 2
+    chosen = [ast.unparse(s.node) for s in found.steps("q_sample", generous=True)]
+    assert not {*others, "K[0] = 3", "check(q_sample)"} & set(chosen)
+    assert not read_cells(tmp_path, BODY, *others).has_more("q_sample")
+
+
+FOUND_OUT = {
+    "a file that gets longer": ["%%writefile h.py\nL = 1", "%%writefile -a h.py\nM = 2"]
+    + ["%%writefile --append h.py\nK = L + 1", "from h import K, M"],
+    "a file with a name": [
+        "import numpy as np\nPATH = 'k.npy'\nnp.save(PATH, 2)\nK = int(np.load(PATH))"
+    ],
+    "NumPy's out": ["import numpy as np\nK = np.ones(())", "np.add(K, 1, out=K)"],
+    "the environment": ["import os", "%env K=2", "K = int(os.environ['K'])"],
+}
+
+
+@pytest.mark.parametrize("name", FOUND_OUT)
+def test_what_changes_a_value_is_found(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("K", "1")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    found = read_cells(tmp_path, *FOUND_OUT[name], "def q_sample():\n    return K")
+    for file, content in found.beside.items():
+        (tmp_path / file).write_bytes(content)
+    assert found.build("q_sample")() == 2
+    sys.modules.pop("h", None)
+
+
 HOSTILE = {
     "blank lines": "def q_sample(:" + "\n" * 400_000 + "def q_step(): pass",
     "magics": "%time x\n%ls\n" * 3_000,
@@ -339,6 +385,57 @@ def test_hostile_text_is_read_in_time(name, tmp_path):
     found.attempts("q_sample"), found.has("q_step")
     assert time.perf_counter() - began < 5  # it was minutes; blank lines take 0.1 s
     assert found.digest("q_sample")
+
+
+def names(letter):
+    return ", ".join(f"{letter}{k}" for k in range(2_500))
+
+
+SLOW = {  # each took seconds, and four times as long where it was twice as long
+    "a timed line": "%time x\n" + " " * 50_000 + "(\n",
+    "one alias of another": "a0 = 1\n" + "".join(f"a{k + 1} = a{k}\n" for k in range(8_000)),
+    "one alias of many": f"for {names('a')} in [{names('b')}]: {names('b')} = 1",
+    "many checks": "q_sample = mk()\ncheck(q_sample)\n" * 6_000,
+    "checks in a loop": "for f in fs:\n" + "  check(f)\n" * 6_000,
+    "many makers": "def mk(): x\n" * 1_500 + "q_sample = mk()\n" * 1_500,
+    "many stubs": "def q_sample(): raise NotImplementedError\n" * 2_000,
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_time_to_read_grows_with_the_length(name):
+    began = time.process_time()
+    text = cells.plain(SLOW[name])[0] + "\nq_sample = a0"
+    assert submission.Submission("work.ipynb", [("cell 1", text)]).digest("q_sample")
+    assert time.process_time() - began < 3
+
+
+def test_much_code_is_read_apart(tmp_path, monkeypatch):
+    """Of CPython's own parser, too: it needs a minute for an f-string as long as this."""
+    lessons = (exercises.ROOT / "lessons").glob("*.ipynb")
+    assert max(sum(len(t) for _, t in cells.cells_of(p)) for p in lessons) < submission.LARGE * 0.7
+    long = read_cells(tmp_path, right(before="x = 1\n" * 12_000))
+    assert long.attempts("q_sample")
+    monkeypatch.setattr(submission, "PATIENCE", 0.5)
+    with pytest.raises(submission.Unreadable, match=r"holds 600 KB .* 0\.5 seconds to read$"):
+        read_cells(tmp_path, f"x = f'{'{a}' * 200_000}'")
+
+
+STAR = "from helpers import *\nq_sample(1, 2, 3, 4)\ncheck(q_sample)"
+
+
+@pytest.mark.parametrize(
+    "line", [STAR, STAR.replace("*", "q_sample", 1), STAR.replace("h", "h.h", 1)]
+)
+def test_an_answer_from_a_file_in_the_same_zip(line):
+    path, packed = Path("work.ipynb"), notebook(line).encode()
+    place = "h/helpers.py" if "h.h" in line else "helpers.py"
+    texts = [right(), right(value="x0")]
+    alone = submission.read(path, packed)
+    found = [alone.with_beside({place: t.encode(), "other.py": b"1"}) for t in texts]
+    assert all(f.attempts("q_sample") and list(f.beside) == [place] for f in found)
+    assert len({f.digest("q_sample") for f in [alone, *found]}) == 3
+    assert alone.with_beside({"other.py": b"1", "helpers.txt": b""}) is alone
 
 
 def test_limits_on_size_are_one_line(tmp_path, monkeypatch):

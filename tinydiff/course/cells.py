@@ -11,10 +11,10 @@ CODE = 4 << 20  # letters of code in it
 RUN_HERE = ("time", "capture", "prun")  # cell magics whose cell is run with the notebook's names
 WRITTEN = ("writefile", "file")  # those whose cell is the text of a file
 MAGIC = re.compile(r"^[ \t]*[%!?]|=[ \t]*[%!]|\?[ \t]*$", re.M)
-TIMED = re.compile(r"^([ \t]*(?:[\w, \t]+=[ \t]*)?)%(?:time|prun)[ \t]+(?=[^-\s])", re.M)
+TIMED = re.compile(r"^([\w, \t]+=[ \t]*|[ \t]*)%(?:time|prun)[ \t]+(?=[^-\s])", re.M)
 PLAIN = [  # the same by plain means, where IPython is missing or the cell is very long
     (re.compile(r"^([ \t]*)[%!?].*$", re.M), r"\1pass"),
-    (re.compile(r"^([ \t]*[\w, \t]+=[ \t]*)[%!].*$", re.M), r"\1None"),
+    (re.compile(r"^([\w, \t]+=[ \t]*)[%!].*$", re.M), r"\1None"),
     (re.compile(r"^([ \t]*)[\w.%]+\?\??[ \t]*$", re.M), r"\1pass"),
 ]
 LONG = 20_000  # letters, and a tenth of letters times magics: IPython reads a cell once for each
@@ -93,7 +93,8 @@ def plain(text):
     if magic := re.match(r"%%(\w+)[ \t]*(.*)", first):
         kind, words = magic[1], magic[2].split()
         if kind in WRITTEN and words:
-            return "", {words[-1].strip("'\""): (body, "-a" in words)}
+            is_added = bool({"-a", "--append"} & set(words))
+            return "", {words[-1].strip("'\""): (body, is_added)}
         if kind not in RUN_HERE:
             return "", {}
         inner, files = plain(body)

@@ -18,11 +18,11 @@ CHANGING = {  # methods that change what they belong to, wherever they are calle
 }
 DRAWN_FROM = {"Random", "RandomState", "default_rng", "iter"}  # what they give, each use changes
 READS = {"fromfile", "genfromtxt", "load", "loadtxt", "open", "read_bytes", "read_text"}
-WRITES = {"dump", "save", "savetxt", "savez", "write", "write_bytes", "write_text"}
+WRITES = {"dump", "save", "savetxt", "savez", "tofile", "write", "write_bytes", "write_text"}
 SETTING = {"filterwarnings", "seed", "seterr", "setrecursionlimit", "simplefilter"}  # of modules
 ON_ITS_ARGUMENTS = {  # functions that change what they are given
-    *"at copyto delattr fill_diagonal heapify heappop heappush insort next place putmask".split(),
-    *"setattr shuffle".split(),
+    *"at copyto delattr fill_diagonal heapify heappop heappush iadd insort next place".split(),
+    *"putmask setattr shuffle".split(),
 }
 
 
@@ -82,6 +82,18 @@ class Statement:
     sets = property(lambda self: self._uses[2], doc="Names that its functions declare `global`.")
 
     @cached_property
+    def mentions(self):
+        """Find all the names in it, at once or in its functions -> set"""
+        return self.early | self.late | self.sets | self.binds
+
+    @cached_property
+    def is_quiet(self):
+        """Say whether it is no more than a call that changes nothing: check(f)"""
+        value = getattr(self.node, "value", None)
+        is_call = isinstance(self.node, ast.Expr) and isinstance(value, ast.Call)
+        return is_call and called(value) in QUIET
+
+    @cached_property
     def parts(self):
         """List the nodes that are run at once, not those within functions."""
         return list(at_once(self.node))
@@ -129,17 +141,22 @@ class Statement:
     def is_setting(self):
         """Say whether it sets what holds for all below: sys.path.append(...), np.seterr(...)"""
         if isinstance(self.node, ast.Expr) and isinstance(self.node.value, ast.Call):
-            if called(self.node.value) in SETTING:
+            name, first = called(self.node.value), [*self.node.value.args, None][0]
+            is_magic = name == "run_line_magic" and isinstance(first, ast.Constant)
+            if name in SETTING or (is_magic and first.value in ("env", "set_env")):
                 return True
         paths = [p for p in self.parts if isinstance(p, ast.Attribute) and p.attr == "path"]
         of_sys = any(isinstance(p.value, ast.Name) and p.value.id == "sys" for p in paths)
         return of_sys and not isinstance(self.node, (*FUNCTIONS, ast.ClassDef))
 
     def _strings_if(self, names):
-        """List the texts in it, if it calls a function of one of these names -> set"""
-        if not any(isinstance(p, ast.Call) and called(p) in names for p in self.parts):
-            return set()
-        return {p.value for p in self.parts if isinstance(p, ast.Constant) and _is_text(p.value)}
+        """List the texts in it, if it calls a function of one of these names -> set
+
+        With them the names of what those functions are given: a file's name may have one.
+        """
+        calls = [p for p in self.parts if isinstance(p, ast.Call) and called(p) in names]
+        texts = [p.value for p in self.parts if isinstance(p, ast.Constant) and _is_text(p.value)]
+        return {*texts, *(root(a) for c in calls for a in c.args)} - {None} if calls else set()
 
     @cached_property
     def read(self):
@@ -172,17 +189,16 @@ class Statement:
 
     @cached_property
     def aliases(self):
-        """List the pairs of names that it makes stand for the same object, or parts of one."""
-        pairs = []
+        """List which names it makes stand for the same objects as others, or for parts of them."""
+        found = []
         for part in self.parts:
             if isinstance(part, ast.Assign) and (name := root(part.value)):
-                targets = {t.id for t in part.targets if isinstance(t, ast.Name)}
-                pairs += [(target, name) for target in targets]
+                found.append(({t.id for t in part.targets if isinstance(t, ast.Name)}, {name}))
             elif isinstance(part, ast.For | ast.comprehension):
                 over = {n.id for n in ast.walk(part.iter) if isinstance(n, ast.Name)}
                 names = {n.id for n in ast.walk(part.target) if isinstance(n, ast.Name)}
-                pairs += [(target, name) for target in names for name in over]
-        return pairs
+                found.append((names, over))
+        return found
 
 
 def _is_text(value):
@@ -259,6 +275,7 @@ def _changed(parts):
         if isinstance(part, ast.Call):
             if isinstance(part.func, ast.Attribute) and part.func.attr in CHANGING | SETTING:
                 yield _owner(part), part.func.attr
+            yield from ((root(k.value), None) for k in part.keywords if k.arg == "out")
             if called(part) in ON_ITS_ARGUMENTS:
                 yield from ((root(a), None) for a in part.args[:2])
         for decorator in _decorators(part):
@@ -317,11 +334,15 @@ class Slice:
     def _alias_classes(self):
         """Group the names that may stand for the same object: -> dict of name to set of names"""
         same = {}
-        for first, second in (pair for s in self.statements for pair in s.aliases):
-            if {first, second} & self.imported or second not in self.binders:
-                continue
-            group = same.get(first, {first}) | same.get(second, {second})
-            same |= dict.fromkeys(group, group)
+        for names, others in (pair for s in self.statements for pair in s.aliases):
+            names = names - self.imported
+            others = (others - self.imported).intersection(self.binders)
+            tied = [*names, *others] if names and others else []
+            for name in tied[1:]:
+                few, many = sorted((same.get(n, {n}) for n in (tied[0], name)), key=len)
+                if few is not many:  # each name moves into a set twice as large: only a few times
+                    many |= few
+                    same |= dict.fromkeys([*few, tied[0], name], many)
         return same
 
     def touches(self, k):
@@ -446,6 +467,32 @@ class Slice:
                 return self._in_order(kept)
             roots, stars = roots | self._all_behind(more), stars or not more
         raise Tangled
+
+    def around(self, name, chosen, end, without):
+        """Add to what a name needs all that has to do with what it uses, and may have changed it.
+
+        name, end, without: as in `before`; chosen: list of k, what that found -> list of k
+        """
+        apart = self.imported | PROVIDED | {name}
+        users, live, kept = {}, self._all_behind({name}) - apart, set(chosen)
+        for k, statement in enumerate(self.statements[:end]):
+            if k not in without and name not in statement.binds and not statement.is_quiet:
+                for used in statement.mentions - apart:
+                    users.setdefault(used, []).append(k)
+        waiting = list(live)
+        while waiting:
+            for k in users.pop(waiting.pop(), ()):
+                kept.add(k)
+                waiting += self.statements[k].binds
+        behind = self._all_behind(set().union(*(self.statements[k].mentions for k in kept)))
+        for k, statement in enumerate(self.statements[:end]):
+            if k not in without and name not in statement.binds and statement.binds & behind:
+                kept.add(k)
+        try:
+            self.work = 0
+            return self._in_order(kept)
+        except (Tangled, RecursionError):
+            return chosen
 
     def _all_behind(self, names):
         """Find all that names depend on, themselves included: set -> set"""

@@ -4,6 +4,8 @@ import ast
 import asyncio
 import inspect
 import linecache
+import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -72,7 +74,9 @@ class ZMQInteractiveShell:
         self.user_ns, self.kernel = vars(module), None
 
     def run_line_magic(self, name, line, *args, **options):
-        """Run `%run FILE` in the notebook's names; every other magic does nothing."""
+        """Run `%run FILE` in the notebook's names, or `%env X=1`; other magics do nothing."""
+        if name in ("env", "set_env") and (given := re.match(r"(\w+)\s*[\s=]\s*(.*)", line)):
+            os.environ[given[1]] = given[2]
         if name != "run":
             return
         words = [w.strip("'\"") for w in line.split() if not w.startswith("-")]

@@ -27,7 +27,7 @@ def judge_cells(exercise, f):
     submission = read(Path.cwd() / "In.ipynb", json.dumps({"cells": cells}).encode())
     near = [path for path in Path.cwd().glob("*.py") if path.stat().st_size <= BESIDE]
     beside = {path.name: path.read_bytes() for path in near}
-    return grade_one([submission], exercise, beside=beside).verdict
+    return grade_one([submission.with_beside(beside)], exercise, beside=beside).verdict
 
 
 grade.judge_required = judge_cells
