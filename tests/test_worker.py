@@ -353,3 +353,22 @@ def test_a_class_is_hidden_wherever_it_lies(tmp_path, monkeypatch):
     (tmp_path / "class").mkdir()
     sandbox.hide(tmp_path / "class")
     assert folder in walls()
+
+
+KEPT_RESULT = """from tinydiff.diffusion import rates
+seen = []
+def log(value):
+    seen.append(value)
+    return value
+scale = log({scale})
+def q_sample(s, x0, t, eps):
+    signal, noise = rates(s, t, x0)
+    return signal * x0 + seen[0] * noise * eps
+"""
+
+
+def test_what_the_slice_overlooks_is_run_before_an_answer_fails(tmp_path):
+    """That `log` changes a list shows nowhere in the line that calls it."""
+    assert verdict_of(tmp_path, KEPT_RESULT.format(scale=1.0)).state == "passed"
+    verdict = verdict_of(tmp_path, KEPT_RESULT.format(scale=2.0))
+    assert verdict.state == "failed" and "IndexError" in str(verdict)

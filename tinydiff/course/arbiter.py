@@ -173,7 +173,7 @@ class _Desk:
         _limit(self.seconds)
         with _folder(self.beside):
             sys.path.insert(0, os.getcwd())
-            return self._run([])
+            return self._run()
 
     def _failed(self, why):
         return Verdict(self.exercise.name, "failed", (("why", why),))
@@ -294,50 +294,58 @@ class _Desk:
                 asked.extend(noted.get(test, []))
                 asked.extend(call.shaken() for call in asked[:] if test != CONFIRM)
 
-        f = self._run([], say)
+        f = self._run(say)
         outcomes = [_packed(attempt(call, f)) for call in asked]
         _write(report, (json.dumps(outcomes) + "\n").encode())
 
-    def _run(self, scope, say=None):
+    def _run(self, say=None):
         """Build the student's function and run the tests on it.
 
+        If it fails, and the file has more that may bear on it, once more with that.
         say: takes the Verdict and the name of the test that failed -> the function; else -> Verdict
         """
-        exercise, used, trial, f = self.exercise, set(), None, None
-        submission = counts(self.submissions, exercise)
+        exercise, submission = self.exercise, counts(self.submissions, self.exercise)
         if exercise.name.startswith("kernels."):  # the package's other versions are out of reach
             others = set(OTHERS) - {exercise.file.stem}
             sys.modules |= dict.fromkeys(f"tinydiff.kernels.{k}" for k in others)
-        stand_in = lambda *args, **options: scope[0](*args, **options)
-        with in_place(exercise, stand_in):
-            try:
-                if in_handout():
-                    _put_others(self.submissions, exercise, used)
-                before = guard(self.items[0])
-                f = submission.build(exercise.function)
-                scope.append(f)
-                if in_handout():
-                    _note_calls_within(f, exercise, used)
-                tampered = restore(before)
-                if tampered:
-                    slip = f"it replaced {tampered}, which it must not change"
-                    verdict = Verdict(exercise.name, "failed", (("slip", slip),))
-                elif not callable(f):
-                    why = f"{exercise.function} is a {type(f).__name__}, not a function"
-                    verdict = Verdict(exercise.name, "not attempted", (("why", why),))
+        tried, used = [], set()
+        with in_place(exercise, lambda *args, **options: tried[-1](*args, **options)):
+            if in_handout():
+                _put_others(self.submissions, exercise, used)
+            verdict, test = self._tried(submission, False, tried, used)
+            if verdict.state == "failed" and submission.has_more(exercise.function):
+                again, _ = self._tried(submission, True, tried, used)
+                if again.state == "passed":
+                    verdict, test = again, ""
                 else:
-                    trial = Trial(exercise, explains=not self.has_reference)
-                    verdict = replace(trial.verdict(self.items, f), used=tuple(used))
-                    lines = [(head, submission.explained(text)) for head, text in verdict.lines]
-                    verdict = replace(verdict, lines=tuple(lines))
-                    if exercise.on_gpu:
-                        verdict = replace(verdict, lines=(("ran", place()), *verdict.lines))
-            except Unreadable as error:
-                verdict = self._failed(str(error))
+                    tried.pop()
             if say is None:
                 return verdict
-            say(verdict, trial.failed.name if trial and trial.failed else "")
-            return f
+            say(verdict, test)
+            return tried[-1]
+
+    def _tried(self, submission, generous, tried, used):
+        """Build the function, add it to `tried`, test it: -> Verdict, name of the failed test"""
+        exercise, before = self.exercise, guard(self.items[0])
+        tried.append(None)
+        try:
+            f = tried[-1] = submission.build(exercise.function, generous)
+        except Unreadable as error:
+            return self._failed(str(error)), ""
+        if in_handout():
+            _note_calls_within(f, exercise, used)
+        if tampered := restore(before):
+            slip = f"it replaced {tampered}, which it must not change"
+            return Verdict(exercise.name, "failed", (("slip", slip),)), ""
+        if not callable(f):
+            why = f"{exercise.function} is a {type(f).__name__}, not a function"
+            return Verdict(exercise.name, "not attempted", (("why", why),)), ""
+        trial = Trial(exercise, explains=not self.has_reference)
+        verdict = trial.verdict(self.items, f)
+        lines = [(head, submission.explained(text)) for head, text in verdict.lines]
+        lines += [("ran", place())] if exercise.on_gpu else []
+        test = trial.failed.name if trial.failed else ""
+        return replace(verdict, lines=in_order(lines), used=tuple(used)), test
 
 
 def _put_others(submissions, exercise, used):

@@ -245,6 +245,7 @@ class _Reader:
             else:
                 self._read_file(place, item)
         student.beside = self._beside()
+        student.submissions = [s.with_beside(student.beside) for s in student.submissions]
         if self.hidden:
             self._leave(_few(self.hidden), "hidden")
         if not student.submissions and not student.problems:
