@@ -1196,13 +1196,13 @@ def test_interrupted_and_resumed_gives_the_same_bits(start, tmp_path):
     assert finish(whole)[0] == 0
 
     stopped = start("train", "digits", *TINY, "--steps", 80, "--out", tmp_path / "in two parts")
-    wait_for(stopped, "step 20")
+    wait_for(stopped, "step 1")  # the bar may pass over any later one
     stopped.send_signal(signal.SIGINT)
     status, out, err = finish(stopped)
     path = tmp_path / "in two parts" / "digits.npz"
     assert status == 130 and out == "" and "Traceback" not in err
     step = checkpoint.load(path)[0].step
-    assert 20 <= step < 80
+    assert 1 <= step < 80
     assert (
         f"stopped at step {step}; go on with: python -m tinydiff train digits --steps 80 --out"
         in err.splitlines()[-1]
