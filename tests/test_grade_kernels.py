@@ -5,7 +5,16 @@ import sys
 
 import pytest
 
-from tinydiff.course import diagnosis, elsewhere, exercises, grade, judge, submission, worker
+from tinydiff.course import (
+    diagnosis,
+    elsewhere,
+    exercises,
+    grade,
+    judge,
+    sandbox,
+    submission,
+    worker,
+)
 from tinydiff.kernels import cuda_array, cuda_ladder
 
 cuda = cuda_array.cuda
@@ -138,6 +147,8 @@ def test_without_the_simulator_it_cannot_be_graded(tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['numba.cuda'] = None\n")
     near = elsewhere.surroundings(True) | {"PYTHONPATH": f"{tmp_path}:{exercises.ROOT}"}
     monkeypatch.setattr(elsewhere, "surroundings", lambda simulate: near)
+    gone = "import sys\nsys.modules['numba.cuda'] = None\n"
+    monkeypatch.setattr(sandbox, "BEGIN", gone + sandbox.BEGIN)
     path = tmp_path / "work.py"
     path.write_text(WORK.format(value="0"))
     for_file = worker.grade_one([submission.read(path)], ADD_NOISE).verdict

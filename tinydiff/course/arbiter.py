@@ -94,8 +94,9 @@ def serve(job, forget):
     kept = {}
     why = elsewhere.missing() if any(e.on_gpu for e in asked) else None
     forks = job["forks"] and hasattr(os, "fork")
-    for module in {e.name: e for e in exercises() if not _is_heavy(e) or e in asked}.values():
-        module.module  # noqa: B018  loaded now, while the reference is there
+    for e in exercises():
+        if not _is_heavy(e) or (e in asked and not why):
+            e.module  # noqa: B018  loaded now, while the reference is there
     missing = dict.fromkeys(asked, why) if why else with_tests(asked, one_by_one)
     for exercise, why in missing.items():
         say(exercise, Verdict(exercise.name, "cannot be graded", (("why", why),)))

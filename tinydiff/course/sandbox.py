@@ -202,6 +202,7 @@ class Sandbox:
         self.mark = os.urandom(8).hex()
         self.folder = Path(tempfile.mkdtemp(prefix="tinydiff"))
         wrap, more = _bubblewrap(), surroundings | {MARK: self.mark}
+        more.pop("PYTHONPATH", None)  # see _paths
         if not wrap:
             prctl("DUMPABLE", 0)  # see arbiter.serve
             home = str(self.folder)

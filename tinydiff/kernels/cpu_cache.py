@@ -133,10 +133,14 @@ class Cache:
         if self.given_up or result.library.has_dynamic_globals:
             return
         try:
+            compiled = result._reduce()
+        except RuntimeError:  # a signal came while LLVM was at work: there is no code
+            return
+        try:
             from numba.core.serialize import dumps
 
             path, key = self._place(types, result.library.codegen)
-            code = dumps(result._reduce())
+            code = dumps(compiled)
             _replace(path, _mark(key, code) + code)
         except Exception as e:
             _give_up(f"{folder()[0]}: {getattr(e, 'strerror', '') or repr(e)}")
