@@ -70,6 +70,8 @@ def conv2d(x, w, padding):
     (_, H, W, C), K, O = x.shape, len(w), w.shape[-1]
     _require(w.shape[:-1] == (K, K, C) and K % 2 == 1, "conv2d", x, w)
     x, w = _alike(x, w)
+    if cpu_direct.is_tiny(H, W, K, O):
+        return cpu_direct.conv2d_tiny(x, w, padding)
     if cpu_winograd.fits(C, O, K, H, W):
         return cpu_winograd.conv2d(x, w, padding)
     return cpu_direct.conv2d(pad(x, K // 2, padding), w)
@@ -79,6 +81,8 @@ def conv2d_grad_w(x, g, K, padding):
     (_, H, W, C), O = x.shape, g.shape[-1]
     _require(g.shape[:-1] == x.shape[:-1] and K % 2 == 1, "conv2d_grad_w", x, g)
     x, g = _alike(x, g)
+    if cpu_direct.is_tiny(H, W, K, O):
+        return cpu_direct.conv2d_grad_w_tiny(x, g, K, padding)
     if cpu_winograd.fits(C, O, K, H, W):
         return cpu_winograd.conv2d_grad_w(x, g, padding)
     return cpu_direct.conv2d_grad_w(pad(x, K // 2, padding), g)
@@ -94,10 +98,8 @@ def matmul(a, b):
     _require(b.ndim > 1 and a.shape[-1] == b.shape[-2] > 0, "matmul", a, b)
     if b.ndim > 2:
         return a @ b
-    # As a 1 x 1 convolution of images with one row: NumPy's threads would fight with Numba's.
-    rows = a.size // a.shape[-1]
-    W = next((W for W in (8, 4, 2) if rows % W == 0), rows)
-    x, w = _alike(a.reshape(-1, 1, W, a.shape[-1]), b[None, None])
+    # As a 1 x 1 convolution: NumPy's threads would fight with Numba's.
+    x, w = _alike(a.reshape(1, 1, -1, a.shape[-1]), b[None, None])
     return cpu_direct.conv2d(x, w).reshape(*a.shape[:-1], b.shape[1])
 
 
