@@ -10,8 +10,10 @@ For 8-wide vectors, 4 x 16 numbers are 8 of 16 registers: enough sums in flight 
 a multiply-add (4 cycles, two per cycle), with registers left for b and a.
 """
 
+import math
 from functools import partial
 
+import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
@@ -114,26 +116,44 @@ def _data(context, builder, kind, array):
     return context.make_array(kind)(context, builder, array).data
 
 
+@jit
+def aligned(a):
+    """Leave out the first numbers of a flat array, up to a whole line of the cache (64 bytes).
+
+    A vector that lies across two lines takes twice as long to read and to write.
+    """
+    return a[-a.ctypes.data % 64 // a.itemsize :]
+
+
+def empty(shape, dtype):
+    """Make an array as np.empty does, but one that begins with a line of the cache."""
+    size, dtype = math.prod(shape), np.dtype(dtype)
+    flat = np.empty(size + 64 // dtype.itemsize, dtype)
+    first = -flat.ctypes.data % 64 // dtype.itemsize
+    return flat[first : first + size].reshape(shape)
+
+
 @intrinsic(prefer_literal=True)
-def copy_row(typing, V, y, y0, a, a0):
-    """Copy V neighbours at once, y[y0 + v] = a[a0 + v].
+def copy_row(typing, V, y, y0, a, a0, inside):
+    """Copy V neighbours at once, y[y0 + v] = a[a0 + v], or set them to 0.
 
     LLVM alone would move them one by one, for fear that the arrays overlap.
-    V: literal int; y, a: contiguous arrays of one float type, read as flat; y0, a0: ints, unchecked
-    -> None
+    V: literal int; y, a: contiguous arrays of one float type, read as flat; y0, a0: ints, unchecked;
+    inside: bool, whether to read a at all -> None
     """
     if not (isinstance(V, types.IntegerLiteral) and y.dtype == a.dtype):
         return None
 
     def generate(context, builder, signature, args):
-        _, to, y0, source, a0 = args
+        _, to, y0, source, a0, inside = args
         vector = ir.VectorType(context.get_value_type(y.dtype), V.literal_value)
+        zeros = cgutils.alloca_once_value(builder, ir.Constant(vector, None))
         pointers = []
         for kind, array, first in ((y, to, y0), (a, source, a0)):
             place = builder.gep(_data(context, builder, kind, array), [first])
             pointers.append(builder.bitcast(place, vector.as_pointer()))
-        row = builder.load(pointers[1])
+        row = builder.load(builder.select(inside, pointers[1], zeros))
         row.align = builder.store(row, pointers[0]).align = 4  # the arrays promise no more
         return context.get_dummy_value()
 
-    return types.void(V, y, types.int64, a, types.int64), generate
+    return types.void(V, y, types.int64, a, types.int64, types.boolean), generate

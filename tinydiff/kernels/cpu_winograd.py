@@ -22,7 +22,17 @@ Source: Lavin & Gray 2016, F(4 x 4, 3 x 3), with its matrices.
 import numpy as np
 from numba import prange
 
-from .cpu_microkernel import P, V, copy_row, inline, jit, parallel, sum_outer_products
+from .cpu_microkernel import (
+    P,
+    V,
+    aligned,
+    copy_row,
+    empty,
+    inline,
+    jit,
+    parallel,
+    sum_outer_products,
+)
 
 # V channels lie side by side: arrays at the points are (C / V blocks, 36 points, TILES, V).
 u = np.uint64
@@ -30,29 +40,40 @@ TILES = 16  # of 4 x 4 pixels, that a task takes to the points at once
 S = TILES * V  # stride from point to point
 ROW = 6 * V  # stride from row to row of a patch
 PARTS = 8  # of conv2d_grad_w over many tiles: sums that tasks make side by side, however many cores
+ALONE = 1 << 13  # pairs of channels up to which waking other threads costs more than they save
+NEAR = 16  # groups of tiles times blocks of channels that the second nearest cache holds
 MANY = 64  # groups of tiles from which on such parts cost less than moving all points between cores
 # Constants beside float32 numbers are float32: with a Python integer Numba would go on in float64.
-TWO, FOUR, FIVE, SIX, EIGHT, TWELVE, TWENTY_FOUR = map(np.float32, (2, 4, 5, 6, 8, 12, 24))
+TWO, FOUR, FIVE, SIX, EIGHT, TWENTY_FOUR = map(np.float32, (2, 4, 5, 6, 8, 24))
+SCALE = np.float32(24 * 24)  # G below is 24 times Lavin & Gray's, and whole: one division suffices
 
 
 @inline
 def _G(w0, w1, w2):
     """Multiply G by a column of a window: its values, as a quadratic polynomial, at the points.
 
-    3 -> 6 numbers, scaled so that A and B stay whole.
+    3 -> 6 numbers, scaled so that A, B and G are whole.
     """
-    ends, ends2 = -(w0 + w2) / SIX, w0 / TWENTY_FOUR + w2 / SIX
-    return w0 / FOUR, ends - w1 / SIX, ends + w1 / SIX, ends2 + w1 / TWELVE, ends2 - w1 / TWELVE, w2
+    ends, ends2 = -FOUR * (w0 + w2), w0 + FOUR * w2
+    middle, middle2 = FOUR * w1, TWO * w1
+    return (
+        SIX * w0,
+        ends - middle,
+        ends + middle,
+        ends2 + middle2,
+        ends2 - middle2,
+        TWENTY_FOUR * w2,
+    )
 
 
 @inline
 def _G_back(m0, m1, m2, m3, m4, m5):
     """Multiply G^T by a column of values at the points: 6 -> 3 numbers."""
-    sum1, sum2 = m1 + m2, m3 + m4
+    sum1, sum2 = FOUR * (m1 + m2), m3 + m4
     return (
-        m0 / FOUR - sum1 / SIX + sum2 / TWENTY_FOUR,
-        (m2 - m1) / SIX + (m3 - m4) / TWELVE,
-        (sum2 - sum1) / SIX + m5,
+        SIX * m0 - sum1 + sum2,
+        FOUR * (m2 - m1) + TWO * (m3 - m4),
+        FOUR * sum2 - sum1 + TWENTY_FOUR * m5,
     )
 
 
@@ -113,23 +134,36 @@ def _put_six(a, i, step, values):
 
 
 @jit
+def _scratch(size, dtype):
+    return aligned(np.empty(size + 64 // 4, dtype))
+
+
+@inline
+def _zero(a, start, count):
+    for c in range(count):
+        a[u(start) + u(c)] = 0
+
+
+@jit
 def _cut(x, n, i, j, c0, size, circular, patch):
     """Copy size x size pixels of x, from row i and column j on, into patch.
 
-    Outside the image are zeros, or the image again.
+    Outside the image are zeros, or the image again; past the last channel are zeros.
     """
     _, H, W, C = x.shape
+    channels = min(V, C - c0)
     for r in range(size):
         for q in range(size):
             h, w, m = i + r, j + q, r * ROW + q * V
+            if circular:
+                h, w = h % H, w % W
             inside = 0 <= h < H and 0 <= w < W
-            if circular and not inside:
-                h, w, inside = h % H, w % W, True
-            if inside:
-                copy_row(V, y=patch, y0=m, a=x, a0=((n * H + h) * W + w) * C + c0)
+            if channels == V:
+                copy_row(V, patch, m, x, ((n * H + h) * W + w) * C + c0, inside)
             else:
-                for c in range(V):
-                    patch[u(m) + u(c)] = 0
+                _zero(patch, m, V)
+                for c in range(channels if inside else 0):
+                    patch[m + c] = x[n, h, w, c0 + c]
 
 
 @jit
@@ -189,7 +223,17 @@ def _points_to_tile(values, start, tile, y, n, i, j, o0):
             tile[m], tile[m + u(V)], tile[m + u(2 * V)], tile[m + u(3 * V)] = a
         for q in range(min(4, W - j)):
             yo = ((n * H + i + r) * W + j + q) * O + o0
-            copy_row(V, y=y, y0=yo, a=tile, a0=r * ROW + q * V)
+            if O - o0 >= V:
+                copy_row(V, y, yo, tile, r * ROW + q * V, True)
+            else:
+                for o in range(O - o0):
+                    y[n, i + r, j + q, o0 + o] = tile[r * ROW + q * V + o]
+
+
+@jit
+def _blocks(channels):
+    """Count the blocks of V channels, the last one filled up with zeros."""
+    return (channels + V - 1) // V
 
 
 @jit
@@ -217,11 +261,11 @@ def _sum_over_channels(tiles, d, d0, CB, w, w0, m, m0):
 @parallel
 def _conv2d(x, w, circular, tiles, y):
     (_, H, W, C), O = x.shape, y.shape[3]
-    CB, OB = C // V, O // V
+    CB, OB = _blocks(C), _blocks(O)
     for task in prange((tiles + TILES - 1) // TILES):
         first, count = task * TILES, min(TILES, tiles - task * TILES)
-        d, m = np.empty(CB * 36 * S, x.dtype), np.empty(OB * 36 * S, x.dtype)
-        patch = np.empty(6 * ROW, x.dtype)
+        d, m = _scratch(CB * 36 * S, x.dtype), _scratch(OB * 36 * S, x.dtype)
+        patch = _scratch(6 * ROW, x.dtype)
         for q in range(count):
             n, i, j = _place(first + q, H, W)
             for cb in range(CB):
@@ -229,7 +273,8 @@ def _conv2d(x, w, circular, tiles, y):
                 _patch_to_points(patch, d, u(cb * 36 * S + q * V))
         for point in range(36):
             for ob in range(OB):
-                w0, d0, m0 = (point * OB + ob) * C * V, point * S, (ob * 36 + point) * S
+                w0 = point * w.shape[1] + ob * CB * V * V
+                d0, m0 = point * S, (ob * 36 + point) * S
                 for q in range(0, count - count % P, P):
                     _sum_over_channels(P, d, d0 + q * V, CB, w, w0, m, m0 + q * V)
                 for q in range(count - count % P, count):
@@ -247,125 +292,178 @@ def _both_to_points(x, g, circular, tiles, group, patch, d, d0, e, e0):
     Patches of x go to d from d0 on, tiles of g to e from e0 on.
     """
     (_, H, W, O), C = g.shape, x.shape[3]
+    CB, OB = _blocks(C), _blocks(O)
     count = min(TILES, tiles - group * TILES)
     if count < TILES:  # places without a tile must not count
-        d[d0 : d0 + C * 36 * TILES], e[e0 : e0 + O * 36 * TILES] = 0, 0
+        d[d0 : d0 + CB * 36 * S], e[e0 : e0 + OB * 36 * S] = 0, 0
     for q in range(count):
         n, i, j = _place(group * TILES + q, H, W)
-        for cb in range(C // V):
+        for cb in range(CB):
             _cut(x, n, i - 1, j - 1, cb * V, 6, circular, patch)
             _patch_to_points(patch, d, u(d0 + cb * 36 * S + q * V))
-        for ob in range(O // V):
+        for ob in range(OB):
             _cut(g, n, i, j, ob * V, 4, False, patch)  # where g is 0 it adds nothing
             _tile_to_points(patch, e, u(e0 + ob * 36 * S + q * V))
 
 
 @jit
-def _sum_over_tiles(d, e, point, groups, C, O, gw, gw0):
-    """Add to gw at a point, (C, O) from gw0 on, the sum over all tiles of groups of d times e."""
-    for ob in range(O // V):
+def _sum_over_tiles(d, e, point, groups, CB, OB, gw, gw0):
+    """Add to gw at a point, (C, OB, 36, V) from gw0 on, the sum over all tiles of d times e."""
+    for ob in range(OB):
         e0 = (ob * 36 + point) * S
-        for c in range(0, C, P):
-            d0, at = (c // V * 36 + point) * S + c % V, gw0 + (point * C + c) * O + ob * V
+        for c in range(0, CB * V, P):
+            d0, at = (c // V * 36 + point) * S + c % V, gw0 + ((c * OB + ob) * 36 + point) * V
             sum_outer_products(
-                P, V, fresh=0, I=groups, n=TILES, y=gw, y0=at, y_p=O,
-                a=d, a0=d0, a_p=1, a_i=C * 36 * TILES, a_k=V,
-                b=e, b0=e0, b_i=O * 36 * TILES, b_k=V,
+                P, V, fresh=0, I=groups, n=TILES, y=gw, y0=at, y_p=OB * 36 * V,
+                a=d, a0=d0, a_p=1, a_i=CB * 36 * S, a_k=V,
+                b=e, b0=e0, b_i=OB * 36 * S, b_k=V,
             )  # fmt: skip
 
 
 @parallel
 def _grad_w_of_few(x, g, circular, tiles, groups, d, e, gw):
     """Share the tiles among tasks, then the points: one sum for each weight."""
-    O, C = g.shape[3], x.shape[3]
+    CB, OB = _blocks(x.shape[3]), _blocks(g.shape[3])
     for group in prange(groups):
-        patch = np.empty(6 * ROW, x.dtype)
-        d0, e0 = group * C * 36 * TILES, group * O * 36 * TILES
+        patch = _scratch(6 * ROW, x.dtype)
+        d0, e0 = group * CB * 36 * S, group * OB * 36 * S
+        gw[0, group * CB * V // groups : (group + 1) * CB * V // groups] = 0
         _both_to_points(x, g, circular, tiles, group, patch, d, d0, e, e0)
     for point in prange(36):
-        _sum_over_tiles(d, e, point, groups, C, O, gw, 0)
+        _sum_over_tiles(d, e, point, groups, CB, OB, gw, 0)
 
 
 @parallel
-def _grad_w_of_many(x, g, circular, tiles, groups, gw):
+def _grad_w_of_many(x, g, circular, tiles, groups, at_once, gw):
     """Share the tiles among tasks, each with sums of its own.
 
-    What is at the points stays in a core's cache.
+    A few groups at once: what is at the points stays in a core's cache.
     """
-    O, C = g.shape[3], x.shape[3]
+    CB, OB = _blocks(x.shape[3]), _blocks(g.shape[3])
     for part in prange(len(gw)):
-        d, e = np.empty(C * 36 * TILES, x.dtype), np.empty(O * 36 * TILES, x.dtype)
-        patch = np.empty(6 * ROW, x.dtype)
-        for group in range(part, groups, len(gw)):
-            _both_to_points(x, g, circular, tiles, group, patch, d, 0, e, 0)
+        size, first = CB * V * OB * 36 * V, part * groups // len(gw)
+        last = (part + 1) * groups // len(gw)
+        d = _scratch(at_once * CB * 36 * S, x.dtype)
+        e = _scratch(at_once * OB * 36 * S, x.dtype)
+        patch = _scratch(6 * ROW, x.dtype)
+        gw[part] = 0
+        for group in range(first, last, at_once):
+            count = min(at_once, last - group)
+            for k in range(count):
+                d0, e0 = k * CB * 36 * S, k * OB * 36 * S
+                _both_to_points(x, g, circular, tiles, group + k, patch, d, d0, e, e0)
             for point in range(36):
-                _sum_over_tiles(d, e, point, 1, C, O, gw, part * 36 * C * O)
+                _sum_over_tiles(d, e, point, count, CB, OB, gw, part * size)
 
 
-@parallel
-def _weights_to_points(w, out):
-    """Do G w G^T for every pair of channels.
+def _to_points(decorate, name):
+    """Compile G w G^T for every pair of channels.
 
-    w: (3, 3, C, O) -> out: (36, O / V, C, V), the order in which _conv2d reads it
+    w: flat, the element i, j, c, o at start + i steps[0] + j steps[1] + c steps[2] + o steps[3]
+    out: (36, stride), of which _conv2d reads (blocks of O, C, V) in whole blocks
     """
-    for c in prange(w.shape[2]):
-        half, full = np.empty(6 * ROW, w.dtype), np.empty(6 * ROW, w.dtype)
-        for ob in range(out.shape[1]):
-            for j in range(3):
-                for v in range(V):
-                    o, m = u(ob * V + v), u(j * V) + u(v)
-                    a = _G(w[u(0), u(j), u(c), o], w[u(1), u(j), u(c), o], w[u(2), u(j), u(c), o])
-                    _put_six(half, m, ROW, a)
-            for i in range(6):
-                for v in range(V):
-                    m = u(i * ROW) + u(v)
-                    a = _G(half[m], half[m + u(V)], half[m + u(2 * V)])
-                    _put_six(full, m, V, a)
-            for point in range(36):
-                for v in range(V):
-                    out[u(point), u(ob), u(c), u(v)] = full[u(point * V) + u(v)]
 
-
-@parallel
-def _points_to_weights(gw, out):
-    """Do G^T gw G for every pair of channels, gw being the sum of its parts.
-
-    gw: (parts, 36, C, O) -> out: (3, 3, C, O)
-    """
-    parts, _, C, O = gw.shape
-    for c in prange(C):
-        full, half = np.empty(6 * ROW, gw.dtype), np.empty(3 * ROW, gw.dtype)
-        for ob in range(O // V):
-            for point in range(36):
-                for v in range(V):
-                    full[u(point * V) + u(v)] = gw[u(0), u(point), u(c), u(ob * V + v)]
-                for part in range(1, parts):
-                    for v in range(V):
-                        full[u(point * V) + u(v)] += gw[u(part), u(point), u(c), u(ob * V + v)]
-            for j in range(6):
-                for v in range(V):
-                    m = u(j * V) + u(v)
-                    m0, m1, m2, m3, m4, m5 = _six(full, m, ROW)
-                    a = _G_back(m0, m1, m2, m3, m4, m5)
-                    half[m], half[m + u(ROW)], half[m + u(2 * ROW)] = a
-            for i in range(3):
-                for v in range(V):
-                    m = u(i * ROW) + u(v)
-                    m0, m1, m2, m3, m4, m5 = _six(half, m, V)
-                    a = _G_back(m0, m1, m2, m3, m4, m5)
-                    half[m], half[m + u(V)], half[m + u(2 * V)] = a
+    def to_points(w, start, steps, C, O, out):
+        CB, OB = _blocks(C), _blocks(O)
+        for c in prange(CB * V):
+            window, half = _scratch(3 * ROW, w.dtype), _scratch(6 * ROW, w.dtype)
+            for ob in range(OB):
+                channels = min(V, O - ob * V) if c < C else 0
+                for i in range(3):
+                    for j in range(3):
+                        m = i * ROW + j * V
+                        first = (
+                            start + i * steps[0] + j * steps[1] + c * steps[2] + ob * V * steps[3]
+                        )
+                        if channels == V and steps[3] == 1:
+                            copy_row(V, window, m, w, first, True)
+                        else:
+                            for v in range(channels):
+                                window[u(m + v)] = w[u(first + v * steps[3])]
+                            _zero(window, m + channels, V - channels)
                 for j in range(3):
                     for v in range(V):
-                        out[u(i), u(j), u(c), u(ob * V + v)] = half[u(i * ROW + j * V) + u(v)]
+                        m = u(j * V) + u(v)
+                        w0, w1, w2 = window[m], window[m + u(ROW)], window[m + u(2 * ROW)]
+                        _put_six(half, m, ROW, _G(w0 / SCALE, w1 / SCALE, w2 / SCALE))
+                for i in range(6):
+                    for v in range(V):
+                        m = u(i * ROW) + u(v)
+                        a = _G(half[m], half[m + u(V)], half[m + u(2 * V)])
+                        _put_six(half, m, V, a)
+                for point in range(36):
+                    to = point * out.shape[1] + (ob * CB * V + c) * V
+                    copy_row(V, out, to, half, point * V, True)
+
+    to_points.__qualname__ = name  # see cpu_direct
+    return decorate(to_points)
+
+
+def _to_weights(decorate, name):
+    """Compile G^T gw G for every pair of channels, gw being the sum of its parts.
+
+    gw: (parts, C, blocks of O, 36 V) in whole blocks -> out: (3, 3, C, O)
+    """
+
+    def to_weights(gw, out):
+        _, _, C, O = out.shape
+        for c in prange(C):
+            full, half = _scratch(6 * ROW, gw.dtype), _scratch(3 * ROW, gw.dtype)
+            for ob in range(gw.shape[2]):
+                for k in range(6 * ROW):
+                    full[u(k)] = gw[u(0), u(c), u(ob), u(k)]
+                for part in range(1, gw.shape[0]):
+                    for k in range(6 * ROW):
+                        full[u(k)] += gw[u(part), u(c), u(ob), u(k)]
+                for j in range(6):
+                    for v in range(V):
+                        m = u(j * V) + u(v)
+                        m0, m1, m2, m3, m4, m5 = _six(full, m, ROW)
+                        a = _G_back(m0, m1, m2, m3, m4, m5)
+                        half[m], half[m + u(ROW)], half[m + u(2 * ROW)] = a
+                for i in range(3):
+                    for v in range(V):
+                        m = u(i * ROW) + u(v)
+                        m0, m1, m2, m3, m4, m5 = _six(half, m, V)
+                        a = _G_back(m0, m1, m2, m3, m4, m5)
+                        half[m], half[m + u(V)], half[m + u(2 * V)] = a
+                    for j in range(3):
+                        for v in range(min(V, O - ob * V)):
+                            out[u(i), u(j), u(c), u(ob * V + v)] = (
+                                half[u(i * ROW + j * V) + u(v)] / SCALE
+                            )
+
+    to_weights.__qualname__ = name
+    return decorate(to_weights)
+
+
+_to_points_alone, _to_points_together = (
+    _to_points(jit, "_to_points_alone"),
+    _to_points(parallel, "_to_points_together"),
+)
+_to_weights_alone, _to_weights_together = (
+    _to_weights(jit, "_to_weights_alone"),
+    _to_weights(parallel, "_to_weights_together"),
+)
 
 
 def fits(C, O, K, H, W):
     """Say whether the method pays, given the sizes of a convolution. ints -> bool
 
-    It takes a 3 x 3 window, whole blocks of channels, and few pixels added to make tiles whole.
+    It takes a 3 x 3 window, a block of channels to sum over, and few pixels added to make tiles
+    whole.
     """
     rows, columns = _grid(H, W)
-    return K == 3 and C % V == 0 and O % V == 0 and 16 * rows * columns < 1.4 * H * W
+    return K == 3 and C >= V and 16 * rows * columns < 1.4 * H * W
+
+
+def _in_memory(w):
+    """Find the numbers of w (3, 3, C, O), also of a window that was turned: flat, start, steps"""
+    (_, _, C, O) = w.shape
+    turned = w[::-1, ::-1].swapaxes(2, 3)
+    if turned.flags.c_contiguous and not w.flags.c_contiguous:
+        return turned.reshape(-1), 8 * C * O, (-3 * C * O, -C * O, 1, C)
+    return np.ascontiguousarray(w).reshape(-1), 0, (3 * C * O, C * O, O, 1)
 
 
 def conv2d(x, w, padding):
@@ -375,8 +473,11 @@ def conv2d(x, w, padding):
     """
     (N, H, W, C), O = x.shape, w.shape[3]
     rows, columns = _grid(H, W)
-    points, y = np.empty((36, O // V, C, V), x.dtype), np.empty((N, H, W, O), x.dtype)
-    _weights_to_points(np.ascontiguousarray(w), points)
+    CB, OB = _blocks(C), _blocks(O)
+    # A line more between the points: at a distance of 2^k they would drive one another out of cache
+    points, y = empty((36, (OB * CB * V + 1) * V), x.dtype), empty((N, H, W, O), x.dtype)
+    to_points = _to_points_alone if C * O <= ALONE else _to_points_together
+    to_points(*_in_memory(w), C, O, points)
     _conv2d(np.ascontiguousarray(x), points, padding == "circular", N * rows * columns, y)
     return y
 
@@ -388,15 +489,16 @@ def conv2d_grad_w(x, g, padding):
     """
     (N, H, W, O), C = g.shape, x.shape[3]
     rows, columns = _grid(H, W)
-    tiles = N * rows * columns
+    tiles, CB, OB = N * rows * columns, _blocks(C), _blocks(O)
     groups = (tiles + TILES - 1) // TILES
-    gw = np.zeros((PARTS if groups >= MANY else 1, 36, C, O), x.dtype)
+    gw = empty((PARTS if groups >= MANY else 1, CB * V, OB, 36 * V), x.dtype)
     args = np.ascontiguousarray(x), np.ascontiguousarray(g), padding == "circular", tiles, groups
     if groups >= MANY:
-        _grad_w_of_many(*args, gw)
+        _grad_w_of_many(*args, max(1, NEAR // (CB + OB)), gw)
     else:
-        d, e = (np.empty(groups * TILES * 36 * channels, x.dtype) for channels in (C, O))
+        d, e = (empty((groups * blocks * 36 * S,), x.dtype) for blocks in (CB, OB))
         _grad_w_of_few(*args, d, e, gw)
     out = np.empty((3, 3, C, O), x.dtype)
-    _points_to_weights(gw, out)
+    to_weights = _to_weights_alone if len(gw) * C * O <= ALONE else _to_weights_together
+    to_weights(gw, out)
     return out
