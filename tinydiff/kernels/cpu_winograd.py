@@ -40,7 +40,6 @@ TILES = 16  # of 4 x 4 pixels, that a task takes to the points at once
 S = TILES * V  # stride from point to point
 ROW = 6 * V  # stride from row to row of a patch
 PARTS = 8  # of conv2d_grad_w over many tiles: sums that tasks make side by side, however many cores
-ALONE = 1 << 13  # pairs of channels up to which waking other threads costs more than they save
 NEAR = 16  # groups of tiles times blocks of channels that the second nearest cache holds
 MANY = 64  # groups of tiles from which on such parts cost less than moving all points between cores
 # Constants beside float32 numbers are float32: with a Python integer Numba would go on in float64.
@@ -356,95 +355,75 @@ def _grad_w_of_many(x, g, circular, tiles, groups, at_once, gw):
                 _sum_over_tiles(d, e, point, count, CB, OB, gw, part * size)
 
 
-def _to_points(decorate, name):
-    """Compile G w G^T for every pair of channels.
+@parallel
+def _weights_to_points(w, start, steps, C, O, out):
+    """Do G w G^T for every pair of channels.
 
     w: flat, the element i, j, c, o at start + i steps[0] + j steps[1] + c steps[2] + o steps[3]
     out: (36, stride), of which _conv2d reads (blocks of O, C, V) in whole blocks
     """
-
-    def to_points(w, start, steps, C, O, out):
-        CB, OB = _blocks(C), _blocks(O)
-        for c in prange(CB * V):
-            window, half = _scratch(3 * ROW, w.dtype), _scratch(6 * ROW, w.dtype)
-            for ob in range(OB):
-                channels = min(V, O - ob * V) if c < C else 0
-                for i in range(3):
-                    for j in range(3):
-                        m = i * ROW + j * V
-                        first = (
-                            start + i * steps[0] + j * steps[1] + c * steps[2] + ob * V * steps[3]
-                        )
-                        if channels == V and steps[3] == 1:
-                            copy_row(V, window, m, w, first, True)
-                        else:
-                            for v in range(channels):
-                                window[u(m + v)] = w[u(first + v * steps[3])]
-                            _zero(window, m + channels, V - channels)
+    CB, OB = _blocks(C), _blocks(O)
+    for c in prange(CB * V):
+        window, half = _scratch(3 * ROW, w.dtype), _scratch(6 * ROW, w.dtype)
+        for ob in range(OB):
+            channels = min(V, O - ob * V) if c < C else 0
+            for i in range(3):
                 for j in range(3):
-                    for v in range(V):
-                        m = u(j * V) + u(v)
-                        w0, w1, w2 = window[m], window[m + u(ROW)], window[m + u(2 * ROW)]
-                        _put_six(half, m, ROW, _G(w0 / SCALE, w1 / SCALE, w2 / SCALE))
-                for i in range(6):
-                    for v in range(V):
-                        m = u(i * ROW) + u(v)
-                        a = _G(half[m], half[m + u(V)], half[m + u(2 * V)])
-                        _put_six(half, m, V, a)
-                for point in range(36):
-                    to = point * out.shape[1] + (ob * CB * V + c) * V
-                    copy_row(V, out, to, half, point * V, True)
+                    m = i * ROW + j * V
+                    first = start + i * steps[0] + j * steps[1] + c * steps[2] + ob * V * steps[3]
+                    if channels == V and steps[3] == 1:
+                        copy_row(V, window, m, w, first, True)
+                    else:
+                        for v in range(channels):
+                            window[u(m + v)] = w[u(first + v * steps[3])]
+                        _zero(window, m + channels, V - channels)
+            for j in range(3):
+                for v in range(V):
+                    m = u(j * V) + u(v)
+                    w0, w1, w2 = window[m], window[m + u(ROW)], window[m + u(2 * ROW)]
+                    _put_six(half, m, ROW, _G(w0 / SCALE, w1 / SCALE, w2 / SCALE))
+            for i in range(6):
+                for v in range(V):
+                    m = u(i * ROW) + u(v)
+                    a = _G(half[m], half[m + u(V)], half[m + u(2 * V)])
+                    _put_six(half, m, V, a)
+            for point in range(36):
+                to = point * out.shape[1] + (ob * CB * V + c) * V
+                copy_row(V, out, to, half, point * V, True)
 
-    to_points.__qualname__ = name  # see cpu_direct
-    return decorate(to_points)
 
-
-def _to_weights(decorate, name):
-    """Compile G^T gw G for every pair of channels, gw being the sum of its parts.
+@parallel
+def _points_to_weights(gw, out):
+    """Do G^T gw G for every pair of channels, gw being the sum of its parts.
 
     gw: (parts, C, blocks of O, 36 V) in whole blocks -> out: (3, 3, C, O)
     """
-
-    def to_weights(gw, out):
-        _, _, C, O = out.shape
-        for c in prange(C):
-            full, half = _scratch(6 * ROW, gw.dtype), _scratch(3 * ROW, gw.dtype)
-            for ob in range(gw.shape[2]):
+    _, _, C, O = out.shape
+    for c in prange(C):
+        full, half = _scratch(6 * ROW, gw.dtype), _scratch(3 * ROW, gw.dtype)
+        for ob in range(gw.shape[2]):
+            for k in range(6 * ROW):
+                full[u(k)] = gw[u(0), u(c), u(ob), u(k)]
+            for part in range(1, gw.shape[0]):
                 for k in range(6 * ROW):
-                    full[u(k)] = gw[u(0), u(c), u(ob), u(k)]
-                for part in range(1, gw.shape[0]):
-                    for k in range(6 * ROW):
-                        full[u(k)] += gw[u(part), u(c), u(ob), u(k)]
-                for j in range(6):
-                    for v in range(V):
-                        m = u(j * V) + u(v)
-                        m0, m1, m2, m3, m4, m5 = _six(full, m, ROW)
-                        a = _G_back(m0, m1, m2, m3, m4, m5)
-                        half[m], half[m + u(ROW)], half[m + u(2 * ROW)] = a
-                for i in range(3):
-                    for v in range(V):
-                        m = u(i * ROW) + u(v)
-                        m0, m1, m2, m3, m4, m5 = _six(half, m, V)
-                        a = _G_back(m0, m1, m2, m3, m4, m5)
-                        half[m], half[m + u(V)], half[m + u(2 * V)] = a
-                    for j in range(3):
-                        for v in range(min(V, O - ob * V)):
-                            out[u(i), u(j), u(c), u(ob * V + v)] = (
-                                half[u(i * ROW + j * V) + u(v)] / SCALE
-                            )
-
-    to_weights.__qualname__ = name
-    return decorate(to_weights)
-
-
-_to_points_alone, _to_points_together = (
-    _to_points(jit, "_to_points_alone"),
-    _to_points(parallel, "_to_points_together"),
-)
-_to_weights_alone, _to_weights_together = (
-    _to_weights(jit, "_to_weights_alone"),
-    _to_weights(parallel, "_to_weights_together"),
-)
+                    full[u(k)] += gw[u(part), u(c), u(ob), u(k)]
+            for j in range(6):
+                for v in range(V):
+                    m = u(j * V) + u(v)
+                    m0, m1, m2, m3, m4, m5 = _six(full, m, ROW)
+                    a = _G_back(m0, m1, m2, m3, m4, m5)
+                    half[m], half[m + u(ROW)], half[m + u(2 * ROW)] = a
+            for i in range(3):
+                for v in range(V):
+                    m = u(i * ROW) + u(v)
+                    m0, m1, m2, m3, m4, m5 = _six(half, m, V)
+                    a = _G_back(m0, m1, m2, m3, m4, m5)
+                    half[m], half[m + u(V)], half[m + u(2 * V)] = a
+                for j in range(3):
+                    for v in range(min(V, O - ob * V)):
+                        out[u(i), u(j), u(c), u(ob * V + v)] = (
+                            half[u(i * ROW + j * V) + u(v)] / SCALE
+                        )
 
 
 def fits(C, O, K, H, W):
@@ -476,8 +455,7 @@ def conv2d(x, w, padding):
     CB, OB = _blocks(C), _blocks(O)
     # A line more between the points: at a distance of 2^k they would drive one another out of cache
     points, y = empty((36, (OB * CB * V + 1) * V), x.dtype), empty((N, H, W, O), x.dtype)
-    to_points = _to_points_alone if C * O <= ALONE else _to_points_together
-    to_points(*_in_memory(w), C, O, points)
+    _weights_to_points(*_in_memory(w), C, O, points)
     _conv2d(np.ascontiguousarray(x), points, padding == "circular", N * rows * columns, y)
     return y
 
@@ -499,6 +477,5 @@ def conv2d_grad_w(x, g, padding):
         d, e = (empty((groups * blocks * 36 * S,), x.dtype) for blocks in (CB, OB))
         _grad_w_of_few(*args, d, e, gw)
     out = np.empty((3, 3, C, O), x.dtype)
-    to_weights = _to_weights_alone if len(gw) * C * O <= ALONE else _to_weights_together
-    to_weights(gw, out)
+    _points_to_weights(gw, out)
     return out
