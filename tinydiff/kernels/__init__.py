@@ -17,6 +17,7 @@ from importlib.util import find_spec
 SETS = ("reference", "cpu", "cuda")
 MOST_THREADS = 1024
 LAYERS = ("default", "safe", "forksafe", "threadsafe", "omp", "tbb", "workqueue")  # Numba's
+together = True  # may one kernel do what several are for? Not where answers to exercises are to run
 _active = None
 _default = None  # instead of $TINYDIFF_KERNELS, in a process that was forked
 

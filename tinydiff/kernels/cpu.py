@@ -16,14 +16,14 @@ cpu_winograd.py, with fewer multiplications.
 
 import ctypes
 import sys
-from math import exp, inf
+from math import inf
 
 import numpy as np
-from numba import prange, types
-from numba.extending import overload
+from numba import prange
 
-from . import cpu_direct, cpu_winograd
+from . import cpu_direct, cpu_norm, cpu_winograd
 from .cpu_microkernel import jit, parallel
+from .cpu_norm import exp_
 from .reference import *  # noqa: F403
 from .reference import _require
 
@@ -144,34 +144,6 @@ def _up(x, y):
 # --- normalisation and non-linearities ---
 
 
-def _exp(x):
-    """Give e^x inside compiled loops: in float64 the C library's, in float32 the one below.
-
-    That one LLVM vectorises: about 4 times faster.
-    """
-
-
-@overload(_exp)
-def _exp_overload(x):
-    if x == types.float64:
-        return lambda x: exp(x)
-
-    def exp32(x):
-        # e^x = 2^k e^r with whole k and |r| <= ln(2) / 2.
-        # Coefficients of the polynomial for e^r: Cephes library, expf.
-        f = np.float32
-        x = min(max(x, f(-87.0)), f(88.0))
-        k = np.floor(x * f(1.44269504) + f(0.5))
-        r = x - k * f(0.693359375) + k * f(2.12194440e-4)
-        p = (f(1.9875691500e-4) * r + f(1.3981999507e-3)) * r + f(8.3334519073e-3)
-        p = ((p * r + f(4.1665795894e-2)) * r + f(1.6666665459e-1)) * r
-        p = (p + f(5.0000001201e-1)) * r * r + r + f(1)
-        exponent = np.int32((np.int32(k) + np.int32(127)) << np.int32(23))
-        return p * exponent.view(np.float32)  # times 2^k
-
-    return exp32
-
-
 def silu(x):
     y = np.empty_like(x, order="C")
     _silu(np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
@@ -181,7 +153,7 @@ def silu(x):
 @jit
 def _silu(x, y):
     for i in range(x.size):
-        y[i] = x[i] / (ONE + _exp(-x[i]))
+        y[i] = x[i] / (ONE + exp_(-x[i]))
 
 
 def silu_grad(g, x):
@@ -195,7 +167,7 @@ def silu_grad(g, x):
 @jit
 def _silu_grad(g, x, y):
     for i in range(x.size):
-        sigma = ONE / (ONE + _exp(-x[i]))
+        sigma = ONE / (ONE + exp_(-x[i]))
         y[i] = g[i] * sigma * (ONE + x[i] * (ONE - sigma))
 
 
@@ -214,44 +186,8 @@ def _norm(name, x, scale, shift, G, eps):
     mean, rstd = (np.empty((N, G), x.dtype) for _ in range(2))
     flat, y_flat = np.ascontiguousarray(x).reshape(N, -1, C), y.reshape(N, -1, C)
     eps, with_silu = x.dtype.type(eps), name == "norm_silu"
-    _norm_silu(flat, scale, shift, eps, with_silu, y_flat, mean, rstd)
+    cpu_norm.norm(flat, scale, shift, eps, with_silu, y_flat, mean, rstd)
     return y, mean, rstd
-
-
-@jit
-def _per_group(per_channel, out, count):
-    """Average sums over channels into means over groups, and give each channel its group's."""
-    G, size = out.size, per_channel.size // out.size
-    for k in range(G):
-        total = per_channel[k * size]
-        for c in range(1, size):
-            total += per_channel[k * size + c]
-        out[k] = total / (count * size)
-        per_channel[k * size : (k + 1) * size] = out[k]
-
-
-@parallel
-def _norm_silu(x, scale, shift, eps, with_silu, y, mean, rstd):
-    N, L, C = x.shape
-    for n in prange(N):
-        m, r = np.zeros(C, x.dtype), np.zeros(C, x.dtype)
-        for i in range(L):
-            for c in range(C):
-                m[u(c)] += x[u(n), u(i), u(c)]
-        _per_group(m, mean[n], L)
-        for i in range(L):
-            for c in range(C):
-                r[u(c)] += (x[u(n), u(i), u(c)] - m[u(c)]) ** 2
-        _per_group(r, rstd[n], L)
-        for k in range(rstd.shape[1]):
-            rstd[n, k] = 1 / np.sqrt(rstd[n, k] + eps)
-        for c in range(C):
-            r[c] = scale[c] / np.sqrt(r[c] + eps)
-            m[c] = shift[c] - m[c] * r[c]  # y = silu(r x + m)
-        for i in range(L):
-            for c in range(C):
-                v = r[u(c)] * x[u(n), u(i), u(c)] + m[u(c)]
-                y[u(n), u(i), u(c)] = v / (ONE + _exp(-v)) if with_silu else v
 
 
 def group_norm_grad(g, x, scale, mean, rstd):
@@ -271,42 +207,53 @@ def _norm_grad(name, g, x, scale, shift, mean, rstd):
     gscale, gshift = (np.empty((N, C), x.dtype) for _ in range(2))  # of each image
     flat = [np.ascontiguousarray(a).reshape(N, -1, C) for a in (g, x)]
     sums, with_silu = (gx.reshape(N, -1, C), gscale, gshift), name == "norm_silu_grad"
-    _norm_silu_grad(*flat, scale, shift, mean, rstd, with_silu, *sums)
+    cpu_norm.norm_grad(*flat, scale, shift, mean, rstd, with_silu, *sums)
     return gx, gscale.sum(0), gshift.sum(0)
 
 
-@parallel
-def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshift):
-    N, L, C = x.shape
-    size = C // mean.shape[1]
-    for n in prange(N):
-        # Of arrays made here LLVM knows that they overlap no other, and vectorises.
-        m, r = np.empty(C, x.dtype), np.empty(C, x.dtype)
-        w, b = np.empty(C, x.dtype), np.empty(C, x.dtype)
-        sum_g, sum_gx = np.zeros(C, x.dtype), np.zeros(C, x.dtype)
-        group = np.empty(mean.shape[1], x.dtype)
-        for c in range(C):
-            m[c], r[c], w[c], b[c] = mean[n, c // size], rstd[n, c // size], scale[c], shift[c]
-        for i in range(L):  # gx holds the gradient at silu's input until the last pass
-            for c in range(C):
-                x_hat = (x[u(n), u(i), u(c)] - m[u(c)]) * r[u(c)]
-                v = x_hat * w[u(c)] + b[u(c)]
-                sigma = ONE / (ONE + _exp(-v))
-                gv = g[u(n), u(i), u(c)] * (sigma * (ONE + v * (ONE - sigma)) if with_silu else ONE)
-                gx[u(n), u(i), u(c)] = gv
-                sum_g[u(c)] += gv
-                sum_gx[u(c)] += gv * x_hat
-        for c in range(C):
-            gshift[n, c], gscale[n, c] = sum_g[c], sum_gx[c]
-            sum_g[c] *= w[c]
-            sum_gx[c] *= w[c]
-        _per_group(sum_g, group, L)
-        _per_group(sum_gx, group, L)
-        for i in range(L):
-            for c in range(C):
-                x_hat = (x[u(n), u(i), u(c)] - m[u(c)]) * r[u(c)]
-                g_hat = w[u(c)] * gx[u(n), u(i), u(c)]
-                gx[u(n), u(i), u(c)] = r[u(c)] * (g_hat - sum_g[u(c)] - x_hat * sum_gx[u(c)])
+def norm_conv(x, scale, shift, w, add, padding, G, eps):
+    (N, H, W, C), K, O = x.shape, len(w), w.shape[-1]
+    fits = scale.shape == shift.shape == (C,) and C % G == 0 and w.shape == (K, K, C, O)
+    fits = fits and K % 2 == 1 and add.shape in ((N, H, W, O), (N, 1, 1, O))
+    _require(fits, "norm_conv", x, scale, shift, w, add)
+    if not _in_one_pass(x, w, add):
+        y, mean, rstd = norm_silu(x, scale, shift, G, eps)
+        return conv2d(y, w, padding) + add, mean, rstd
+    y, (mean, rstd) = np.empty((N, H, W, O), x.dtype), np.empty((2, N, G), x.dtype)
+    points, circular = cpu_winograd.weights_to_points(w), padding == "circular"
+    x, add = np.ascontiguousarray(x), np.ascontiguousarray(add)
+    cpu_norm.norm_conv(x, scale, shift, x.dtype.type(eps), points, add, circular, y, mean, rstd)
+    return y, mean, rstd
+
+
+def norm_conv_grad(g, x, scale, shift, mean, rstd, w, add, padding, G, eps):
+    (N, H, W, C), K, O = x.shape, len(w), w.shape[-1]
+    fits = scale.shape == shift.shape == (C,) and w.shape == (K, K, C, O) and K % 2 == 1
+    fits = fits and mean.shape == rstd.shape == (N, G) and C % G == 0
+    add = np.zeros((N, 1, 1, C), x.dtype) if np.ndim(add) == 0 else add
+    fits = fits and g.shape == (N, H, W, O) and add.shape in ((N, H, W, C), (N, 1, 1, C))
+    _require(fits, "norm_conv_grad", g, x, scale, shift, mean, rstd, w, add)
+    turned = w[::-1, ::-1].swapaxes(2, 3)
+    if not _in_one_pass(g, turned, x):
+        gy = conv2d(g, turned, padding)
+        y, _, _ = norm_silu(x, scale, shift, G, eps)
+        gx, gscale, gshift = norm_silu_grad(gy, x, scale, shift, mean, rstd)
+        return gx + add, gscale, gshift, conv2d_grad_w(y, g, K, padding)
+    y, gx = (np.empty((N, H, W, C), x.dtype) for _ in range(2))
+    gscale, gshift = np.empty((2, N, C), x.dtype)  # of each image
+    points, circular = cpu_winograd.weights_to_points(turned), padding == "circular"
+    g, x, add = (np.ascontiguousarray(a) for a in (g, x, add))
+    sums = gx, gscale, gshift
+    cpu_norm.norm_conv_grad(g, x, scale, shift, mean, rstd, points, add, circular, y, *sums)
+    return gx, gscale.sum(0), gshift.sum(0), conv2d_grad_w(y, g, K, padding)
+
+
+def _in_one_pass(x, w, other):
+    """Say whether a norm and a convolution are compiled as one: three arrays -> bool"""
+    (_, H, W, C), K, O = x.shape, len(w), w.shape[-1]
+    alike = x.dtype == w.dtype == other.dtype
+    tiny = cpu_direct.is_tiny(H, W, K, O)
+    return alike and not tiny and cpu_winograd.fits(C, O, K, H, W)
 
 
 def attention(q, k, v):
@@ -327,7 +274,7 @@ def _weights(q, kT, i, root, p):
     for j in range(p.size):
         top = max(top, p[j])
     for j in range(p.size):
-        p[j] = _exp(root * (p[j] - top))
+        p[j] = exp_(root * (p[j] - top))
         total += p[j]
     for j in range(p.size):
         p[j] /= total

@@ -202,7 +202,7 @@ def _tile_to_points(tile, out, start):
 
 
 @jit
-def _points_to_tile(values, start, tile, y, n, i, j, o0):
+def _points_to_tile(values, start, tile, add, y, n, i, j, o0):
     """Do A^T m A for the values at the points, a tile of 4 x 4 pixels.
 
     What lies inside the image is written to y from (n, i, j) on.
@@ -222,6 +222,11 @@ def _points_to_tile(values, start, tile, y, n, i, j, o0):
             tile[m], tile[m + u(V)], tile[m + u(2 * V)], tile[m + u(3 * V)] = a
         for q in range(min(4, W - j)):
             yo = ((n * H + i + r) * W + j + q) * O + o0
+            if add.size:
+                everywhere = add.shape[1] == 1
+                h, w = (0, 0) if everywhere else (i + r, j + q)
+                for c in range(min(V, O - o0)):
+                    tile[u(r * ROW + q * V) + u(c)] += add[u(n), u(h), u(w), u(o0 + c)]
             if O - o0 >= V:
                 copy_row(V, y, yo, tile, r * ROW + q * V, True)
             else:
@@ -236,7 +241,7 @@ def _blocks(channels):
 
 
 @jit
-def _grid(H, W):
+def grid(H, W):
     """Count the rows and columns of tiles that cover an image, also beyond its last pixels."""
     return (H + 3) // 4, (W + 3) // 4
 
@@ -244,7 +249,7 @@ def _grid(H, W):
 @jit
 def _place(tile, H, W):
     """Find a tile: image, first row, first column."""
-    rows, columns = _grid(H, W)
+    rows, columns = grid(H, W)
     return tile // (rows * columns), 4 * (tile // columns % rows), 4 * (tile % columns)
 
 
@@ -259,29 +264,48 @@ def _sum_over_channels(tiles, d, d0, CB, w, w0, m, m0):
 
 @parallel
 def _conv2d(x, w, circular, tiles, y):
+    for task in prange((tiles + TILES - 1) // TILES):
+        first, add = task * TILES, np.empty((0, 0, 0, 0), x.dtype)
+        _conv_tiles(x, w, circular, first, min(TILES, tiles - first), add, y)
+
+
+@jit
+def conv_images(x, w, circular, add, y):
+    """Fill y, (N, H, W, O), with the convolution of x, (N, H, W, C), plus add: within one task.
+
+    w: as weights_to_points makes it; add: (N, H, W, O) or (N, 1, 1, O)
+    """
+    N, H, W, _ = x.shape
+    rows, columns = grid(H, W)
+    tiles = N * rows * columns
+    for first in range(0, tiles, TILES):
+        _conv_tiles(x, w, circular, first, min(TILES, tiles - first), add, y)
+
+
+@jit
+def _conv_tiles(x, w, circular, first, count, add, y):
+    """Convolve the tiles from `first` on, up to TILES of them, and add `add` unless it is empty."""
     (_, H, W, C), O = x.shape, y.shape[3]
     CB, OB = _blocks(C), _blocks(O)
-    for task in prange((tiles + TILES - 1) // TILES):
-        first, count = task * TILES, min(TILES, tiles - task * TILES)
-        d, m = _scratch(CB * 36 * S, x.dtype), _scratch(OB * 36 * S, x.dtype)
-        patch = _scratch(6 * ROW, x.dtype)
-        for q in range(count):
-            n, i, j = _place(first + q, H, W)
-            for cb in range(CB):
-                _cut(x, n, i - 1, j - 1, cb * V, 6, circular, patch)
-                _patch_to_points(patch, d, u(cb * 36 * S + q * V))
-        for point in range(36):
-            for ob in range(OB):
-                w0 = point * w.shape[1] + ob * CB * V * V
-                d0, m0 = point * S, (ob * 36 + point) * S
-                for q in range(0, count - count % P, P):
-                    _sum_over_channels(P, d, d0 + q * V, CB, w, w0, m, m0 + q * V)
-                for q in range(count - count % P, count):
-                    _sum_over_channels(1, d, d0 + q * V, CB, w, w0, m, m0 + q * V)
-        for q in range(count):
-            n, i, j = _place(first + q, H, W)
-            for ob in range(OB):
-                _points_to_tile(m, u(ob * 36 * S + q * V), patch, y, n, i, j, ob * V)
+    d, m = _scratch(CB * 36 * S, x.dtype), _scratch(OB * 36 * S, x.dtype)
+    patch = _scratch(6 * ROW, x.dtype)
+    for q in range(count):
+        n, i, j = _place(first + q, H, W)
+        for cb in range(CB):
+            _cut(x, n, i - 1, j - 1, cb * V, 6, circular, patch)
+            _patch_to_points(patch, d, u(cb * 36 * S + q * V))
+    for point in range(36):
+        for ob in range(OB):
+            w0 = point * w.shape[1] + ob * CB * V * V
+            d0, m0 = point * S, (ob * 36 + point) * S
+            for q in range(0, count - count % P, P):
+                _sum_over_channels(P, d, d0 + q * V, CB, w, w0, m, m0 + q * V)
+            for q in range(count - count % P, count):
+                _sum_over_channels(1, d, d0 + q * V, CB, w, w0, m, m0 + q * V)
+    for q in range(count):
+        n, i, j = _place(first + q, H, W)
+        for ob in range(OB):
+            _points_to_tile(m, u(ob * 36 * S + q * V), patch, add, y, n, i, j, ob * V)
 
 
 @jit
@@ -432,7 +456,7 @@ def fits(C, O, K, H, W):
     It takes a 3 x 3 window, a block of channels to sum over, and few pixels added to make tiles
     whole.
     """
-    rows, columns = _grid(H, W)
+    rows, columns = grid(H, W)
     return K == 3 and C >= V and 16 * rows * columns < 1.4 * H * W
 
 
@@ -450,14 +474,23 @@ def conv2d(x, w, padding):
 
     x: (N, H, W, C); w: (3, 3, C, O) -> (N, H, W, O)
     """
-    (N, H, W, C), O = x.shape, w.shape[3]
-    rows, columns = _grid(H, W)
-    CB, OB = _blocks(C), _blocks(O)
-    # A line more between the points: at a distance of 2^k they would drive one another out of cache
-    points, y = empty((36, (OB * CB * V + 1) * V), x.dtype), empty((N, H, W, O), x.dtype)
-    _weights_to_points(*_in_memory(w), C, O, points)
+    (N, H, W, _), O = x.shape, w.shape[3]
+    rows, columns = grid(H, W)
+    points, y = weights_to_points(w), empty((N, H, W, O), x.dtype)
     _conv2d(np.ascontiguousarray(x), points, padding == "circular", N * rows * columns, y)
     return y
+
+
+def weights_to_points(w):
+    """Do G w G^T for every pair of channels, in the order in which a convolution reads it.
+
+    w: (3, 3, C, O) -> (36, O C and some more)
+    """
+    CB, OB = _blocks(w.shape[2]), _blocks(w.shape[3])
+    # A line more between the points: at a distance of 2^k they would drive one another out of cache
+    points = empty((36, (OB * CB * V + 1) * V), w.dtype)
+    _weights_to_points(*_in_memory(w), w.shape[2], w.shape[3], points)
+    return points
 
 
 def conv2d_grad_w(x, g, padding):
@@ -466,7 +499,7 @@ def conv2d_grad_w(x, g, padding):
     x: (N, H, W, C); g: (N, H, W, O) -> (3, 3, C, O)
     """
     (N, H, W, O), C = g.shape, x.shape[3]
-    rows, columns = _grid(H, W)
+    rows, columns = grid(H, W)
     tiles, CB, OB = N * rows * columns, _blocks(C), _blocks(O)
     groups = (tiles + TILES - 1) // TILES
     gw = empty((PARTS if groups >= MANY else 1, CB * V, OB, 36 * V), x.dtype)
