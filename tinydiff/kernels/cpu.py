@@ -36,6 +36,8 @@ if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
     ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 u, ONE = np.uint64, np.float32(1)
+MANY = 1 << 19  # numbers: to copy fewer, waking the other threads takes longer
+PIECES = 64  # of a long sum, however many cores
 
 # --- convolution ---
 
@@ -325,6 +327,28 @@ def _attention_grad(g, q, k, v, root, gq, gk, gv):
                     gv[u(n), u(j), u(c)] += p[u(j)] * g[u(n), u(i), u(c)]
 
 
+# --- joining ---
+
+
+def concat(*xs):
+    rows, size = xs[0].shape[:-1], sum(x.size for x in xs)
+    if len(xs) != 2 or size < MANY or xs[0].dtype != xs[1].dtype or xs[1].shape[:-1] != rows:
+        return np.concatenate(xs, axis=-1)
+    flat = [np.ascontiguousarray(x).reshape(-1, x.shape[-1]) for x in xs]
+    y = np.empty((len(flat[0]), size // len(flat[0])), xs[0].dtype)
+    _concat(*flat, y)
+    return y.reshape(*rows, -1)
+
+
+@parallel
+def _concat(a, b, y):
+    for i in prange(len(y)):
+        for c in range(a.shape[1]):
+            y[u(i), u(c)] = a[u(i), u(c)]
+        for c in range(b.shape[1]):
+            y[u(i), u(a.shape[1] + c)] = b[u(i), u(c)]
+
+
 # --- the optimiser ---
 
 
@@ -340,21 +364,25 @@ def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
     return f(norm)
 
 
-@jit
+@parallel
 def _squared_norm(g):
-    sums = np.zeros(8)  # side by side in vector registers: one sum would wait for each addition
-    for i in range(g.size // 8):
-        for k in range(8):
-            sums[k] += g[u(8 * i) + u(k)] ** 2
-    for i in range(g.size // 8 * 8, g.size):
-        sums[0] += g[i] ** 2
-    return sums.sum()
+    parts = np.zeros(PIECES)  # the same for any number of threads
+    for piece in prange(PIECES):
+        first, last = piece * g.size // PIECES, (piece + 1) * g.size // PIECES
+        sums = np.zeros(8)  # side by side in vector registers: one sum would wait for each addition
+        for i in range((last - first) // 8):
+            for k in range(8):
+                sums[k] += g[u(first + 8 * i) + u(k)] ** 2
+        for i in range(last - (last - first) % 8, last):
+            sums[0] += g[i] ** 2
+        parts[piece] = sums.sum()
+    return parts.sum()
 
 
-@jit
+@parallel
 def _update(theta, g, m, v, ema, *rates):
     scale, lr, beta1, beta2, eps, decay, keep, rest1, rest2, rest, unbias1, unbias2 = rates
-    for i in range(theta.size):
+    for i in prange(theta.size):
         g[i] *= scale
         m[i] = beta1 * m[i] + rest1 * g[i]
         v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
