@@ -88,6 +88,19 @@ def cases(dtype, rng):
         yield "group_norm_grad", (g, x, scale, mean, rstd)
         yield "norm_silu", (x, scale, shift, G, 1e-5)
         yield "norm_silu_grad", (g, x, scale, shift, mean, rstd)
+    odd = [(2, 3, 5, 3, 4, 3), (1, 5, 4, 6, 7, 2), (3, 2, 2, 16, 32, 8)]
+    for N, H, W, C, O, G in [*odd, *[(*shape, 8) for shape in TILED[:4]]]:
+        x, scale, shift, g = 1 + normal(N, H, W, C), normal(C), normal(C), normal(N, H, W, O)
+        w, e, more = normal(3, 3, C, O), normal(N, 1, 1, O), normal(N, H, W, C)
+        mean, rstd = reference.group_norm(x, scale, shift, G, 1e-5)[1:]
+        for padding, add, add_x in [
+            ("zeros", e, 0),
+            ("circular", g, more),
+            ("zeros", g, more[:, :1, :1]),
+        ]:
+            yield "norm_conv", (x, scale, shift, w, add, padding, G, 1e-5)
+            norm = x, scale, shift, mean, rstd
+            yield "norm_conv_grad", (g, *norm, w, add_x, padding, G, 1e-5)
     for shape in [(1, 1, 1), (2, 3, 5), (3, 16, 8), (1, 49, 3)]:
         yield "attention", tuple(2 * normal(*shape) for _ in range(3))
         yield "attention_grad", tuple(2 * normal(*shape) for _ in range(4))
@@ -246,6 +259,20 @@ def misfits():
     yield "group_norm_grad", (x, x, C16, mean, mean[:, :3])
     yield "norm_silu_grad", (x, x, C16, C8, mean, mean)
     yield "norm_silu_grad", (x, x, C16, C16, ones(3, 4), ones(3, 4))
+    w, e = ones(3, 3, 16, 16), ones(2, 1, 1, 16)
+    rest = "zeros", 4, 1e-5
+    for image, window, add in [(x, w, e[:1]), (x, w, x[:, :5]), (x, w[:2], e), (x[..., :8], w, e)]:
+        yield "norm_conv", (image, C16, C16, window, add, *rest)
+    yield "norm_conv", (x, C16, C8, w, e, *rest)
+    yield "norm_conv", (x, C16, C16, w, e, "zeros", 3, 1e-5)
+    for other in [ones(2, 6, 5, 16), ones(2, 5, 6, 16), x[..., :3]]:
+        yield "norm_conv_grad", (other, x, C16, C16, mean, mean, w, 0, *rest)
+        yield "norm_conv_grad", (x, other, C16, C16, mean, mean, w, 0, *rest)
+        yield "norm_conv_grad", (x, x, C16, C16, mean, mean, w, other, *rest)
+    yield "norm_conv_grad", (x, x, C16, C16, mean[:, :3], mean, w, 0, *rest)
+    yield "norm_conv_grad", (x, x, C16, C16, mean, ones(3, 4), w, 0, *rest)
+    yield "norm_conv_grad", (x, x, C16, C8, mean, mean, w, 0, *rest)
+    yield "norm_conv_grad", (x, x, C16, C16, mean, mean, w[..., :8], 0, *rest)
     yield "attention", (q, q[..., :8], q)
     for other in [ones(2, 3, 16), ones(3, 4, 16)]:
         yield "attention", (q, q, other)

@@ -33,6 +33,7 @@ class Block(Module):
     """Hold the layers of a residual block: two convolutions beside a shortcut. See run_block.
 
     x: (N, H, W, C); e: (N, E) -> (N, H, W, O). conv2 starts at 0: at first a block passes x on.
+    Called, it does what run_block does, as one operation: ops.residual_block.
     Source: He et al. 2016 (residual blocks), in the order of Ho et al. 2020.
     """
 

@@ -23,7 +23,7 @@ from numba import prange
 
 from . import cpu_direct, cpu_norm, cpu_winograd
 from .cpu_microkernel import jit, parallel
-from .cpu_norm import exp_
+from .cpu_norm import _exp
 from .reference import *  # noqa: F403
 from .reference import _require
 
@@ -155,7 +155,7 @@ def silu(x):
 @jit
 def _silu(x, y):
     for i in range(x.size):
-        y[i] = x[i] / (ONE + exp_(-x[i]))
+        y[i] = x[i] / (ONE + _exp(-x[i]))
 
 
 def silu_grad(g, x):
@@ -169,7 +169,7 @@ def silu_grad(g, x):
 @jit
 def _silu_grad(g, x, y):
     for i in range(x.size):
-        sigma = ONE / (ONE + exp_(-x[i]))
+        sigma = ONE / (ONE + _exp(-x[i]))
         y[i] = g[i] * sigma * (ONE + x[i] * (ONE - sigma))
 
 
@@ -276,7 +276,7 @@ def _weights(q, kT, i, root, p):
     for j in range(p.size):
         top = max(top, p[j])
     for j in range(p.size):
-        p[j] = exp_(root * (p[j] - top))
+        p[j] = _exp(root * (p[j] - top))
         total += p[j]
     for j in range(p.size):
         p[j] /= total

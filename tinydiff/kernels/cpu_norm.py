@@ -17,14 +17,14 @@ from .cpu_winograd import TILES, conv_images, grid
 u, ONE = np.uint64, np.float32(1)
 
 
-def exp_(x):
+def _exp(x):
     """Give e^x inside compiled loops: in float64 the C library's, in float32 the one below.
 
     That one LLVM vectorises: about 4 times faster.
     """
 
 
-@overload(exp_)
+@overload(_exp)
 def _exp_overload(x):
     if x == types.float64:
         return lambda x: exp(x)
@@ -73,7 +73,7 @@ def _norm(x, scale, shift, eps, with_silu, y, mean, rstd):
     for i in range(L):
         for c in range(C):
             v = r[u(c)] * x[u(i), u(c)] + m[u(c)]
-            y[u(i), u(c)] = v / (ONE + exp_(-v)) if with_silu else v
+            y[u(i), u(c)] = v / (ONE + _exp(-v)) if with_silu else v
 
 
 @jit
@@ -112,7 +112,7 @@ def _norm_grad(g, x, scale, shift, mean, rstd, with_silu, add, y, gx, gscale, gs
         for c in range(C):
             x_hat = (x[u(i), u(c)] - m[u(c)]) * r[u(c)]
             v = x_hat * w[u(c)] + b[u(c)]
-            sigma = ONE / (ONE + exp_(-v))
+            sigma = ONE / (ONE + _exp(-v))
             gv = g[u(i), u(c)] * (sigma * (ONE + v * (ONE - sigma)) if with_silu else ONE)
             gx[u(i), u(c)] = gv
             sum_g[u(c)] += gv

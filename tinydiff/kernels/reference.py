@@ -209,7 +209,9 @@ def norm_conv(x, scale, shift, w, add, padding, G, eps):
     -> y (N, H, W, O), mean (N, G), rstd (N, G) of the norm
     """
     z, mean, rstd = norm_silu(x, scale, shift, G, eps)
-    return conv2d(z, w, padding) + add, mean, rstd
+    y = conv2d(z, w, padding)
+    _require(_spreads(add, y), "norm_conv", x, scale, shift, w, add)
+    return y + add, mean, rstd
 
 
 def norm_conv_grad(g, x, scale, shift, mean, rstd, w, add, padding, G, eps):
@@ -222,7 +224,12 @@ def norm_conv_grad(g, x, scale, shift, mean, rstd, w, add, padding, G, eps):
     gz = conv2d(g, w[::-1, ::-1].swapaxes(2, 3), padding)
     gx, gscale, gshift = norm_silu_grad(gz, x, scale, shift, mean, rstd)
     z, _, _ = norm_silu(x, scale, shift, G, eps)
+    _require(_spreads(add, x), "norm_conv_grad", g, x, scale, shift, mean, rstd, w, add)
     return gx + add, gscale, gshift, conv2d_grad_w(z, g, len(w), padding)
+
+
+def _spreads(add, y):
+    return np.ndim(add) == 0 or add.shape in (y.shape, (len(y), 1, 1, y.shape[-1]))
 
 
 def softmax(x):
