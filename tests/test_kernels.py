@@ -42,6 +42,7 @@ TILED = [
     *[(2, 4, 8, 32, 64), (1, 8, 12, 64, 64), (2, 7, 14, 16, 32), (2, 3, 29, 32, 16)],
     *[(1, 15, 6, 16, 16), (3, 60, 90, 16, 16)],
 ]
+MANY = [(9, 14, 16, 16, 32), (34, 8, 7, 32, 16)]  # images enough for one pass
 PRODUCTS = [
     *[((1, 1), (1, 1)), ((7, 3), (3, 5)), ((2, 3, 5), (5, 33)), ((2, 3, 5, 4), (4, 8))],
     *[((3, 5, 7), (3, 7, 2)), ((24, 16), (16, 32))],
@@ -89,7 +90,7 @@ def cases(dtype, rng):
         yield "norm_silu", (x, scale, shift, G, 1e-5)
         yield "norm_silu_grad", (g, x, scale, shift, mean, rstd)
     odd = [(2, 3, 5, 3, 4, 3), (1, 5, 4, 6, 7, 2), (3, 2, 2, 16, 32, 8)]
-    for N, H, W, C, O, G in [*odd, *[(*shape, 8) for shape in TILED[:4]]]:
+    for N, H, W, C, O, G in [*odd, *[(*shape, 8) for shape in [*TILED[:4], *MANY]]]:
         x, scale, shift, g = 1 + normal(N, H, W, C), normal(C), normal(C), normal(N, H, W, O)
         w, e, more = normal(3, 3, C, O), normal(N, 1, 1, O), normal(N, H, W, C)
         mean, rstd = reference.group_norm(x, scale, shift, G, 1e-5)[1:]

@@ -158,7 +158,7 @@ def test_a_block_computes_in_one_operation_what_run_block_does(
     block = unet.Block(C, O, 4, padding, rng=rng)
     theta = block.flatten(dtype)
     theta += rng.standard_normal(theta.shape) / 10
-    x, e, u = (rng.standard_normal(s).astype(dtype) for s in ((3, side, side, C), (3, 4), (O,)))
+    x, e, u = (rng.standard_normal(s).astype(dtype) for s in ((33, side, side, C), (33, 4), (O,)))
     found = []
     for together in (True, False):
         monkeypatch.setattr(kernels, "together", together)

@@ -200,16 +200,20 @@ def norm_silu_grad(g, x, scale, shift, mean, rstd):
     return _norm_grad("norm_silu_grad", g, x, scale, shift, mean, rstd)
 
 
-def _norm_grad(name, g, x, scale, shift, mean, rstd):
+def _norm_grad(name, g, x, scale, shift, mean, rstd, add=0, y=None):
+    """Call the kernel of both gradients. add: (N, 1, 1, C) or as x, or 0; y: as x, or None"""
     N, C, G = x.shape[0], x.shape[-1], mean.shape[-1]
     fits = g.shape == x.shape and scale.shape == shift.shape == (C,)
     fits = fits and mean.shape == rstd.shape == (N, G) and G > 0 and C % G == 0
     _require(fits, name, g, x, scale, shift, mean, rstd)
     gx = np.empty_like(x, order="C")
     gscale, gshift = (np.empty((N, C), x.dtype) for _ in range(2))  # of each image
-    flat = [np.ascontiguousarray(a).reshape(N, -1, C) for a in (g, x)]
-    sums, with_silu = (gx.reshape(N, -1, C), gscale, gshift), name == "norm_silu_grad"
-    cpu_norm.norm_grad(*flat, scale, shift, mean, rstd, with_silu, *sums)
+    add = np.zeros((N, 1, C), x.dtype) if np.ndim(add) == 0 else add
+    y = np.empty((N, 0, C), x.dtype) if y is None else y
+    flat = [np.ascontiguousarray(a).reshape(N, a.size // max(1, N * C), C) for a in (g, x, add, y)]
+    g, x, add, y = flat
+    args = scale, shift, mean, rstd, name == "norm_silu_grad", add, y
+    cpu_norm.norm_grad(g, x, *args, gx.reshape(x.shape), gscale, gshift)
     return gx, gscale.sum(0), gshift.sum(0)
 
 
@@ -235,27 +239,17 @@ def norm_conv_grad(g, x, scale, shift, mean, rstd, w, add, padding, G, eps):
     add = np.zeros((N, 1, 1, C), x.dtype) if np.ndim(add) == 0 else add
     fits = fits and g.shape == (N, H, W, O) and add.shape in ((N, H, W, C), (N, 1, 1, C))
     _require(fits, "norm_conv_grad", g, x, scale, shift, mean, rstd, w, add)
-    turned = w[::-1, ::-1].swapaxes(2, 3)
-    if not _in_one_pass(g, turned, x):
-        gy = conv2d(g, turned, padding)
-        y, _, _ = norm_silu(x, scale, shift, G, eps)
-        gx, gscale, gshift = norm_silu_grad(gy, x, scale, shift, mean, rstd)
-        return gx + add, gscale, gshift, conv2d_grad_w(y, g, K, padding)
-    y, gx = (np.empty((N, H, W, C), x.dtype) for _ in range(2))
-    gscale, gshift = np.empty((2, N, C), x.dtype)  # of each image
-    points, circular = cpu_winograd.weights_to_points(turned), padding == "circular"
-    g, x, add = (np.ascontiguousarray(a) for a in (g, x, add))
-    sums = gx, gscale, gshift
-    cpu_norm.norm_conv_grad(g, x, scale, shift, mean, rstd, points, add, circular, y, *sums)
-    return gx, gscale.sum(0), gshift.sum(0), conv2d_grad_w(y, g, K, padding)
+    gy, y = conv2d(g, w[::-1, ::-1].swapaxes(2, 3), padding), np.empty(x.shape, x.dtype)
+    norm = x, scale, shift, mean, rstd
+    gx, gscale, gshift = _norm_grad("norm_silu_grad", gy, *norm, add, y)
+    return gx, gscale, gshift, conv2d_grad_w(y, g, K, padding)
 
 
 def _in_one_pass(x, w, other):
-    """Say whether a norm and a convolution are compiled as one: three arrays -> bool"""
-    (_, H, W, C), K, O = x.shape, len(w), w.shape[-1]
-    alike = x.dtype == w.dtype == other.dtype
-    tiny = cpu_direct.is_tiny(H, W, K, O)
-    return alike and not tiny and cpu_winograd.fits(C, O, K, H, W)
+    """Say whether a norm and a convolution pay as one kernel: three arrays -> bool"""
+    (N, H, W, C), K, O = x.shape, len(w), w.shape[-1]
+    fits = cpu_winograd.fits(C, O, K, H, W) and not cpu_direct.is_tiny(H, W, K, O)
+    return x.dtype == w.dtype == other.dtype and fits and cpu_norm.has_work(N, H, W)
 
 
 def attention(q, k, v):

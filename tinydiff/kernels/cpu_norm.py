@@ -89,17 +89,18 @@ def _per_group(per_channel, out, count):
 
 
 @parallel
-def norm_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshift):
-    """Fill gx, (N, L, C), gscale and gshift, (N, C): reference.group_norm_grad per image -> None"""
+def norm_grad(g, x, scale, shift, mean, rstd, with_silu, add, y, gx, gscale, gshift):
+    """Fill gx, (N, L, C), gscale and gshift, (N, C): reference.group_norm_grad per image -> None
+
+    Beside it: add `add`, (N, L or 1, C), to gx; fill y, (N, L or 0, C), with the norm's output.
+    """
     for n in prange(len(x)):
-        y, add = np.empty((0, 0), x.dtype), np.zeros((1, x.shape[2]), x.dtype)
-        of_n = x[n], scale, shift, mean[n], rstd[n]
-        _norm_grad(g[n], *of_n, with_silu, add, y, gx[n], gscale[n], gshift[n])
+        of_n = g[n], x[n], scale, shift, mean[n], rstd[n]
+        _norm_grad(*of_n, with_silu, add[n], y[n], gx[n], gscale[n], gshift[n])
 
 
 @jit
 def _norm_grad(g, x, scale, shift, mean, rstd, with_silu, add, y, gx, gscale, gshift):
-    """Do an image; add `add`, (L or 1, C), to gx; fill y with silu(norm), unless it is empty."""
     L, C = x.shape
     size = C // len(mean)
     m, r = np.empty(C, x.dtype), np.empty(C, x.dtype)
@@ -141,6 +142,11 @@ def _images(H, W):
     return max(1, TILES // max(1, rows * columns))
 
 
+def has_work(N, H, W):
+    """Say whether norm_conv finds tasks for several cores: number and sides of images -> bool"""
+    return N // _images(H, W) >= 8
+
+
 @parallel
 def norm_conv(x, scale, shift, eps, w, add, circular, y, mean, rstd):
     """Fill y, (N, H, W, O), mean and rstd, (N, G): reference.norm_conv -> None
@@ -157,23 +163,3 @@ def norm_conv(x, scale, shift, eps, w, add, circular, y, mean, rstd):
             of_n = x[n].reshape(H * W, C), scale, shift, eps, True, z[k].reshape(H * W, C)
             _norm(*of_n, mean[n], rstd[n])
         conv_images(z[:count], w, circular, add[first : first + count], y[first : first + count])
-
-
-@parallel
-def norm_conv_grad(g, x, scale, shift, mean, rstd, w, add, circular, y, gx, gscale, gshift):
-    """Fill y = silu(norm(x)) and gx, (N, H, W, C), gscale and gshift, (N, C) -> None
-
-    The gradients are reference.norm_conv_grad's, per image. g: (N, H, W, O); w: the turned window
-    at the points
-    """
-    N, H, W, C = x.shape
-    images = _images(H, W)
-    for task in prange((N + images - 1) // images):
-        first, count = task * images, min(images, N - task * images)
-        gz, nothing = np.empty((images, H, W, C), x.dtype), np.zeros((images, 1, 1, C), x.dtype)
-        conv_images(g[first : first + count], w, circular, nothing[:count], gz[:count])
-        for k in range(count):
-            n = first + k
-            of_n = x[n].reshape(H * W, C), scale, shift, mean[n], rstd[n]
-            to = y[n].reshape(H * W, C), gx[n].reshape(H * W, C), gscale[n], gshift[n]
-            _norm_grad(gz[k].reshape(H * W, C), *of_n, True, add[n].reshape(-1, C), *to)
