@@ -12,10 +12,13 @@ from functools import wraps
 
 import numba
 from numba import config
+from numba.core.compiler_lock import global_compiler_lock
 
 from .. import kernels
+from . import processors
 
 _lock = threading.Lock()
+_here = threading.local()  # .limited: has this thread been told how many threads to use?
 _orphan = False  # is this process the fork of one whose threads it does not have?
 
 
@@ -24,12 +27,26 @@ def guarded(kernel):
 
     @wraps(kernel, updated=())
     def call(*args):
+        if TOO_MANY and not hasattr(_here, "limited"):
+            _here.limited = limit()
         if layer() in ("tbb", "omp"):
             return kernel(*args)
         with _lock:
             return kernel(*args)
 
     return call
+
+
+# Numba was imported before us, and has not heard how many threads there should be.
+TOO_MANY = processors.threads < config.NUMBA_NUM_THREADS
+
+
+def limit():
+    """Let this thread's kernels use as many threads as processors.count allows, at most: () -> None
+
+    A thread must be told once; what it was told otherwise, by numba.set_num_threads, stays if less.
+    """
+    numba.set_num_threads(min(numba.get_num_threads(), processors.threads))
 
 
 def layer():
