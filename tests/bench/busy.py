@@ -116,8 +116,18 @@ def main():
     add("--beside", nargs="+", choices=situations, default=situations, help="default: all")
     add("--rounds", type=int, default=3, help="measurements of each contestant (default: 3)")
     add("--seconds", type=float, default=2.0, help="to measure each part (default: 2)")
-    add("--only", choices=list(CASES), default=next(iter(CASES)), help="the case (default: %(default)s)")
-    add("--settings", nargs="*", metavar="A=1", help="also ours with these variables, or with all of: " + ", ".join(SETTINGS))
+    add(
+        "--only",
+        choices=list(CASES),
+        default=next(iter(CASES)),
+        help="the case (default: %(default)s)",
+    )
+    add(
+        "--settings",
+        nargs="*",
+        metavar="A=1",
+        help="also ours with these variables, or with all of: " + ", ".join(SETTINGS),
+    )
     add("--no-torch", action="store_true", help="without PyTorch")
     args = parser.parse_args()
     contestants = ["ours"]
@@ -127,7 +137,9 @@ def main():
         contestants += ["torch", "torch-last"]
     elif not args.no_torch:
         print("PyTorch is not installed, so there are no ratios: pip install torch")
-    print(f"{args.only}, {THREADS} cores, {args.rounds} rounds; training, sampling step", flush=True)
+    print(
+        f"{args.only}, {THREADS} cores, {args.rounds} rounds; training, sampling step", flush=True
+    )
     measure("ours", args.only, 0.1)  # fills Numba's cache
     for where in args.beside:
         try:

@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from . import processors
+from .processors import turn  # noqa: F401
 
 SETS = ("reference", "cpu", "cuda")
 LAYERS = ("default", "safe", "forksafe", "threadsafe", "omp", "tbb", "workqueue")  # Numba's
@@ -43,7 +44,7 @@ def use(name):
     if name != "reference":
         require_variables()
     if name == "cpu" and (why := import_module(f"{__name__}.cpu_threads").unfit()):
-        print(f"tinydiff: {why}: NumPy computes instead, more slowly", file=sys.stderr)
+        sys.stderr.write(f"tinydiff: {why}: NumPy computes instead, more slowly\n")
         name = "reference"
     module = import_module(f"{__name__}.{name}")
     if name == "cuda":

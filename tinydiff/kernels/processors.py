@@ -12,6 +12,7 @@ import math
 import os
 import re
 import sys
+import threading
 from pathlib import Path, PurePosixPath
 
 MOST = 1024  # threads that Numba is asked for
@@ -22,6 +23,10 @@ ASKED = ("OMP_WAIT_POLICY", *WAITING)  # one of them in the environment: it has 
 LIBRARIES = ("libgomp.so.1.0.0", "libgomp.so.1")  # GNU's OpenMP, as Numba's builds name it
 threads, why = 0, ""  # what `count` said when this package was imported
 _late = False  # did another library start OpenMP before that?
+bereft = False  # is this a fork of a process in which GNU's OpenMP ran, whose threads are missing?
+# Taken by a thread that changes what others may use, as nn.Module.variables does, and by one that
+# uses it, and before a fork, whose copy of it is whole.
+turn = threading.RLock()
 
 
 def settle():
@@ -34,18 +39,22 @@ def settle():
     told = "numba" in sys.modules or os.environ.get("NUMBA_NUM_THREADS")
     if threads != available() and not told:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
-    if not any(os.environ.get(name) for name in ASKED):
-        _late = _started()
+    asked = any(os.environ.get(name) for name in ASKED)
+    _late = not asked and _started()
+    if not asked:
         os.environ.update(WAITING)
 
 
 def waiting():
     """Say how threads wait for each other where OpenMP runs them: () -> str"""
     if _late:
-        first = "as another library started OpenMP first: import tinydiff before it"
-        return f"spinning for about 3 ms, {first}, or set GOMP_SPINCOUNT={WAITING['GOMP_SPINCOUNT']}"
-    asked = next(name for name in ASKED if os.environ.get(name))
-    return f"{asked}={os.environ[asked]}"
+        first = "spinning for about 3 ms, as another library started OpenMP first"
+        return f"{first}: import tinydiff before it, or set {_set('GOMP_SPINCOUNT')} before Python"
+    return ", ".join(_set(name) for name in ASKED if os.environ.get(name))
+
+
+def _set(name):
+    return f"{name}={os.environ[name]}"
 
 
 def _started():
@@ -111,7 +120,9 @@ def _groups(root):
     for line in _lines(root / "proc/self/cgroup"):  # "4:cpu,cpuacct:/a/b"; in v2 "0::/a/b"
         _, controllers, path = line.split(":", 2)
         own |= dict.fromkeys(controllers.split(","), path)
-    for line in _lines(root / "proc/self/mountinfo"):  # "32 31 0:29 top point ... - cgroup x rw,cpu"
+    for line in _lines(
+        root / "proc/self/mountinfo"
+    ):  # "32 31 0:29 top point ... - cgroup x rw,cpu"
         left, _, right = line.partition(" - ")
         (_, _, _, top, point, *_), (kind, *_, options) = left.split(), right.split()
         controller = {"cgroup2": "", "cgroup": "cpu"}.get(kind)
@@ -142,3 +153,13 @@ def _lines(path):
         return path.read_text().splitlines()
     except OSError:  # not Linux
         return []
+
+
+def _in_child():
+    global bereft
+    bereft = bereft or _started()
+    turn.release()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=turn.acquire, after_in_parent=turn.release, after_in_child=_in_child)
