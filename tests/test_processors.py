@@ -226,6 +226,7 @@ FORK = """
 import os, sys, threading, time
 import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
+from tinydiff import kernels
 from tinydiff.unet import UNet
 model = UNet(8, 1, 8, (1,), depth=1, rng=np.random.default_rng(0))
 x = np.ones((2, 8, 8, 1), np.float32)
@@ -256,9 +257,9 @@ MEANWHILE = {
     "nothing": "held.set()",
     "another compiles": "threading.Thread(target=hold, args=[global_compiler_lock]).start()",
     "another trains": "threading.Thread(target=changing).start()",
-    "another library has used its OpenMP": (
-        "from numba.np.ufunc import omppool; import ctypes; held.set()\n"
-        "f = ctypes.PyDLL(omppool.__file__).omp_get_max_threads; f()"
+    "another library's OpenMP runs": (
+        "import ctypes; task = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: held.set())\n"
+        "ctypes.CDLL('libgomp.so.1').GOMP_parallel(task, None, 2, 0)"
     ),
 }
 
