@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import tinydiff
+from tinydiff.app import cmd_doctor
 from tinydiff.kernels import cpu_threads, processors
 from tinydiff.unet import UNet, circular
 
@@ -192,8 +194,41 @@ def test_an_openmp_that_runs_already_is_noticed():
     if python("-c", load).returncode:
         pytest.skip("Numba finds no OpenMP here")
     assert python("-c", f"import numba; {ask}").stdout.startswith("GOMP_SPINCOUNT=")
-    assert "import tinydiff before" in python("-c", load + ask).stdout
+    assert "import tinydiff earlier" in python("-c", load + ask).stdout
     assert python("-c", load + ask, GOMP_SPINCOUNT="7").stdout == "GOMP_SPINCOUNT=7\n"
+
+
+# --- doctor ---
+
+
+def test_doctor_says_how_many_threads_there_are_and_why(monkeypatch, capsys):
+    monkeypatch.setattr(processors, "threads", 1)
+    monkeypatch.setattr(processors, "why", "for a reason")
+    for found, said in (
+        ((0.5, Path("/a/b")), "0.5 processors' time, by /a/b"),
+        ((math.inf, None), "none"),
+    ):
+        monkeypatch.setattr(processors, "quota", lambda found=found: found)
+        cmd_doctor._processors()
+        threads, quota = capsys.readouterr().out.splitlines()
+        assert threads == "threads    1, for a reason (NUMBA_NUM_THREADS changes that)"
+        assert quota == f"quota      {said}"
+
+
+@pytest.mark.parametrize(
+    "layer, asked, said",
+    [
+        ("omp", "", "omp, the first that Numba finds of .*; waiting: GOMP_SPINCOUNT=7"),
+        ("workqueue", "workqueue", "workqueue, NUMBA_THREADING_LAYER=workqueue"),
+        ("workqueue", "", "workqueue, the first that .*; OpenMP is missing: .*libgomp1.*"),
+    ],
+)
+def test_doctor_says_which_library_runs_the_threads(layer, asked, said, monkeypatch):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    monkeypatch.setenv("NUMBA_THREADING_LAYER", asked)
+    monkeypatch.setattr(processors, "_late", False)
+    monkeypatch.setattr(cpu_threads, "layer", lambda: layer)
+    assert re.fullmatch(said, cmd_doctor._threading())
 
 
 # --- several threads ---

@@ -29,6 +29,7 @@ def cmd_doctor(args):
     -> None; raises UsageError after a line for each thing that is wrong
     """
     _versions()
+    _processors()
     problem = _failure(require_figures)
     wrong = [f"no figure can be drawn: {problem}: pip install -r requirements.txt"] * bool(problem)
     problem = _failure(_speed)
@@ -51,8 +52,11 @@ def _versions():
     print(f"numpy      {np.__version__}, BLAS {blas['name']} {blas['version']}")
     print(f"numba      {numba.__version__}")
     print("cuda       " + "\n           ".join(_cuda()))
-    threads, (cpus, place) = min(processors.threads, config.NUMBA_NUM_THREADS), processors.quota()
-    print(f"threads    {threads}, {processors.why} (set NUMBA_NUM_THREADS to change)")
+
+
+def _processors():
+    cpus, place = processors.quota()
+    print(f"threads    {processors.threads}, {processors.why} (NUMBA_NUM_THREADS changes that)")
     print("quota      " + (f"{cpus:g} processors' time, by {place}" if place else "none"))
 
 
@@ -74,12 +78,15 @@ def _speed():
 
 def _threading():
     """Say which library runs the threads, why, and how they wait -> str"""
-    layer = cpu_threads.layer()
-    asked = os.environ.get("NUMBA_THREADING_LAYER")
+    layer, asked = cpu_threads.layer(), os.environ.get("NUMBA_THREADING_LAYER")
     first = "the first that Numba finds of tbb, omp (OpenMP) and workqueue (its own)"
-    why = f"NUMBA_THREADING_LAYER={asked}" if asked else first
-    waiting = f"; waiting: {processors.waiting()}" if layer == "omp" else ""
-    return f"{layer}, {why}{waiting}"
+    said = f"{layer}, {f'NUMBA_THREADING_LAYER={asked}' if asked else first}"
+    if layer == "omp":
+        return f"{said}; waiting: {processors.waiting()}"
+    if layer == "workqueue" and not asked:
+        get = "apt install libgomp1, conda install llvm-openmp or the like"
+        return f"{said}; OpenMP is missing: with it drawing is faster ({get})"
+    return said
 
 
 def _cache():

@@ -48,8 +48,8 @@ def settle():
 def waiting():
     """Say how threads wait for each other where OpenMP runs them: () -> str"""
     if _late:
-        first = "spinning for about 3 ms, as another library started OpenMP first"
-        return f"{first}: import tinydiff before it, or set {_set('GOMP_SPINCOUNT')} before Python"
+        first = "as another library that started OpenMP wants it, by default spinning for 3 ms"
+        return f"{first}: import tinydiff earlier, or set {_set('GOMP_SPINCOUNT')} before Python"
     return ", ".join(_set(name) for name in ASKED if os.environ.get(name))
 
 
