@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 MOST = 1024  # threads that Numba is asked for
 # What an OpenMP reads when it starts. GNU's: turns of its waiting loop, by default 300,000; LLVM's
 # and Intel's: ms, by default 200. Microsoft's has no such variable.
-WAITING = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "0"}
+WAITING = {"GOMP_SPINCOUNT": "200", "KMP_BLOCKTIME": "0"}
 ASKED = ("OMP_WAIT_POLICY", *WAITING)  # one of them in the environment: it has been decided
 LIBRARIES = ("libgomp.so.1.0.0", "libgomp.so.1")  # GNU's OpenMP, as Numba's builds name it
 threads, why = 0, ""  # what `count` said when this package was imported
