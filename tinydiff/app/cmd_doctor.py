@@ -160,7 +160,7 @@ def _notes():
         yield f"{why}: all is slow"
     tbb = Path(sys.prefix) / "lib" / "libtbb.so.12"
     if tbb.exists() and cpu_threads.layer() not in ("", "tbb"):
-        yield f"{tbb} is not used: the loader does not look there; nor is it faster here"
+        yield f"{tbb} is not used: set LD_LIBRARY_PATH={tbb.parent}, if you want TBB"
     for path in _others():
         if (path / "__init__.py").is_file():
             yield f"{path} is a second tinydiff: which one runs depends on the folder you are in"
