@@ -26,10 +26,10 @@ from .cpu_microkernel import (
     P,
     V,
     aligned,
-    copy_row,
     empty,
     inline,
     jit,
+    on_rows,
     parallel,
     sum_outer_products,
 )
@@ -42,105 +42,71 @@ ROW = 6 * V  # stride from row to row of a patch
 PARTS = 8  # of conv2d_grad_w over many tiles: sums that tasks make side by side, however many cores
 NEAR = 16  # groups of tiles times blocks of channels that the second nearest cache holds
 MANY = 64  # groups of tiles from which on such parts cost less than moving all points between cores
-# Constants beside float32 numbers are float32: with a Python integer Numba would go on in float64.
-TWO, FOUR, FIVE, SIX, EIGHT, TWENTY_FOUR = map(np.float32, (2, 4, 5, 6, 8, 24))
-SCALE = np.float32(24 * 24)  # G below is 24 times Lavin & Gray's, and whole: one division suffices
 
 
-@inline
 def _G(w0, w1, w2):
     """Multiply G by a column of a window: its values, as a quadratic polynomial, at the points.
 
-    3 -> 6 numbers, scaled so that A, B and G are whole.
+    3 -> 6 numbers, scaled so that A and B stay whole.
     """
-    ends, ends2 = -FOUR * (w0 + w2), w0 + FOUR * w2
-    middle, middle2 = FOUR * w1, TWO * w1
-    return (
-        SIX * w0,
-        ends - middle,
-        ends + middle,
-        ends2 + middle2,
-        ends2 - middle2,
-        TWENTY_FOUR * w2,
-    )
+    ends, middle = (w0 + w2) * (-1 / 6), w1 * (1 / 6)
+    ends2, middle2 = w0 * (1 / 24) + w2 * (1 / 6), w1 * (1 / 12)
+    return w0 * (1 / 4), ends - middle, ends + middle, ends2 + middle2, ends2 - middle2, w2
 
 
-@inline
 def _G_back(m0, m1, m2, m3, m4, m5):
     """Multiply G^T by a column of values at the points: 6 -> 3 numbers."""
-    sum1, sum2 = FOUR * (m1 + m2), m3 + m4
+    sum1, sum2 = (m1 + m2) * (1 / 6), m3 + m4
     return (
-        SIX * m0 - sum1 + sum2,
-        FOUR * (m2 - m1) + TWO * (m3 - m4),
-        FOUR * sum2 - sum1 + TWENTY_FOUR * m5,
+        m0 * (1 / 4) - sum1 + sum2 * (1 / 24),
+        (m2 - m1) * (1 / 6) + (m3 - m4) * (1 / 12),
+        sum2 * (1 / 6) - sum1 + m5,
     )
 
 
-@inline
 def _B(d0, d1, d2, d3, d4, d5):
     """Multiply B^T by a column of a patch: 6 -> 6 numbers."""
-    even, odd, even2, odd2 = d4 - FOUR * d2, d3 - FOUR * d1, d4 - d2, TWO * (d3 - d1)
+    even, odd, even2, odd2 = d4 - 4 * d2, d3 - 4 * d1, d4 - d2, 2 * (d3 - d1)
     return (
-        FOUR * d0 - FIVE * d2 + d4,
+        4 * d0 - 5 * d2 + d4,
         even + odd,
         even - odd,
         even2 + odd2,
         even2 - odd2,
-        FOUR * d1 - FIVE * d3 + d5,
+        4 * d1 - 5 * d3 + d5,
     )
 
 
-@inline
-def _A_back(m0, m1, m2, m3, m4, m5):
-    """Multiply A^T by a column of values at the points: 6 -> 4 numbers."""
-    sum1, difference1, sum2, difference2 = m1 + m2, m1 - m2, m3 + m4, m3 - m4
-    return (
-        m0 + sum1 + sum2,
-        difference1 + TWO * difference2,
-        sum1 + FOUR * sum2,
-        difference1 + EIGHT * difference2 + m5,
-    )
-
-
-@inline
 def _A(g0, g1, g2, g3):
     """Multiply A by a column of a tile: its values, as a cubic polynomial, at the points.
 
     4 -> 6 numbers.
     """
-    even, odd, even2, odd2 = g0 + g2, g1 + g3, g0 + FOUR * g2, TWO * g1 + EIGHT * g3
+    even, odd, even2, odd2 = g0 + g2, g1 + g3, g0 + 4 * g2, 2 * g1 + 8 * g3
     return g0, even + odd, even - odd, even2 + odd2, even2 - odd2, g3
 
 
+def _A_back(m0, m1, m2, m3, m4, m5):
+    """Multiply A^T by a column of values at the points: 6 -> 4 numbers."""
+    sum1, difference1, sum2, difference2 = m1 + m2, m1 - m2, m3 + m4, m3 - m4
+    return (
+        m0 + sum1 + sum2,
+        difference1 + 2 * difference2,
+        sum1 + 4 * sum2,
+        difference1 + 8 * difference2 + m5,
+    )
+
+
+_G_rows, _G_back_rows, _B_rows = on_rows(_G, 3), on_rows(_G_back, 6), on_rows(_B, 6)
+_A_rows, _A_back_rows = on_rows(_A, 4), on_rows(_A_back, 6)
+
 # The functions below handle V channels of a patch or tile as one flat array of pixels, (6, 6, V),
-# where they apply a transform along the rows, then along the columns. They read and write at
-# constant distances: only then does LLVM see that nothing overlaps.
-
-
-@inline
-def _six(a, i, step):
-    """Read six numbers of a, `step` apart, from i on."""
-    s = u(step)
-    return a[i], a[i + s], a[i + u(2) * s], a[i + u(3) * s], a[i + u(4) * s], a[i + u(5) * s]
-
-
-@inline
-def _put_six(a, i, step, values):
-    """Write six numbers to a, `step` apart, from i on."""
-    s = u(step)
-    a[i], a[i + s], a[i + u(2) * s] = values[0], values[1], values[2]
-    a[i + u(3) * s], a[i + u(4) * s], a[i + u(5) * s] = values[3], values[4], values[5]
+# where they apply a transform along the rows, then along the columns.
 
 
 @jit
 def _scratch(size, dtype):
     return aligned(np.empty(size + 64 // 4, dtype))
-
-
-@inline
-def _zero(a, start, count):
-    for c in range(count):
-        a[u(start) + u(c)] = 0
 
 
 @jit
@@ -150,81 +116,82 @@ def _cut(x, n, i, j, c0, size, circular, patch):
     Outside the image are zeros, or the image again; past the last channel are zeros.
     """
     _, H, W, C = x.shape
-    channels = min(V, C - c0)
+    patch[:] = 0
     for r in range(size):
         for q in range(size):
-            h, w, m = i + r, j + q, r * ROW + q * V
+            h, w = i + r, j + q
             if circular:
                 h, w = h % H, w % W
-            inside = 0 <= h < H and 0 <= w < W
-            if channels == V:
-                copy_row(V, patch, m, x, ((n * H + h) * W + w) * C + c0, inside)
-            else:
-                _zero(patch, m, V)
-                for c in range(channels if inside else 0):
-                    patch[m + c] = x[n, h, w, c0 + c]
+            if 0 <= h < H and 0 <= w < W:
+                for c in range(min(V, C - c0)):
+                    patch[r * ROW + q * V + c] = x[n, h, w, c0 + c]
 
 
 @jit
-def _patch_to_points(patch, out, start):
-    """Do B^T d B for a patch of 6 x 6 pixels, changing it.
+def _span(first, size, all):
+    """Find which of `size` places from `first` on lie within 0 .. all - 1: begin, end"""
+    return max(0, -first), min(size, all - first)
 
-    The value at point p goes to out[start + p S + channel].
+
+@jit
+def _patch_to_points(x, n, i, j, c0, circular, patch, out, start):
+    """Do B^T d B for the 6 x 6 pixels d of x from row i and column j on.
+
+    The value at point p goes to out[start + p S + channel]. patch: place for 6 x 6 pixels
     """
+    _, H, W, C = x.shape
+    straight = C - c0 >= V and not circular
+    if not straight:
+        _cut(x, n, i, j, c0, 6, circular, patch)
     for r in range(6):
-        for c in range(V):
-            m = u(r * ROW) + u(c)
-            d0, d1, d2, d3, d4, d5 = _six(patch, m, V)
-            _put_six(patch, m, V, _B(d0, d1, d2, d3, d4, d5))
+        if straight:
+            first, last = _span(j, 6, W if 0 <= i + r < H else 0)
+            x0 = ((n * H + i + r) * W + j) * C + c0
+            _B_rows(V, patch, r * ROW, V, 6, x, x0, C, first, last)
+        else:
+            _B_rows(V, patch, r * ROW, V, 6, patch, r * ROW, V, 0, 6)
     for k in range(6):
-        for c in range(V):
-            m, o = u(k * V) + u(c), start + u(k * S) + u(c)
-            d0, d1, d2, d3, d4, d5 = _six(patch, m, ROW)
-            _put_six(out, o, 6 * S, _B(d0, d1, d2, d3, d4, d5))
+        _B_rows(V, out, start + k * S, 6 * S, 6, patch, k * V, ROW, 0, 6)
 
 
 @jit
-def _tile_to_points(tile, out, start):
-    """Do A g A^T for a tile of 4 x 4 pixels, changing it.
+def _tile_to_points(g, n, i, j, o0, patch, out, start):
+    """Do A g A^T for the 4 x 4 pixels of g from row i and column j on, 0 outside.
 
-    The value at point p goes to out[start + p S + channel].
+    The value at point p goes to out[start + p S + channel]. patch: place for 4 x 6 pixels
     """
+    _, H, W, O = g.shape
+    straight = O - o0 >= V
+    if not straight:
+        _cut(g, n, i, j, o0, 4, False, patch)
     for r in range(4):
-        for c in range(V):
-            m = u(r * ROW) + u(c)
-            a = _A(tile[m], tile[m + u(V)], tile[m + u(2 * V)], tile[m + u(3 * V)])
-            _put_six(tile, m, V, a)
+        if straight:
+            first, last = _span(j, 4, W if i + r < H else 0)
+            g0 = ((n * H + i + r) * W + j) * O + o0
+            _A_rows(V, patch, r * ROW, V, 6, g, g0, O, first, last)
+        else:
+            _A_rows(V, patch, r * ROW, V, 6, patch, r * ROW, V, 0, 4)
     for k in range(6):
-        for c in range(V):
-            m, o = u(k * V) + u(c), start + u(k * S) + u(c)
-            a = _A(tile[m], tile[m + u(ROW)], tile[m + u(2 * ROW)], tile[m + u(3 * ROW)])
-            _put_six(out, o, 6 * S, a)
+        _A_rows(V, out, start + k * S, 6 * S, 6, patch, k * V, ROW, 0, 4)
 
 
 @jit
 def _points_to_tile(values, start, tile, y, n, i, j, o0):
     """Do A^T m A for the values at the points, a tile of 4 x 4 pixels.
 
-    What lies inside the image is written to y from (n, i, j) on.
+    What lies inside the image is written to y from (n, i, j) on. tile: place for 4 x 6 pixels
     """
     _, H, W, O = y.shape
     for k in range(6):
-        for c in range(V):
-            m, o = u(k * V) + u(c), start + u(k * S) + u(c)
-            m0, m1, m2, m3, m4, m5 = _six(values, o, 6 * S)
-            a = _A_back(m0, m1, m2, m3, m4, m5)
-            tile[m], tile[m + u(ROW)], tile[m + u(2 * ROW)], tile[m + u(3 * ROW)] = a
+        _A_back_rows(V, tile, k * V, ROW, 4, values, start + k * S, 6 * S, 0, 6)
+    columns = min(4, W - j)
     for r in range(min(4, H - i)):
-        for c in range(V):
-            m = u(r * ROW) + u(c)
-            m0, m1, m2, m3, m4, m5 = _six(tile, m, V)
-            a = _A_back(m0, m1, m2, m3, m4, m5)
-            tile[m], tile[m + u(V)], tile[m + u(2 * V)], tile[m + u(3 * V)] = a
-        for q in range(min(4, W - j)):
-            yo = ((n * H + i + r) * W + j + q) * O + o0
-            if O - o0 >= V:
-                copy_row(V, y, yo, tile, r * ROW + q * V, True)
-            else:
+        if O - o0 >= V:
+            y0 = ((n * H + i + r) * W + j) * O + o0
+            _A_back_rows(V, y, y0, O, columns, tile, r * ROW, V, 0, 6)
+        else:
+            _A_back_rows(V, tile, r * ROW, V, 4, tile, r * ROW, V, 0, 6)
+            for q in range(columns):
                 for o in range(O - o0):
                     y[n, i + r, j + q, o0 + o] = tile[r * ROW + q * V + o]
 
@@ -268,8 +235,8 @@ def _conv2d(x, w, circular, tiles, y):
         for q in range(count):
             n, i, j = _place(first + q, H, W)
             for cb in range(CB):
-                _cut(x, n, i - 1, j - 1, cb * V, 6, circular, patch)
-                _patch_to_points(patch, d, u(cb * 36 * S + q * V))
+                d0 = cb * 36 * S + q * V
+                _patch_to_points(x, n, i - 1, j - 1, cb * V, circular, patch, d, d0)
         for point in range(36):
             for ob in range(OB):
                 w0 = point * w.shape[1] + ob * CB * V * V
@@ -281,7 +248,7 @@ def _conv2d(x, w, circular, tiles, y):
         for q in range(count):
             n, i, j = _place(first + q, H, W)
             for ob in range(OB):
-                _points_to_tile(m, u(ob * 36 * S + q * V), patch, y, n, i, j, ob * V)
+                _points_to_tile(m, ob * 36 * S + q * V, patch, y, n, i, j, ob * V)
 
 
 @jit
@@ -298,11 +265,11 @@ def _both_to_points(x, g, circular, tiles, group, patch, d, d0, e, e0):
     for q in range(count):
         n, i, j = _place(group * TILES + q, H, W)
         for cb in range(CB):
-            _cut(x, n, i - 1, j - 1, cb * V, 6, circular, patch)
-            _patch_to_points(patch, d, u(d0 + cb * 36 * S + q * V))
+            to = d0 + cb * 36 * S + q * V
+            _patch_to_points(x, n, i - 1, j - 1, cb * V, circular, patch, d, to)
         for ob in range(OB):
-            _cut(g, n, i, j, ob * V, 4, False, patch)  # where g is 0 it adds nothing
-            _tile_to_points(patch, e, u(e0 + ob * 36 * S + q * V))
+            to = e0 + ob * 36 * S + q * V  # where g is 0 it adds nothing
+            _tile_to_points(g, n, i, j, ob * V, patch, e, to)
 
 
 @jit
@@ -367,29 +334,23 @@ def _weights_to_points(w, start, steps, C, O, out):
         window, half = _scratch(3 * ROW, w.dtype), _scratch(6 * ROW, w.dtype)
         for ob in range(OB):
             channels = min(V, O - ob * V) if c < C else 0
-            for i in range(3):
-                for j in range(3):
-                    m = i * ROW + j * V
-                    first = start + i * steps[0] + j * steps[1] + c * steps[2] + ob * V * steps[3]
-                    if channels == V and steps[3] == 1:
-                        copy_row(V, window, m, w, first, True)
-                    else:
+            w0, to = start + c * steps[2] + ob * V * steps[3], (ob * CB * V + c) * V
+            straight = channels == V and steps[3] == 1
+            if not straight:
+                window[:] = 0
+                for i in range(3):
+                    for j in range(3):
                         for v in range(channels):
-                            window[u(m + v)] = w[u(first + v * steps[3])]
-                        _zero(window, m + channels, V - channels)
+                            at = w0 + i * steps[0] + j * steps[1] + v * steps[3]
+                            window[i * ROW + j * V + v] = w[at]
             for j in range(3):
-                for v in range(V):
-                    m = u(j * V) + u(v)
-                    w0, w1, w2 = window[m], window[m + u(ROW)], window[m + u(2 * ROW)]
-                    _put_six(half, m, ROW, _G(w0 / SCALE, w1 / SCALE, w2 / SCALE))
+                if straight:
+                    _G_rows(V, half, j * V, ROW, 6, w, w0 + j * steps[1], steps[0], 0, 3)
+                else:
+                    _G_rows(V, half, j * V, ROW, 6, window, j * V, ROW, 0, 3)
             for i in range(6):
-                for v in range(V):
-                    m = u(i * ROW) + u(v)
-                    a = _G(half[m], half[m + u(V)], half[m + u(2 * V)])
-                    _put_six(half, m, V, a)
-            for point in range(36):
-                to = point * out.shape[1] + (ob * CB * V + c) * V
-                copy_row(V, out, to, half, point * V, True)
+                step = out.shape[1]
+                _G_rows(V, out, 6 * i * step + to, step, 6, half, i * ROW, V, 0, 3)
 
 
 @parallel
@@ -408,22 +369,13 @@ def _points_to_weights(gw, out):
                 for k in range(6 * ROW):
                     full[u(k)] += gw[u(part), u(c), u(ob), u(k)]
             for j in range(6):
-                for v in range(V):
-                    m = u(j * V) + u(v)
-                    m0, m1, m2, m3, m4, m5 = _six(full, m, ROW)
-                    a = _G_back(m0, m1, m2, m3, m4, m5)
-                    half[m], half[m + u(ROW)], half[m + u(2 * ROW)] = a
+                _G_back_rows(V, half, j * V, ROW, 3, full, j * V, ROW, 0, 6)
             for i in range(3):
-                for v in range(V):
-                    m = u(i * ROW) + u(v)
-                    m0, m1, m2, m3, m4, m5 = _six(half, m, V)
-                    a = _G_back(m0, m1, m2, m3, m4, m5)
-                    half[m], half[m + u(V)], half[m + u(2 * V)] = a
+                to = i * ROW
+                _G_back_rows(V, half, to, V, 3, half, to, V, 0, 6)
                 for j in range(3):
                     for v in range(min(V, O - ob * V)):
-                        out[u(i), u(j), u(c), u(ob * V + v)] = (
-                            half[u(i * ROW + j * V) + u(v)] / SCALE
-                        )
+                        out[u(i), u(j), u(c), u(ob * V + v)] = half[u(to + j * V + v)]
 
 
 def fits(C, O, K, H, W):
@@ -471,6 +423,8 @@ def conv2d_grad_w(x, g, padding):
     groups = (tiles + TILES - 1) // TILES
     gw = empty((PARTS if groups >= MANY else 1, CB * V, OB, 36 * V), x.dtype)
     args = np.ascontiguousarray(x), np.ascontiguousarray(g), padding == "circular", tiles, groups
+    if not tiles:
+        gw[:] = 0
     if groups >= MANY:
         _grad_w_of_many(*args, max(1, NEAR // (CB + OB)), gw)
     else:
