@@ -37,7 +37,7 @@ from .cpu_microkernel import (
 # V channels lie side by side: arrays at the points are (C / V blocks, 36 points, TILES, V).
 u = np.uint64
 TILES = 16  # of 4 x 4 pixels, that a task takes to the points at once
-S = TILES * V  # stride from point to point
+S = TILES * V + V  # from point to point: not a power of 2, whose multiples share places in the cache
 ROW = 6 * V  # stride from row to row of a patch
 PARTS = 8  # of conv2d_grad_w over many tiles: sums that tasks make side by side, however many cores
 NEAR = 16  # groups of tiles times blocks of channels that the second nearest cache holds
