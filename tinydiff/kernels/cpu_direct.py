@@ -115,7 +115,10 @@ def conv2d(x, w):
 
 
 def _convolve(x, panels, y):
-    """Fill y, (N, H, W, O), from padded x and w in the order in which it is read, (O / V, K, K C, V)"""
+    """Fill y, (N, H, W, O), from padded x and the weights in the order in which they are read.
+
+    panels: (O / V, K, K C, V)
+    """
     K, C = panels.shape[1], x.shape[3]
     if K == 1:  # pixels know no neighbours: rows of one length do for all images
         pixels = y.size // y.shape[3]

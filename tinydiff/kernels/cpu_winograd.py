@@ -34,13 +34,13 @@ from .cpu_microkernel import (
     sum_outer_products,
 )
 
-# V channels lie side by side: arrays at the points are (C / V blocks, 36 points, TILES, V).
+# V channels lie side by side: arrays at the points are (C / V blocks, 36 points, TILES + 1, V). The
+# last block is filled up with zeros; of its results what lies past the last channel is left out.
 u = np.uint64
 TILES = 16  # of 4 x 4 pixels, that a task takes to the points at once
-S = TILES * V + V  # from point to point: not a power of 2, whose multiples share places in the cache
+S = TILES * V + V  # stride from point to point: the multiples of 2^k would share places in cache
 ROW = 6 * V  # stride from row to row of a patch
 PARTS = 8  # of conv2d_grad_w over many tiles: sums that tasks make side by side, however many cores
-NEAR = 16  # groups of tiles times blocks of channels that the second nearest cache holds
 MANY = 64  # groups of tiles from which on such parts cost less than moving all points between cores
 
 
@@ -300,26 +300,20 @@ def _grad_w_of_few(x, g, circular, tiles, groups, d, e, gw):
 
 
 @parallel
-def _grad_w_of_many(x, g, circular, tiles, groups, at_once, gw):
+def _grad_w_of_many(x, g, circular, tiles, groups, gw):
     """Share the tiles among tasks, each with sums of its own.
 
-    A few groups at once: what is at the points stays in a core's cache.
+    What is at the points stays in a core's cache.
     """
     CB, OB = _blocks(x.shape[3]), _blocks(g.shape[3])
     for part in prange(len(gw)):
-        size, first = CB * V * OB * 36 * V, part * groups // len(gw)
-        last = (part + 1) * groups // len(gw)
-        d = _scratch(at_once * CB * 36 * S, x.dtype)
-        e = _scratch(at_once * OB * 36 * S, x.dtype)
+        d, e = _scratch(CB * 36 * S, x.dtype), _scratch(OB * 36 * S, x.dtype)
         patch = _scratch(6 * ROW, x.dtype)
         gw[part] = 0
-        for group in range(first, last, at_once):
-            count = min(at_once, last - group)
-            for k in range(count):
-                d0, e0 = k * CB * 36 * S, k * OB * 36 * S
-                _both_to_points(x, g, circular, tiles, group + k, patch, d, d0, e, e0)
+        for group in range(part, groups, len(gw)):
+            _both_to_points(x, g, circular, tiles, group, patch, d, 0, e, 0)
             for point in range(36):
-                _sum_over_tiles(d, e, point, count, CB, OB, gw, part * size)
+                _sum_over_tiles(d, e, point, 1, CB, OB, gw, part * CB * V * OB * 36 * V)
 
 
 @parallel
@@ -426,7 +420,7 @@ def conv2d_grad_w(x, g, padding):
     if not tiles:
         gw[:] = 0
     if groups >= MANY:
-        _grad_w_of_many(*args, max(1, NEAR // (CB + OB)), gw)
+        _grad_w_of_many(*args, gw)
     else:
         d, e = (empty((groups * blocks * 36 * S,), x.dtype) for blocks in (CB, OB))
         _grad_w_of_few(*args, d, e, gw)
