@@ -73,7 +73,8 @@ def conv2d(x, w, padding):
     if cpu_direct.is_tiny(H, W, K, O):
         return cpu_direct.conv2d_tiny(x, w, padding)
     if cpu_winograd.fits(C, O, K, H, W):
-        return cpu_winograd.conv2d(x, w, padding)
+        border = int(padding == "circular")
+        return cpu_winograd.conv2d(pad(x, border, padding), w, border)
     return cpu_direct.conv2d(pad(x, K // 2, padding), w)
 
 
@@ -84,7 +85,8 @@ def conv2d_grad_w(x, g, K, padding):
     if cpu_direct.is_tiny(H, W, K, O):
         return cpu_direct.conv2d_grad_w_tiny(x, g, K, padding)
     if cpu_winograd.fits(C, O, K, H, W):
-        return cpu_winograd.conv2d_grad_w(x, g, padding)
+        border = int(padding == "circular")
+        return cpu_winograd.conv2d_grad_w(pad(x, border, padding), g, border)
     return cpu_direct.conv2d_grad_w(pad(x, K // 2, padding), g)
 
 

@@ -200,6 +200,14 @@ def aligned(a):
     return a[-a.ctypes.data % 64 // a.itemsize :]
 
 
+def whole_blocks(a):
+    """Pad a's last axis with zeros to whole blocks: (..., O) -> contiguous (..., multiple of V)"""
+    missing = -a.shape[-1] % V
+    if missing:
+        a = np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, missing)])
+    return np.ascontiguousarray(a)
+
+
 def empty(shape, dtype):
     """Make an array as np.empty does, but one that begins with a line of the cache."""
     size, dtype = math.prod(shape), np.dtype(dtype)

@@ -26,12 +26,14 @@ from .cpu_microkernel import (
     P,
     V,
     aligned,
+    copy_row,
     empty,
     inline,
     jit,
     on_rows,
     parallel,
     sum_outer_products,
+    whole_blocks,
 )
 
 # V channels lie side by side: arrays at the points are (C / V blocks, 36 points, TILES + 1, V). The
@@ -110,46 +112,22 @@ def _scratch(size, dtype):
 
 
 @jit
-def _cut(x, n, i, j, c0, size, circular, patch):
-    """Copy size x size pixels of x, from row i and column j on, into patch.
-
-    Outside the image are zeros, or the image again; past the last channel are zeros.
-    """
-    _, H, W, C = x.shape
-    patch[:] = 0
-    for r in range(size):
-        for q in range(size):
-            h, w = i + r, j + q
-            if circular:
-                h, w = h % H, w % W
-            if 0 <= h < H and 0 <= w < W:
-                for c in range(min(V, C - c0)):
-                    patch[r * ROW + q * V + c] = x[n, h, w, c0 + c]
-
-
-@jit
 def _span(first, size, all):
     """Find which of `size` places from `first` on lie within 0 .. all - 1: begin, end"""
     return max(0, -first), min(size, all - first)
 
 
 @jit
-def _patch_to_points(x, n, i, j, c0, circular, patch, out, start):
-    """Do B^T d B for the 6 x 6 pixels d of x from row i and column j on.
+def _patch_to_points(x, n, i, j, c0, patch, out, start):
+    """Do B^T d B for the 6 x 6 pixels d of x from row i and column j on, 0 outside.
 
     The value at point p goes to out[start + p S + channel]. patch: place for 6 x 6 pixels
     """
     _, H, W, C = x.shape
-    straight = C - c0 >= V and not circular
-    if not straight:
-        _cut(x, n, i, j, c0, 6, circular, patch)
     for r in range(6):
-        if straight:
-            first, last = _span(j, 6, W if 0 <= i + r < H else 0)
-            x0 = ((n * H + i + r) * W + j) * C + c0
-            _B_rows(V, patch, r * ROW, V, 6, x, x0, C, first, last)
-        else:
-            _B_rows(V, patch, r * ROW, V, 6, patch, r * ROW, V, 0, 6)
+        first, last = _span(j, 6, W if 0 <= i + r < H else 0)
+        x0 = ((n * H + i + r) * W + j) * C + c0
+        _B_rows(V, patch, r * ROW, V, 6, x, x0, C, first, last)
     for k in range(6):
         _B_rows(V, out, start + k * S, 6 * S, 6, patch, k * V, ROW, 0, 6)
 
@@ -161,15 +139,16 @@ def _tile_to_points(g, n, i, j, o0, patch, out, start):
     The value at point p goes to out[start + p S + channel]. patch: place for 4 x 6 pixels
     """
     _, H, W, O = g.shape
-    straight = O - o0 >= V
-    if not straight:
-        _cut(g, n, i, j, o0, 4, False, patch)
     for r in range(4):
-        if straight:
-            first, last = _span(j, 4, W if i + r < H else 0)
+        first, last = _span(j, 4, W if i + r < H else 0)
+        if O - o0 >= V:
             g0 = ((n * H + i + r) * W + j) * O + o0
             _A_rows(V, patch, r * ROW, V, 6, g, g0, O, first, last)
         else:
+            patch[r * ROW : (r + 1) * ROW] = 0
+            for q in range(first, last):
+                for o in range(O - o0):
+                    patch[r * ROW + q * V + o] = g[n, i + r, j + q, o0 + o]
             _A_rows(V, patch, r * ROW, V, 6, patch, r * ROW, V, 0, 4)
     for k in range(6):
         _A_rows(V, out, start + k * S, 6 * S, 6, patch, k * V, ROW, 0, 4)
@@ -225,9 +204,10 @@ def _sum_over_channels(tiles, d, d0, CB, w, w0, m, m0):
 
 
 @parallel
-def _conv2d(x, w, circular, tiles, y):
-    (_, H, W, C), O = x.shape, y.shape[3]
-    CB, OB = _blocks(C), _blocks(O)
+def _conv2d(x, border, w, tiles, y):
+    """Convolve. x: (N, H + 2 border, W + 2 border, C); w: as _weights_to_points gives it"""
+    (_, H, W, O), C = y.shape, x.shape[3]
+    CB, OB, first_pixel = C // V, _blocks(O), border - 1
     for task in prange((tiles + TILES - 1) // TILES):
         first, count = task * TILES, min(TILES, tiles - task * TILES)
         d, m = _scratch(CB * 36 * S, x.dtype), _scratch(OB * 36 * S, x.dtype)
@@ -236,7 +216,7 @@ def _conv2d(x, w, circular, tiles, y):
             n, i, j = _place(first + q, H, W)
             for cb in range(CB):
                 d0 = cb * 36 * S + q * V
-                _patch_to_points(x, n, i - 1, j - 1, cb * V, circular, patch, d, d0)
+                _patch_to_points(x, n, i + first_pixel, j + first_pixel, cb * V, patch, d, d0)
         for point in range(36):
             for ob in range(OB):
                 w0 = point * w.shape[1] + ob * CB * V * V
@@ -252,13 +232,13 @@ def _conv2d(x, w, circular, tiles, y):
 
 
 @jit
-def _both_to_points(x, g, circular, tiles, group, patch, d, d0, e, e0):
+def _both_to_points(x, border, g, tiles, group, patch, d, d0, e, e0):
     """Take a group of TILES tiles to the points.
 
     Patches of x go to d from d0 on, tiles of g to e from e0 on.
     """
     (_, H, W, O), C = g.shape, x.shape[3]
-    CB, OB = _blocks(C), _blocks(O)
+    CB, OB, first_pixel = C // V, _blocks(O), border - 1
     count = min(TILES, tiles - group * TILES)
     if count < TILES:  # places without a tile must not count
         d[d0 : d0 + CB * 36 * S], e[e0 : e0 + OB * 36 * S] = 0, 0
@@ -266,7 +246,7 @@ def _both_to_points(x, g, circular, tiles, group, patch, d, d0, e, e0):
         n, i, j = _place(group * TILES + q, H, W)
         for cb in range(CB):
             to = d0 + cb * 36 * S + q * V
-            _patch_to_points(x, n, i - 1, j - 1, cb * V, circular, patch, d, to)
+            _patch_to_points(x, n, i + first_pixel, j + first_pixel, cb * V, patch, d, to)
         for ob in range(OB):
             to = e0 + ob * 36 * S + q * V  # where g is 0 it adds nothing
             _tile_to_points(g, n, i, j, ob * V, patch, e, to)
@@ -287,31 +267,31 @@ def _sum_over_tiles(d, e, point, groups, CB, OB, gw, gw0):
 
 
 @parallel
-def _grad_w_of_few(x, g, circular, tiles, groups, d, e, gw):
+def _grad_w_of_few(x, border, g, tiles, groups, d, e, gw):
     """Share the tiles among tasks, then the points: one sum for each weight."""
-    CB, OB = _blocks(x.shape[3]), _blocks(g.shape[3])
+    CB, OB = x.shape[3] // V, _blocks(g.shape[3])
     for group in prange(groups):
         patch = _scratch(6 * ROW, x.dtype)
         d0, e0 = group * CB * 36 * S, group * OB * 36 * S
         gw[0, group * CB * V // groups : (group + 1) * CB * V // groups] = 0
-        _both_to_points(x, g, circular, tiles, group, patch, d, d0, e, e0)
+        _both_to_points(x, border, g, tiles, group, patch, d, d0, e, e0)
     for point in prange(36):
         _sum_over_tiles(d, e, point, groups, CB, OB, gw, 0)
 
 
 @parallel
-def _grad_w_of_many(x, g, circular, tiles, groups, gw):
+def _grad_w_of_many(x, border, g, tiles, groups, gw):
     """Share the tiles among tasks, each with sums of its own.
 
     What is at the points stays in a core's cache.
     """
-    CB, OB = _blocks(x.shape[3]), _blocks(g.shape[3])
+    CB, OB = x.shape[3] // V, _blocks(g.shape[3])
     for part in prange(len(gw)):
         d, e = _scratch(CB * 36 * S, x.dtype), _scratch(OB * 36 * S, x.dtype)
         patch = _scratch(6 * ROW, x.dtype)
         gw[part] = 0
         for group in range(part, groups, len(gw)):
-            _both_to_points(x, g, circular, tiles, group, patch, d, 0, e, 0)
+            _both_to_points(x, border, g, tiles, group, patch, d, 0, e, 0)
             for point in range(36):
                 _sum_over_tiles(d, e, point, 1, CB, OB, gw, part * CB * V * OB * 36 * V)
 
@@ -329,19 +309,16 @@ def _weights_to_points(w, start, steps, C, O, out):
         for ob in range(OB):
             channels = min(V, O - ob * V) if c < C else 0
             w0, to = start + c * steps[2] + ob * V * steps[3], (ob * CB * V + c) * V
-            straight = channels == V and steps[3] == 1
-            if not straight:
-                window[:] = 0
-                for i in range(3):
-                    for j in range(3):
-                        for v in range(channels):
-                            at = w0 + i * steps[0] + j * steps[1] + v * steps[3]
-                            window[i * ROW + j * V + v] = w[at]
+            for i in range(3):
+                for j in range(3):
+                    at, m = w0 + i * steps[0] + j * steps[1], i * ROW + j * V
+                    if channels == V and steps[3] == 1:
+                        copy_row(V, window, m, w, at)
+                    else:
+                        for v in range(V):
+                            window[m + v] = w[at + v * steps[3]] if v < channels else 0
             for j in range(3):
-                if straight:
-                    _G_rows(V, half, j * V, ROW, 6, w, w0 + j * steps[1], steps[0], 0, 3)
-                else:
-                    _G_rows(V, half, j * V, ROW, 6, window, j * V, ROW, 0, 3)
+                _G_rows(V, half, j * V, ROW, 6, window, j * V, ROW, 0, 3)
             for i in range(6):
                 step = out.shape[1]
                 _G_rows(V, out, 6 * i * step + to, step, 6, half, i * ROW, V, 0, 3)
@@ -391,32 +368,32 @@ def _in_memory(w):
     return np.ascontiguousarray(w).reshape(-1), 0, (3 * C * O, C * O, O, 1)
 
 
-def conv2d(x, w, padding):
+def conv2d(x, w, border):
     """Convolve, as reference.conv2d, one float type.
 
-    x: (N, H, W, C); w: (3, 3, C, O) -> (N, H, W, O)
+    x: (N, H + 2 border, W + 2 border, C), border 0, for zeros outside, or 1; w: (3, 3, C, O)
+    -> (N, H, W, O)
     """
-    (N, H, W, C), O = x.shape, w.shape[3]
-    rows, columns = _grid(H, W)
+    N, H, W = x.shape[0], x.shape[1] - 2 * border, x.shape[2] - 2 * border
+    x, (C, O), (rows, columns) = whole_blocks(x), w.shape[2:], _grid(H, W)
     CB, OB = _blocks(C), _blocks(O)
     # A line more between the points: at a distance of 2^k they would drive one another out of cache
     points, y = empty((36, (OB * CB * V + 1) * V), x.dtype), empty((N, H, W, O), x.dtype)
     _weights_to_points(*_in_memory(w), C, O, points)
-    _conv2d(np.ascontiguousarray(x), points, padding == "circular", N * rows * columns, y)
+    _conv2d(x, border, points, N * rows * columns, y)
     return y
 
 
-def conv2d_grad_w(x, g, padding):
+def conv2d_grad_w(x, g, border):
     """Correlate, as reference.conv2d_grad_w, one float type.
 
-    x: (N, H, W, C); g: (N, H, W, O) -> (3, 3, C, O)
+    x: (N, H + 2 border, W + 2 border, C), as for conv2d; g: (N, H, W, O) -> (3, 3, C, O)
     """
-    (N, H, W, O), C = g.shape, x.shape[3]
-    rows, columns = _grid(H, W)
-    tiles, CB, OB = N * rows * columns, _blocks(C), _blocks(O)
+    C, O, (rows, columns) = x.shape[3], g.shape[3], _grid(*g.shape[1:3])
+    tiles, CB, OB = len(g) * rows * columns, _blocks(C), _blocks(O)
     groups = (tiles + TILES - 1) // TILES
     gw = empty((PARTS if groups >= MANY else 1, CB * V, OB, 36 * V), x.dtype)
-    args = np.ascontiguousarray(x), np.ascontiguousarray(g), padding == "circular", tiles, groups
+    args = whole_blocks(x), border, np.ascontiguousarray(g), tiles, groups
     if not tiles:
         gw[:] = 0
     if groups >= MANY:
