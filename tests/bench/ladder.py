@@ -68,7 +68,7 @@ def rungs(x, w):
         ("Numba, parallel, fastmath", [lambda: spread(xp, w, y)], 1),
         ("Numba, blocked", [lambda: blocked(xp, w, y)], 1),
         ("microkernel (cpu_direct)", [lambda: cpu_direct.conv2d(xp, w)], 1),
-        ("Winograd (cpu_winograd)", [lambda: cpu_winograd.conv2d(x, w, 0)], 1),
+        ("Winograd (cpu_winograd)", [lambda: cpu_winograd.conv2d(x, w, "zeros")], 1),
         ("PyTorch", pytorch(x, w), 1),
     ]
 

@@ -73,8 +73,9 @@ def conv2d(x, w, padding):
     if cpu_direct.is_tiny(H, W, K, O):
         return cpu_direct.conv2d_tiny(x, w, padding)
     if cpu_winograd.fits(C, O, K, H, W):
-        border = int(padding == "circular")
-        return cpu_winograd.conv2d(pad(x, border, padding), w, border)
+        if padding == "circular":
+            x, padding = pad(x, 1, padding), "done"
+        return cpu_winograd.conv2d(x, w, padding)
     return cpu_direct.conv2d(pad(x, K // 2, padding), w)
 
 
@@ -85,8 +86,9 @@ def conv2d_grad_w(x, g, K, padding):
     if cpu_direct.is_tiny(H, W, K, O):
         return cpu_direct.conv2d_grad_w_tiny(x, g, K, padding)
     if cpu_winograd.fits(C, O, K, H, W):
-        border = int(padding == "circular")
-        return cpu_winograd.conv2d_grad_w(pad(x, border, padding), g, border)
+        if padding == "circular":
+            x, padding = pad(x, 1, padding), "done"
+        return cpu_winograd.conv2d_grad_w(x, g, padding)
     return cpu_direct.conv2d_grad_w(pad(x, K // 2, padding), g)
 
 

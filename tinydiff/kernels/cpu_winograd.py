@@ -368,12 +368,13 @@ def _in_memory(w):
     return np.ascontiguousarray(w).reshape(-1), 0, (3 * C * O, C * O, O, 1)
 
 
-def conv2d(x, w, border):
+def conv2d(x, w, padding):
     """Convolve, as reference.conv2d, one float type.
 
-    x: (N, H + 2 border, W + 2 border, C), border 0, for zeros outside, or 1; w: (3, 3, C, O)
-    -> (N, H, W, O)
+    x: (N, H, W, C), with "zeros" outside, or (N, H + 2, W + 2, C) where padding is "done";
+    w: (3, 3, C, O) -> (N, H, W, O)
     """
+    border = int(padding == "done")
     N, H, W = x.shape[0], x.shape[1] - 2 * border, x.shape[2] - 2 * border
     x, (C, O), (rows, columns) = whole_blocks(x), w.shape[2:], _grid(H, W)
     CB, OB = _blocks(C), _blocks(O)
@@ -384,16 +385,16 @@ def conv2d(x, w, border):
     return y
 
 
-def conv2d_grad_w(x, g, border):
+def conv2d_grad_w(x, g, padding):
     """Correlate, as reference.conv2d_grad_w, one float type.
 
-    x: (N, H + 2 border, W + 2 border, C), as for conv2d; g: (N, H, W, O) -> (3, 3, C, O)
+    x and padding: as for conv2d; g: (N, H, W, O) -> (3, 3, C, O)
     """
     C, O, (rows, columns) = x.shape[3], g.shape[3], _grid(*g.shape[1:3])
     tiles, CB, OB = len(g) * rows * columns, _blocks(C), _blocks(O)
     groups = (tiles + TILES - 1) // TILES
     gw = empty((PARTS if groups >= MANY else 1, CB * V, OB, 36 * V), x.dtype)
-    args = whole_blocks(x), border, np.ascontiguousarray(g), tiles, groups
+    args = whole_blocks(x), int(padding == "done"), np.ascontiguousarray(g), tiles, groups
     if not tiles:
         gw[:] = 0
     if groups >= MANY:
