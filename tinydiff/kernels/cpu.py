@@ -22,7 +22,7 @@ import numpy as np
 from numba import prange
 
 from . import cpu_direct, cpu_norm, cpu_winograd
-from .cpu_microkernel import jit, parallel
+from .cpu_microkernel import V, empty, jit, parallel
 from .cpu_norm import _exp
 from .reference import *  # noqa: F403
 from .reference import _require
@@ -75,6 +75,8 @@ def conv2d(x, w, padding):
     if cpu_direct.is_tiny(H, W, K, O):
         return cpu_direct.conv2d_tiny(x, w, padding)
     if cpu_winograd.fits(C, O, K, H, W):
+        if padding == "circular":
+            x, padding = pad(x, 1, padding), "done"
         return cpu_winograd.conv2d(x, w, padding)
     return cpu_direct.conv2d(pad(x, K // 2, padding), w)
 
@@ -86,6 +88,8 @@ def conv2d_grad_w(x, g, K, padding):
     if cpu_direct.is_tiny(H, W, K, O):
         return cpu_direct.conv2d_grad_w_tiny(x, g, K, padding)
     if cpu_winograd.fits(C, O, K, H, W):
+        if padding == "circular":
+            x, padding = pad(x, 1, padding), "done"
         return cpu_winograd.conv2d_grad_w(x, g, padding)
     return cpu_direct.conv2d_grad_w(pad(x, K // 2, padding), g)
 
@@ -222,13 +226,13 @@ def norm_conv(x, scale, shift, w, add, padding, G, eps):
     fits = scale.shape == shift.shape == (C,) and C % G == 0 and w.shape == (K, K, C, O)
     fits = fits and K % 2 == 1 and add.shape in ((N, H, W, O), (N, 1, 1, O))
     _require(fits, "norm_conv", x, scale, shift, w, add)
-    if not _in_one_pass(x, w, add):
+    if padding != "zeros" or not _in_one_pass(x, w, add):
         y, mean, rstd = norm_silu(x, scale, shift, G, eps)
         return conv2d(y, w, padding) + add, mean, rstd
-    y, (mean, rstd) = np.empty((N, H, W, O), x.dtype), np.empty((2, N, G), x.dtype)
-    points, circular = cpu_winograd.weights_to_points(w), padding == "circular"
-    x, add = np.ascontiguousarray(x), np.ascontiguousarray(add)
-    cpu_norm.norm_conv(x, scale, shift, x.dtype.type(eps), points, add, circular, y, mean, rstd)
+    y, (mean, rstd) = empty((N, H, W, O), x.dtype), np.empty((2, N, G), x.dtype)
+    arrays = np.ascontiguousarray(x), scale, shift, x.dtype.type(eps)
+    points, add = cpu_winograd.weights_to_points(w), np.ascontiguousarray(add)
+    cpu_norm.norm_conv(*arrays, points, add, y, mean, rstd)
     return y, mean, rstd
 
 
@@ -248,7 +252,7 @@ def norm_conv_grad(g, x, scale, shift, mean, rstd, w, add, padding, G, eps):
 def _in_one_pass(x, w, other):
     """Say whether a norm and a convolution pay as one kernel: three arrays -> bool"""
     (N, H, W, C), K, O = x.shape, len(w), w.shape[-1]
-    fits = cpu_winograd.fits(C, O, K, H, W) and not cpu_direct.is_tiny(H, W, K, O)
+    fits = cpu_winograd.fits(C, O, K, H, W) and not cpu_direct.is_tiny(H, W, K, O) and C % V == 0
     return x.dtype == w.dtype == other.dtype and fits and cpu_norm.has_work(N, H, W)
 
 

@@ -10,7 +10,7 @@ product, of all pixels and channels in with all out: 16 products where the windo
 import numpy as np
 from numba import prange
 
-from .cpu_microkernel import P, V, inline, jit, parallel, sum_outer_products
+from .cpu_microkernel import P, V, inline, jit, parallel, sum_outer_products, whole_blocks
 
 u = np.uint64
 PARTS = 16  # of conv2d_grad_w: enough for many cores to share
@@ -93,21 +93,13 @@ def _grad_w(x, g, parts):
                                 _sum_over_rows(1, x, x0 + c, W2, C, g, go, rows, W, O, parts, at)
 
 
-def _whole_blocks(a):
-    """Pad a's last axis with zeros to whole blocks: (..., O) -> contiguous (..., multiple of V)"""
-    missing = -a.shape[-1] % V
-    if missing:
-        a = np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, missing)])
-    return np.ascontiguousarray(a)
-
-
 def conv2d(x, w):
     """Convolve, as reference.conv2d, one float type.
 
     x: (N, H + K - 1, W + K - 1, C), padded; w: (K, K, C, O) -> (N, H, W, O)
     """
     (N, H2, W2, C), K, O = x.shape, w.shape[0], w.shape[3]
-    w = _whole_blocks(w).reshape(K, K * C, -1, V)
+    w = whole_blocks(w).reshape(K, K * C, -1, V)
     panels = np.ascontiguousarray(w.transpose(2, 0, 1, 3))
     y = np.empty((N, H2 - K + 1, W2 - K + 1, len(panels) * V), x.dtype)
     _convolve(np.ascontiguousarray(x), panels, y)
@@ -115,7 +107,10 @@ def conv2d(x, w):
 
 
 def _convolve(x, panels, y):
-    """Fill y, (N, H, W, O), from padded x and w in the order in which it is read, (O / V, K, K C, V)"""
+    """Fill y, (N, H, W, O), from padded x and the weights in the order in which they are read.
+
+    panels: (O / V, K, K C, V)
+    """
     K, C = panels.shape[1], x.shape[3]
     if K == 1:  # pixels know no neighbours: rows of one length do for all images
         pixels = y.size // y.shape[3]
@@ -131,7 +126,7 @@ def conv2d_grad_w(x, g):
     x: (N, H + K - 1, W + K - 1, C), padded; g: (N, H, W, O) -> (K, K, C, O)
     """
     K, C, O = x.shape[1] - g.shape[1] + 1, x.shape[3], g.shape[3]
-    g = _whole_blocks(g)
+    g = whole_blocks(g)
     parts = np.zeros((min(PARTS, len(x)), K, K, C, g.shape[3]), x.dtype)
     _grad_w(np.ascontiguousarray(x), g, parts)
     return parts.sum(0)[..., :O]

@@ -116,6 +116,81 @@ def _data(context, builder, kind, array):
     return context.make_array(kind)(context, builder, array).data
 
 
+class Vector:
+    """A vector in LLVM's registers, of which Python's operators make instructions."""
+
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
+
+    def _with(self, instruction, other):
+        if not isinstance(other, Vector):
+            kind = self.value.type
+            other = Vector(self.builder, ir.Constant(kind, [float(other)] * kind.count))
+        value = getattr(self.builder, instruction)(self.value, other.value, flags=("contract",))
+        return Vector(self.builder, value)
+
+    def __add__(self, other):
+        return self._with("fadd", other)
+
+    def __sub__(self, other):
+        return self._with("fsub", other)
+
+    def __mul__(self, other):
+        return self._with("fmul", other)
+
+    __rmul__ = __mul__
+
+
+def on_rows(transform, count):
+    """Compile a function of `count` numbers for V columns at once.
+
+    What comes out of it has the signature of `apply` below: it reads `count` rows of a, each V
+    neighbours, and writes to y a row for each number that the function returns, or the first
+    `writes` of them. Rows of a before `first` or from `last` on are not read, they count as 0. All
+    is read before anything is written. LLVM alone would work one by one, for fear that the arrays
+    overlap.
+    transform: Python function of Vectors -> tuple of Vectors
+    """
+
+    @intrinsic(prefer_literal=True)
+    def apply(typing, V, y, y0, y_step, writes, a, a0, a_step, first, last):
+        """y[y0 + k y_step + v] = transform(a[a0 + v], a[a0 + a_step + v], ...)[k],  v < V
+
+        V: literal int; y, a: contiguous arrays of one float type, read as flat; the rest: ints, in
+        elements, unchecked -> None
+        """
+        if not (isinstance(V, types.IntegerLiteral) and y.dtype == a.dtype):
+            return None
+        ints = [types.int64] * 3
+
+        def generate(context, builder, signature, args):
+            _, to, y0, y_step, writes, source, a0, a_step, first, last = args
+            vector = ir.VectorType(context.get_value_type(y.dtype), V.literal_value)
+            zeros = cgutils.alloca_once_value(builder, ir.Constant(vector, None))
+
+            def place(kind, array, start, step, k):
+                index = builder.add(start, builder.mul(step, ir.IntType(64)(k)))
+                pointer = builder.gep(_data(context, builder, kind, array), [index])
+                return builder.bitcast(pointer, vector.as_pointer())
+
+            rows = []
+            for k in range(count):
+                number = ir.IntType(64)(k)
+                after = builder.icmp_signed("<=", first, number)
+                inside = builder.and_(after, builder.icmp_signed("<", number, last))
+                row = builder.load(builder.select(inside, place(a, source, a0, a_step, k), zeros))
+                row.align = 4  # the arrays promise no more
+                rows.append(Vector(builder, row))
+            for k, row in enumerate(transform(*rows)):
+                with builder.if_then(builder.icmp_signed("<", ir.IntType(64)(k), writes)):
+                    builder.store(row.value, place(y, to, y0, y_step, k)).align = 4
+            return context.get_dummy_value()
+
+        return types.void(V, y, *ints, a, *ints, types.int64), generate
+
+    return apply
+
+
 @jit
 def aligned(a):
     """Leave out the first numbers of a flat array, up to a whole line of the cache (64 bytes).
@@ -123,6 +198,14 @@ def aligned(a):
     A vector that lies across two lines takes twice as long to read and to write.
     """
     return a[-a.ctypes.data % 64 // a.itemsize :]
+
+
+def whole_blocks(a):
+    """Pad a's last axis with zeros to whole blocks: (..., O) -> contiguous (..., multiple of V)"""
+    missing = -a.shape[-1] % V
+    if missing:
+        a = np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, missing)])
+    return np.ascontiguousarray(a)
 
 
 def empty(shape, dtype):
@@ -134,26 +217,25 @@ def empty(shape, dtype):
 
 
 @intrinsic(prefer_literal=True)
-def copy_row(typing, V, y, y0, a, a0, inside):
-    """Copy V neighbours at once, y[y0 + v] = a[a0 + v], or set them to 0.
+def copy_row(typing, V, y, y0, a, a0):
+    """Copy V neighbours at once, y[y0 + v] = a[a0 + v].
 
     LLVM alone would move them one by one, for fear that the arrays overlap.
-    V: literal int; y, a: contiguous arrays of one float type, read as flat; y0, a0: ints, unchecked;
-    inside: bool, whether to read a at all -> None
+    V: literal int; y, a: contiguous arrays of one float type, read as flat; y0, a0: ints, unchecked
+    -> None
     """
     if not (isinstance(V, types.IntegerLiteral) and y.dtype == a.dtype):
         return None
 
     def generate(context, builder, signature, args):
-        _, to, y0, source, a0, inside = args
+        _, to, y0, source, a0 = args
         vector = ir.VectorType(context.get_value_type(y.dtype), V.literal_value)
-        zeros = cgutils.alloca_once_value(builder, ir.Constant(vector, None))
         pointers = []
         for kind, array, first in ((y, to, y0), (a, source, a0)):
             place = builder.gep(_data(context, builder, kind, array), [first])
             pointers.append(builder.bitcast(place, vector.as_pointer()))
-        row = builder.load(builder.select(inside, pointers[1], zeros))
+        row = builder.load(pointers[1])
         row.align = builder.store(row, pointers[0]).align = 4  # the arrays promise no more
         return context.get_dummy_value()
 
-    return types.void(V, y, types.int64, a, types.int64, types.boolean), generate
+    return types.void(V, y, types.int64, a, types.int64), generate

@@ -12,7 +12,7 @@ from numba import prange, types
 from numba.extending import overload
 
 from .cpu_microkernel import jit, parallel
-from .cpu_winograd import TILES, conv_images, grid
+from .cpu_winograd import TILES, conv_images, grid, scratch
 
 u, ONE = np.uint64, np.float32(1)
 
@@ -148,18 +148,18 @@ def has_work(N, H, W):
 
 
 @parallel
-def norm_conv(x, scale, shift, eps, w, add, circular, y, mean, rstd):
-    """Fill y, (N, H, W, O), mean and rstd, (N, G): reference.norm_conv -> None
+def norm_conv(x, scale, shift, eps, w, add, y, mean, rstd):
+    """Fill y, (N, H, W, O), mean and rstd, (N, G): reference.norm_conv with zeros outside -> None
 
-    w: at the points, as cpu_winograd.weights_to_points makes it
+    x: (N, H, W, C), C a multiple of V; w: at the points, as cpu_winograd.weights_to_points gives it
     """
     N, H, W, C = x.shape
     images = _images(H, W)
     for task in prange((N + images - 1) // images):
         first, count = task * images, min(images, N - task * images)
-        z = np.empty((images, H, W, C), x.dtype)
+        z = scratch(images * H * W * C, x.dtype)[: count * H * W * C].reshape(count, H, W, C)
         for k in range(count):
             n = first + k
             of_n = x[n].reshape(H * W, C), scale, shift, eps, True, z[k].reshape(H * W, C)
             _norm(*of_n, mean[n], rstd[n])
-        conv_images(z[:count], w, circular, add[first : first + count], y[first : first + count])
+        conv_images(z, w, add[first : first + count], y[first : first + count])
