@@ -21,8 +21,8 @@ from math import inf
 import numpy as np
 from numba import prange
 
-from . import cpu_direct, cpu_norm, cpu_winograd
-from .cpu_microkernel import V, empty, jit, parallel
+from . import cpu_direct, cpu_microkernel, cpu_norm, cpu_winograd
+from .cpu_microkernel import V, jit, parallel
 from .cpu_norm import _exp
 from .reference import *  # noqa: F403
 from .reference import _require
@@ -229,7 +229,7 @@ def norm_conv(x, scale, shift, w, add, padding, G, eps):
     if padding != "zeros" or not _in_one_pass(x, w, add):
         y, mean, rstd = norm_silu(x, scale, shift, G, eps)
         return conv2d(y, w, padding) + add, mean, rstd
-    y, (mean, rstd) = empty((N, H, W, O), x.dtype), np.empty((2, N, G), x.dtype)
+    y, (mean, rstd) = cpu_microkernel.empty((N, H, W, O), x.dtype), np.empty((2, N, G), x.dtype)
     arrays = np.ascontiguousarray(x), scale, shift, x.dtype.type(eps)
     points, add = cpu_winograd.weights_to_points(w), np.ascontiguousarray(add)
     cpu_norm.norm_conv(*arrays, points, add, y, mean, rstd)
