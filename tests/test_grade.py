@@ -13,7 +13,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from tinydiff import autodiff, diffusion, kernels, ops, schedule
+from tinydiff import autodiff, diffusion, kernels, ops, schedule, unet
 from tinydiff.autodiff import op, value_of
 from tinydiff.course import calls, diagnosis, exercises, grade
 from tinydiff.kernels import cpu, reference
@@ -330,6 +330,15 @@ def test_an_adopted_kernel_serves_every_kernel_set(leave_as_it_was):
         assert cpu.conv2d is reference.conv2d is kernels.conv2d is right
     assert cpu.conv2d is own is not reference.conv2d
     assert reference.conv2d is exercises.original(exercise)
+
+
+def test_an_adopted_run_block_is_what_a_block_does():
+    block, x = unet.Block(8, 8, 4, "zeros", rng=np.random.default_rng(0)), np.zeros((1, 4, 4, 8))
+    with exercises.in_place(exercises.find("run_block"), lambda block, x, e: x + 1):
+        assert (block(x, np.zeros((1, 4))) == 1).all()
+    with exercises.in_place(exercises.find("conv2d"), right):
+        assert kernels.together is False
+    assert kernels.together is True
 
 
 def test_an_operation_is_judged_by_its_derivative_too():

@@ -40,8 +40,10 @@ GROUPED = [((1, 5, 3, 1), 1), ((2, 7, 3, 12), 3), ((3, 4, 6, 40), 8), ((2, 9, 24
 # N, H, W, C, O: blocks and (nearly) whole tiles, few and many, for kernels that want them
 TILED = [
     *[(2, 4, 8, 32, 64), (1, 8, 12, 64, 64), (2, 7, 14, 16, 32), (2, 3, 29, 32, 16)],
-    *[(1, 15, 6, 16, 16), (3, 60, 90, 16, 16)],
+    *[(1, 15, 6, 16, 16), (3, 60, 90, 16, 16), (2, 4, 8, 20, 3), (3, 8, 4, 40, 33)],
+    *[(3, 2, 2, 16, 32), (5, 1, 2, 5, 16), (2, 2, 1, 40, 16), (2, 1, 1, 3, 16)],  # tiny images
 ]
+MANY = [(9, 14, 16, 16, 32), (34, 8, 7, 32, 16)]  # images enough for one pass
 PRODUCTS = [
     *[((1, 1), (1, 1)), ((7, 3), (3, 5)), ((2, 3, 5), (5, 33)), ((2, 3, 5, 4), (4, 8))],
     *[((3, 5, 7), (3, 7, 2)), ((24, 16), (16, 32))],
@@ -88,6 +90,19 @@ def cases(dtype, rng):
         yield "group_norm_grad", (g, x, scale, mean, rstd)
         yield "norm_silu", (x, scale, shift, G, 1e-5)
         yield "norm_silu_grad", (g, x, scale, shift, mean, rstd)
+    odd = [(2, 3, 5, 3, 4, 3), (1, 5, 4, 6, 7, 2), (3, 2, 2, 16, 32, 8)]
+    for N, H, W, C, O, G in [*odd, *[(*shape, 8) for shape in [*TILED[:4], *MANY]]]:
+        x, scale, shift, g = 1 + normal(N, H, W, C), normal(C), normal(C), normal(N, H, W, O)
+        w, e, more = normal(3, 3, C, O), normal(N, 1, 1, O), normal(N, H, W, C)
+        mean, rstd = reference.group_norm(x, scale, shift, G, 1e-5)[1:]
+        for padding, add, add_x in [
+            ("zeros", e, 0),
+            ("circular", g, more),
+            ("zeros", g, more[:, :1, :1]),
+        ]:
+            yield "norm_conv", (x, scale, shift, w, add, padding, G, 1e-5)
+            norm = x, scale, shift, mean, rstd
+            yield "norm_conv_grad", (g, *norm, w, add_x, padding, G, 1e-5)
     for shape in [(1, 1, 1), (2, 3, 5), (3, 16, 8), (1, 49, 3)]:
         yield "attention", tuple(2 * normal(*shape) for _ in range(3))
         yield "attention_grad", tuple(2 * normal(*shape) for _ in range(4))
@@ -193,6 +208,50 @@ def test_the_same_bits_each_time_whatever_the_number_of_threads(dtype, rng):
             assert a.tobytes() == b.tobytes() == c.tobytes(), label(name, args)
 
 
+@both_precisions
+def test_an_image_comes_out_the_same_whatever_is_beside_it(dtype, rng):
+    """Bit for bit: what is drawn must not depend on how many are drawn at once."""
+    shapes = [(*shape, O, K) for shape in IMAGES for K, O in [(1, 1), (3, 5), (3, 32), (1, 17)]]
+    shapes += [(*shape, 3) for shape in TILED if shape[0] > 1] + [(40, 4, 4, 32, 32, 3)]
+    for N, H, W, C, O, K in shapes + [(37, 4, 4, 16, 32, 1), (9, 2, 2, 64, 64, 3)]:
+        x, w = rng.standard_normal((N, H, W, C)).astype(dtype), rng.standard_normal((K, K, C, O))
+        for padding in ("zeros", "circular"):
+            args = w.astype(dtype), padding
+            together = cpu.conv2d(x, *args)
+            for some in (slice(0, 1), slice(N - 1, N), slice(N // 2, N)):
+                assert cpu.conv2d(x[some], *args).tobytes() == together[some].tobytes(), x.shape
+    for N, C, O in [(64, 128, 64), (37, 16, 33), (300, 128, 128)]:
+        a, b = rng.standard_normal((N, C)).astype(dtype), rng.standard_normal((C, O)).astype(dtype)
+        together = cpu.matmul(a, b)
+        for some in (slice(0, 1), slice(N - 3, N), slice(N // 2, N)):
+            assert cpu.matmul(a[some], b).tobytes() == together[some].tobytes(), (N, C, O)
+
+
+def amid_nan(a):
+    """Give the same numbers, contiguous, with NaN in memory before and after them."""
+    wide = np.full(a.size + 256, np.nan, a.dtype)
+    inside = wide[128:-128].reshape(a.shape)
+    inside[...] = a
+    return inside
+
+
+def test_multiplying_kernels_read_nothing_beside_their_arrays(rng):
+    for name, args in cases(np.float32, rng):
+        if name in ("conv2d", "conv2d_grad_w", "matmul"):
+            among = [amid_nan(a) if isinstance(a, np.ndarray) else a for a in args]
+            expected, got = (results(cpu, name, given)[0] for given in (args, among))
+            assert got.tobytes() == expected.tobytes(), label(name, args)
+
+
+def test_a_turned_window_is_read_where_it_lies(rng):
+    """The gradient of an image is made with one: of another order in memory, for the same bits."""
+    for N, H, W, C, O in TILED:
+        x, w = rng.standard_normal((N, H, W, C)), rng.standard_normal((3, 3, O, C))
+        turned = w[::-1, ::-1].swapaxes(2, 3)
+        expected = cpu.conv2d(x, turned.copy(), "zeros")
+        assert cpu.conv2d(x, turned, "zeros").tobytes() == expected.tobytes(), (N, H, W, C, O)
+
+
 def test_mixed_precision_is_never_garbage(kernel_set, rng):
     """A float64 image in a float32 network is an easy slip.
 
@@ -246,6 +305,20 @@ def misfits():
     yield "group_norm_grad", (x, x, C16, mean, mean[:, :3])
     yield "norm_silu_grad", (x, x, C16, C8, mean, mean)
     yield "norm_silu_grad", (x, x, C16, C16, ones(3, 4), ones(3, 4))
+    w, e = ones(3, 3, 16, 16), ones(2, 1, 1, 16)
+    rest = "zeros", 4, 1e-5
+    for image, window, add in [(x, w, e[:1]), (x, w, x[:, :5]), (x, w[:2], e), (x[..., :8], w, e)]:
+        yield "norm_conv", (image, C16, C16, window, add, *rest)
+    yield "norm_conv", (x, C16, C8, w, e, *rest)
+    yield "norm_conv", (x, C16, C16, w, e, "zeros", 3, 1e-5)
+    for other in [ones(2, 6, 5, 16), ones(2, 5, 6, 16), x[..., :3]]:
+        yield "norm_conv_grad", (other, x, C16, C16, mean, mean, w, 0, *rest)
+        yield "norm_conv_grad", (x, other, C16, C16, mean, mean, w, 0, *rest)
+        yield "norm_conv_grad", (x, x, C16, C16, mean, mean, w, other, *rest)
+    yield "norm_conv_grad", (x, x, C16, C16, mean[:, :3], mean, w, 0, *rest)
+    yield "norm_conv_grad", (x, x, C16, C16, mean, ones(3, 4), w, 0, *rest)
+    yield "norm_conv_grad", (x, x, C16, C8, mean, mean, w, 0, *rest)
+    yield "norm_conv_grad", (x, x, C16, C16, mean, mean, w[..., :8], 0, *rest)
     yield "attention", (q, q[..., :8], q)
     for other in [ones(2, 3, 16), ones(3, 4, 16)]:
         yield "attention", (q, q, other)

@@ -26,6 +26,14 @@ def circular(x, w):
 
 
 IMAGES, LABELS = (2, 5, 3, 6), np.array([2, 0, 2])
+
+
+def block(C, O, K=3):
+    """List arguments of residual_block: x, e, two norms and windows, a shortcut if C != O."""
+    shapes = (2, 4, 8, C), (2, 1, 1, O), C, C, (K, K, C, O), O, O, (K, K, O, O)
+    return [normal(shape) for shape in (*shapes, *[(1, 1, C, O)] * (C != O))]
+
+
 # operation, how it is called, its arguments; shapes are odd on purpose
 CASES = [
     ("add", lambda a, b: ops.add(a, b), normal((2, 3, 5)), normal((3, 1))),
@@ -53,6 +61,8 @@ CASES = [
     ("conv2d", lambda x, w: ops.conv2d(x, w), normal((2, 5, 3, 3)), normal((3, 3, 3, 5))),
     ("conv2d", circular, normal((1, 3, 7, 9)), normal((5, 5, 9, 2))),
     ("conv2d", lambda x, w: ops.conv2d(x, w), normal((3, 4, 5, 1)), normal((1, 1, 1, 33))),
+    ("residual_block", lambda *xs: ops.residual_block(*xs, groups=3), *block(6, 6, K=3)),
+    ("residual_block", lambda *xs: ops.residual_block(*xs, padding="circular"), *block(32, 16)),
     ("down", lambda x: ops.down(x), normal((2, 6, 4, 3))),
     ("up", lambda x: ops.up(x), normal((2, 3, 5, 3))),
 ]

@@ -149,6 +149,30 @@ def test_autodiff_follows_a_block(C, O, kernel_set, rng):
     assert np.array_equal(y, kept), "the next call changed what this one had returned"
 
 
+@pytest.mark.parametrize("padding", ["zeros", "circular"])
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 1e-5)])
+@pytest.mark.parametrize("C, O, side", [(16, 16, 8), (48, 16, 8), (32, 16, 2), (8, 8, 4)])
+def test_a_block_computes_in_one_operation_what_run_block_does(
+    C, O, side, dtype, tolerance, padding, kernel_set, rng, monkeypatch
+):
+    block = unet.Block(C, O, 4, padding, rng=rng)
+    theta = block.flatten(dtype)
+    theta += rng.standard_normal(theta.shape) / 10
+    x, e, u = (rng.standard_normal(s).astype(dtype) for s in ((33, side, side, C), (33, 4), (O,)))
+    found = []
+    for together in (True, False):
+        monkeypatch.setattr(kernels, "together", together)
+        with block.variables() as params:
+            variables = [Tensor(x), Tensor(e), *params]
+            y = block(*variables[:2])
+            nodes = len(list(autodiff._backwards(y.node)))
+            found.append((y.value, *autodiff.gradient(ops.sum(y * u), variables), nodes))
+    assert found[0][-1] < found[1][-1]  # both ways were taken
+    for one, other in zip(found[0][:-1], found[1][:-1], strict=True):
+        assert one.dtype == dtype
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
+
+
 WITHOUT = "(without its e)"
 
 

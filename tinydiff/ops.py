@@ -213,6 +213,33 @@ def up(x):
     return kernels.up(x), lambda g: (kernels.down(g) * 4,)
 
 
+@op
+def residual_block(
+    x, e, scale1, shift1, w1, scale2, shift2, w2, *shortcut, padding="zeros", groups=8, eps=1e-5
+):
+    """Do unet.run_block as one operation, half a block at a time: few passes over memory.
+
+    h = conv2d(norm_silu(x, scale1, shift1), w1) + e
+    y = conv2d(norm_silu(h, scale2, shift2), w2) + (x or, with a shortcut, conv2d(x, shortcut))
+    The two gradients that reach x are added in the pass that makes the second.
+    x: (N, H, W, C); e: (N, 1, 1, O); scale1, shift1: (C,); w1: (K, K, C, O); scale2, shift2: (O,);
+    w2: (K, K, O, O); shortcut: none, with C = O, or one (1, 1, C, O); padding: as conv2d's;
+    groups: of both norms -> (N, H, W, O)
+    """
+    rest = padding, groups, eps
+    h, *stats1 = kernels.norm_conv(x, scale1, shift1, w1, e, *rest)
+    past, past_vjp = conv2d.forward(x, *shortcut, padding) if shortcut else (x, lambda g: (g,))
+    y, *stats2 = kernels.norm_conv(h, scale2, shift2, w2, past, *rest)
+
+    def vjp(g):
+        gh, *g2 = kernels.norm_conv_grad(g, h, scale2, shift2, *stats2, w2, 0, *rest)
+        gpast, *gs = past_vjp(g)
+        gx, *g1 = kernels.norm_conv_grad(gh, x, scale1, shift1, *stats1, w1, gpast, *rest)
+        return gx, gh, *g1, *g2, *gs
+
+    return y, vjp
+
+
 # lambdas find `add` and the others when called, so that the operators also use an adopted exercise
 Tensor.__add__ = Tensor.__radd__ = lambda a, b: add(a, b)
 Tensor.__mul__ = Tensor.__rmul__ = lambda a, b: mul(a, b)

@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from .. import kernels
+
 ROOT = Path(__file__).resolve().parents[2]
 HANDOUT = "handout.json"  # in tests/ of a student's tree, where the exercises have no bodies
 ON_GPU = "kernels.threads."  # exercises that are GPU kernels, launched as f[blocks, threads](...)
@@ -250,6 +252,7 @@ def put(exercise, f):
                 _twins.setdefault((name, key), value)
                 setattr(module, key, _twins[name, key] if f is None else f)
     _standing[exercise.name] = f
+    kernels.together = not in_handout() and all(f is None for f in _standing.values())
     return before
 
 

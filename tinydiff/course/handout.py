@@ -290,6 +290,9 @@ def write_tree(folder, numbers=None, tick=lambda: None):
         stubs = {e.function: _stub(e) for e in chosen if e.place == place}
         copied, source = folder / place, (folder / place).read_text(encoding="utf-8")
         copied.write_text(blank(source, stubs, stubs.get), encoding="utf-8")
+    seam = folder / "tinydiff" / "kernels" / "__init__.py"
+    text = seam.read_text(encoding="utf-8")
+    seam.write_text(text.replace("\ntogether = True", "\ntogether = False"), encoding="utf-8")
     (folder / "lessons").mkdir()
     for path in paths:
         notebook = json.loads(path.read_text(encoding="utf-8"))

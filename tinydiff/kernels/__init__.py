@@ -20,6 +20,7 @@ from .processors import turn  # noqa: F401
 SETS = ("reference", "cpu", "cuda")
 LAYERS = ("default", "safe", "forksafe", "threadsafe", "omp", "tbb", "workqueue")  # Numba's
 processors.settle()  # before anything imports Numba
+together = True  # may one kernel do what several are for? Not where answers to exercises are to run
 _active = None
 _default = None  # instead of $TINYDIFF_KERNELS, in a process that was forked
 

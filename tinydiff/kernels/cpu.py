@@ -16,14 +16,14 @@ cpu_winograd.py, with fewer multiplications.
 
 import ctypes
 import sys
-from math import exp, inf
+from math import inf
 
 import numpy as np
-from numba import prange, types
-from numba.extending import overload
+from numba import prange
 
-from . import cpu_direct, cpu_winograd
-from .cpu_microkernel import jit, parallel
+from . import cpu_direct, cpu_microkernel, cpu_norm, cpu_winograd
+from .cpu_microkernel import V, jit, parallel
+from .cpu_norm import _exp
 from .reference import *  # noqa: F403
 from .reference import _require
 
@@ -36,6 +36,8 @@ if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
     ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 u, ONE = np.uint64, np.float32(1)
+MANY = 1 << 19  # numbers: to copy fewer, waking the other threads takes longer
+PIECES = 64  # of a long sum, however many cores
 
 # --- convolution ---
 
@@ -70,7 +72,11 @@ def conv2d(x, w, padding):
     (_, H, W, C), K, O = x.shape, len(w), w.shape[-1]
     _require(w.shape[:-1] == (K, K, C) and K % 2 == 1, "conv2d", x, w)
     x, w = _alike(x, w)
+    if cpu_direct.is_tiny(H, W, K, O):
+        return cpu_direct.conv2d_tiny(x, w, padding)
     if cpu_winograd.fits(C, O, K, H, W):
+        if padding == "circular":
+            x, padding = pad(x, 1, padding), "done"
         return cpu_winograd.conv2d(x, w, padding)
     return cpu_direct.conv2d(pad(x, K // 2, padding), w)
 
@@ -79,7 +85,11 @@ def conv2d_grad_w(x, g, K, padding):
     (_, H, W, C), O = x.shape, g.shape[-1]
     _require(g.shape[:-1] == x.shape[:-1] and K % 2 == 1, "conv2d_grad_w", x, g)
     x, g = _alike(x, g)
+    if cpu_direct.is_tiny(H, W, K, O):
+        return cpu_direct.conv2d_grad_w_tiny(x, g, K, padding)
     if cpu_winograd.fits(C, O, K, H, W):
+        if padding == "circular":
+            x, padding = pad(x, 1, padding), "done"
         return cpu_winograd.conv2d_grad_w(x, g, padding)
     return cpu_direct.conv2d_grad_w(pad(x, K // 2, padding), g)
 
@@ -94,10 +104,8 @@ def matmul(a, b):
     _require(b.ndim > 1 and a.shape[-1] == b.shape[-2] > 0, "matmul", a, b)
     if b.ndim > 2:
         return a @ b
-    # As a 1 x 1 convolution of images with one row: NumPy's threads would fight with Numba's.
-    rows = a.size // a.shape[-1]
-    W = next((W for W in (8, 4, 2) if rows % W == 0), rows)
-    x, w = _alike(a.reshape(-1, 1, W, a.shape[-1]), b[None, None])
+    # As a 1 x 1 convolution: NumPy's threads would fight with Numba's.
+    x, w = _alike(a.reshape(1, 1, -1, a.shape[-1]), b[None, None])
     return cpu_direct.conv2d(x, w).reshape(*a.shape[:-1], b.shape[1])
 
 
@@ -142,34 +150,6 @@ def _up(x, y):
 # --- normalisation and non-linearities ---
 
 
-def _exp(x):
-    """Give e^x inside compiled loops: in float64 the C library's, in float32 the one below.
-
-    That one LLVM vectorises: about 4 times faster.
-    """
-
-
-@overload(_exp)
-def _exp_overload(x):
-    if x == types.float64:
-        return lambda x: exp(x)
-
-    def exp32(x):
-        # e^x = 2^k e^r with whole k and |r| <= ln(2) / 2.
-        # Coefficients of the polynomial for e^r: Cephes library, expf.
-        f = np.float32
-        x = min(max(x, f(-87.0)), f(88.0))
-        k = np.floor(x * f(1.44269504) + f(0.5))
-        r = x - k * f(0.693359375) + k * f(2.12194440e-4)
-        p = (f(1.9875691500e-4) * r + f(1.3981999507e-3)) * r + f(8.3334519073e-3)
-        p = ((p * r + f(4.1665795894e-2)) * r + f(1.6666665459e-1)) * r
-        p = (p + f(5.0000001201e-1)) * r * r + r + f(1)
-        exponent = np.int32((np.int32(k) + np.int32(127)) << np.int32(23))
-        return p * exponent.view(np.float32)  # times 2^k
-
-    return exp32
-
-
 def silu(x):
     y = np.empty_like(x, order="C")
     _silu(np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
@@ -212,44 +192,8 @@ def _norm(name, x, scale, shift, G, eps):
     mean, rstd = (np.empty((N, G), x.dtype) for _ in range(2))
     flat, y_flat = np.ascontiguousarray(x).reshape(N, -1, C), y.reshape(N, -1, C)
     eps, with_silu = x.dtype.type(eps), name == "norm_silu"
-    _norm_silu(flat, scale, shift, eps, with_silu, y_flat, mean, rstd)
+    cpu_norm.norm(flat, scale, shift, eps, with_silu, y_flat, mean, rstd)
     return y, mean, rstd
-
-
-@jit
-def _per_group(per_channel, out, count):
-    """Average sums over channels into means over groups, and give each channel its group's."""
-    G, size = out.size, per_channel.size // out.size
-    for k in range(G):
-        total = per_channel[k * size]
-        for c in range(1, size):
-            total += per_channel[k * size + c]
-        out[k] = total / (count * size)
-        per_channel[k * size : (k + 1) * size] = out[k]
-
-
-@parallel
-def _norm_silu(x, scale, shift, eps, with_silu, y, mean, rstd):
-    N, L, C = x.shape
-    for n in prange(N):
-        m, r = np.zeros(C, x.dtype), np.zeros(C, x.dtype)
-        for i in range(L):
-            for c in range(C):
-                m[u(c)] += x[u(n), u(i), u(c)]
-        _per_group(m, mean[n], L)
-        for i in range(L):
-            for c in range(C):
-                r[u(c)] += (x[u(n), u(i), u(c)] - m[u(c)]) ** 2
-        _per_group(r, rstd[n], L)
-        for k in range(rstd.shape[1]):
-            rstd[n, k] = 1 / np.sqrt(rstd[n, k] + eps)
-        for c in range(C):
-            r[c] = scale[c] / np.sqrt(r[c] + eps)
-            m[c] = shift[c] - m[c] * r[c]  # y = silu(r x + m)
-        for i in range(L):
-            for c in range(C):
-                v = r[u(c)] * x[u(n), u(i), u(c)] + m[u(c)]
-                y[u(n), u(i), u(c)] = v / (ONE + _exp(-v)) if with_silu else v
 
 
 def group_norm_grad(g, x, scale, mean, rstd):
@@ -260,51 +204,56 @@ def norm_silu_grad(g, x, scale, shift, mean, rstd):
     return _norm_grad("norm_silu_grad", g, x, scale, shift, mean, rstd)
 
 
-def _norm_grad(name, g, x, scale, shift, mean, rstd):
+def _norm_grad(name, g, x, scale, shift, mean, rstd, add=0, y=None):
+    """Call the kernel of both gradients. add: (N, 1, 1, C) or as x, or 0; y: as x, or None"""
     N, C, G = x.shape[0], x.shape[-1], mean.shape[-1]
     fits = g.shape == x.shape and scale.shape == shift.shape == (C,)
     fits = fits and mean.shape == rstd.shape == (N, G) and G > 0 and C % G == 0
     _require(fits, name, g, x, scale, shift, mean, rstd)
     gx = np.empty_like(x, order="C")
     gscale, gshift = (np.empty((N, C), x.dtype) for _ in range(2))  # of each image
-    flat = [np.ascontiguousarray(a).reshape(N, -1, C) for a in (g, x)]
-    sums, with_silu = (gx.reshape(N, -1, C), gscale, gshift), name == "norm_silu_grad"
-    _norm_silu_grad(*flat, scale, shift, mean, rstd, with_silu, *sums)
+    add = np.zeros((N, 1, C), x.dtype) if np.ndim(add) == 0 else add
+    y = np.empty((N, 0, C), x.dtype) if y is None else y
+    flat = [np.ascontiguousarray(a).reshape(N, a.size // max(1, N * C), C) for a in (g, x, add, y)]
+    g, x, add, y = flat
+    args = scale, shift, mean, rstd, name == "norm_silu_grad", add, y
+    cpu_norm.norm_grad(g, x, *args, gx.reshape(x.shape), gscale, gshift)
     return gx, gscale.sum(0), gshift.sum(0)
 
 
-@parallel
-def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshift):
-    N, L, C = x.shape
-    size = C // mean.shape[1]
-    for n in prange(N):
-        # Of arrays made here LLVM knows that they overlap no other, and vectorises.
-        m, r = np.empty(C, x.dtype), np.empty(C, x.dtype)
-        w, b = np.empty(C, x.dtype), np.empty(C, x.dtype)
-        sum_g, sum_gx = np.zeros(C, x.dtype), np.zeros(C, x.dtype)
-        group = np.empty(mean.shape[1], x.dtype)
-        for c in range(C):
-            m[c], r[c], w[c], b[c] = mean[n, c // size], rstd[n, c // size], scale[c], shift[c]
-        for i in range(L):  # gx holds the gradient at silu's input until the last pass
-            for c in range(C):
-                x_hat = (x[u(n), u(i), u(c)] - m[u(c)]) * r[u(c)]
-                v = x_hat * w[u(c)] + b[u(c)]
-                sigma = ONE / (ONE + _exp(-v))
-                gv = g[u(n), u(i), u(c)] * (sigma * (ONE + v * (ONE - sigma)) if with_silu else ONE)
-                gx[u(n), u(i), u(c)] = gv
-                sum_g[u(c)] += gv
-                sum_gx[u(c)] += gv * x_hat
-        for c in range(C):
-            gshift[n, c], gscale[n, c] = sum_g[c], sum_gx[c]
-            sum_g[c] *= w[c]
-            sum_gx[c] *= w[c]
-        _per_group(sum_g, group, L)
-        _per_group(sum_gx, group, L)
-        for i in range(L):
-            for c in range(C):
-                x_hat = (x[u(n), u(i), u(c)] - m[u(c)]) * r[u(c)]
-                g_hat = w[u(c)] * gx[u(n), u(i), u(c)]
-                gx[u(n), u(i), u(c)] = r[u(c)] * (g_hat - sum_g[u(c)] - x_hat * sum_gx[u(c)])
+def norm_conv(x, scale, shift, w, add, padding, G, eps):
+    (N, H, W, C), K, O = x.shape, len(w), w.shape[-1]
+    fits = scale.shape == shift.shape == (C,) and C % G == 0 and w.shape == (K, K, C, O)
+    fits = fits and K % 2 == 1 and add.shape in ((N, H, W, O), (N, 1, 1, O))
+    _require(fits, "norm_conv", x, scale, shift, w, add)
+    if padding != "zeros" or not _in_one_pass(x, w, add):
+        y, mean, rstd = norm_silu(x, scale, shift, G, eps)
+        return conv2d(y, w, padding) + add, mean, rstd
+    y, (mean, rstd) = cpu_microkernel.empty((N, H, W, O), x.dtype), np.empty((2, N, G), x.dtype)
+    arrays = np.ascontiguousarray(x), scale, shift, x.dtype.type(eps)
+    points, add = cpu_winograd.weights_to_points(w), np.ascontiguousarray(add)
+    cpu_norm.norm_conv(*arrays, points, add, y, mean, rstd)
+    return y, mean, rstd
+
+
+def norm_conv_grad(g, x, scale, shift, mean, rstd, w, add, padding, G, eps):
+    (N, H, W, C), K, O = x.shape, len(w), w.shape[-1]
+    fits = scale.shape == shift.shape == (C,) and w.shape == (K, K, C, O) and K % 2 == 1
+    fits = fits and mean.shape == rstd.shape == (N, G) and C % G == 0
+    add = np.zeros((N, 1, 1, C), x.dtype) if np.ndim(add) == 0 else add
+    fits = fits and g.shape == (N, H, W, O) and add.shape in ((N, H, W, C), (N, 1, 1, C))
+    _require(fits, "norm_conv_grad", g, x, scale, shift, mean, rstd, w, add)
+    gy, y = conv2d(g, w[::-1, ::-1].swapaxes(2, 3), padding), np.empty(x.shape, x.dtype)
+    norm = x, scale, shift, mean, rstd
+    gx, gscale, gshift = _norm_grad("norm_silu_grad", gy, *norm, add, y)
+    return gx, gscale, gshift, conv2d_grad_w(y, g, K, padding)
+
+
+def _in_one_pass(x, w, other):
+    """Say whether a norm and a convolution pay as one kernel: three arrays -> bool"""
+    (N, H, W, C), K, O = x.shape, len(w), w.shape[-1]
+    fits = cpu_winograd.fits(C, O, K, H, W) and not cpu_direct.is_tiny(H, W, K, O) and C % V == 0
+    return x.dtype == w.dtype == other.dtype and fits and cpu_norm.has_work(N, H, W)
 
 
 def attention(q, k, v):
@@ -376,6 +325,28 @@ def _attention_grad(g, q, k, v, root, gq, gk, gv):
                     gv[u(n), u(j), u(c)] += p[u(j)] * g[u(n), u(i), u(c)]
 
 
+# --- joining ---
+
+
+def concat(*xs):
+    rows, size = xs[0].shape[:-1], sum(x.size for x in xs)
+    if len(xs) != 2 or size < MANY or xs[0].dtype != xs[1].dtype or xs[1].shape[:-1] != rows:
+        return np.concatenate(xs, axis=-1)
+    flat = [np.ascontiguousarray(x).reshape(-1, x.shape[-1]) for x in xs]
+    y = np.empty((len(flat[0]), size // len(flat[0])), xs[0].dtype)
+    _concat(*flat, y)
+    return y.reshape(*rows, -1)
+
+
+@parallel
+def _concat(a, b, y):
+    for i in prange(len(y)):
+        for c in range(a.shape[1]):
+            y[u(i), u(c)] = a[u(i), u(c)]
+        for c in range(b.shape[1]):
+            y[u(i), u(a.shape[1] + c)] = b[u(i), u(c)]
+
+
 # --- the optimiser ---
 
 
@@ -391,21 +362,25 @@ def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
     return f(norm)
 
 
-@jit
+@parallel
 def _squared_norm(g):
-    sums = np.zeros(8)  # side by side in vector registers: one sum would wait for each addition
-    for i in range(g.size // 8):
-        for k in range(8):
-            sums[k] += g[u(8 * i) + u(k)] ** 2
-    for i in range(g.size // 8 * 8, g.size):
-        sums[0] += g[i] ** 2
-    return sums.sum()
+    parts = np.zeros(PIECES)  # the same for any number of threads
+    for piece in prange(PIECES):
+        first, last = piece * g.size // PIECES, (piece + 1) * g.size // PIECES
+        sums = np.zeros(8)  # side by side in vector registers: one sum would wait for each addition
+        for i in range((last - first) // 8):
+            for k in range(8):
+                sums[k] += g[u(first + 8 * i) + u(k)] ** 2
+        for i in range(last - (last - first) % 8, last):
+            sums[0] += g[i] ** 2
+        parts[piece] = sums.sum()
+    return parts.sum()
 
 
-@jit
+@parallel
 def _update(theta, g, m, v, ema, *rates):
     scale, lr, beta1, beta2, eps, decay, keep, rest1, rest2, rest, unbias1, unbias2 = rates
-    for i in range(theta.size):
+    for i in prange(theta.size):
         g[i] *= scale
         m[i] = beta1 * m[i] + rest1 * g[i]
         v[i] = beta2 * v[i] + rest2 * g[i] * g[i]

@@ -10,8 +10,10 @@ For 8-wide vectors, 4 x 16 numbers are 8 of 16 registers: enough sums in flight 
 a multiply-add (4 cycles, two per cycle), with registers left for b and a.
 """
 
+import math
 from functools import partial
 
+import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
@@ -112,6 +114,106 @@ def sum_outer_products(
 def _data(context, builder, kind, array):
     """Find the pointer to an array's first element."""
     return context.make_array(kind)(context, builder, array).data
+
+
+class Vector:
+    """A vector in LLVM's registers, of which Python's operators make instructions."""
+
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
+
+    def _with(self, instruction, other):
+        if not isinstance(other, Vector):
+            kind = self.value.type
+            other = Vector(self.builder, ir.Constant(kind, [float(other)] * kind.count))
+        value = getattr(self.builder, instruction)(self.value, other.value, flags=("contract",))
+        return Vector(self.builder, value)
+
+    def __add__(self, other):
+        return self._with("fadd", other)
+
+    def __sub__(self, other):
+        return self._with("fsub", other)
+
+    def __mul__(self, other):
+        return self._with("fmul", other)
+
+    __rmul__ = __mul__
+
+
+def on_rows(transform, count):
+    """Compile a function of `count` numbers for V columns at once.
+
+    What comes out of it has the signature of `apply` below: it reads `count` rows of a, each V
+    neighbours, and writes to y a row for each number that the function returns, or the first
+    `writes` of them. Rows of a before `first` or from `last` on are not read, they count as 0. All
+    is read before anything is written. LLVM alone would work one by one, for fear that the arrays
+    overlap.
+    transform: Python function of Vectors -> tuple of Vectors
+    """
+
+    @intrinsic(prefer_literal=True)
+    def apply(typing, V, y, y0, y_step, writes, a, a0, a_step, first, last):
+        """y[y0 + k y_step + v] = transform(a[a0 + v], a[a0 + a_step + v], ...)[k],  v < V
+
+        V: literal int; y, a: contiguous arrays of one float type, read as flat; the rest: ints, in
+        elements, unchecked -> None
+        """
+        if not (isinstance(V, types.IntegerLiteral) and y.dtype == a.dtype):
+            return None
+        ints = [types.int64] * 3
+
+        def generate(context, builder, signature, args):
+            _, to, y0, y_step, writes, source, a0, a_step, first, last = args
+            vector = ir.VectorType(context.get_value_type(y.dtype), V.literal_value)
+            zeros = cgutils.alloca_once_value(builder, ir.Constant(vector, None))
+
+            def place(kind, array, start, step, k):
+                index = builder.add(start, builder.mul(step, ir.IntType(64)(k)))
+                pointer = builder.gep(_data(context, builder, kind, array), [index])
+                return builder.bitcast(pointer, vector.as_pointer())
+
+            rows = []
+            for k in range(count):
+                number = ir.IntType(64)(k)
+                after = builder.icmp_signed("<=", first, number)
+                inside = builder.and_(after, builder.icmp_signed("<", number, last))
+                row = builder.load(builder.select(inside, place(a, source, a0, a_step, k), zeros))
+                row.align = 4  # the arrays promise no more
+                rows.append(Vector(builder, row))
+            for k, row in enumerate(transform(*rows)):
+                with builder.if_then(builder.icmp_signed("<", ir.IntType(64)(k), writes)):
+                    builder.store(row.value, place(y, to, y0, y_step, k)).align = 4
+            return context.get_dummy_value()
+
+        return types.void(V, y, *ints, a, *ints, types.int64), generate
+
+    return apply
+
+
+@jit
+def aligned(a):
+    """Leave out the first numbers of a flat array, up to a whole line of the cache (64 bytes).
+
+    A vector that lies across two lines takes twice as long to read and to write.
+    """
+    return a[-a.ctypes.data % 64 // a.itemsize :]
+
+
+def whole_blocks(a):
+    """Pad a's last axis with zeros to whole blocks: (..., O) -> contiguous (..., multiple of V)"""
+    missing = -a.shape[-1] % V
+    if missing:
+        a = np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, missing)])
+    return np.ascontiguousarray(a)
+
+
+def empty(shape, dtype):
+    """Make an array as np.empty does, but one that begins with a line of the cache."""
+    size, dtype = math.prod(shape), np.dtype(dtype)
+    flat = np.empty(size + 64 // dtype.itemsize, dtype)
+    first = -flat.ctypes.data % 64 // dtype.itemsize
+    return flat[first : first + size].reshape(shape)
 
 
 @intrinsic(prefer_literal=True)

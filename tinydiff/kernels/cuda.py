@@ -242,6 +242,18 @@ def _norm_grad(name, g, x, scale, shift, mean, rstd):
     return gx, gscale.sum(0), gshift.sum(0)
 
 
+def norm_conv(x, scale, shift, w, add, padding, G, eps):
+    y, mean, rstd = norm_silu(x, scale, shift, G, eps)
+    return conv2d(y, w, padding) + add, mean, rstd
+
+
+def norm_conv_grad(g, x, scale, shift, mean, rstd, w, add, padding, G, eps):
+    gy = conv2d(g, w[::-1, ::-1].swapaxes(2, 3), padding)
+    gx, gscale, gshift = norm_silu_grad(gy, x, scale, shift, mean, rstd)
+    y, _, _ = norm_silu(x, scale, shift, G, eps)
+    return gx + add, gscale, gshift, conv2d_grad_w(y, g, w.shape[0], padding)
+
+
 @cuda.jit(device=True)
 def _through_silu(g, x, scale, shift, m, r, with_silu):
     """Take g back through silu to the norm's output -> that gradient, x_hat"""

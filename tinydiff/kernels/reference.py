@@ -21,6 +21,8 @@ _TAKES = {  # what `_require` says was expected
     "norm_silu": "x (N, ..., C), scale and shift (C,), C divisible by G",
     "group_norm_grad": "g and x (N, ..., C), scale (C,), mean and rstd (N, G), C divisible by G",
     "norm_silu_grad": "g, x (N, ..., C), scale, shift (C,), mean, rstd (N, G), C divisible by G",
+    "norm_conv": "x (N, H, W, C), scale, shift (C,), w (K, K, C, O), add (N, H or 1, W or 1, O)",
+    "norm_conv_grad": "g and what norm_conv took and gave, add (N, H or 1, W or 1, C)",
     "softmax": "x (..., L), not empty",
     "log_softmax": "x (..., L), not empty",
     "softmax_grad": "g and y of the same shape (..., L), not empty",
@@ -197,6 +199,37 @@ def norm_silu_grad(g, x, scale, shift, mean, rstd):
     x_hat = (_grouped(x, G) - mean[:, None, :, None]) * rstd[:, None, :, None]
     gu = silu_grad(g, x_hat.reshape(x.shape) * scale + shift)
     return group_norm_grad(gu, x, scale, mean, rstd)
+
+
+def norm_conv(x, scale, shift, w, add, padding, G, eps):
+    """Do norm_silu, then conv2d, then add something: half a residual block, in one go.
+
+    y = conv2d(norm_silu(x), w) + add
+    x: (N, H, W, C); scale, shift: (C,); w: (K, K, C, O), K odd; add: (N, H, W, O) or (N, 1, 1, O)
+    -> y (N, H, W, O), mean (N, G), rstd (N, G) of the norm
+    """
+    z, mean, rstd = norm_silu(x, scale, shift, G, eps)
+    y = conv2d(z, w, padding)
+    _require(_spreads(add, y), "norm_conv", x, scale, shift, w, add)
+    return y + add, mean, rstd
+
+
+def norm_conv_grad(g, x, scale, shift, mean, rstd, w, add, padding, G, eps):
+    """Take the gradient of norm_conv's output to those of x, scale, shift and w.
+
+    To that of x comes `add`, what reached x on another way. That of norm_conv's add is g.
+    g: (N, H, W, O); add: (N, H, W, C), (N, 1, 1, C) or 0; the rest: as norm_conv took and gave it
+    -> gx (N, H, W, C), gscale (C,), gshift (C,), gw (K, K, C, O)
+    """
+    gz = conv2d(g, w[::-1, ::-1].swapaxes(2, 3), padding)
+    gx, gscale, gshift = norm_silu_grad(gz, x, scale, shift, mean, rstd)
+    z, _, _ = norm_silu(x, scale, shift, G, eps)
+    _require(_spreads(add, x), "norm_conv_grad", g, x, scale, shift, mean, rstd, w, add)
+    return gx + add, gscale, gshift, conv2d_grad_w(z, g, len(w), padding)
+
+
+def _spreads(add, y):
+    return np.ndim(add) == 0 or add.shape in (y.shape, (len(y), 1, 1, y.shape[-1]))
 
 
 def softmax(x):
