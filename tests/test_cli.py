@@ -199,8 +199,8 @@ def test_sample_draws_what_is_asked_for_with_the_average_weights(trained, tmp_pa
     words += ["--label", "digit=4", "--out", tmp_path / "a.png"]
     assert run("sample", trained, "--n", 2, *words) == 0
     dropped, in_turn = [10], [[k // 2] for k in range(20)]
-    assert asked[0] == ([[7]] * 3, "ddim", 50, "even", 1.0, [dropped] * 3, (8, 8))
-    assert asked[1] == (in_turn, "ddim", 50, "even", 1.0, [dropped] * 20, (8, 8))
+    assert asked[0] == ([[7]] * 3, "dpmpp_2m", 12, "snr", 1.0, [dropped] * 3, (8, 8))
+    assert asked[1] == (in_turn, "dpmpp_2m", 12, "snr", 1.0, [dropped] * 20, (8, 8))
     assert asked[2] == ([[4]] * 2, "heun", 9, "karras", 2.5, [[1]] * 2, (8, 16))
 
 

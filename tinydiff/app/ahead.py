@@ -1,0 +1,99 @@
+"""The wait for the compiler, halved: a second process compiles what a training needs backwards.
+
+Numba compiles one kernel at a time, so a first training step waits for one core while the others
+have nothing to do. The first process compiles what the step needs forwards, finds the rest in the
+cache, and loses nothing but time where it does not.
+"""
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+from .. import checkpoint, kernels
+
+PATIENCE = 120  # seconds, after which the first process compiles everything itself
+MOST = 128  # images per step: more choose no other kernels, and take memory
+DESCRIBED = ("dataset", "labels", "model", "schedule", "train")  # the parts of meta that matter
+
+
+@contextmanager
+def compiling(meta, out=None):
+    """Compile in two processes for the length of a `with` block, where anything is to be compiled.
+
+    The second starts when a kernel is not in the cache; first it draws what the fresh network
+    draws, see cmd_train.look, if there is a folder for it.
+    meta: describes the training, see checkpoint; out: a Path, or None -> None
+    """
+    started = []
+
+    def elsewhere(kernel):
+        from ..kernels.cpu_cache import folder
+
+        if folder()[1]:  # nothing can be kept: no process would find what another has compiled
+            return False
+        if not started:
+            started.append(_start(meta, out))
+        if not _backwards(kernel):
+            return False
+        try:
+            return started[0].wait(PATIENCE) == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    if not kernels.active().__name__.endswith(".cpu"):
+        yield
+        return
+    from ..kernels.cpu_cache import Cache
+
+    Cache.elsewhere = elsewhere
+    try:
+        yield
+    finally:
+        Cache.elsewhere = None
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def _backwards(kernel):
+    """Tell whether a kernel, as "conv2d_grad_w" or "cpu._update", only serves training."""
+    name = kernel.rpartition(".")[2]  # not the module's: cpu_winograd
+    return "grad" in name or name.strip("_") == "update"
+
+
+def _start(meta, out):
+    """Start the second process, which no Ctrl-C reaches: the first one ends it -> Popen"""
+    task = {"meta": {key: meta[key] for key in DESCRIBED if key in meta}, "out": out and str(out)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, "-m", "tinydiff.app.ahead"]
+    process = subprocess.Popen(command, **pipes, start_new_session=True, text=True)
+    with process.stdin as pipe:
+        json.dump(task, pipe)
+    return process
+
+
+def main():
+    """Be the second process: a task on stdin, as `_start` writes it -> None
+
+    It makes a training step whose forward half NumPy computes, so that the kernels of the other
+    half are compiled for just the arrays that they will get.
+    """
+    from . import cmd_train
+
+    task = json.load(sys.stdin)
+    meta = task["meta"]
+    reference = kernels.use("reference")
+    run, s = checkpoint.build(meta, meta["train"]["seed"])
+    if task["out"]:
+        cmd_train.look(run, s, meta, Path(task["out"]))
+    compiled = {name: f for name, f in vars(kernels.use("cpu")).items() if _backwards(name)}
+    kernels._active = SimpleNamespace(**vars(reference) | compiled)
+    settings = meta["train"] | {"batch": min(MOST, meta["train"]["batch"])}
+    next(cmd_train.loop(run, s, cmd_train.dataset_named(meta["dataset"], styles=True), settings))
+
+
+if __name__ == "__main__":
+    main()
