@@ -13,7 +13,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from .. import checkpoint, kernels
+from .usage import dataset_named
 
+BEGIN = "from tinydiff.app import ahead, cmd_train; ahead.main(cmd_train.loop, cmd_train.look)"
 PATIENCE = 120  # seconds, after which the first process compiles everything itself
 MOST = 128  # images per step: more choose no other kernels, and take memory
 DESCRIBED = ("dataset", "labels", "model", "schedule", "train")  # the parts of meta that matter
@@ -34,13 +36,12 @@ def compiling(meta, out=None):
 
         if folder()[1]:  # nothing can be kept: no process would find what another has compiled
             return False
-        if not started:
-            started.append(_start(meta, out))
-        if not _backwards(kernel):
-            return False
         try:
-            return started[0].wait(PATIENCE) == 0
-        except subprocess.TimeoutExpired:
+            if not started:
+                started.append(_start(meta, out))
+            return _backwards(kernel) and started[0].wait(PATIENCE) == 0
+        except (OSError, subprocess.TimeoutExpired):  # no process can be started, or it is stuck
+            Cache.elsewhere = None
             return False
 
     if not kernels.active().__name__.endswith(".cpu"):
@@ -68,32 +69,26 @@ def _start(meta, out):
     """Start the second process, which no Ctrl-C reaches: the first one ends it -> Popen"""
     task = {"meta": {key: meta[key] for key in DESCRIBED if key in meta}, "out": out and str(out)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    command = [sys.executable, "-m", "tinydiff.app.ahead"]
+    command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path}; {BEGIN}"]
     process = subprocess.Popen(command, **pipes, start_new_session=True, text=True)
     with process.stdin as pipe:
         json.dump(task, pipe)
     return process
 
 
-def main():
-    """Be the second process: a task on stdin, as `_start` writes it -> None
+def main(loop, look):
+    """Be the second process: a task on stdin, as `_start` writes it; two of cmd_train -> None
 
     It makes a training step whose forward half NumPy computes, so that the kernels of the other
     half are compiled for just the arrays that they will get.
     """
-    from . import cmd_train
-
     task = json.load(sys.stdin)
     meta = task["meta"]
     reference = kernels.use("reference")
     run, s = checkpoint.build(meta, meta["train"]["seed"])
     if task["out"]:
-        cmd_train.look(run, s, meta, Path(task["out"]))
+        look(run, s, meta, Path(task["out"]))
     compiled = {name: f for name, f in vars(kernels.use("cpu")).items() if _backwards(name)}
     kernels._active = SimpleNamespace(**vars(reference) | compiled)
     settings = meta["train"] | {"batch": min(MOST, meta["train"]["batch"])}
-    next(cmd_train.loop(run, s, cmd_train.dataset_named(meta["dataset"], styles=True), settings))
-
-
-if __name__ == "__main__":
-    main()
+    next(loop(run, s, dataset_named(meta["dataset"], styles=True), settings))

@@ -69,15 +69,15 @@ def changed(rng, tick=None):
         "hat=red hat=green glasses=none hair-colour=red background=violet clothes=navy mouth=sad"
     )
     edits = edits.split()
-    (x0, labels), names = faces(), list(pipe.labels)
-    drawn = [x0]
-    for words in edits:
-        row, after = parse_labels(pipe.labels, [words]), labels.copy()
+    (x0, labels), names = (v[:2] for v in faces()), list(pipe.labels)
+    after = np.tile(labels, (len(edits), 1, 1))
+    for i, words in enumerate(edits):
         k = names.index(words.split("=")[0])
-        after[:, k] = row[k]
-        drawn.append(pipe.change(x0, labels, after, rng))
-    captioned = zip(("before", *edits), drawn, strict=True)
-    pictures = [(caption, sheet(x[:2], 1)) for caption, x in captioned]
+        after[i, :, k] = parse_labels(pipe.labels, [words])[k]
+    x, before = (np.tile(v, (len(edits), *[1] * (v.ndim - 1))) for v in (x0, labels))
+    x = pipe.change(x, before, after.reshape(before.shape), rng)  # all in one go: faster
+    captioned = zip(("before", *edits), [x0, *np.split(x, len(edits))], strict=True)
+    pictures = [(caption, sheet(x, 1)) for caption, x in captioned]
     words = "The model finds where two descriptions disagree, and draws that part anew (DiffEdit)."
     return "One thing changed", words, pictures
 
