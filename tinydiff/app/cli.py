@@ -27,7 +27,7 @@ USUAL = {  # sampler, steps and how they are spread, where nothing else is asked
     "sample": ("dpmpp_2m", 12, "snr"),
     "sample --palette": ("dpmpp_2m", 15, "even"),  # and --main-colour
     "sample --tile": ("ddim", 16, "even"),
-    "edit --mask": ("ddim", 50, "even"),
+    "edit --mask": ("ddim", 50, "even"),  # and the rounds of --rounds
     "edit --restore": ("ddim", 15, "snr"),
     "edit --strength": ("ddim", 15, "snr"),
     "edit --change": ("ddim", 20, "even"),
