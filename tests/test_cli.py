@@ -204,6 +204,35 @@ def test_sample_draws_what_is_asked_for_with_the_average_weights(trained, tmp_pa
     assert asked[2] == ([[4]] * 2, "heun", 9, "karras", 2.5, [[1]] * 2, (8, 16))
 
 
+DRAWN_WITH = {  # command: the method of Pipeline that draws, and what it is asked for, of all else
+    "sample digits --sampler ddim": ("draw", "ddim 50 even"),  # as all commands drew before
+    "sample digits --times karras": ("draw", "dpmpp_2m 12 karras"),
+    "sample digits --steps 7": ("draw", "dpmpp_2m 7 snr"),
+    "sample patterns --palette #ffffff #102030": ("draw", "dpmpp_2m 15 even"),
+    "sample patterns --tile": ("tile", "16 even"),
+    "edit digits P --restore noise": ("restore", "15 snr"),
+    "restyle P --to noto": ("restyle", "15 dpmpp_2m"),
+    "restyle P --to noto --way noise": ("restyle", "15 ddim"),
+    "alphabet lobster": ("alphabet", "15 dpmpp_2m"),
+}
+
+
+@pytest.mark.parametrize("words", DRAWN_WITH)
+def test_each_command_has_a_sampler_and_steps_of_its_own(words, tmp_path, monkeypatch):
+    """Those of cli.USUAL, which few steps judge as good as 50 of ddim; others are asked for."""
+    Image.fromarray(np.full((32, 32, 3), 200, np.uint8)).save(tmp_path / "P.png")
+    (method, expected), asked = DRAWN_WITH[words], []
+
+    def stop(pipe, *args, **options):
+        asked.extend(a for a in (*args, *options.values()) if type(a) in (int, str))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pipeline, method, stop)
+    out = "--out", tmp_path / "a.png"
+    assert run(words.replace(" P ", f" {tmp_path / 'P.png'} "), *out) == 130
+    assert " ".join(str(a) for a in asked if a not in ("noto", "source", "noise")) == expected
+
+
 @pytest.mark.parametrize("sampler", pipeline.SAMPLERS)
 def test_every_sampler_asks_the_network_as_often_as_evaluations_says(trained, sampler):
     s, asked = checkpoint.load(trained)[1], []
