@@ -258,7 +258,7 @@ class Pipeline:
         for letter, picture in known.items():
             source[0, :, :, letters.index(letter)] = picture[..., 0]
         labels = np.arange(len(letters))[:, None]
-        *_, x = self.draw(labels, rng, sampler, steps, w=w, source=source)
+        *_, x = self.draw(labels, rng, sampler=sampler, steps=steps, w=w, source=source)
         for letter, picture in known.items():
             x[letters.index(letter)] = picture
         return x
