@@ -9,25 +9,24 @@ import json
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 
 from .. import checkpoint, kernels
 from .usage import dataset_named
 
-BEGIN = "from tinydiff.app import ahead, cmd_train; ahead.main(cmd_train.loop, cmd_train.look)"
+BEGIN = "from tinydiff.app import ahead, cmd_train; ahead.main(cmd_train.loop)"
 PATIENCE = 120  # seconds, after which the first process compiles everything itself
 MOST = 128  # images per step: more choose no other kernels, and take memory
 DESCRIBED = ("dataset", "labels", "model", "schedule", "train")  # the parts of meta that matter
 
 
 @contextmanager
-def compiling(meta, out=None):
+def compiling(meta, meanwhile=None):
     """Compile in two processes for the length of a `with` block, where anything is to be compiled.
 
-    The second starts when a kernel is not in the cache; first it draws what the fresh network
-    draws, see cmd_train.look, if there is a folder for it.
-    meta: describes the training, see checkpoint; out: a Path, or None -> None
+    The second starts when a kernel is not in the cache. It has more to do, and needs a second to
+    start: meanwhile the first one has time for something that NumPy's kernels compute.
+    meta: describes the training, see checkpoint; meanwhile: a function () -> None, or None -> None
     """
     started = []
 
@@ -38,7 +37,8 @@ def compiling(meta, out=None):
             return False
         try:
             if not started:
-                started.append(_start(meta, out))
+                started.append(_start(meta))
+                _by_numpy(meanwhile)
             return _backwards(kernel) and started[0].wait(PATIENCE) == 0
         except (OSError, subprocess.TimeoutExpired):  # no process can be started, or it is stuck
             Cache.elsewhere = None
@@ -65,29 +65,33 @@ def _backwards(kernel):
     return "grad" in name or name.strip("_") == "update"
 
 
-def _start(meta, out):
+def _by_numpy(work):
+    used = kernels.active()
+    try:
+        kernels.use("reference")
+        work and work()
+    finally:
+        kernels._active = used
+
+
+def _start(meta):
     """Start the second process, which no Ctrl-C reaches: the first one ends it -> Popen"""
-    task = {"meta": {key: meta[key] for key in DESCRIBED if key in meta}, "out": out and str(out)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path}; {BEGIN}"]
     process = subprocess.Popen(command, **pipes, start_new_session=True, text=True)
     with process.stdin as pipe:
-        json.dump(task, pipe)
+        json.dump({key: meta[key] for key in DESCRIBED if key in meta}, pipe)
     return process
 
 
-def main(loop, look):
-    """Be the second process: a task on stdin, as `_start` writes it; two of cmd_train -> None
+def main(loop):
+    """Be the second process: meta on stdin, as `_start` writes it; loop: see cmd_train -> None
 
     It makes a training step whose forward half NumPy computes, so that the kernels of the other
     half are compiled for just the arrays that they will get.
     """
-    task = json.load(sys.stdin)
-    meta = task["meta"]
-    reference = kernels.use("reference")
+    meta, reference = json.load(sys.stdin), kernels.use("reference")
     run, s = checkpoint.build(meta, meta["train"]["seed"])
-    if task["out"]:
-        look(run, s, meta, Path(task["out"]))
     compiled = {name: f for name, f in vars(kernels.use("cpu")).items() if _backwards(name)}
     kernels._active = SimpleNamespace(**vars(reference) | compiled)
     settings = meta["train"] | {"batch": min(MOST, meta["train"]["batch"])}

@@ -70,8 +70,8 @@ def cmd_digits(args):
     with _alone(path):
         _require_free(path, args.main_force, job="main")
         print(f"{out / 'samples.png'}: what it draws by now, anew while it learns", flush=True)
-        with interrupt.watching([out / "samples.png"]), ahead.compiling(meta, out):
-            show = lambda run: look(run, s, meta, out)
+        show = lambda run=run: look(run, s, meta, out)
+        with interrupt.watching([out / "samples.png"]), ahead.compiling(meta, show):
             losses = learn(run, s, dataset, meta, path, steps=STEPS, seconds=75.0, look=show)
     with interrupt.keeping(lambda: f"the training is saved in {path}; {_try(path)}"):
         _show(Pipeline.of(checkpoint.averaged(run, meta), s, meta), dataset, losses, path, seed)
