@@ -1248,13 +1248,13 @@ def test_interrupted_and_resumed_gives_the_same_bits(start, tmp_path):
 
 
 def test_the_time_to_compile_is_not_training_time(tmp_path, monkeypatch):
-    whole = cmd_train._loop
+    whole = cmd_train.loop
 
     def slow(*args):
         time.sleep(0.5)  # in the first step, as if it compiled
         yield from whole(*args)
 
-    monkeypatch.setattr(cmd_train, "_loop", slow)
+    monkeypatch.setattr(cmd_train, "loop", slow)
     assert run("train digits", *TINY, "--minutes", 0.005, "--out", tmp_path) == 0
     assert checkpoint.load(tmp_path / "digits.npz")[0].step > 1
 
