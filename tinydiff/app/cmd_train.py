@@ -47,7 +47,7 @@ MODELS = {  # for two cores: arguments of UNet, images per step, highest learnin
     "emoji": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.1),
     "typefaces": ({"width": 32, "multipliers": [1, 2, 2], "depth": 1}, 64, 1e-3, 0.1),
 }
-STEPS, RATE = 1000, 6e-3  # of the main job, and its highest learning rate: a short training
+STEPS, RATE = 1000, 8e-3  # of the main job, and its highest learning rate: a short training
 DRAWN = ("dpmpp_2m", 15, "even")  # how it draws in the end: sampler, steps, times
 LOOKS = (25, 50, 100, 200, 350, 500, 750)  # steps after which it shows what it draws by now
 PER_WEIGHT = 24  # bytes: weight, gradient, average, two of Adam's, and one while they are joined
