@@ -62,6 +62,21 @@ def test_what_was_compiled_is_read_the_next_time(place):
     assert call(fourth) == (4, True) and call() == (3, True)
 
 
+def test_what_another_process_has_just_kept_is_read_if_it_is_there_now(place, monkeypatch):
+    call()
+    (file,), asked = place.iterdir(), []
+    elsewhere = file.rename(place / "elsewhere")
+
+    def kept(kernel):
+        asked.append(kernel)
+        return elsewhere.exists() and elsewhere.rename(file)
+
+    monkeypatch.setattr(cpu_cache.Cache, "elsewhere", kept)
+    assert call() == (3, True) and call() == (3, True)
+    assert asked == ["test_cache.third"], "asked only for what is not there"
+    assert call(fourth) == (4, False) and asked[1:] == ["test_cache.fourth"]
+
+
 def test_a_notebook_says_once_why_it_waits_and_only_if_it_compiles(place, monkeypatch, capfd):
     call()
     assert capfd.readouterr().out == "", "not in a notebook"

@@ -199,9 +199,38 @@ def test_sample_draws_what_is_asked_for_with_the_average_weights(trained, tmp_pa
     words += ["--label", "digit=4", "--out", tmp_path / "a.png"]
     assert run("sample", trained, "--n", 2, *words) == 0
     dropped, in_turn = [10], [[k // 2] for k in range(20)]
-    assert asked[0] == ([[7]] * 3, "ddim", 50, "even", 1.0, [dropped] * 3, (8, 8))
-    assert asked[1] == (in_turn, "ddim", 50, "even", 1.0, [dropped] * 20, (8, 8))
+    assert asked[0] == ([[7]] * 3, "dpmpp_2m", 12, "snr", 1.0, [dropped] * 3, (8, 8))
+    assert asked[1] == (in_turn, "dpmpp_2m", 12, "snr", 1.0, [dropped] * 20, (8, 8))
     assert asked[2] == ([[4]] * 2, "heun", 9, "karras", 2.5, [[1]] * 2, (8, 16))
+
+
+DRAWN_WITH = {  # command: the method of Pipeline that draws, and what it is asked for, of all else
+    "sample digits --sampler ddim": ("draw", "ddim 50 even"),  # as all commands drew before
+    "sample digits --times karras": ("draw", "dpmpp_2m 12 karras"),
+    "sample digits --steps 7": ("draw", "dpmpp_2m 7 snr"),
+    "sample patterns --palette #ffffff #102030": ("draw", "dpmpp_2m 15 even"),
+    "sample patterns --tile": ("tile", "16 even"),
+    "edit digits P --restore noise": ("restore", "15 snr"),
+    "restyle P --to noto": ("restyle", "15 dpmpp_2m"),
+    "restyle P --to noto --way noise": ("restyle", "15 ddim"),
+    "alphabet lobster": ("alphabet", "15 dpmpp_2m"),
+}
+
+
+@pytest.mark.parametrize("words", DRAWN_WITH)
+def test_each_command_has_a_sampler_and_steps_of_its_own(words, tmp_path, monkeypatch):
+    """Those of cli.USUAL, which few steps judge as good as 50 of ddim; others are asked for."""
+    Image.fromarray(np.full((32, 32, 3), 200, np.uint8)).save(tmp_path / "P.png")
+    (method, expected), asked = DRAWN_WITH[words], []
+
+    def stop(pipe, *args, **options):
+        asked.extend(a for a in (*args, *options.values()) if type(a) in (int, str))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pipeline, method, stop)
+    out = "--out", tmp_path / "a.png"
+    assert run(words.replace(" P ", f" {tmp_path / 'P.png'} "), *out) == 130
+    assert " ".join(str(a) for a in asked if a not in ("noto", "source", "noise")) == expected
 
 
 @pytest.mark.parametrize("sampler", pipeline.SAMPLERS)
@@ -1219,13 +1248,13 @@ def test_interrupted_and_resumed_gives_the_same_bits(start, tmp_path):
 
 
 def test_the_time_to_compile_is_not_training_time(tmp_path, monkeypatch):
-    whole = cmd_train._loop
+    whole = cmd_train.loop
 
     def slow(*args):
         time.sleep(0.5)  # in the first step, as if it compiled
         yield from whole(*args)
 
-    monkeypatch.setattr(cmd_train, "_loop", slow)
+    monkeypatch.setattr(cmd_train, "loop", slow)
     assert run("train digits", *TINY, "--minutes", 0.005, "--out", tmp_path) == 0
     assert checkpoint.load(tmp_path / "digits.npz")[0].step > 1
 

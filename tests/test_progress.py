@@ -170,10 +170,10 @@ def test_a_class_counts_exercises_of_each_student(counted, tmp_path):
 def test_a_training_draws_its_samples_with_a_bar(counted, monkeypatch):
     monkeypatch.setattr(cmd_train, "learn", lambda *args, **options: [0.1])
     words = "train digits --width 8 --depth 1 --batch 4 --steps 1 --out o"
-    assert counted(words) == [("drawing samples", 1600, 1600)]
+    assert counted(words) == [("drawing samples", 640, 640)]
 
 
 @pytest.mark.slow
 def test_the_main_job_draws_with_a_bar(counted, monkeypatch):
     monkeypatch.setattr(cmd_train, "learn", lambda *args, **options: [0.1])
-    assert counted("--out o") == [("drawing digits", 32_000, 32_000)]
+    assert counted("--out o") == [("drawing digits", 9600, 9600)]

@@ -23,6 +23,20 @@ RESTORE = {  # of `edit --restore`: how noisy such a picture is taken to be
     "blur": 0.05,
     "noise": 0.2,
 }
+USUAL = {  # sampler, steps and how they are spread, where nothing else is asked for: RESULTS.md
+    "sample": ("dpmpp_2m", 12, "snr"),
+    "sample --palette": ("dpmpp_2m", 15, "even"),  # and --main-colour
+    "sample --tile": ("ddim", 16, "even"),
+    "edit --mask": ("ddim", 50, "even"),  # and the rounds of --rounds
+    "edit --restore": ("ddim", 15, "snr"),
+    "edit --strength": ("ddim", 15, "snr"),
+    "edit --change": ("ddim", 20, "even"),
+    "restyle": ("dpmpp_2m", 15, "even"),
+    "restyle --way": ("ddim", 15, "even"),  # inversion or noise
+    "alphabet": ("dpmpp_2m", 15, "even"),
+    "train": ("dpmpp_2m", 10, "even"),  # its sheets of samples
+}
+STEPS = 50  # of a sampler that was asked for
 RANGES = {  # of numbers: what kind, and from where (fractions: above what) to where
     "--n": (int, 1, 10_000),
     "--steps": (int, 1, 10_000_000),  # of a sampler: at most the model's own
@@ -86,7 +100,7 @@ def parser():
     _edit(add("edit", help="redraw a picture, or a part of it, or change one thing in it"))
     _restyle(add("restyle", help="draw a picture once more in the style of an emoji set"))
     _alphabet(add("alphabet", help="complete an alphabet from a few of its letters"))
-    gallery = add("gallery", help="draw one page that shows all of this, in one to two minutes")
+    gallery = add("gallery", help="draw one page that shows all of this, in half a minute")
     _out_and_seed(gallery, "out/gallery.png")
     tells = "judge a trained model: quality, diversity, stability, cost, in one table"
     _evaluate(add("evaluate", help=tells))
@@ -113,10 +127,10 @@ def _guidance(command, default=1.0, says="(default: 1)"):
     command.add_argument("--guidance", type=kind, default=default, metavar="W", help=strength)
 
 
-def _n_and_steps(command, n, drawn, steps=50, says="(default: 50)"):
+def _n_and_steps(command, n, drawn, says):
     command.add_argument("--n", type=_in_range("--n"), default=n, help=drawn)
-    spread = f"steps from noise to image {says}"
-    command.add_argument("--steps", type=_in_range("--steps"), default=steps, help=spread)
+    spread = f"steps from noise to image (default: {says})"
+    command.add_argument("--steps", type=_in_range("--steps"), help=spread)
 
 
 def _train(train):
@@ -163,12 +177,15 @@ def _sample(sample):
     sample.add_argument("--guidance", type=kind, default=1.0, metavar="W", help=strength)
     drawn = "number of images (default: 64)"
     sample.add_argument("--n", type=_in_range("--n"), default=64, help=drawn)
-    which = "ddpm visits every step, the others --steps of them (default: ddim)"
-    sample.add_argument("--sampler", choices=SAMPLERS, default="ddim", help=which)
-    steps = "steps from noise to image, not for ddpm (default: 50)"
+    which = "ddpm visits every step, others --steps of them (default: dpmpp_2m, ddim for tiles)"
+    sample.add_argument("--sampler", choices=SAMPLERS, help=which)
+    few = [USUAL[f"sample{how}"][1] for how in ("", " --palette", " --tile")]
+    others = f"{few[1]} in given colours, {few[2]} for tiles, {STEPS} with --sampler"
+    steps = f"steps from noise to image, not for ddpm (default: {few[0]}; {others})"
     sample.add_argument("--steps", type=_in_range("--steps"), help=steps)
-    times = "how the steps are spread over the noise levels (default: even)"
-    sample.add_argument("--times", choices=TIMES, default="even", help=times)
+    spread = "how the steps are spread over the noise levels "
+    times = f"{spread}(default: snr; even in given colours, for tiles, with --sampler)"
+    sample.add_argument("--times", choices=TIMES, help=times)
     tile = "draw tiles that repeat without a seam, for a model of textures such as patterns"
     sample.add_argument("--tile", action="store_true", help=tile)
     size = "height and width, as 16x64: wider than the model's own (default: its own)"
@@ -210,11 +227,9 @@ def _edit(edit):
     shows = "with --change what the picture shows, where it is read wrongly (default: no labels)"
     edit.add_argument("--label", nargs="+", metavar="WISH", help=f"{WISH}; {shows}")
     _guidance(edit, None, "(default: 1, with --change 2)")
-    drawn, says = (
-        "number of results (default: 8, with --change 1)",
-        "(default: 50, with --change 20)",
-    )
-    _n_and_steps(edit, None, drawn, None, says)
+    drawn = "number of results (default: 8, with --change 1)"
+    says = [f"{USUAL[f'edit {how}'][1]} with {how}" for how in ("--mask", "--change")]
+    _n_and_steps(edit, None, drawn, f"{USUAL['edit --restore'][1]}, {', '.join(says)}")
     _out_and_seed(edit, "out/edit.png")
 
 
@@ -234,7 +249,7 @@ def _restyle(restyle):
     model = "a file that `train emoji` wrote (default: the one that comes with tinydiff)"
     restyle.add_argument("--model", default="emoji", help=model)
     _guidance(restyle, None, "(default: 1.5; 2 for --way inversion or noise)")
-    _n_and_steps(restyle, 8, "number of results (default: 8)", None)
+    _n_and_steps(restyle, 8, "number of results (default: 8)", USUAL["restyle"][1])
     _out_and_seed(restyle, "out/restyle.png")
 
 
@@ -249,7 +264,7 @@ def _alphabet(alphabet):
     model = "a file that `train typefaces` wrote (default: the one that comes with tinydiff)"
     alphabet.add_argument("--model", default="typefaces", help=model)
     _guidance(alphabet)
-    _n_and_steps(alphabet, 4, "number of alphabets (default: 4)", None)
+    _n_and_steps(alphabet, 4, "number of alphabets (default: 4)", USUAL["alphabet"][1])
     _out_and_seed(alphabet, "out/alphabet.png")
 
 

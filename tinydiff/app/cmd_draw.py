@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from .. import checkpoint, data, plot, sample
+from .. import checkpoint, data, plot
 from ..design import colour, edit, restore
 from ..design.picture import open_image, open_letter, open_mask, seen
 from ..design.pipeline import Pipeline, evaluations, parse_labels
 from ..measure import classifier
 from . import gallery
-from .cli import RESTORE
+from .cli import RESTORE, STEPS, USUAL
 from .progress import Bar
 from .usage import (
     UsageError,
@@ -27,7 +27,7 @@ LARGEST = 320 * 320  # pixels: more take seconds per step, which nothing can int
 NOT_TEXTURES = ("digits", "fashion", "portraits")  # what they show has its place in the picture
 
 
-def _steps(args, pipe, usual=50):
+def _steps(args, pipe, usual):
     """Check --steps -> int; without it the usual number, or all that the model has"""
     T = pipe.s.T
     if args.steps and args.steps > T:
@@ -77,7 +77,7 @@ def cmd_sample(args):
     """Run `sample`: args from the parser -> None; writes a picture of args.n images"""
     pipe = Pipeline.load(args.model)
     _require_fitting(args)
-    steps, size = _steps(args, pipe), _size(args, pipe)
+    (sampler, steps, times), size = _sampler(args, pipe), _size(args, pipe)
     rows = (_labels(pipe, words) for words in (args.label, args.avoid))
     labels, avoid = (np.tile(row, (args.n, 1)) for row in rows)
     also = _colours(args, pipe)
@@ -85,19 +85,19 @@ def cmd_sample(args):
     beside = args.out.with_stem(f"{args.out.stem}_3x3") if args.tile else None
     for path in filter(None, (beside, *_animations(args))):
         require_output(path)
-    _require_memory(pipe, args.n, pipe.s.T if args.sampler == "ddpm" else steps, size)
+    _require_memory(pipe, args.n, pipe.s.T if sampler == "ddpm" else steps, size)
     if args.tile and pipe.dataset in NOT_TEXTURES:
         why = "what has its place in a picture fades in a tile"
         print(f"tiles suit textures such as patterns: of {pipe.dataset}, {why}", file=sys.stderr)
     if not args.label and len(pipe.labels) == 1:
         labels = np.arange(args.n)[:, None] * pipe.model.classes[0] // args.n
     rng, w = np.random.default_rng(args.seed), args.guidance
-    bar, pipe = _drawing(pipe, args.n * evaluations(pipe.s, args.sampler, steps, w))
+    bar, pipe = _drawing(pipe, args.n * evaluations(pipe.s, sampler, steps, w))
     with bar:
         if args.tile:
-            chain = pipe.tile(labels, rng, steps, args.times, w, avoid, size)
+            chain = pipe.tile(labels, rng, steps, times, w, avoid, size)
         else:
-            how = args.sampler, steps, args.times, w, avoid
+            how = sampler, steps, times, w, avoid
             chain = pipe.draw(labels, rng, *how, size=size, also=also)
     _require_finite(args.model, chain[-1])
     columns = min(args.n, max(1, 16 * pipe.model.size // size[1]))
@@ -119,6 +119,13 @@ def cmd_sample(args):
         print(f"{path}: the chain, {len(chain) - 1} steps{less}")
 
 
+def _sampler(args, pipe):
+    """Choose sampler, steps and times: what is asked for, else what is usual; steps 1 .. T"""
+    kind = " --tile" if args.tile else " --palette" if args.palette or args.main_colour else ""
+    usual = (args.sampler, STEPS, "even") if args.sampler else USUAL[f"sample{kind}"]
+    return usual[0], _steps(args, pipe, usual[1]), args.times or usual[2]
+
+
 def _animations(args):
     """Name the files of the whole chain that `sample` was asked for, beside the picture -> Paths"""
     wanted = {".gif": args.gif, ".apng": args.apng}
@@ -132,9 +139,9 @@ def _require_fitting(args):
     if args.avoid and args.guidance <= 1:
         why = "without it nothing leads away from anything"
         raise UsageError(f"--avoid needs --guidance above 1: {why}")
-    if args.sampler == "ddpm" and args.times != "even":
+    if args.sampler == "ddpm" and args.times:
         raise UsageError("--times is for the other samplers; ddpm visits every step")
-    if args.tile and args.sampler != "ddim":
+    if args.tile and args.sampler not in (None, "ddim"):
         raise UsageError(f"--tile draws with ddim, not with {args.sampler}: leave out --sampler")
     if (args.gif or args.apng) and args.out.suffix in (".gif", ".apng"):
         give = f"give --out {args.out.with_suffix('.png')}"
@@ -185,8 +192,8 @@ def cmd_edit(args):
     pipe = Pipeline.load(args.model)
     _require_one_edit(args)
     require_picture(args.out, args.image, args.mask)
-    usual = (1, 2.0, 20) if args.change else (8, 1.0, 50)
-    n, w, steps = args.n or usual[0], args.guidance or usual[1], _steps(args, pipe, usual[2])
+    usual, how = (1, 2.0) if args.change else (8, 1.0), _usual_of_edit(args)
+    n, w, steps = args.n or usual[0], args.guidance or usual[1], _steps(args, pipe, how[1])
     _require_memory(pipe, n)
     A, cov = _degradation(args, pipe) if args.restore else (None, None)
     shape = (len(A[0]), len(A[2])) if A else (pipe.model.size, pipe.model.out)
@@ -223,9 +230,9 @@ def _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted):
     """
     if args.restore:
         sigma_y = args.sigma or RESTORE[args.restore]
-        return pipe.restore(labels, x, A, sigma_y, cov, rng, steps, w)
+        return pipe.restore(labels, x, A, sigma_y, cov, rng, steps, w, _usual_of_edit(args)[2])
     n, s = len(labels), pipe.s
-    x0, times = np.repeat(x, n, axis=0), sample.even_times(s, steps)
+    x0, times = np.repeat(x, n, axis=0), pipe.grid(steps, _usual_of_edit(args)[2])
     if args.change:
         return pipe.change(x0, labels, np.tile(wanted, (n, 1)), rng, w, steps)
     eps_model = pipe.eps_model(labels, w)
@@ -235,6 +242,12 @@ def _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted):
     else:
         *_, drawn = edit.image_to_image(eps_model, s, x0, args.strength, rng, times, clip=1.0)
     return np.asarray(drawn)
+
+
+def _usual_of_edit(args):
+    """Look up sampler, steps and times of what `edit` was asked to do"""
+    asked = {"--mask": args.mask, "--restore": args.restore, "--change": args.change}
+    return USUAL["edit " + next((name for name in asked if asked[name]), "--strength")]
 
 
 def _evaluations_of_edit(args, pipe, steps, w):
@@ -247,7 +260,7 @@ def _evaluations_of_edit(args, pipe, steps, w):
         return 2 * 5 + below + below * each  # what to keep, then to the noise and back
     if args.mask:
         return ((steps - 1) * (args.rounds or 5) + 1) * each
-    return pipe.steps_below(args.strength, steps) * each
+    return pipe.steps_below(args.strength, steps, _usual_of_edit(args)[2]) * each
 
 
 def _require_one_edit(args):
@@ -351,7 +364,8 @@ def _pipeline_for(args, label, command):
 def cmd_restyle(args):
     """Run `restyle`: args from the parser -> None; writes the picture and args.n restyled"""
     pipe = _pipeline_for(args, "style", "emoji")
-    steps, styles = _steps(args, pipe), pipe.labels["style"]
+    sampler, usual, _ = USUAL["restyle" if args.way == "source" else "restyle --way"]
+    steps, styles = _steps(args, pipe, usual), pipe.labels["style"]
     for option, name in (("--to", args.to), ("--from", args.of)):
         if name is not None and name not in styles:
             raise UsageError(f"{option}: no style {name!r}; there are: {', '.join(styles)}")
@@ -375,7 +389,8 @@ def cmd_restyle(args):
         work = pipe.steps_below(strength, steps) * (each + 2 * (args.way == "inversion"))
     bar, pipe = _drawing(pipe, args.n * work)
     with bar:
-        drawn = pipe.restyle(images, args.to, rng, args.way, args.of, steps, w, strength)
+        how = args.way, args.of, steps, w, strength, sampler
+        drawn = pipe.restyle(images, args.to, rng, *how)
     _require_finite(args.model, drawn)
     sheet = plot.sheet(np.concatenate([x, drawn]), min(args.n + 1, 9), scale=6)
     picture = plot.save_png(sheet, args.out)
@@ -386,7 +401,8 @@ def cmd_restyle(args):
 def cmd_alphabet(args):
     """Run `alphabet`: args from the parser -> None; writes args.n whole alphabets"""
     pipe = _pipeline_for(args, "letter", "typefaces")
-    steps, letters, size = _steps(args, pipe), pipe.labels["letter"], pipe.model.size
+    sampler, usual, _ = USUAL["alphabet"]
+    steps, letters, size = _steps(args, pipe, usual), pipe.labels["letter"], pipe.model.size
     require_picture(args.out, *(word.partition("=")[2] for word in args.known))
     known = _known_letters(args, letters, size)
     given = np.zeros((len(letters), size, size, 1), np.float32)
@@ -394,9 +410,9 @@ def cmd_alphabet(args):
         given[i] = known.get(letter, 0)
     rng = np.random.default_rng(args.seed)
     w, work = args.guidance, args.n * len(letters)
-    bar, pipe = _drawing(pipe, work * evaluations(pipe.s, "ddim", steps, w))
+    bar, pipe = _drawing(pipe, work * evaluations(pipe.s, sampler, steps, w))
     with bar:
-        drawn = [pipe.alphabet(known, rng, steps, w) for _ in range(args.n)]
+        drawn = [pipe.alphabet(known, rng, steps, w, sampler) for _ in range(args.n)]
     _require_finite(args.model, *drawn)
     sheet = plot.sheet(np.concatenate([given, *drawn]), len(given), scale=3)
     picture, names = plot.save_png(sheet, args.out), "".join(sorted(known))

@@ -20,7 +20,8 @@ from ..design.pipeline import Pipeline, evaluations
 from ..measure import classifier
 from ..optim import warmup_cosine
 from ..train import train
-from . import interrupt
+from . import ahead, interrupt
+from .cli import USUAL
 from .progress import Bar
 from .usage import (
     UsageError,
@@ -46,11 +47,14 @@ MODELS = {  # for two cores: arguments of UNet, images per step, highest learnin
     "emoji": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.1),
     "typefaces": ({"width": 32, "multipliers": [1, 2, 2], "depth": 1}, 64, 1e-3, 0.1),
 }
+STEPS, RATE = 1000, 8e-3  # of the main job, and its highest learning rate: a short training
+DRAWN = ("dpmpp_2m", 15, "even")  # how it draws in the end: sampler, steps, times
+LOOKS = (25, 50, 100, 200, 350, 500, 750)  # steps after which it shows what it draws by now
 PER_WEIGHT = 24  # bytes: weight, gradient, average, two of Adam's, and one while they are joined
 
 
 def cmd_digits(args):
-    """Do the main job: train on digits from scratch, draw them, judge them, in about two minutes.
+    """Do the main job: train on digits from scratch, draw them, judge them, in under a minute.
 
     args: main_out, main_seed, main_force -> None
     """
@@ -61,28 +65,46 @@ def cmd_digits(args):
     for name in ("samples.png", "chain.gif", "triptych.png", "loss.png"):
         require_output(out / name)
     dataset = data.load("digits")
-    meta = describe(dataset, seed) | {"job": "main"}
+    meta = describe(dataset, seed, lr=RATE) | {"job": "main"}
     run, s = checkpoint.build(meta, seed)
     with _alone(path):
         _require_free(path, args.main_force, job="main")
-        losses = learn(run, s, dataset, meta, path, steps=1200, seconds=75.0)
+        print(f"{out / 'samples.png'}: what it draws by now, anew while it learns", flush=True)
+        show = lambda run=run: look(run, s, meta, out)
+        with interrupt.watching([out / "samples.png"]), ahead.compiling(meta, show):
+            losses = learn(run, s, dataset, meta, path, steps=STEPS, seconds=75.0, look=show)
     with interrupt.keeping(lambda: f"the training is saved in {path}; {_try(path)}"):
         _show(Pipeline.of(checkpoint.averaged(run, meta), s, meta), dataset, losses, path, seed)
+
+
+def look(run, s, meta, out):
+    """Draw what a network of digits draws by now, eight of each, into samples.png.
+
+    run: Training, which stays as it is; s: Schedule; meta: see describe; out: a folder's Path
+    -> None
+    """
+    pipe, labels = Pipeline.of(checkpoint.averaged(run, meta), s, meta), np.repeat(np.arange(10), 8)
+    *_, x = pipe.draw(labels[:, None], np.random.default_rng(0), "dpmpp_2m", 5, "even")
+    title = f"after {run.step} of {STEPS} training steps"
+    drawn = plot.labelled(x, 8, meta["labels"]["digit"], title, scale=6)
+    plot.save_figure(drawn, out / "samples.png")
 
 
 def _show(pipe, dataset, losses, path, seed):
     """Draw digits with the network just trained, judge them, and print what was written where."""
     out, rng = path.parent, np.random.default_rng(seed + 1)
     labels = np.repeat(np.arange(10), 64)[:, None]
-    work = evaluations(pipe.s, "ddim", 50) * len(labels)
+    sampler, steps, times = DRAWN
+    work = evaluations(pipe.s, sampler, steps) * len(labels)
     with Bar(work, "drawing digits") as bar:
-        chain = replace(pipe, tick=bar.tick).draw(labels, rng)
+        chain = replace(pipe, tick=bar.tick).draw(labels, rng, sampler, steps, times)
     rows = np.concatenate([np.arange(8) + 64 * k for k in range(10)])  # the first 8 of each class
     samples = plot.labelled(chain[-1][rows], 8, dataset.labels["digit"], scale=6)
     animation = plot.frames([x[rows] for x in chain], 8)
     recovered = triptych(pipe, dataset, rng)
     print(plot.save_figure(samples, out / "samples.png"), "10 classes, 8 samples each", sep=": ")
-    print(plot.save_gif(animation, out / "chain.gif"), "noise becoming digits", sep=": ")
+    moving = plot.save_gif(animation, out / "chain.gif", seconds=0.15)
+    print(moving, "noise becoming digits", sep=": ")
     what = "held-out digits, noised and recovered"
     print(plot.save_figure(recovered, out / "triptych.png"), what, sep=": ")
     curve = plot.save_figure(plot.losses(losses), out / "loss.png")
@@ -103,8 +125,8 @@ def _try(path):
 def triptych(pipe, dataset, rng):
     """Draw original, noised and recovered images at three noise levels -> matplotlib Figure
 
-    Recovered: DDIM (eta = 0) from x_t down to x_0, given the right label; one held-out image per
-    class. pipe: a Pipeline; dataset.test: (N, H, W, C)
+    Recovered: DDIM (eta = 0) from x_t down to x_0, given the right label, over every tenth time;
+    one held-out image per class. pipe: a Pipeline; dataset.test: (N, H, W, C)
     """
     first = [np.flatnonzero(dataset.test_labels[:, 0] == k)[0] for k in range(dataset.classes[0])]
     x0, s = dataset.test[first], pipe.s
@@ -113,7 +135,7 @@ def triptych(pipe, dataset, rng):
     for share in (0.3, 0.5, 0.7):
         t = round(share * s.T)
         x_t = diffusion.q_sample(s, x0, t, rng.standard_normal(x0.shape, dtype=np.float32))
-        times = list(range(t, -1, -1))
+        times = [t, *(u for u in range(s.T - s.T % 10, -1, -10) if u < t)]
         *_, back = sample.ddim(eps_model, s, x0.shape, rng, times, x_T=x_t, clip=1.0)
         rows += [x0, x_t, back]
         names += ["original", f"noised to t = {t} of {s.T}", "recovered"]
@@ -142,17 +164,19 @@ def _train_alone(args, dataset, path):
 
     def sheets(run, tick=None):
         pipe = Pipeline.of(checkpoint.averaged(run, meta), s, meta, tick)
-        *_, x = pipe.draw(labels, np.random.default_rng(0), steps=25, source=source)
+        *_, x = pipe.draw(labels, np.random.default_rng(0), *USUAL["train"], source=source)
         file = args.out / f"{dataset.name}_{run.step:06d}.png"
         return plot.save_png(plot.sheet(x, 16, scale=4), file)
 
     minutes = args.minutes or (None if args.steps else 10.0)
     seconds = minutes and 60 * minutes
-    losses = learn(run, s, dataset, meta, path, args.steps, seconds, args.save_every, sheets)
+    with ahead.compiling(meta):
+        losses = learn(run, s, dataset, meta, path, args.steps, seconds, args.save_every, sheets)
     if not losses:
         print(f"nothing to do: {args.resume} is at step {run.step} already", file=sys.stderr)
     with interrupt.keeping(lambda: f"the training is saved in {path}; {_try(path)}"):
-        with Bar(evaluations(s, "ddim", 25) * len(labels), "drawing samples") as bar:
+        work = evaluations(s, *USUAL["train"][:2]) * len(labels)
+        with Bar(work, "drawing samples") as bar:
             drawn = sheets(run, bar.tick)
         print(f"{path}: the checkpoint, {run.step} steps; samples in {drawn}")
 
@@ -287,12 +311,15 @@ def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict
     }
 
 
-def learn(run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0, sheets=None):
+def learn(
+    run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0, sheets=None, look=None
+):
     """Train with a progress bar until `steps` are done or `seconds` are over; save as it goes.
 
     The first step, in which kernels may be compiled, does not count towards `seconds`.
     run: Training; s: Schedule; dataset: Dataset or Styles; meta: see describe; path: the
-    checkpoint; save_every: seconds; sheets: called with run after each save but the last, or None
+    checkpoint; save_every: seconds; sheets: called with run after each save but the last, or None;
+    look: called with run after each of the steps LOOKS, or None
     -> losses, a list of floats, one per step (steps,)
     meta["history"] grows by [step, seconds of training so far, mean loss of the last hundred steps]
     every hundred steps; the losses since then wait in meta["recent"], so that a training that was
@@ -304,7 +331,7 @@ def learn(run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0
     clock = _Clock(run, meta, steps, seconds)
     losses, earlier = [], len(run.losses)
     recent = meta.setdefault("recent", [])
-    steps_of_training = _loop(run, s, dataset, meta["train"], clock.done)
+    steps_of_training = loop(run, s, dataset, meta["train"], clock.done)
 
     def listen():  # losses come one by one, or, from a GPU, several at a time
         new = run.losses[earlier + len(losses) :]
@@ -332,6 +359,8 @@ def learn(run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0
                     meta["history"].append(clock.entry(sum(recent) / len(recent)))
                     recent.clear()
                 bar.done, bar.note = clock.shown(losses)
+                if look and run.step in LOOKS and not stop:
+                    _draw_unless_stopped(look, run, stop)
                 if time.perf_counter() - saved > save_every:
                     save()
                     saved = time.perf_counter()
@@ -395,8 +424,12 @@ class _Clock:
         return min(1.0, self.done()), words
 
 
-def _loop(run, s, dataset, settings, done):
-    """Start the loop that suits a data set; the learning rate follows done() -> generator"""
+def loop(run, s, dataset, settings, done=lambda: 0.0):
+    """Start the loop that suits a data set: makes a training step for each `next` -> generator
+
+    run: Training; s: Schedule; dataset: Dataset or Styles; settings: meta["train"], see describe;
+    done: () -> share of the training that is over, which the learning rate follows
+    """
     predict, batch, p_drop = settings["predict"], settings["batch"], settings["forget"]
     lr = lambda step: settings["lr"] * warmup_cosine(done())
     if isinstance(dataset, Styles):

@@ -160,7 +160,7 @@ class Pipeline:
         if sampler == "ddpm":
             chain = sample.ddpm(eps_model, self.s, shape, rng, clip=1.0)
         else:
-            grid = self._grid(steps, times)
+            grid = self.grid(steps, times)
             chain = getattr(sample, sampler)(eps_model, self.s, shape, rng, times=grid, clip=1.0)
         return [np.asarray(x) for x in chain]  # copied from the GPU, if the kernels run there
 
@@ -170,7 +170,7 @@ class Pipeline:
         edit.tile shifts them at each step, and the network sees the image as a tile (unet.circular)
         labels, steps, times, w, avoid, size: as in `draw` -> list of (N, H, W, C), x_T .. x_0
         """
-        eps_model, grid = self.eps_model(labels, w, avoid), self._grid(steps, times)
+        eps_model, grid = self.eps_model(labels, w, avoid), self.grid(steps, times)
         with circular(self.model):
             shape = self._shape(labels, size)
             return list(edit.tile(eps_model, self.s, shape, rng, grid, clip=1.0))
@@ -190,10 +190,10 @@ class Pipeline:
         *_, x = edit.change(*models, s, x0, rng, times, guided, clip=1.0)
         return np.asarray(x)
 
-    def restore(self, labels, y, A, sigma_y, cov, rng, steps=50, w=1.0):
+    def restore(self, labels, y, A, sigma_y, cov, rng, steps=50, w=1.0, times="even"):
         """Draw what a degraded picture may have been, once for each row of labels.
 
-        ddim with eta = 1 over even_times(s, steps), x0_hat clipped to [-1, 1], guided by
+        ddim with eta = 1 over so many times, a name in TIMES, x0_hat clipped to [-1, 1], guided by
         guide.by_x0_hat with the gradient restore.log_p_gradient, under guide.assume_gaussian
         y: (1, h, w, c), or one for each row; A, sigma_y, cov: how it was degraded, and the data's
         covariance, see restore.log_p_gradient; labels: (N, number of labels) ints; w: guidance
@@ -201,12 +201,23 @@ class Pipeline:
         """
         believed = guide.assume_gaussian(self.eps_model(labels, w), self.s, cov)
         gradient = restore.log_p_gradient(self.s, y, A, sigma_y, cov)
-        eps_model, times = guide.by_x0_hat(believed, self.s, gradient), self._grid(steps)
+        eps_model, times = guide.by_x0_hat(believed, self.s, gradient), self.grid(steps, times)
         shape = self._shape(labels)
         *_, x = sample.ddim(eps_model, self.s, shape, rng, times, eta=1.0, clip=1.0)
         return np.asarray(x)
 
-    def restyle(self, images, to, rng, way="source", of=None, steps=50, w=1.0, strength=0.7):
+    def restyle(
+        self,
+        images,
+        to,
+        rng,
+        way="source",
+        of=None,
+        steps=50,
+        w=1.0,
+        strength=0.7,
+        sampler="ddim",
+    ):
         """Draw images in another style, in one of three ways, of which two need no pairs.
 
         source: from noise, with the images as the network's source;  inversion: edit.translate,
@@ -214,18 +225,19 @@ class Pipeline:
         what is finer than the noise. In the last two the network gets a style and no source.
         images: (N, H, W, C); to, of: names of styles; way: a name in WAYS; w: guidance;
         strength: 0 .. 1, how far up, in units of T, inversion and noise go: the further, the more
-        of the style and the less of the images. All with ddim over even_times(s, steps), x0_hat
-        clipped to [-1, 1]; inversion with two rounds -> (N, H, W, C)
+        of the style and the less of the images. All over even_times(s, steps), x0_hat clipped to
+        [-1, 1]; source with a sampler as in `draw`, the others with ddim, inversion with two rounds
+        -> (N, H, W, C)
         """
 
-        def in_style(name, w=1.0, source=None):
+        def in_style(name, w=1.0):
             labels = np.full((len(images), 1), self.labels["style"].index(name))
-            return self.eps_model(labels, w, source=source)
+            return self.eps_model(labels, w)
 
-        s, times = self.s, self._grid(steps)
+        s, times = self.s, self.grid(steps)
         if way == "source":
-            eps_model = in_style(to, w, images)
-            *_, x = sample.ddim(eps_model, s, images.shape, rng, times, clip=1.0)
+            labels = np.full((len(images), 1), self.labels["style"].index(to))
+            *_, x = self.draw(labels, rng, sampler, steps, w=w, source=images)
         elif way == "inversion":
             times = self._from(strength, steps)
             there, back = in_style(of), in_style(to, w)
@@ -235,32 +247,34 @@ class Pipeline:
             *_, x = edit.image_to_image(eps_model, s, images, strength, rng, times, clip=1.0)
         return np.asarray(x)
 
-    def alphabet(self, known, rng, steps=50, w=1.0):
+    def alphabet(self, known, rng, steps=50, w=1.0, sampler="ddim"):
         """Complete an alphabet from a few of its letters, which stay as they are.
 
-        known: {letter: (H, W, 1) in [-1, 1], white on black}; w: guidance -> (26, H, W, 1)
+        known: {letter: (H, W, 1) in [-1, 1], white on black}; steps, w, sampler: as in `draw`
+        -> (26, H, W, 1)
         """
         letters, size = self.labels["letter"], self.model.size
         source = np.zeros((1, size, size, len(letters)), np.float32)
         for letter, picture in known.items():
             source[0, :, :, letters.index(letter)] = picture[..., 0]
         labels = np.arange(len(letters))[:, None]
-        *_, x = self.draw(labels, rng, steps=steps, w=w, source=source)
+        *_, x = self.draw(labels, rng, sampler=sampler, steps=steps, w=w, source=source)
         for letter, picture in known.items():
             x[letters.index(letter)] = picture
         return x
 
-    def steps_below(self, share, steps):
+    def steps_below(self, share, steps, times="even"):
         """Count the steps from `share` of T down to 0, of so many from T, see restyle -> int"""
-        return len(self._from(share, steps)) - 1
+        return len(self._from(share, steps, times)) - 1
 
     def _shape(self, labels, size=None):
         return (len(labels), *(size or (self.model.size, self.model.size)), self.model.out)
 
-    def _grid(self, steps, times="even"):
+    def grid(self, steps, times="even"):
+        """List so many times from T, or near it, down, and 0; times: a name in TIMES -> list"""
         return getattr(sample, f"{times}_times")(self.s, steps)
 
-    def _from(self, share, steps):
-        """List the times from `share` of T down: that one, then the even ones below it."""
+    def _from(self, share, steps, times="even"):
+        """List the times from `share` of T down: that one, then those of `grid` below it."""
         start = max(1, round(share * self.s.T))
-        return [start, *(t for t in self._grid(steps) if t < start)]
+        return [start, *(t for t in self.grid(steps, times) if t < start)]

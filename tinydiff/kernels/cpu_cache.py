@@ -103,6 +103,7 @@ class Cache:
 
     given_up = ""  # why, said of all of them
     announced = False
+    elsewhere = None  # asked for each kernel that is not there: has another process just kept it?
 
     def __init__(self, f):
         self.name = f"{f.__module__.rpartition('.')[2]}.{f.__qualname__}"
@@ -114,6 +115,16 @@ class Cache:
     def load_overload(self, types, context):
         """Read the code for some types of arguments -> a CompileResult, or None: compile it"""
         context.refresh()
+        found = self._read(types, context)
+        if found is None and Cache.elsewhere and Cache.elsewhere(self.name):
+            found = self._read(types, context)
+        if found is None:
+            if folder()[1]:
+                _give_up(folder()[1])
+            _announce()
+        return found
+
+    def _read(self, types, context):
         try:
             from numba.core.compiler import CompileResult
 
@@ -123,9 +134,6 @@ class Cache:
                 return CompileResult._rebuild(context, *pickle.loads(content[_MARK:]))
         except Exception:  # no such file; or one that this Numba cannot use, whatever it says
             pass
-        if folder()[1]:
-            _give_up(folder()[1])
-        _announce()
         return None
 
     def save_overload(self, types, result):
