@@ -193,6 +193,39 @@ def test_what_the_user_has_set_stays(monkeypatch):
         assert processors.waiting() == f"{name}=active"
 
 
+@pytest.mark.parametrize(
+    "others, cores, limit, spins",
+    [(0.1, 2, math.inf, "5000"), (0.9, 2, math.inf, "200"), (5.0, 8, math.inf, "5000")]
+    + [(0.1, 2, 1.5, "200"), (0.1, 2, 2.0, "5000")],
+)
+def test_threads_spin_longer_only_where_that_takes_no_time_from_anybody(
+    others, cores, limit, spins, monkeypatch
+):
+    used = iter([(10.0, 70.0), (12.0, 70.0 + 2 * others)])
+    monkeypatch.setattr(processors, "_used", lambda: next(used))
+    monkeypatch.setattr(processors, "_started", lambda: False)
+    monkeypatch.setattr(processors, "count", lambda: (2, ""))
+    monkeypatch.setattr(processors, "quota", lambda: (limit, None))
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(processors.time, "sleep", lambda seconds: None)
+    processors.settle()
+    processors.look_around()
+    assert os.environ["GOMP_SPINCOUNT"] == spins
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    processors.settle()
+    processors.look_around()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc/stat")
+def test_the_time_that_others_use_is_read(tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/stat").write_text("cpu  1000 20 300 9000 400 5 6 70 0 0\ncpu0 1 2 3\n")
+    own, hertz = sum(os.times()[:2]), os.sysconf("SC_CLK_TCK")
+    assert abs(processors._used(tmp_path)[1] - (1401 / hertz - own)) < 0.1
+    assert processors._used(tmp_path / "nowhere") is None
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="where other systems differ is only read")
 def test_an_openmp_that_runs_already_is_noticed():
     load = "from numba.np.ufunc import omppool\n"

@@ -108,5 +108,6 @@ def _gnu():
 
 LOCKS = (processors.turn, _lock, global_compiler_lock)  # in the order in which threads take them
 _spare_openmp()
+processors.look_around()
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(before=_before_fork, after_in_parent=_release, after_in_child=_in_child)

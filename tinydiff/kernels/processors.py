@@ -13,16 +13,19 @@ import os
 import re
 import sys
 import threading
+import time
 from pathlib import Path, PurePosixPath
 
 MOST = 1024  # threads that Numba is asked for
 # What an OpenMP reads when it starts. GNU's: turns of its waiting loop, by default 300,000; LLVM's
 # and Intel's: ms, by default 200. Microsoft's has no such variable.
 WAITING = {"GOMP_SPINCOUNT": "200", "KMP_BLOCKTIME": "0"}
+AMONG_IDLE = "5000"  # turns of GNU's, about 0.1 ms, where that takes no time from anybody
 ASKED = ("OMP_WAIT_POLICY", *WAITING)  # one of them in the environment: it has been decided
 LIBRARIES = ("libgomp.so.1.0.0", "libgomp.so.1")  # GNU's OpenMP, as Numba's builds name it
 threads, why = 0, ""  # what `count` said when this package was imported
 _late = False  # did another library start OpenMP before that?
+_before = None  # what `_used` said then, unless the environment decides how to wait
 bereft = False  # is this a fork of a process in which GNU's OpenMP ran, whose threads are missing?
 # Taken by a thread that changes what others may use, as nn.Module.variables does, and by one that
 # uses it, and before a fork, whose copy of it is whole.
@@ -34,15 +37,42 @@ def settle():
 
     What is there already stays. Where Numba has been imported, cpu_threads sees to the number.
     """
-    global threads, why, _late
+    global threads, why, _late, _before
     threads, why = count()
     told = "numba" in sys.modules or os.environ.get("NUMBA_NUM_THREADS")
     if threads != available() and not told:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
-    asked = any(os.environ.get(name) for name in ASKED)
+    asked, _before = any(os.environ.get(name) for name in ASKED), None
     _late = not asked and _started()
     if not asked:
         os.environ.update(WAITING)
+        _before = _used()
+
+
+def look_around():
+    """Let threads spin for longer if nobody else wants the processors: () -> None
+
+    Called when Numba has been imported, which takes half a second, and before OpenMP starts. What
+    others do later does not count any more: then 5,000 turns are still far better than 300,000.
+    """
+    if not _before or _late or os.environ.get("GOMP_SPINCOUNT") != WAITING["GOMP_SPINCOUNT"]:
+        return
+    time.sleep(max(0.0, 0.1 - (time.monotonic() - _before[0])))  # it is counted in 0.01 s
+    now = _used()
+    others = (now[1] - _before[1]) / (now[0] - _before[0])
+    if threads + others < (os.cpu_count() or 1) + 0.3 and quota()[0] >= threads:
+        os.environ["GOMP_SPINCOUNT"] = AMONG_IDLE
+
+
+def _used(root="/"):
+    """Read how much processor time all other processes have used -> now, that time, s; or None"""
+    lines = _lines(Path(root) / "proc/stat")
+    if not lines:
+        return None
+    user, nice, system, _, _, *rest = map(int, lines[0].split()[1:9])  # idle, waiting for disks
+    own = os.times()
+    every = (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+    return time.monotonic(), every - own.user - own.system
 
 
 def waiting():
