@@ -26,7 +26,7 @@ def nothing_set(monkeypatch):
     """Run each test as if nobody had set anything, and as if this were decided anew."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    for name in ("threads", "why", "_late"):
+    for name in ("threads", "why", "_late", "_before"):
         monkeypatch.setattr(processors, name, getattr(processors, name))
 
 
@@ -274,8 +274,10 @@ def test_doctor_says_which_library_runs_the_threads(layer, asked, said, monkeypa
 
 
 @pytest.fixture
-def tiny(rng):
+def tiny(rng, monkeypatch):
     """A small network whose output is not 0 -> it, and images for it"""
+    # Numba reads it anew when it compiles, and refuses another number than it has.
+    monkeypatch.setenv("NUMBA_NUM_THREADS", str(numba.config.NUMBA_NUM_THREADS))
     model = UNet(8, 1, 8, (1,), depth=1, rng=rng)
     model.conv_out.w[:] = rng.standard_normal(model.conv_out.w.shape)
     return model, rng.standard_normal((2, 8, 8, 1), dtype=np.float32)
