@@ -13,11 +13,7 @@ import numpy as np
 
 from . import kernels
 
-PATIENCE = 0.5  # seconds that a rank which was told to end waits for the others
-
-
-class Apart(RuntimeError):
-    """The ranks cannot work together; the message says why and what to do."""
+PATIENCE = 2.0  # seconds that a rank which was told to end waits for the others
 
 
 class Lost(RuntimeError):
@@ -49,12 +45,12 @@ class Team:
         """Take this rank's rows of a batch that every rank has drawn whole.
 
         arrays: each (N, ...) or None -> list of arrays (n, ...) or None
-        Raises Apart where a rank would get none.
+        Raises ValueError where a rank would get none.
         """
         N = len(arrays[0])
         mine = self.part(N)
         if N < self.size:
-            raise Apart(f"{self.size} processes cannot share {N}: start fewer, or give more")
+            raise ValueError(f"{self.size} processes cannot share a batch of {N}")
         self.weight = np.float32((mine.stop - mine.start) / N)
         return arrays if self.size == 1 else [a if a is None else a[mine] for a in arrays]
 
@@ -100,14 +96,12 @@ class Team:
         """Join the rows of all ranks, in order, on each of them: (n, ...) -> (N, ...)"""
         return x if self.size == 1 else np.concatenate(self.comm.allgather(np.ascontiguousarray(x)))
 
-    def require_alike(self, *arrays):
-        """Refuse to begin where the ranks do not hold the same. Raises Apart."""
+    def alike(self, *arrays):
+        """Say whether all ranks hold the same: arrays, or numbers, or str -> bool"""
         if self.size == 1:
-            return
-        digest = hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in arrays)).hexdigest()
-        if len(others := set(self.comm.allgather(digest))) > 1:
-            what = f"the processes begin with {len(others)} different models"
-            raise Apart(f"{what}: give all the same version, the same seed and the same --resume")
+            return True
+        digest = hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in arrays)).digest()
+        return len(set(self.comm.allgather(digest))) == 1
 
 
 ALONE = Team()

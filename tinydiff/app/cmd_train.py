@@ -134,12 +134,7 @@ def _train_alone(args, dataset, path, team):
     """Train as `train` was asked to, into a file that nobody else writes; one of a team does."""
     run, s, meta = _resumed(args, dataset) if args.resume else _begun(args, dataset)
     run.team = team
-    if meta["train"]["batch"] < team.size:
-        less = f"{team.size} processes cannot share a batch of {meta['train']['batch']}"
-        raise UsageError(f"{less}: start fewer, or give a larger --batch")
-    team.require_alike(
-        run.theta, run.adam.m, run.adam.v, run.step, str(run.rng.bit_generator.state)
-    )
+    _require_one_training(run, meta["train"]["batch"], team)
     goes_on = args.resume and path.exists() and path.samefile(args.resume)
     _require_free(path, args.force or goes_on)
     if dataset.name in data.STYLES:
@@ -165,6 +160,17 @@ def _train_alone(args, dataset, path, team):
         with Bar(evaluations(s, "ddim", 25) * len(labels), "drawing samples") as bar:
             drawn = sheets(run, bar.tick)
         print(f"{path}: the checkpoint, {run.step} steps; samples in {drawn}")
+
+
+def _require_one_training(run, batch, team):
+    """Refuse to share a training among processes that begin otherwise, or get no image."""
+    if batch < team.size:
+        less = f"{team.size} processes cannot share a batch of {batch}"
+        raise UsageError(f"{less}: start fewer, or give a larger --batch")
+    adam, drawn = run.adam, str(run.rng.bit_generator.state)
+    if not team.alike(run.theta, run.ema, adam.m, adam.v, adam.k, run.step, drawn):
+        give = "give all the same version, the same --seed and the same --resume"
+        raise UsageError(f"the processes begin with different trainings: {give}")
 
 
 def _require_memory(meta, weights=0):

@@ -103,6 +103,12 @@ def team():
     return machines.Team(comm)
 
 
+def require_enough(n, option):
+    """Refuse to share n images among more processes than that. Raises UsageError."""
+    if n < team().size:
+        raise UsageError(f"{team().size} processes cannot share {option} {n}: start fewer")
+
+
 def refuse(e):
     """Say why this command ends: Exception or str -> None
 
