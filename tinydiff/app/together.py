@@ -7,6 +7,7 @@ nothing here does anything.
 import os
 import sys
 import time
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 
@@ -101,6 +102,32 @@ def team():
         unused = f"{cores_each()} of this machine's {os.cpu_count()} cores for each process on it"
         interrupt.say(f"{unused}: mpiexec --bind-to none lets them use all")
     return machines.Team(comm)
+
+
+@contextmanager
+def workers():
+    """Open the other processes to work for the first one: -> an executor, None without mpiexec"""
+    if started() == 1:
+        yield None
+        return
+    if team().size == 1:
+        raise UsageError("of these processes the first hands out the work: mpiexec needs -n 2")
+    from mpi4py.futures import MPICommExecutor
+
+    with MPICommExecutor(team().comm, root=0) as executor:
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def work():
+    """Work for the first process until it has no more to do: () -> None"""
+    from mpi4py.futures import MPICommExecutor
+
+    with MPICommExecutor(team().comm, root=0):
+        pass
 
 
 def require_enough(n, option):
