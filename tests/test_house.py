@@ -20,7 +20,8 @@ TREES = {p: ast.parse(p.read_text(encoding="utf-8")) for p in FILES}
 # stands on both; around it the wings, a folder each, with the wings that each may use.
 DIFFUSION_TOWER = ["schedule", "diffusion", "exact", "sample", "guide"]
 NETWORK_TOWER = ["autodiff", "gradcheck", "ops", "nn", "optim", "unet"]
-ON_BOTH = ["streams", "machines", "train", "files", "data", "fields", "checkpoint", "player", "plot"]
+ON_BOTH = ["streams", "machines", "train", "files", "data", "fields", "checkpoint"]
+ON_BOTH += ["player", "plot"]
 CORE = [*DIFFUSION_TOWER, *NETWORK_TOWER, *ON_BOTH]
 WINGS = {
     "kernels": set(),
