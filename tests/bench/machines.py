@@ -1,6 +1,6 @@
 """Measure a training over several processes and over a slow network; draw what that means for 64.
 
-    python tests/bench/machines.py [--seconds 4] [--out out/machines.png] [--json]
+    python tests/bench/machines.py [--steps 12] [--out out/machines.png] [--json]
 
 It needs the extra `mpi` (pip install -e '.[mpi]'), Open MPI's mpiexec beside this Python. Pictures
 are 8 x 8 x 1, 64 per step. Three parts:
@@ -10,7 +10,7 @@ two hosts  network namespaces, joined by a cable of 1 Gbit/s or 100 Mbit/s, whic
            as that, and `ip netns exec` in the place of ssh; left out with a line where this system
            lets nobody make them (it takes root on Linux). Where its kernel has netem, each way
            also takes 50 microseconds more.
-model      seconds per step = fixed + work 64 / N + 2 (N - 1) / N bytes / bandwidth
+model      seconds per step = fixed + work n / N + 2 (N - 1) / N bytes / bandwidth
            + 2 (N - 1) latency, N machines in a ring: fixed and work fitted to one process on
            batches of 8 to 64, bandwidth and latency to the sums over the two hosts
 """
@@ -21,6 +21,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 BATCH, WIDTHS, RATES = 64, (32, 128), ("1gbit", "100mbit")
@@ -30,10 +31,9 @@ MPIEXEC = [str(Path(sys.executable).with_name("mpiexec")), "--allow-run-as-root"
 HOSTS = {"tinydiff-a": "10.99.0.1", "tinydiff-b": "10.99.0.2"}
 
 
-def one(width, batch, seconds):
+def one(width, batch, steps):
     """Measure a step, and sums, in this process or in all that mpiexec started; print JSON."""
     import numpy as np
-    import timing
 
     from tinydiff import schedule
     from tinydiff.app import together
@@ -41,8 +41,6 @@ def one(width, batch, seconds):
     from tinydiff.unet import UNet
 
     team, found = together.team(), {}
-    steps = 10 if team.size > 1 else None  # as many on each, or one waits for ever
-    time = lambda f: _median(f, steps) if steps else timing.median_time(f, seconds)
     if batch:
         rng = np.random.default_rng(0)
         images = rng.standard_normal((2 * batch, 8, 8, 1), dtype=np.float32)
@@ -50,31 +48,28 @@ def one(width, batch, seconds):
         run.team = team
         training = train(run, schedule.cosine(250), images, batch=batch)
         next(training)
-        found = {"P": run.theta.size, "step": time(lambda: next(training))}
+        found = {"P": run.theta.size, "step": least(lambda: next(training), steps)}
     else:
         for P in SUMS:
-            found[str(P)] = time(lambda: team.sum(np.ones(P, np.float32)))
+            found[str(P)] = least(lambda: team.sum(np.ones(P, np.float32)), steps)
     if team.rank == 0:
         print(json.dumps(found), flush=True)
     together.end(0)
 
 
-def _median(f, n):
-    import time
-
-    import numpy as np
-
+def least(f, n):
+    """Call f n times, after two to warm up: what disturbs only adds -> least seconds per call"""
     took = []
     for _ in range(n + 2):
         began = time.perf_counter()
         f()
         took.append(time.perf_counter() - began)
-    return float(np.median(took[2:]))
+    return min(took[2:])
 
 
-def measure(width, batch, seconds, threads=1, before=()):
+def measure(width, batch, steps, threads=1, before=()):
     """Run `one` in fresh processes, `before` stands in front -> dict"""
-    words = [sys.executable, __file__, "--one", str(width), str(batch), "--seconds", str(seconds)]
+    words = [sys.executable, __file__, "--one", str(width), str(batch), "--steps", str(steps)]
     count = {"NUMBA_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     done = subprocess.run([*before, *words], **pipes, env=os.environ | count, timeout=300)
@@ -156,13 +151,14 @@ def fit(alone, sums):
     return float(max(fixed, 0)), float(work), byte, float(latency)
 
 
-def seconds_per_step(N, P, fixed, work, byte, latency):
-    """Predict a step of N machines in a ring"""
-    return fixed + work * BATCH / N + 2 * (N - 1) / N * 4 * P * byte + 2 * (N - 1) * latency
+def seconds_per_step(N, images, P, fixed, work, byte, latency):
+    """Predict a step of N machines in a ring, with so many images in all"""
+    travels = 2 * (N - 1) / N * 4 * P * byte + 2 * (N - 1) * latency
+    return fixed + work * images / N + travels
 
 
 def draw(found, path):
-    """Draw how much faster N machines are, a panel for each width -> path"""
+    """Draw how many more images N machines do, a panel for each width -> path"""
     import matplotlib
 
     matplotlib.use("agg")
@@ -172,18 +168,26 @@ def draw(found, path):
     from tinydiff import plot
 
     plot.style()
-    figure, panels = plt.subplots(1, len(WIDTHS), figsize=(9, 3.4), layout="constrained")
-    N, colours = np.arange(1, 65), (plot.BLUE, plot.ORANGE)
-    for panel, width in zip(panels, WIDTHS, strict=True):
-        for colour, (rate, numbers) in zip(colours, found["fits"][str(width)].items(), strict=True):
-            P = found["P"][str(width)]
-            step = seconds_per_step(N, P, *numbers)
-            panel.plot(N, step[0] / step, color=colour, label=rate)
-        panel.plot(N, N, ":", color=plot.GREY, label="N times as fast")
-        panel.set(xscale="log", yscale="log", xlabel="machines", title=f"width {width}, {P:,} P")
-        panel.set_ylim(0.02, 64)
-    panels[0].set_ylabel("times as fast as one")
-    panels[1].legend()
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained", sharey=True)
+    N, ticks = np.arange(1, 65), [1, 2, 4, 8, 16, 32, 64]
+    for panel, width in zip(panels, map(str, WIDTHS), strict=True):
+        panel.plot(N, N, ":", color=plot.GREY, lw=1, label="N times as many")
+        for color, (rate, fitted) in zip(
+            (plot.BLUE, plot.ORANGE), found["fits"][width].items(), strict=True
+        ):
+            numbers = found["P"][width], *fitted
+            alone = BATCH / seconds_per_step(1, BATCH, *numbers)
+            for images, style, word in ((BATCH * N, "-", "each"), (BATCH + 0 * N, "--", "in all")):
+                gain = images / seconds_per_step(N, images, *numbers) / alone
+                label = f"{rate}/s, {BATCH} images {word}"
+                panel.plot(N, gain, style, color=color, label=label)
+            if step := found["steps"][width].get(rate):
+                panel.plot(2, BATCH / step / alone, "o", color=color, label="the same, measured")
+        panel.set(xscale="log", yscale="log", xlabel="machines", title=f"width {width}")
+        panel.set_xticks(ticks, ticks)
+        panel.minorticks_off()
+    panels[0].set_ylabel("images per second, one machine = 1")
+    panels[0].legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path
@@ -191,38 +195,38 @@ def draw(found, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--out", type=Path, default=Path("out/machines.png"))
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", nargs=2, type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        return one(*args.one, args.seconds)
+        return one(*args.one, args.steps)
     say = lambda text: print(text, file=sys.stderr if args.json else sys.stdout, flush=True)
     ms = lambda seconds: f"{1000 * seconds:8.1f} ms"
     found = {"P": {}, "alone": {}, "sums": {}, "steps": {}, "fits": {}}
     for width in WIDTHS:
-        alone = {b: measure(width, b, args.seconds) for b in SPLIT}
+        alone = {b: measure(width, b, args.steps) for b in SPLIT}
         found["P"][str(width)] = alone[BATCH]["P"]
         found["alone"][str(width)] = {b: row["step"] for b, row in alone.items()}
         each = ", ".join(f"{b}: {1000 * row['step']:.1f}" for b, row in alone.items())
         say(f"width {width}, one process on one thread, ms per step by batch: {each}")
         local = [*MPIEXEC, "--bind-to", "none", "-n", "2"]
-        two = measure(width, BATCH, args.seconds, 2)["step"]
-        ranks = measure(width, BATCH, args.seconds, 1, local)["step"]
+        two = measure(width, BATCH, args.steps, 2)["step"]
+        ranks = measure(width, BATCH, args.steps, 1, local)["step"]
         found["steps"][str(width)] = {"1 x 2 threads": two, "2 x 1 thread": ranks}
         say(f"  1 process x 2 threads {ms(two)}, 2 processes x 1 thread {ms(ranks)}")
     try:
         with tempfile.TemporaryDirectory() as folder:
             for rate in RATES:
                 delayed, far = connect(rate), over_two_hosts(folder)
-                found["sums"][rate] = measure(0, 0, args.seconds, 1, far)
+                found["sums"][rate] = measure(0, 0, args.steps, 1, far)
                 each = ", ".join(f"{P}: {1000 * s:.1f}" for P, s in found["sums"][rate].items())
                 say(f"two hosts, {rate} ({delayed}), ms per sum by numbers: {each}")
-                step = measure(32, BATCH, args.seconds, 1, far)["step"]
+                step = measure(32, BATCH, args.steps, 1, far)["step"]
                 found["steps"]["32"][rate] = step
                 numbers = fit(found["alone"]["32"], found["sums"][rate])
-                said = seconds_per_step(2, found["P"]["32"], *numbers)
+                said = seconds_per_step(2, BATCH, found["P"]["32"], *numbers)
                 say(f"  width 32, 2 machines: {ms(step)} per step, the model says {ms(said)}")
     except (RuntimeError, OSError) as e:
         return say(f"two hosts, and the model: left out ({e})")
@@ -232,12 +236,13 @@ def main():
         alone = found["alone"][width]
         found["fits"][width] = {r: fit(alone, sums) for r, sums in found["sums"].items()}
         for rate, numbers in found["fits"][width].items():
-            steps = {N: seconds_per_step(N, found["P"][width], *numbers) for N in (1, 2, 4, 16, 64)}
+            model = found["P"][width], *numbers
+            steps = {N: seconds_per_step(N, BATCH, *model) for N in (1, 2, 4, 16, 64)}
             each = ", ".join(f"{N}: {1000 * s:.0f}" for N, s in steps.items())
             say(f"model, width {width}, {rate}, ms per step by machines: {each}")
             names = zip(("fixed", "work", "byte", "latency"), numbers, strict=True)
             say("  " + ", ".join(f"{name} {value:.3g} s" for name, value in names))
-    say(f"{draw(found, args.out)}: times as fast, by machines")
+    say(f"{draw(found, args.out)}: images per second, by machines")
     if args.json:
         print(json.dumps(found))
 

@@ -200,13 +200,13 @@ MUTANTS = {
         (
             "    for i in range(N - 1):\n        arrived = [send(r, held[r][(r - i) % N])",
             "    for i in range(N):\n        arrived = [send(r, held[r][(r - i) % N])",
-            "one round too many: after N - 1 each piece has passed every machine; in the next one "
-            "it is added to a sum that holds it",
+            "one round too many: after N - 1 rounds each piece has passed every machine; what one "
+            "more sends is thrown away later",
         ),
         (
             "held[r][k] = held[r][k] + arrived[r - 1]",
             "held[r][k] = held[r][k] + arrived[(r + 1) % N]",
-            "machine r took what its right neighbour was sent; its own comes from the left, r - 1",
+            "you added what another machine was sent: to machine r comes what r - 1 sends",
         ),
         (
             "held[r][k] = held[r][k] + arrived[r - 1]",
@@ -215,9 +215,10 @@ MUTANTS = {
             "and += writes into them",
         ),
         (
-            "np.array_split(a, N)",
-            "np.split(a, N)",
-            "np.split wants pieces of one size; np.array_split also cuts what N does not divide",
+            "held[r][(r - i) % N] = arrived[r - 1]",
+            "held[r][(r - i) % N] = arrived[(r + 1) % N]",
+            "in the second half machine r keeps what its right neighbour was sent; its own comes "
+            "from the left, r - 1",
         ),
         (
             "[np.concatenate(pieces) for pieces in held]",
