@@ -502,7 +502,7 @@ def test_what_mpiexec_says_is_read_from_the_environment(monkeypatch):
 def test_mpiexec_without_mpi4py_is_one_line():
     code = "import sys; sys.modules['mpi4py'] = None; from tinydiff.app.cli import main; "
     code += "import importlib.util as u; f = u.find_spec; "
-    code += "from tinydiff.app import together; "
+    code += "from tinydiff.app import together; together.WAIT = 0; "
     code += "together.find_spec = lambda n: None if n == 'mpi4py' else f(n); "
     code += "sys.exit(main(['sample', 'digits', '--n', '4', '--out', '/nowhere/x.png']))"
     done = {}
