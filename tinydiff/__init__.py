@@ -12,6 +12,7 @@ The afternoon is what lies flat in this folder, in reading order; imports only r
     train                      the bridge: Algorithm 1 of DDPM
     data, plot, player         images in, pictures out, and moving in a notebook
     fields, checkpoint         what a file may say of its weights; weights on disk
+    streams, machines          random numbers for each picture; a batch shared by many machines
     files                      that appear whole or not at all
     kernels                    the ground: reference (NumPy), cpu (Numba), cuda
 

@@ -6,7 +6,7 @@ every t.
 
 import numpy as np
 
-from . import diffusion, kernels, ops
+from . import diffusion, kernels, machines, ops
 from .autodiff import Tensor, gradient
 from .optim import Adam, Readback, require_finite
 
@@ -30,6 +30,7 @@ class Training:
         self.ema = self.adam.ema
         self.step, self.loss, self.losses = 0, float("nan"), []
         self.readback = Readback()  # loss and |g| of the latest steps, still on the device
+        self.team = machines.ALONE  # or the machines that share each batch
 
     def fetch_losses(self):
         """Read back the losses recorded since the last call into .losses and .loss: () -> None
@@ -68,10 +69,11 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
         x0 = images[i]  # 2: x0 ~ q(x0)
         t = rng.integers(1, s.T + 1, size=batch)  # 3: t ~ Uniform({1, ..., T})
         eps = rng.standard_normal(x0.shape, dtype=np.float32)  # 4: eps ~ N(0, I)
+        cond = None if labels is None else drop_labels(labels[i], run.model.classes, p_drop, rng)
+        x0, t, eps, cond = run.team.share(x0, t, eps, cond)  # this machine's rows: alone, all
         x_t = diffusion.q_sample(s, x0, t, eps)
         target = diffusion.v_target(s, x0, t, eps) if predict == "v" else eps
         x_t, target = kernels.array(x_t), kernels.array(target)  # to the GPU, once, if there is one
-        cond = None if labels is None else drop_labels(labels[i], run.model.classes, p_drop, rng)
         loss_of = lambda model: ops.mse(model(x_t, t, cond), target)
         train_step(run, loss_of, lr(run.step))  # 5: descend on grad |target - model(x_t, t)|^2
         yield run  # 6: until the caller stops iterating
@@ -91,9 +93,10 @@ def train_step(run, loss_of, lr):
         grads = gradient(loss, params, free=True)
         grads[0] = grads[0] + run.readback.nan_unless_finite(loss.value)  # NaN stops Adam
         g = kernels.concat(*[g.reshape(-1) for g in grads])
+        g, value = run.team.mean(g, loss.value)  # over all machines that share the batch
         norm = run.adam.step(g, lr, wait=False)  # changes nothing where g is not finite
     run.step += 1
-    run.readback.push(loss.value, norm)
+    run.readback.push(value, norm)
     if run.step % kernels.STEPS_AHEAD == 0:
         run.fetch_losses()
 

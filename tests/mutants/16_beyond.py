@@ -179,4 +179,58 @@ MUTANTS = {
             "you cut your betas off at 0.999; gamma says how much noise a step adds",
         ),
     ],
+    "machines.ring_allreduce": [
+        (
+            "    for i in range(N - 1):\n        arrived = [send(r, held[r][(r + 1 - i) % N])",
+            "    for i in range(0):\n        arrived = [send(r, held[r][(r + 1 - i) % N])",
+            "you stopped after the first half: each machine then knows the whole sum of one piece, "
+            "and has to hand it on",
+        ),
+        (
+            "k = (r - 1 - i) % N\n            held[r][k] = held[r][k] + arrived[r - 1]",
+            "k = (r - 1 - i) % N\n            held[r][k] = arrived[r - 1]",
+            "what arrives in the first half is kept in the place of the machine's own piece; it is "
+            "added to it",
+        ),
+        (
+            "held[r][(r - i) % N] = arrived[r - 1]",
+            "held[r][(r - i) % N] = held[r][(r - i) % N] + arrived[r - 1]",
+            "you add in the second half, too: what arrives there is the whole sum already",
+        ),
+        (
+            "    for i in range(N - 1):\n        arrived = [send(r, held[r][(r - i) % N])",
+            "    for i in range(N):\n        arrived = [send(r, held[r][(r - i) % N])",
+            "one round too many: after N - 1 rounds each piece has passed every machine; what one "
+            "more sends is thrown away later",
+        ),
+        (
+            "held[r][k] = held[r][k] + arrived[r - 1]",
+            "held[r][k] = held[r][k] + arrived[(r + 1) % N]",
+            "you added what another machine was sent: to machine r comes what r - 1 sends",
+        ),
+        (
+            "held[r][k] = held[r][k] + arrived[r - 1]",
+            "held[r][k] += arrived[r - 1]",
+            "you changed the arrays that you were given: the pieces of np.array_split are views, "
+            "and += writes into them",
+        ),
+        (
+            "held[r][(r - i) % N] = arrived[r - 1]",
+            "held[r][(r - i) % N] = arrived[(r + 1) % N]",
+            "in the second half machine r keeps what its right neighbour was sent; its own comes "
+            "from the left, r - 1",
+        ),
+        (
+            "[np.concatenate(pieces) for pieces in held]",
+            "[np.concatenate(pieces) / N for pieces in held]",
+            "this is the mean; the sum is asked for",
+        ),
+        (
+            "    held = [np.array_split(a, N) for a in arrays]",
+            "    return [sum([send(i, arrays[i]) for i in range(N) if i != r], arrays[r].copy()) "
+            "for r in range(N)]\n    held = [np.array_split(a, N) for a in arrays]",
+            "everybody sends everything to everybody: (N - 1) arrays each instead of "
+            "2 (N - 1) / N of one",
+        ),
+    ],
 }

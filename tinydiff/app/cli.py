@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from .. import kernels
-from . import interrupt
+from . import interrupt, together
 from .usage import UsageError, choose_kernels
 
 SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # these three as in design/pipeline.py,
@@ -370,20 +370,22 @@ def main(argv=None):
     Ctrl-C, SIGTERM, SIGHUP
     """
     interrupt.open_streams()
+    together.begin()
     try:
         with interrupt.heard():
             status = _run(argv)
     except KeyboardInterrupt as e:
-        return interrupt.told(e)
+        status = interrupt.told(e)
     except BrokenPipeError:
-        return interrupt.PIPE_CLOSED
+        status = interrupt.PIPE_CLOSED
     except Exception as e:
-        return _refused(e)
-    return status or 0
+        status = _refused(e)
+    return together.end(status or 0)
 
 
 def _run(argv):
     args = parser().parse_args(argv)
+    together.require_shared(args.command)
     if args.command and (args.main_out, args.main_seed, args.main_force) != (None, None, False):
         how = f"python -m tinydiff {args.command} ... --out ... --seed ..."
         raise UsageError(f"--out, --seed and --force go behind the command: {how}")
@@ -418,7 +420,7 @@ def _refused(e):
         pass  # in a handout
     elif not isinstance(e, UsageError | OSError | FloatingPointError):
         raise e
-    interrupt.say(e)
+    together.refuse(e)
     return 2
 
 

@@ -10,7 +10,8 @@ from ..design import colour, edit, restore
 from ..design.picture import open_image, open_letter, open_mask, seen
 from ..design.pipeline import Pipeline, evaluations, parse_labels
 from ..measure import classifier
-from . import gallery
+from ..streams import Streams
+from . import gallery, together
 from .cli import RESTORE, STEPS, USUAL
 from .progress import Bar
 from .usage import (
@@ -91,14 +92,20 @@ def cmd_sample(args):
         print(f"tiles suit textures such as patterns: of {pipe.dataset}, {why}", file=sys.stderr)
     if not args.label and len(pipe.labels) == 1:
         labels = np.arange(args.n)[:, None] * pipe.model.classes[0] // args.n
-    rng, w = np.random.default_rng(args.seed), args.guidance
-    bar, pipe = _drawing(pipe, args.n * evaluations(pipe.s, sampler, steps, w))
+    w, team = args.guidance, together.team()
+    together.require_enough(args.n, "--n")
+    mine = range(args.n)[team.part(args.n)]
+    labels, avoid, rng = labels[mine], avoid[mine], Streams(args.seed, mine)
+    bar, pipe = _drawing(pipe, len(mine) * evaluations(pipe.s, sampler, steps, w))
     with bar:
         if args.tile:
             chain = pipe.tile(labels, rng, steps, times, w, avoid, size)
         else:
             how = sampler, steps, times, w, avoid
             chain = pipe.draw(labels, rng, *how, size=size, also=also)
+        chain = [team.gather(x) for x in (chain if _animations(args) else chain[-1:])]
+    if team.rank:
+        return
     _require_finite(args.model, chain[-1])
     columns = min(args.n, max(1, 16 * pipe.model.size // size[1]))
     picture = plot.save_png(plot.sheet(chain[-1], columns, scale=4), args.out)

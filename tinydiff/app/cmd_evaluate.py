@@ -9,6 +9,7 @@ import numpy as np
 from .. import plot
 from ..design.pipeline import Pipeline
 from ..measure import classifier, evaluate
+from . import together
 from .progress import Bar
 from .usage import UsageError, dataset_named, require_figures, require_like, require_picture
 
@@ -33,12 +34,16 @@ def cmd_evaluate(args):
     n, w = min(args.n, len(dataset.train) // 2), args.guidance
     main = next((way for way in ways if way[:2] == ("ddim", 50)), ways[-1])
     seeds = [args.seed + i for i in (1, 2, 3)]
-    work = evaluate.work(pipe.s, n, ways, main, w, seeds)
+    team = together.team()
+    together.require_enough(min(n, evaluate.STABLE), "--n")
+    work = evaluate.work(pipe.s, n // team.size, ways, main, w, seeds)
     with Bar(work, f"evaluating on {dataset.name}") as bar:
         pipe = replace(pipe, tick=bar.tick)
         yardstick = evaluate.Yardstick(judge, dataset, n, np.random.default_rng(args.seed))
-        rows = list(evaluate.rows(pipe, yardstick, ways, w, args.seed))
-        stable = evaluate.stability(pipe, yardstick, main, w, seeds)
+        rows = list(evaluate.rows(pipe, yardstick, ways, w, args.seed, team))
+        stable = evaluate.stability(pipe, yardstick, main, w, seeds, team)
+    if team.rank:
+        return
     found = {
         "model": args.model,
         "n": n,

@@ -16,7 +16,7 @@ from ..course.submission import Unreadable
 from ..course.verdict import Verdict
 from ..course.worker import Result, protection
 from ..files import write_whole
-from . import interrupt
+from . import interrupt, together
 from .progress import Bar
 from .usage import UsageError, require_output, require_writable
 
@@ -97,6 +97,11 @@ def cmd_grade(args):
     """
     exercises = chosen_exercises(args.lessons)
     sandbox.hide(args.submissions if args.submissions.is_dir() else args.submissions.parent)
+    if together.started() != 1 and (args.jobs or args.format in ONE_STUDENT):
+        option = "--jobs" if args.jobs else f"--format {args.format}"
+        raise UsageError(f"mpiexec grades a class, one student per process: leave out {option}")
+    if together.rank():
+        return together.work()
     if args.format in ONE_STUDENT:
         return _grade_student(args, exercises)
     return _grade_class(args, exercises)
@@ -149,9 +154,10 @@ def _grade_class(args, exercises):
         with (
             interrupt.keeping(kept),
             Bar(len(left) * len(exercises), "grading", "exercises") as bar,
+            together.workers() as machines,
         ):
             count = lambda _: bar.tick()
-            grade_class(left, exercises, args.seconds, args.jobs, done, count)
+            grade_class(left, exercises, args.seconds, args.jobs, done, count, machines)
             book.close()
             if worksheet:
                 table = formats.moodle(students, book.results)

@@ -5,22 +5,23 @@ A training runs with a progress bar, is saved as it goes, and can be interrupted
 
 import os
 import shlex
+import signal
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from .. import checkpoint, data, diffusion, fields, kernels, plot, sample
+from .. import checkpoint, data, diffusion, fields, kernels, machines, plot, sample
 from ..data import Styles
 from ..design import paired
 from ..design.pipeline import Pipeline, evaluations
 from ..measure import classifier
 from ..optim import warmup_cosine
 from ..train import train
-from . import ahead, interrupt
+from . import ahead, interrupt, together
 from .cli import USUAL
 from .progress import Bar
 from .usage import (
@@ -146,14 +147,16 @@ def cmd_train(args):
     """Run `train`: args from the parser -> None; writes DATASET.npz and sheets of samples"""
     dataset = dataset_named(args.dataset, styles=True)
     require_writable(args.out)
-    path = args.out / f"{dataset.name}.npz"
-    with _alone(path):
-        _train_alone(args, dataset, path)
+    path, team = args.out / f"{dataset.name}.npz", together.team()
+    with _alone(path) if team.rank == 0 else nullcontext():
+        _train_alone(args, dataset, path, team)
 
 
-def _train_alone(args, dataset, path):
-    """Train as `train` was asked to, into a file that nobody else writes."""
+def _train_alone(args, dataset, path, team):
+    """Train as `train` was asked to, into a file that nobody else writes; one of a team does."""
     run, s, meta = _resumed(args, dataset) if args.resume else _begun(args, dataset)
+    run.team = team
+    _require_one_training(run, meta["train"]["batch"], team)
     goes_on = args.resume and path.exists() and path.samefile(args.resume)
     _require_free(path, args.force or goes_on)
     if dataset.name in data.STYLES:
@@ -170,15 +173,28 @@ def _train_alone(args, dataset, path):
 
     minutes = args.minutes or (None if args.steps else 10.0)
     seconds = minutes and 60 * minutes
-    with ahead.compiling(meta):
+    with nullcontext() if team.rank else ahead.compiling(meta):
         losses = learn(run, s, dataset, meta, path, args.steps, seconds, args.save_every, sheets)
     if not losses:
         print(f"nothing to do: {args.resume} is at step {run.step} already", file=sys.stderr)
+    if team.rank:
+        return
     with interrupt.keeping(lambda: f"the training is saved in {path}; {_try(path)}"):
         work = evaluations(s, *USUAL["train"][:2]) * len(labels)
         with Bar(work, "drawing samples") as bar:
             drawn = sheets(run, bar.tick)
         print(f"{path}: the checkpoint, {run.step} steps; samples in {drawn}")
+
+
+def _require_one_training(run, batch, team):
+    """Refuse to share a training among processes that begin otherwise, or get no image."""
+    if batch < team.size:
+        less = f"{team.size} processes cannot share a batch of {batch}"
+        raise UsageError(f"{less}: start fewer, or give a larger --batch")
+    adam, drawn = run.adam, str(run.rng.bit_generator.state)
+    if not team.alike(run.theta, run.ema, adam.m, adam.v, adam.k, run.step, drawn):
+        give = "give all the same version, the same --seed and the same --resume"
+        raise UsageError(f"the processes begin with different trainings: {give}")
 
 
 def _require_memory(meta, weights=0):
@@ -328,10 +344,11 @@ def learn(
     how to go on; not in the first step, which compiles: there nothing is saved.
     Raises FloatingPointError when the loss is not finite; the last checkpoint stays as it is.
     """
-    clock = _Clock(run, meta, steps, seconds)
+    clock, team = _Clock(run, meta, steps, seconds), run.team
     losses, earlier = [], len(run.losses)
     recent = meta.setdefault("recent", [])
     steps_of_training = loop(run, s, dataset, meta["train"], clock.done)
+    how = _go_on(dataset.name, steps, seconds, save_every, path)
 
     def listen():  # losses come one by one, or, from a GPU, several at a time
         new = run.losses[earlier + len(losses) :]
@@ -341,13 +358,16 @@ def learn(
     def save():
         run.fetch_losses()
         listen()
-        checkpoint.save(path, run, meta)
+        if team.rank == 0:
+            checkpoint.save(path, run, meta)
 
     saved, stop = time.perf_counter(), []
+    team.told = stop
     try:
         title = f"training on {dataset.name}"
         with Bar(1.0, title, None, delay=0.0, leave=True) as bar, interrupt.noted(stop):
-            while clock.done() < 1 and not stop:
+            while clock.done() < 1 and not team.asked(stop):
+                team.note[:] = clock.elapsed(), bool(stop)
                 if run.step == clock.first:
                     with interrupt.heard():
                         next(steps_of_training)
@@ -364,16 +384,18 @@ def learn(
                 if time.perf_counter() - saved > save_every:
                     save()
                     saved = time.perf_counter()
-                    if sheets and not stop:
+                    if sheets and not stop and team.rank == 0:
                         _draw_unless_stopped(sheets, run, stop)
             save()
     except FloatingPointError as e:
         stays = f"; the last checkpoint stays in {path}" if path.exists() else ""
         raise FloatingPointError(f"{e}{stays}") from None
-    if stop:
-        how = _go_on(dataset.name, steps, seconds, save_every, path)
+    except machines.Lost as e:
+        stays = f"; the last checkpoint is good: {how}" if path.exists() else ""
+        raise UsageError(f"{e}{stays}") from None
+    if team.asked(stop):
         said = f"stopped at step {run.step}; go on with: {how}"
-        raise interrupt.Interrupted(stop[0], said)
+        raise interrupt.Interrupted(stop[0] if stop else signal.SIGTERM, said)
     return losses
 
 
@@ -394,7 +416,7 @@ def _go_on(name, steps, seconds, save_every, path):
     saves = [] if save_every == 60 else ["--save-every", f"{save_every:g}"]
     files = ["--out", str(path.parent), "--resume", str(path)]
     words = [*with_kernels, "train", name, *length, *files, *saves]
-    return f"python -m tinydiff {shlex.join(words)}"
+    return f"{together.launcher()}python -m tinydiff {shlex.join(words)}"
 
 
 class _Clock:
@@ -406,9 +428,13 @@ class _Clock:
         history = meta.setdefault("history", [])
         self.before = history[-1][1] if history else 0.0  # seconds of training before this one
 
+    def elapsed(self):
+        """Tell how long this training takes so far: () -> float, in seconds"""
+        return time.perf_counter() - self.began
+
     def done(self):
         """Tell the share of the training that is over, by whichever limit comes first: -> float"""
-        by_time = (time.perf_counter() - self.began) / self.seconds if self.seconds else 0.0
+        by_time = self.run.team.agreed(self.elapsed()) / self.seconds if self.seconds else 0.0
         return max(self.run.step / self.steps if self.steps else 0.0, by_time)
 
     def entry(self, loss):

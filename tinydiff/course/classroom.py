@@ -21,16 +21,27 @@ from .board import board, line, printable, tidy
 from .exercises import ROOT
 from .formats import NOT_YET, grades
 from .verdict import Verdict
-from .worker import Result, grade_student, grading_pool, protection
+from .worker import Result, grade_sent, grade_student, grading_pool, protection
 
 
-def grade_class(students, exercises, seconds, jobs=None, done=lambda *_: None, tick=lambda _: None):
+def grade_class(
+    students,
+    exercises,
+    seconds,
+    jobs=None,
+    done=lambda *_: None,
+    tick=lambda _: None,
+    machines=None,
+):
     """Grade everybody, some students at a time.
 
     students: list of Students; exercises: list; seconds: limit for one exercise; jobs: how many
     students at a time, None = as many as there are cores
     done(student, results) is called when one is graded, tick(result) after each exercise of anybody
+    machines: an executor whose workers are on many machines, None = threads of this process
     """
+    if machines:
+        return _grade_sent(students, exercises, seconds, done, tick, machines)
     alone = threading.Lock()
 
     def counted(result):
@@ -45,6 +56,25 @@ def grade_class(students, exercises, seconds, jobs=None, done=lambda *_: None, t
         for job in as_completed(work):
             error = job.exception()
             done(work[job], _cannot(exercises, error) if error else job.result())
+
+
+def _grade_sent(students, exercises, seconds, done, tick, machines):
+    """Grade everybody on many machines, see grade_class; ticks come when a student is done."""
+    names = [e.name for e in exercises]
+    work = {
+        machines.submit(grade_sent, s.submissions, names, seconds, s.beside): s for s in students
+    }
+    for job in as_completed(work):
+        student, error = work[job], job.exception()
+        if error:
+            results = _cannot(exercises, error)
+        else:
+            of = lambda k: None if k is None else student.submissions[k]
+            back = zip(exercises, job.result(), strict=True)
+            results = [Result(e, of(k), verdict) for e, (verdict, k) in back]
+        for result in results:
+            tick(result)
+        done(student, results)
 
 
 def _cannot(exercises, error):

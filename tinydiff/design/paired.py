@@ -56,9 +56,10 @@ def train(run, s, batch_of, predict="v", lr=lambda step: 1e-3, p_drop=0.1):
         source, x0, labels = batch_of(rng)
         t = rng.integers(1, s.T + 1, size=len(x0))
         eps = rng.standard_normal(x0.shape, dtype=np.float32)
+        cond = drop_labels(labels, run.model.classes, p_drop, rng)
+        source, x0, t, eps, cond = run.team.share(source, x0, t, eps, cond)
         x_t = diffusion.q_sample(s, x0, t, eps)
         target = diffusion.v_target(s, x0, t, eps) if predict == "v" else eps
-        cond = drop_labels(labels, run.model.classes, p_drop, rng)
         return lambda model: ops.mse(beside(model, source)(x_t, t, cond), target)
 
     return repeat(run, lr, next_loss)

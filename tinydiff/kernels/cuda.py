@@ -562,6 +562,8 @@ class Noise(Array):
 
 
 def normal(rng, shape, dtype):
+    if not isinstance(rng, np.random.Generator):  # streams.Streams: the same bits in any batch
+        return array(rng.standard_normal(shape, dtype))
     key = int(rng.integers(2**63))
     return Noise((key % 2**32, key // 2**32), tuple(shape), dtype)
 

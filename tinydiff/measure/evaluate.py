@@ -15,6 +15,8 @@ import numpy as np
 from .. import kernels, plot, sample
 from ..design.pipeline import SAMPLERS as KNOWN
 from ..design.pipeline import TIMES, evaluations
+from ..machines import ALONE
+from ..streams import Streams
 from . import classifier, metrics
 
 SAMPLERS = (  # name:steps:times, from few evaluations to many
@@ -106,21 +108,22 @@ class Yardstick:
         return row
 
 
-def sample_all(pipe, labels, seed, way, w=1.0):
-    """Draw an image for each row of labels, BATCH at a time.
+def sample_all(pipe, labels, seed, way, w=1.0, team=ALONE):
+    """Draw an image for each row of labels, BATCH at a time; many machines draw some each.
 
-    way: sampler, steps, times -> images (N, H, W, C), seconds
+    way: sampler, steps, times; team: a machines.Team -> images (N, H, W, C), seconds
     """
-    rng, parts, began = np.random.default_rng(seed), [], time.perf_counter()
-    for i in range(0, len(labels), BATCH):
-        parts.append(pipe.draw(labels[i : i + BATCH], rng, *way, w)[-1])
-    return np.concatenate(parts), time.perf_counter() - began
+    parts, began, mine = [], time.perf_counter(), range(len(labels))[team.part(len(labels))]
+    for i in range(0, len(mine), BATCH):
+        rows = mine[i : i + BATCH]
+        parts.append(pipe.draw(labels[rows], Streams(seed, rows), *way, w)[-1])
+    return team.gather(np.concatenate(parts)), time.perf_counter() - began
 
 
-def rows(pipe, yardstick, ways, w, seed):
+def rows(pipe, yardstick, ways, w, seed, team=ALONE):
     """Measure one sampler after the other.
 
-    ways: list of (sampler, steps, times); w: guidance
+    ways: list of (sampler, steps, times); w: guidance; team: a machines.Team that draws together
     -> yields dicts: sampler, steps, times, evaluations and seconds per image, and the metrics of
     Yardstick.measure (images (N, H, W, C))
     """
@@ -128,13 +131,13 @@ def rows(pipe, yardstick, ways, w, seed):
     pipe.draw(labels[:BATCH], np.random.default_rng(0), steps=1)  # warm-up: compile before timing
     for way in ways:
         each = evaluations(pipe.s, *way[:2], w)
-        images, seconds = sample_all(pipe, labels, seed, way, w)
+        images, seconds = sample_all(pipe, labels, seed, way, w, team)
         row = dict(zip(("sampler", "steps", "times"), way, strict=True))
         cost = {"evaluations": each, "seconds": seconds / len(images)}
         yield row | cost | yardstick.measure(images, labels)
 
 
-def stability(pipe, yardstick, way, w, seeds):
+def stability(pipe, yardstick, way, w, seeds, team=ALONE):
     """Measure what chance and numerics do: spread over seeds, DDIM there and back, range.
 
     seeds: ints, STABLE images each -> dict: seeds, how many; spread, mean and standard deviation
@@ -146,7 +149,7 @@ def stability(pipe, yardstick, way, w, seeds):
     found = []
     labels = yardstick.labels[np.random.default_rng(0).permutation(len(yardstick.labels))[:STABLE]]
     for seed in seeds:
-        images, _ = sample_all(pipe, labels, seed, way, w)
+        images, _ = sample_all(pipe, labels, seed, way, w, team)
         found.append(yardstick.measure(images, labels))
     spread = {}
     for name in (name for name, value in found[0].items() if np.isscalar(value)):
@@ -159,7 +162,7 @@ def stability(pipe, yardstick, way, w, seeds):
         *_, x_T = sample.ddim_invert(eps_model, pipe.s, x0, times, rounds)
         *_, back = sample.ddim(eps_model, pipe.s, x0.shape, None, times=times, x_T=x_T)
         round_trip[rounds] = float(np.sqrt(np.mean((back - x0) ** 2)))
-    eps_model, rng = pipe.eps_model(labels, w), np.random.default_rng(seeds[0])
+    eps_model, rng = pipe.eps_model(labels, w), Streams(seeds[0], range(len(x0)))
     *_, free = sample.ddim(eps_model, pipe.s, x0.shape, rng, times=times)
     out = metrics.out_of_range(free, slack=0.1)
     return {"seeds": len(found), "spread": spread, "round_trip": round_trip, "out_of_range": out}
