@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from .. import checkpoint, data, diffusion, fields, kernels, plot, sample
+from ..collect.network import network
 from ..data import Styles
 from ..design import paired
 from ..design.pipeline import Pipeline, evaluations
 from ..measure import classifier
 from ..optim import warmup_cosine
 from ..train import train
-from . import interrupt
+from . import cmd_look, interrupt
 from .progress import Bar
 from .usage import (
     UsageError,
@@ -122,20 +123,46 @@ def triptych(pipe, dataset, rng):
 
 def cmd_train(args):
     """Run `train`: args from the parser -> None; writes DATASET.npz and sheets of samples"""
-    dataset = dataset_named(args.dataset, styles=True)
     require_writable(args.out)
+    dataset, own = _dataset(args)
     path = args.out / f"{dataset.name}.npz"
     with _alone(path):
-        _train_alone(args, dataset, path)
+        _train_alone(args, dataset, path, own)
 
 
-def _train_alone(args, dataset, path):
+def _dataset(args):
+    """Load a data set by its name, or a user's pictures -> Dataset or Styles, own pictures or None
+
+    The second is what a checkpoint says of a user's pictures, see cmd_look.own_pictures.
+    """
+    name = args.dataset
+    if name in {**data.FILES, **data.STYLES}:
+        if args.size or args.grid:
+            raise UsageError("--size and --grid are for your own pictures: leave them out")
+        return dataset_named(name, styles=True), None
+    if not os.path.exists(name):
+        known = ", ".join({**data.FILES, **data.STYLES})
+        why = "and no file or folder of this name"
+        raise UsageError(f"no data set {name!r}; there are: {known}; {why}")
+    size, grid = args.size, args.grid
+    if args.resume and not (size or grid):
+        size, grid = cmd_look.as_before(args.resume)
+    return cmd_look.own_pictures(Path(name), size, grid, not args.no_cache)
+
+
+def _train_alone(args, dataset, path, own=None):
     """Train as `train` was asked to, into a file that nobody else writes."""
     run, s, meta = _resumed(args, dataset) if args.resume else _begun(args, dataset)
     goes_on = args.resume and path.exists() and path.samefile(args.resume)
     _require_free(path, args.force or goes_on)
+    if own:
+        meta["pictures"] = own
+        cmd_look.show(dataset, args.out / f"{dataset.name}_look.png")
+        cmd_look.say_plan(meta, dataset)
     if dataset.name in data.STYLES:
         source, _, labels = (x[:: len(x) // 64][:64] for x in paired.examples(dataset))
+    elif own:
+        source, labels = None, cmd_look.to_draw(dataset)
     else:
         source, in_turn = None, np.arange(64)[:, None] * dataset.classes[0] // 64
         labels = in_turn if len(dataset.classes) == 1 else dataset.test_labels[:64]
@@ -264,7 +291,8 @@ def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict
     "schedule" ({"kind", "T"}) and "train" ({"predict", "batch", "lr", "forget": p_drop, "seed"}),
     to which `learn` adds "history" and "recent"
     """
-    model, usual_batch, usual_lr, p_drop = MODELS[dataset.name]
+    usual = MODELS.get(dataset.name) or network(dataset.train.shape[1], len(dataset.labels))
+    model, usual_batch, usual_lr, p_drop = usual
     if isinstance(dataset, Styles):
         labels, S, _ = paired.task(dataset)
         *_, H, _, C = dataset.images.shape
