@@ -70,6 +70,8 @@ def _of_file(path, grid):
     if not is_table:
         raise Unusable(published.refusal(path))
     stem = path.name.split(".")[0]
+    if stem.lower().startswith(("train", "test", "t10k", "images", "x_train")):
+        stem = path.resolve().parent.name  # mnist/train-images-idx3-ubyte.gz
     return published.from_files(stem, [path])
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 from ..design.picture import in_srgb
 
 SIZES = (8, 16, 32, 64)
-KEPT = 0.95  # share of the variance at 64 x 64 that a smaller size has to keep
+KEPT = 0.95  # share of the variance at 64 x 64 that a smaller size has to keep ...
+OWN = 0.99  # ... and of that of pictures that are no larger than 64 x 64 themselves
 COMB = 0.9  # share of all change between neighbours that lies on the lines of a grid
 FEW = 32  # colours: a picture that has no more is pixel art
 FRAMED = 0.8  # share of pictures with a border of one colour: these are drawings on paper
@@ -93,7 +94,8 @@ def _smallest(pictures, begun, side):
         small = x.reshape(len(x), size, k, size, k, -1).mean((2, 4))
         lost = ((x - _enlarged(small, top)) ** 2).mean()
         kept[size] = 1 - lost / spread if spread > 0 else 1.0
-    return next((s for s, share in kept.items() if share >= KEPT), top), kept
+    least = KEPT if side > SIZES[-1] else OWN
+    return next((s for s, share in kept.items() if share >= least), top), kept
 
 
 def _enlarged(x, size):

@@ -94,9 +94,9 @@ def _kinds(found):
 def _alike(found):
     parts = []
     if found.copies:
-        parts.append(f"{number(found.copies, 'picture')} a copy of another")
+        parts.append(number(found.copies, "copy of another", "copies of others"))
     if found.near:
-        parts.append(f"{number(found.near, 'picture')} nearly the same as another")
+        parts.append(f"{found.near:,} nearly the same as another")
     if parts:
         yield f"{', '.join(parts)}: kept together, in training or held out"
     if found.moved:
@@ -115,6 +115,8 @@ def _fitted(found):
         true += f", enlarged {k} times, read as such" if k > 1 and len(cells) == 1 else ""
         if side > how.size:
             return f"{size}: {true}; reduced by whole factors, without smoothing"
+        if side == how.size and W == H and k == 1:
+            return f"{size}: pixel for pixel"
         times = f"enlarged {how.factor} times, without smoothing" if how.factor > 1 else ""
         padded = "padded" if W != H or side * how.factor < how.size else ""
         rest = " and ".join(filter(None, (times, padded)))
@@ -128,7 +130,8 @@ def _fitted(found):
     elif W != H or len(found.sizes) > 1:
         way = f"cut to the middle square, {way}"
     kept = ", ".join(f"{s} x {s} {share:.0%}" for s, share in how.kept.items())
-    return f"{size}: {way}" + (f" (of the detail there smaller sizes keep: {kept})" if kept else "")
+    top = 2 * max(how.kept, default=0)
+    return f"{size}: {way}" + (f" (of what shows at {top} x {top}, {kept} is left)" if kept else "")
 
 
 def _split(found):

@@ -12,6 +12,7 @@ from ..data import to_float
 from ..files import require_file
 
 LARGEST = 48_000_000  # pixels of a picture: a fifth of a gigabyte once it is read
+TOO_LARGE = f"{LARGEST / 1e6:.0f} million pixels, the most that are read"
 FAINT = 32  # of 255: what differs less from its background is no letter
 READ = "give a PNG or JPEG"
 
@@ -35,6 +36,8 @@ def opened(path):
     except UnidentifiedImageError:
         raise OSError(f"{path} is not a picture that can be read: {READ}") from None
     except Exception as e:  # what damaged bytes make of Pillow's decoders: a dozen different errors
+        if isinstance(e, Image.DecompressionBombError):  # Pillow's own limit, whatever the format
+            e = _Unfit(f"more than {TOO_LARGE}", "scale it down")
         why, advice = e.args if isinstance(e, _Unfit) else (getattr(e, "strerror", None) or e, READ)
         why = " ".join(str(why).split()) or type(e).__name__
         raise OSError(f"{path} cannot be read ({why}): {advice}") from None
