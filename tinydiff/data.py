@@ -206,27 +206,34 @@ class Pixels:
     """Hold images as uint8, and give those that are asked for as float32 in [-1, 1].
 
     So a set takes a quarter of the memory; a batch is converted when it is drawn.
-    raw: (M, H, W, C) uint8. images[i], i an int, slice or array, is to_float(raw[i]); so are
-    iteration, np.asarray(images) and reshape, of the whole set.
+    pixels: (all, H, W, C) uint8; rows: (M,) ints, which of them are in the set, None = all
+    images[i], i an int, slice or array, is float32; so are iteration, np.asarray(images) and
+    reshape, of the whole set, which is raw as bytes.
     """
 
-    dtype = np.dtype(np.float32)
+    dtype, ndim = np.dtype(np.float32), 4
 
-    def __init__(self, raw):
-        self.raw, self.shape, self.ndim = raw, raw.shape, raw.ndim
+    def __init__(self, pixels, rows=None):
+        self.pixels, self.rows = pixels, np.arange(len(pixels)) if rows is None else rows
+        self.shape = (len(self.rows), *pixels.shape[1:])
 
     def __len__(self):
-        return len(self.raw)
+        return len(self.rows)
 
     def __getitem__(self, i):
-        return to_float(self.raw[i])
+        return to_float(self.pixels[self.rows[i]])
 
     def __array__(self, dtype=None, copy=None):
-        return to_float(self.raw).astype(dtype or np.float32, copy=False)
+        return self[:].astype(dtype or np.float32, copy=False)
+
+    @property
+    def raw(self):
+        """Give the whole set, not converted: -> (M, H, W, C) uint8"""
+        return self.pixels[self.rows]
 
     def reshape(self, *shape):
         """Give the whole set, converted, in another shape."""
-        return to_float(self.raw).reshape(*shape)
+        return self[:].reshape(*shape)
 
 
 def to_float(images):

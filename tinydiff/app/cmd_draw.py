@@ -288,7 +288,7 @@ def _before_after(pipe, x, labels, wanted):
         why = f"the classifier of {pipe.dataset} reads other pictures"
         fits = alike and all(its["labels"].get(name) == v for name, v in pipe.labels.items())
     except checkpoint.CheckpointError as e:
-        fits, why = False, e
+        fits, why = False, "no classifier reads your own pictures" if pipe.pictures else e
     if fits:
         read = dict(zip(its["labels"], judge(x), strict=True))
         shown = [np.asarray(read[name])[0].argmax() for name in pipe.labels]

@@ -44,6 +44,21 @@ def as_before(path):
     return own.get("size"), own.get("grid") and tuple(own["grid"])
 
 
+def kept(path, name):
+    """Find the pictures of a training that goes on without them, in the cache folder
+
+    -> Dataset, what a checkpoint says of it, as own_pictures gives them
+    """
+    own = checkpoint.load(path)[2].get("pictures", {})
+    found = cache.load(own.get("key", ""))
+    if not found:
+        raise UsageError(
+            f"no data set, file or folder {str(name)!r}: name what {path} is trained on"
+        )
+    print("\n".join(found[1]))
+    return found[0], own
+
+
 def to_draw(dataset, n=64):
     """Choose labels for a sheet of samples: the values of one label in turn, or of real pictures
 

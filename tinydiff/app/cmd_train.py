@@ -141,6 +141,8 @@ def _dataset(args):
             raise UsageError("--size and --grid are for your own pictures: leave them out")
         return dataset_named(name, styles=True), None
     if not os.path.exists(name):
+        if args.resume and not (args.size or args.grid):
+            return cmd_look.kept(args.resume, Path(name))
         known = ", ".join({**data.FILES, **data.STYLES})
         why = "and no file or folder of this name"
         raise UsageError(f"no data set {name!r}; there are: {known}; {why}")
@@ -370,7 +372,8 @@ def learn(run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0
         stays = f"; the last checkpoint stays in {path}" if path.exists() else ""
         raise FloatingPointError(f"{e}{stays}") from None
     if stop:
-        how = _go_on(dataset.name, steps, seconds, save_every, path)
+        name = meta.get("pictures", {}).get("path", dataset.name)
+        how = _go_on(name, steps, seconds, save_every, path)
         said = f"stopped at step {run.step}; go on with: {how}"
         raise interrupt.Interrupted(stop[0], said)
     return losses

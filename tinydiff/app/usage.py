@@ -108,8 +108,9 @@ def pictures_of(name, pipe):
         grid = own.get("grid")
         return collection.collect(own["path"], own["size"], grid and tuple(grid)).dataset
     except (OSError, KeyError) as e:
-        why = getattr(e, "strerror", None) or e
-        raise UsageError(f"{name} needs the pictures that it was trained on: {why}") from None
+        why = f"{own.get('path')}: {getattr(e, 'strerror', None) or e}"
+        needs = f"{name} needs the pictures that it was trained on, for their statistics"
+        raise UsageError(f"{needs}, and they are gone ({why}): put them back") from None
 
 
 def choose_kernels(name):

@@ -111,7 +111,7 @@ def read(source, path, size=None, tick=lambda n=1: None):
         held_out, found.moved = alike.settle(source.test[chosen], group)
     else:
         held_out = alike.split(group, rows[:, 0] if rows.shape[1] else None)
-    sides = [Pixels(images[which]) for which in (~held_out, held_out)]
+    sides = [Pixels(images, np.flatnonzero(which)) for which in (~held_out, held_out)]
     found.dataset = Dataset(source.name, *sides, rows[~held_out], rows[held_out], source.labels)
     return found
 
@@ -158,10 +158,13 @@ def _fitted(source, chosen, found, tick):
     images, good = images[: len(good)], np.array(good, dtype=int)
     if not _has_colour(images):
         images = np.ascontiguousarray(images[..., :1])
-    plain = np.array([np.ptp(x, axis=(0, 1)).max() <= 2 for x in images])
+    plain = np.array([np.abs(x.astype(np.int16) - x[0, 0]).max() <= 2 for x in images])
     if 0 < plain.mean() < 0.5:
         found.plain = [source.names(i) for i in good[plain]]
-        images, good = images[~plain], good[~plain]
+        good = good[~plain]
+        for to, place in enumerate(np.flatnonzero(~plain)):  # in place: no second set in memory
+            images[to] = images[place]
+        images = images[: len(good)]
     return images, good
 
 
