@@ -92,13 +92,13 @@ def sheet(images, columns, gap=1, scale=1, paper=255):
     return framed.repeat(scale, 0).repeat(scale, 1)
 
 
-def labelled(images, columns, labels, title=None, scale=5, paper=255):
+def labelled(images, columns, labels, title=None, scale=5):
     """Draw a sheet with a label beside each row.
 
-    images: (N, H, W, C); columns: images per row; labels: one string per row; scale, paper: as for
-    sheet -> matplotlib Figure
+    images: (N, H, W, C); columns: images per row; labels: one string per row; scale: as for sheet
+    -> matplotlib Figure
     """
-    picture = sheet(images, columns, scale=scale, paper=paper)
+    picture = sheet(images, columns, scale=scale)
     height, width = picture.shape[:2]
     margin, head = 30 + 7 * max(map(len, labels)), 30 if title else 8  # room for the words
     W, H = width + margin + 8, height + head + 8

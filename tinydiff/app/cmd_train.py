@@ -21,7 +21,7 @@ from ..design.pipeline import Pipeline, evaluations
 from ..measure import classifier
 from ..optim import warmup_cosine
 from ..train import train
-from . import cmd_look, interrupt
+from . import interrupt, own
 from .progress import Bar
 from .usage import (
     UsageError,
@@ -124,16 +124,16 @@ def triptych(pipe, dataset, rng):
 def cmd_train(args):
     """Run `train`: args from the parser -> None; writes DATASET.npz and sheets of samples"""
     require_writable(args.out)
-    dataset, own = _dataset(args)
+    dataset, pictures = _dataset(args)
     path = args.out / f"{dataset.name}.npz"
     with _alone(path):
-        _train_alone(args, dataset, path, own)
+        _train_alone(args, dataset, path, pictures)
 
 
 def _dataset(args):
     """Load a data set by its name, or a user's pictures -> Dataset or Styles, own pictures or None
 
-    The second is what a checkpoint says of a user's pictures, see cmd_look.own_pictures.
+    The second is what a checkpoint says of a user's pictures, see own.pictures.
     """
     name = args.dataset
     if name in {**data.FILES, **data.STYLES}:
@@ -142,29 +142,29 @@ def _dataset(args):
         return dataset_named(name, styles=True), None
     if not os.path.exists(name):
         if args.resume and not (args.size or args.grid):
-            return cmd_look.kept(args.resume, Path(name))
+            return own.kept(args.resume, Path(name))
         known = ", ".join({**data.FILES, **data.STYLES})
         why = "and no file or folder of this name"
         raise UsageError(f"no data set {name!r}; there are: {known}; {why}")
     size, grid = args.size, args.grid
     if args.resume and not (size or grid):
-        size, grid = cmd_look.as_before(args.resume)
-    return cmd_look.own_pictures(Path(name), size, grid, not args.no_cache)
+        size, grid = own.as_before(args.resume)
+    return own.pictures(Path(name), size, grid, not args.no_cache)
 
 
-def _train_alone(args, dataset, path, own=None):
+def _train_alone(args, dataset, path, pictures=None):
     """Train as `train` was asked to, into a file that nobody else writes."""
     run, s, meta = _resumed(args, dataset) if args.resume else _begun(args, dataset)
     goes_on = args.resume and path.exists() and path.samefile(args.resume)
     _require_free(path, args.force or goes_on)
-    if own:
-        meta["pictures"] = own
-        cmd_look.show(dataset, args.out / f"{dataset.name}_look.png")
-        cmd_look.say_plan(meta, dataset)
+    if pictures:
+        meta["pictures"] = pictures
+        own.show(dataset, args.out / f"{dataset.name}_look.png")
+        own.say_plan(meta, dataset)
     if dataset.name in data.STYLES:
         source, _, labels = (x[:: len(x) // 64][:64] for x in paired.examples(dataset))
-    elif own:
-        source, labels = None, cmd_look.to_draw(dataset)
+    elif pictures:
+        source, labels = None, own.to_draw(dataset)
     else:
         source, in_turn = None, np.arange(64)[:, None] * dataset.classes[0] // 64
         labels = in_turn if len(dataset.classes) == 1 else dataset.test_labels[:64]
@@ -433,7 +433,7 @@ def _loop(run, s, dataset, settings, done):
     if isinstance(dataset, Styles):
         batch_of = paired.task(dataset)[2]
         return paired.train(run, s, lambda rng: batch_of(rng, batch), predict, lr, p_drop)
-    images, labels = dataset.train, dataset.train_labels
+    images, labels = dataset.train, dataset.train_labels if dataset.labels else None
     return train(run, s, images, labels, predict, batch, lr, p_drop)
 
 

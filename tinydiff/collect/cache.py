@@ -30,7 +30,8 @@ def folder():
 def key(source, size, grid):
     """Name what a set would be read as: files' names, lengths and times, labels, and options.
 
-    source: source.Source of M pictures; size, grid: as for collection.collect -> str, hexadecimal
+    source: source.Source with rows (M, L); size, grid: as for collection.collect
+    -> str, hexadecimal
     """
     digest = hashlib.sha256()
     for path in source.files:

@@ -86,7 +86,7 @@ def collect(path, size=None, grid=None, tick=lambda n=1: None):
     """Read a set of pictures as one that a network can be trained on.
 
     path, grid: as for `find`; size: pixels per side, None = chosen; tick(n): called as pictures are
-    read -> Collection, with images (M, size, size, C)
+    read -> Collection, with images (M, H, W, C)
     Raises OSError where there is nothing to train on.
     """
     return read(find(path, grid), path, size, tick)
@@ -95,7 +95,7 @@ def collect(path, size=None, grid=None, tick=lambda n=1: None):
 def read(source, path, size=None, tick=lambda n=1: None):
     """Read the pictures of a Source, in bounded memory: each is fitted as soon as it is read.
 
-    -> Collection, with images (M, size, size, C); see `collect`
+    -> Collection, with images (M, H, W, C); see `collect`
     """
     how = fit.plan(_sample(source, path), size)
     most = max(1, MOST_BYTES // (3 * how.size**2))

@@ -27,7 +27,7 @@ def from_folder(path, boxes=None):
     """Read a folder as a set of pictures, or, where it holds array files, as these say.
 
     path: Path; boxes: function of a Path that lists boxes (left, top, right, bottom) to cut it into
-    -> Source with M pictures. Raises Unusable where there are none.
+    -> Source with M pictures, rows (M, L). Raises Unusable where there are none.
     """
     files, others = _listed(path)
     if not files:

@@ -13,7 +13,7 @@ MOST_FRAMES = 20_000
 def from_sheet(path, grid):
     """Cut a sprite sheet along a grid; cells that are empty, all of one colour, are left out.
 
-    path: Path; grid: (width, height) of a cell, in pixels -> Source with M pictures
+    path: Path; grid: (width, height) of a cell, in pixels -> Source with pictures (H, W, C)
     Raises OSError where it cannot be read, Unusable where no cell, or only one, has anything in it.
     """
     pixels = as_picture(*upright(path)).pixels
@@ -44,7 +44,7 @@ def _has_something(cell):
 
 
 def from_animation(path):
-    """Take the frames of an animated GIF, WebP or PNG -> Source with M pictures
+    """Take the frames of an animated GIF, WebP or PNG -> Source with pictures (H, W, C)
 
     Raises OSError where it cannot be read, Unusable where it has a single frame: one picture.
     """

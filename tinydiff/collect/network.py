@@ -15,8 +15,8 @@ TIMED, PATIENCE = 4, 4.0  # steps, and seconds after which fewer are enough
 def network(size, labels):
     """Choose a network and its training for two cores.
 
-    size: pixels per side, a multiple of 4, for images (N, size, size, C); labels: how many there
-    are -> arguments of UNet, images per step, highest learning rate, p_drop of train.train
+    size: pixels per side, a multiple of 4, of images (N, H, W, C); labels: how many there are
+    -> arguments of UNet, images per step, highest learning rate, p_drop of train.train
     """
     level = next((s for s in WIDTHS if s >= size), 64)
     multipliers = WIDTHS[level]
@@ -37,7 +37,8 @@ def minutes_per_thousand(meta, dataset, tick=lambda: None):
     run, s = checkpoint.build(meta, 0)
     settings = meta["train"]
     sizes = settings["predict"], settings["batch"], lambda step: 1e-3 * warmup_cosine(0.5)
-    steps = train(run, s, dataset.train, dataset.train_labels, *sizes, settings["forget"])
+    labels = dataset.train_labels if dataset.labels else None
+    steps = train(run, s, dataset.train, labels, *sizes, settings["forget"])
     next(steps)
     tick()
     began, done = time.perf_counter(), 0

@@ -40,7 +40,8 @@ def is_array(path):
 def from_files(name, files, folder=None):
     """Read array files as one set: pictures paired with labels by name, training with held out.
 
-    files: Paths of one folder, or a single one, to which its partners are found -> Source
+    files: Paths of one folder, or a single one, to which its partners are found
+    -> Source with pictures (H, W, C)
     Raises Unusable where there are no pictures in them, or pictures and labels do not fit.
     """
     single = len(files) == 1 and folder is None
@@ -288,7 +289,7 @@ def _joined_named(name, parts):
 
 
 def refusal(path):
-    """Say why a file that is neither picture nor array is refused, by how it starts: -> str"""
+    """Say why a file that is neither picture nor array is refused, by how it starts: () -> str"""
     with open(path, "rb") as f:
         start = f.read(8)
     name = path.name.lower()

@@ -1,6 +1,7 @@
 """What was found in a set of pictures, in a few lines, and a sheet of what the network will see."""
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from .. import plot
 from .source import number, some
@@ -8,8 +9,8 @@ from .source import number, some
 SHOWN = 6  # values of a label that are named with their counts
 ROWS, COLUMNS = 12, 12  # of the sheet
 WIDE = 900  # pixels of the sheet, about
-PAPER = 232  # grey between pictures, so that those on white are seen whole
-MODES = ("CMYK", "more than 8 bits", "turned", "first frame")
+GAP, PAPER = 1, 232  # pixels and grey between pictures, so that those on white are seen whole
+FONT, LONGEST, INK = 13, 28, (64, 64, 64)  # pixels, letters of a name, its colour
 SAYS = {
     "CMYK": "in CMYK, made RGB",
     "more than 8 bits": "of more than 8 bits per value, made 8",
@@ -160,26 +161,39 @@ def plan(meta, weights, minutes):
 def sheet(dataset):
     """Draw what the network will see: a row for each value of the first label, or rows of all.
 
-    dataset: data.Dataset of (M, H, W, C) images -> (height, width, 3) uint8, or a Figure where
-    there are labels to write beside the rows
+    dataset: data.Dataset of (M, H, W, C) images -> (height, width, 3) uint8
     """
     size = dataset.train.shape[1]
     scale = max(1, min(6, WIDE // (COLUMNS * size)))
-    values = next(iter(dataset.labels.values()), [])
+    label, values = next(iter(dataset.labels.items()), ("", []))
     if len(values) < 2:
         n = min(len(dataset.train), ROWS * COLUMNS)
         x = dataset.train[np.arange(n) * len(dataset.train) // n]
-        return plot.sheet(x, min(n, COLUMNS), scale=scale, paper=PAPER, gap=1)
-    shown, names, blank = [], [], 2 * PAPER / 255 - 1
+        return plot.sheet(x, min(n, COLUMNS), gap=GAP, scale=scale, paper=PAPER)
+    shown, blank = [], 2 * PAPER / 255 - 1
     chosen = np.arange(min(ROWS, len(values))) * len(values) // min(ROWS, len(values))
     for k in chosen:
         where = np.flatnonzero(dataset.train_labels[:, 0] == k)
         n = min(COLUMNS, len(where))
         x = np.full((COLUMNS, *dataset.train.shape[1:]), blank, np.float32)
-        if n:
-            x[:n] = dataset.train[where[np.arange(n) * len(where) // n]]
+        x[:n] = dataset.train[where[np.arange(n) * len(where) // max(1, n)]]
         shown.append(x)
-        names.append(values[k] if len(values[k]) <= 24 else values[k][:22] + "...")
+    picture = plot.sheet(np.concatenate(shown), COLUMNS, gap=GAP, scale=scale, paper=PAPER)
     left = len(values) - len(chosen)
-    title = f"{next(iter(dataset.labels))}" + (f" (and {left} more values)" if left else "")
-    return plot.labelled(np.concatenate(shown), COLUMNS, names, title, scale=scale, paper=PAPER)
+    title = label + (f", {len(chosen)} of its {len(values)} values" if left else "")
+    return _labelled(picture, [values[k] for k in chosen], title)
+
+
+def _labelled(picture, names, title):
+    """Write a title above a sheet and a name beside each of its rows -> (height, width, 3) uint8"""
+    font = ImageFont.load_default(FONT)
+    names = [name if len(name) <= LONGEST else name[: LONGEST - 3] + "..." for name in names]
+    margin = 16 + max(round(font.getlength(name)) for name in names)
+    (height, width), head = picture.shape[:2], 2 * FONT
+    page = Image.new("RGB", (margin + width + 8, head + height + 8), "white")
+    page.paste(Image.fromarray(picture), (margin, head))
+    pen, row = ImageDraw.Draw(page), height / len(names)
+    pen.text((margin, head - 5), title, fill=INK, font=font, anchor="ls")
+    for k, name in enumerate(names):
+        pen.text((margin - 8, head + (k + 0.5) * row), name, fill=INK, font=font, anchor="rm")
+    return np.asarray(page)

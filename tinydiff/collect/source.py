@@ -57,7 +57,7 @@ class Source:
 def coded(columns):
     """Turn columns of words into labels as Source has them; "" and None are unknown.
 
-    columns: {"kind": list of M words} -> {"kind": its values, in order}, rows (M, labels) ints
+    columns: {"kind": list of M words} -> {"kind": its values, in order}, rows (M, L) ints
     """
     labels, rows = {}, []
     for name, words in columns.items():

@@ -251,7 +251,7 @@ def _unpacked(path):
 def cifar(path, labels):
     """Look at a file of CIFAR's binary version: `labels` bytes, then 3 x 32 x 32, per picture.
 
-    -> Table (M, 3072). Raises Unusable where the length does not fit.
+    -> Table (M, D), D = 3072. Raises Unusable where the length does not fit.
     """
     length, size = labels + 3072, path.stat().st_size
     if size == 0 or size % length:
