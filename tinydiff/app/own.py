@@ -41,9 +41,7 @@ def kept(path, name):
     own = checkpoint.load(path)[2].get("pictures", {})
     found = cache.load(own.get("key", ""))
     if not found:
-        raise UsageError(
-            f"no data set, file or folder {str(name)!r}: name what {path} is trained on"
-        )
+        raise UsageError(f"no file or folder {str(name)!r}: name what {path} learns from")
     print("\n".join(found[1]))
     return found[0], own
 
