@@ -114,6 +114,14 @@ def test_a_table_of_any_number_of_columns_gives_labels(tmp_path, name):
     assert "label hue: deep red 14, sky 15; open 1" in text
 
 
+def test_a_folder_with_few_of_the_pictures_is_no_label(tmp_path):
+    for i, x in enumerate(sprites(20)):
+        save(x, tmp_path / ("more" if i < 3 else "") / f"{i}.png")
+    found = collection.collect(tmp_path)
+    assert found.dataset.labels == {}
+    assert "few pictures lie in more: no label from that" in said(found)
+
+
 def test_a_table_that_names_no_picture_is_refused(tmp_path):
     save(sprites(1)[0], tmp_path / "a.png")
     (tmp_path / "labels.csv").write_text("what,kind\nx,y\n")

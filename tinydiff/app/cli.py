@@ -165,7 +165,7 @@ def _own_pictures(command):
     usual = "smallest of 8, 16, 32, 64 that keeps what is there)"
     kind = _in_range("train --size")
     command.add_argument("--size", type=kind, metavar="N", help=side + usual)
-    cell = "of a sheet of sprites: width and height of one, as 16x16"
+    cell = "of a sheet of sprites: width and height of one, as 16x16 (default: none)"
     command.add_argument("--grid", type=_grid, metavar="WxH", help=cell)
     anew = "read all pictures anew, and do not keep them in the cache folder"
     command.add_argument("--no-cache", action="store_true", help=anew)

@@ -7,7 +7,7 @@ import numpy as np
 SHARE = 0.07  # of the distance between two pictures of the set, taken at random: nearly the same
 LEAST = 0.004  # of the range from black to white: what JPEG changes
 BLOCK = 512  # pictures compared at once
-HELD_OUT = 0.1  # share of the pictures
+EVERY = 10  # one of so many groups is held out
 FEWEST = 10  # pictures of which some are held out
 
 
@@ -107,24 +107,18 @@ def split(group, first_label=None, seed=0):
     """Choose pictures to hold out, whole groups, spread over the values of the first label.
 
     group: (M,) ints, as from `groups`; first_label: (M,) ints or None
-    -> (M,) bool: about HELD_OUT of M, none of fewer than FEWEST, or where all are nearly the same
+    -> (M,) bool: about a tenth of M, none of fewer than FEWEST, or where all are nearly the same
     """
     M = len(group)
-    held_out = np.zeros(M, dtype=bool)
     if M < FEWEST:
-        return held_out
+        return np.zeros(M, dtype=bool)
     heads, sizes = np.unique(group, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(heads))
     if first_label is not None:
         order = order[np.argsort(first_label[heads[order]], kind="stable")]
     heads, sizes = heads[order], sizes[order]
-    fitting = sizes <= max(1, HELD_OUT * M)
-    heads, ends = heads[fitting], np.cumsum(sizes[fitting])
-    if not len(heads):
-        return held_out
-    tenths = np.floor(ends * HELD_OUT + 0.5)
-    chosen = np.diff(np.r_[0, tenths]) > 0
-    return np.isin(group, heads[chosen])
+    heads = heads[sizes <= max(1, M // EVERY)]
+    return np.isin(group, heads[EVERY // 2 :: EVERY])
 
 
 def settle(held_out, group):

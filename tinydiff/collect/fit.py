@@ -16,7 +16,8 @@ KEPT = 0.95  # share of the variance at 64 x 64 that a smaller size has to keep 
 OWN = 0.99  # ... and of that of pictures that are no larger than 64 x 64 themselves
 COMB = 0.9  # share of all change between neighbours that lies on the lines of a grid
 FEW = 32  # colours: a picture that has no more is pixel art
-FRAMED = 0.8  # share of pictures with a border of one colour: these are drawings on paper
+FRAMED = 0.7  # share of pictures with a border of one colour: these are drawings on paper
+TOUCHED = 0.35  # share of a border that may be of other colours: what is drawn may touch it
 EVEN = 12  # of 255: by how much a border of one colour may vary, and the channels of a grey pixel
 LEAST_CELLS = 4  # per side of a picture that is taken for an enlarged one
 
@@ -177,7 +178,7 @@ def has_frame(x):
     if x.shape[2] == 4 and (border[:, 3] < 8).mean() > 0.9:
         return True
     away = np.abs(border - np.median(border, axis=0)).max(1) > EVEN
-    return bool(away.mean() <= 0.1)
+    return bool(away.mean() <= TOUCHED)
 
 
 def _paper(pictures):

@@ -140,6 +140,11 @@ def _from_folders(relative, said):
     depth = min(max(map(len, above), default=0), len(LEVELS))
     words = {}
     for level in range(depth):
+        within = [parts for parts in above if len(parts) > level]
+        if 2 * len(within) < len(above):
+            folders = sorted({"/".join(parts) for parts in within}, key=natural)
+            said.append(f"few pictures lie in {some(folders)}: no label from that")
+            break
         end = None if level == len(LEVELS) - 1 else level + 1
         words[LEVELS[level]] = ["/".join(parts[level:end]) for parts in above]
     return words, test
