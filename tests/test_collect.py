@@ -487,6 +487,14 @@ def test_a_large_set_is_thinned_out_evenly(tmp_path, monkeypatch):
     assert "of its 200 pictures 50 are taken, evenly spaced" in said(found)
 
 
+def test_the_sample_of_large_pictures_is_small(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", sprites(200))
+    monkeypatch.setattr(collection, "SAMPLE_BYTES", 20 * 3 * 16**2)
+    assert len(collection._sample(collection.find(tmp_path / "a.npy"), "a.npy")) == 20
+    monkeypatch.setattr(collection, "SAMPLE_BYTES", 1)
+    assert len(collection._sample(collection.find(tmp_path / "a.npy"), "a.npy")) == 1
+
+
 # --- fitting ---
 
 

@@ -11,7 +11,7 @@ from ..files import require_file
 from . import alike, fit, folder, frames, published
 from .source import Unusable, printable
 
-SAMPLE = 256  # pictures from which the size is chosen
+SAMPLE, SAMPLE_BYTES = 256, 2**26  # pictures from which the size is chosen, and what they take
 MOST_BYTES = 2**29  # of a set in memory; of a larger one evenly spaced pictures are taken
 
 
@@ -123,18 +123,19 @@ def _spread(count, most):
 
 def _sample(source, path):
     """Read some of the pictures, from which the size is chosen -> list of Pictures"""
-    seen, why = [], ""
-    for some in (_spread(source.count, min(SAMPLE, source.count)), np.arange(source.count)):
-        for picture in source.read(some):
-            if isinstance(picture, OSError):
-                why = why or f"; the first: {picture}"
-            else:
-                seen.append(picture)
-            if len(seen) == len(some) or len(seen) == SAMPLE:
-                break
-        if seen:
-            return seen
-    raise Unusable(f"{path}: none of its {source.count:,} pictures can be read{why}")
+    why = ""
+    for picture in source.read(np.arange(source.count)):
+        if not isinstance(picture, OSError):
+            break
+        why = why or f"; the first: {picture}"
+    else:
+        raise Unusable(f"{path}: none of its {source.count:,} pictures can be read{why}")
+    room = max(8, SAMPLE_BYTES // picture.pixels.nbytes)
+    seen, some = [picture], _spread(source.count, min(SAMPLE, room, source.count))
+    for each in source.read(some):
+        if not isinstance(each, OSError) and sum(p.pixels.nbytes for p in seen) < 4 * SAMPLE_BYTES:
+            seen.append(each)
+    return seen[1:] or seen
 
 
 def _fitted(source, chosen, found, tick):

@@ -126,7 +126,10 @@ def grid(group):
         across[1:] += (np.diff(x, axis=1) ** 2).sum((0, 2))
     if not (down.any() and across.any()):
         return 1, 0, 0
+    most = [np.cumsum(np.sort(change)[::-1]) / change.sum() for change in (down, across)]
     for k in range(min(H, W) // LEAST_CELLS, 1, -1):
+        if any(share[min(len(share), -(-len(share) // k)) - 1] < COMB for share in most):
+            continue  # not even the largest changes of so many lines would do
         tops, lefts = _comb(down, k), _comb(across, k)
         if tops[1] >= COMB * down.sum() and lefts[1] >= COMB * across.sum():
             return k, tops[0], lefts[0]
