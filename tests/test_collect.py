@@ -527,6 +527,13 @@ def test_a_grid_is_found_through_jpeg(tmp_path):
     assert away[int(0.99 * len(away))] < 16
 
 
+def test_noise_hardly_moves_what_a_block_becomes(rng):
+    x = np.full((8, 8, 3), 100, np.uint8)
+    noisy = enlarged(x, 5) + rng.integers(-20, 21, size=(40, 40, 3)).astype(np.int8)
+    away = fit.reduce(noisy.astype(np.uint8), (5, 0, 0)).astype(int) - 100
+    assert np.abs(away).max() < 18 and np.abs(away.mean()) < 2
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_photographs_and_small_pictures_have_no_grid(seed):
     assert fit.grid(list(photographs(3, 64, 96, seed))) == (1, 0, 0)
