@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 import pickle
 import struct
 import zlib
@@ -194,6 +195,15 @@ def test_what_pictures_are_is_counted(tmp_path):
         "1 picture is of one colour only, and left out: zplain.png",
     ):
         assert line in text
+
+
+def test_pictures_of_one_colour_leave_the_others_as_they_are(tmp_path):
+    x = sprites(9)
+    x[1], x[4] = 40, 200
+    np.save(tmp_path / "a.npy", x)
+    assert as_a_set(seen(collection.collect(tmp_path / "a.npy"))) == as_a_set(
+        np.delete(x, [1, 4], 0)
+    )
 
 
 def test_cmyk_and_sixteen_bits_come_out_as_they_look(tmp_path):
@@ -702,9 +712,15 @@ def test_a_set_is_kept_until_a_file_changes(tmp_path, monkeypatch):
     assert cache.load(key) is None
 
 
-def test_the_oldest_sets_make_room(tmp_path, monkeypatch):
-    import os
+def test_a_file_of_another_time_is_another_file(tmp_path):
+    np.save(tmp_path / "a.npy", sprites(12))
+    before = cache.key(collection.find(tmp_path / "a.npy"), None, None)
+    assert cache.key(collection.find(tmp_path / "a.npy"), None, None) == before
+    os.utime(tmp_path / "a.npy", (1, 1))
+    assert cache.key(collection.find(tmp_path / "a.npy"), None, None) != before
 
+
+def test_the_oldest_sets_make_room(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(cache, "MOST", 60_000)
     x = data.Pixels(sprites(20))
@@ -736,3 +752,7 @@ def test_pixels_are_bytes_until_they_are_asked_for():
     assert (np.asarray(x) == data.to_float(raw)).all()
     assert (x.reshape(6, -1) == data.to_float(raw).reshape(6, -1)).all()
     assert [each.shape for each in x] == [(16, 16, 3)] * 6
+    some = data.Pixels(raw, np.array([4, 1, 2]))
+    assert len(some) == 3 and some.shape == (3, 16, 16, 3)
+    assert (some[1] == x[1]).all() and (some[0] == x[4]).all()
+    assert (some.raw == raw[[4, 1, 2]]).all() and (np.asarray(some)[2] == x[2]).all()

@@ -15,6 +15,7 @@ from tinydiff.app import cli, own
 from tinydiff.collect import cache, collection, network, report
 from tinydiff.design.pipeline import Pipeline
 
+FEW = own.to_draw
 SMALL = ["--width", "8", "--depth", "1", "--batch", "4"]
 
 
@@ -24,8 +25,7 @@ def apart(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    few = own.to_draw
-    monkeypatch.setattr(own, "to_draw", lambda dataset: few(dataset, 4))
+    monkeypatch.setattr(own, "to_draw", lambda dataset: FEW(dataset, 4))
     monkeypatch.setattr(network, "TIMED", 1)
     before = kernels._active
     kernels.use("reference")
@@ -89,6 +89,14 @@ def test_the_sheet_shows_each_value_in_a_row_of_its_own():
     assert (picture[:, :20] < 200).any(), "names"
     unlabelled = data.Dataset("s", pixels, pixels, labels[:, :0], labels[:, :0], {})
     assert report.sheet(unlabelled).shape == ((3 * 9 + 1) * 6, (12 * 9 + 1) * 6, 3)
+
+
+def test_what_is_drawn_on_the_way_is_asked_for_by_all_values_or_by_pictures_spread_evenly():
+    rows, x = np.stack([np.arange(50), np.arange(50)], axis=1), data.Pixels(sprites(50, 8))
+    two = data.Dataset("s", x, x, rows, rows, dict.fromkeys("ab", [str(i) for i in range(50)]))
+    assert FEW(two, 10)[:, 0].tolist() == list(range(0, 50, 5))
+    one = data.Dataset("s", x, x, rows[:, :1] % 5, rows[:, :1], {"a": list("01234")})
+    assert FEW(one, 10)[:, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
 
 def test_many_values_and_values_without_pictures_are_shown_too():
@@ -215,12 +223,14 @@ def test_the_time_is_that_of_the_steps(faces, monkeypatch):
     from tinydiff.app.cmd_train import describe
 
     dataset = collection.collect(faces).dataset
-    clock = iter([10.0, 11.5, 13.0])  # before, after the first step that counts, at the end
-    monkeypatch.setattr(network.time, "perf_counter", lambda: next(clock))
+    steps = []  # the first takes 50 s, as it compiles, each other 3 s
+    monkeypatch.setattr(network, "train", lambda *_: iter(lambda: steps.append(1), 0))
+    clock = lambda: 50.0 * bool(steps) + 3.0 * (len(steps) - 1)
+    monkeypatch.setattr(network.time, "perf_counter", clock)
     monkeypatch.setattr(network, "TIMED", 2)
-    meta = describe(dataset, 0, 8, 1, 4)
-    minutes = network.minutes_per_thousand(meta, dataset)
-    assert minutes == pytest.approx((13.0 - 10.0) / 2 * 1000 / 60)
+    monkeypatch.setattr(network, "PATIENCE", 100.0)
+    minutes = network.minutes_per_thousand(describe(dataset, 0, 8, 1, 4), dataset)
+    assert minutes == pytest.approx(3.0 * 1000 / 60) and len(steps) == 3
 
 
 BAD = {
