@@ -338,8 +338,9 @@ with ThreadPoolExecutor(4) as pool:
 """
 
 
-def test_threads_take_turns_where_numba_s_own_cannot_share():
-    done = python("-c", THREADS, NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="2")
+@pytest.mark.parametrize("layer", ["default", "workqueue"])
+def test_threads_take_turns_where_numba_s_own_cannot_share(layer):
+    done = python("-c", THREADS, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2")
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 

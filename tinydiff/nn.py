@@ -51,16 +51,18 @@ class Module:
     def variables(self):
         """Make the parameters Tensors for the length of a `with` block.
 
+        Another thread that calls a UNet meanwhile waits until the block has ended.
         -> list of Tensors (...), in the order of params()
         """
-        slots = [(owner, name, getattr(owner, name)) for _, owner, name in self._slots()]
-        try:
-            for owner, name, array in slots:
-                setattr(owner, name, Tensor(array))
-            yield [getattr(owner, name) for owner, name, _ in slots]
-        finally:
-            for owner, name, array in slots:
-                setattr(owner, name, array)
+        with kernels.turn:
+            slots = [(owner, name, getattr(owner, name)) for _, owner, name in self._slots()]
+            try:
+                for owner, name, array in slots:
+                    setattr(owner, name, Tensor(array))
+                yield [getattr(owner, name) for owner, name, _ in slots]
+            finally:
+                for owner, name, array in slots:
+                    setattr(owner, name, array)
 
     def __repr__(self):
         P = sum(math.prod(p.shape) for p in self.params().values())

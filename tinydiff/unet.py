@@ -121,7 +121,8 @@ class UNet(Module):
     def __call__(self, x, t, labels=None):
         labels = None if labels is None else np.asarray(labels)
         self._check(x, t, labels)
-        return run_unet(self, x, self.embed(t, labels, x.dtype))
+        with kernels.turn:  # no other thread trains it, or makes it see tiles, meanwhile
+            return run_unet(self, x, self.embed(t, labels, x.dtype))
 
     def embed(self, t, labels, dtype):
         """Turn numbers and labels into the vectors e that condition every block.
@@ -198,14 +199,16 @@ def circular(model):
     also after an error, each padding is put back. Apart from the halving, nothing else in a UNet
     depends on where a pixel is, so model(roll(x)) = roll(model(x)) for rolls by multiples of
     2^(levels - 1) pixels. Where texture is the same everywhere, this needs no training.
+    Another thread that calls a UNet meanwhile waits until the block has ended.
     model: any Module, called with x (N, H, W, C) -> the model
     """
-    convs = [owner for _, owner, _ in model._slots() if isinstance(owner, Conv2d)]
-    before = [conv.padding for conv in convs]
-    try:
-        for conv in convs:
-            conv.padding = "circular"
-        yield model
-    finally:
-        for conv, padding in zip(convs, before, strict=True):
-            conv.padding = padding
+    with kernels.turn:
+        convs = [owner for _, owner, _ in model._slots() if isinstance(owner, Conv2d)]
+        before = [conv.padding for conv in convs]
+        try:
+            for conv in convs:
+                conv.padding = "circular"
+            yield model
+        finally:
+            for conv, padding in zip(convs, before, strict=True):
+                conv.padding = padding

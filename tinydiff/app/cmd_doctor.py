@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numba
 import numpy as np
-from numba import float32, void
+from numba import config, float32, void
 
 from .. import __version__, checkpoint, data, kernels
-from ..kernels import cpu_cache, cpu_threads
+from ..kernels import cpu_cache, cpu_threads, processors
 from ..measure import classifier
 from .usage import UsageError, require_figures
 
@@ -29,6 +29,7 @@ def cmd_doctor(args):
     -> None; raises UsageError after a line for each thing that is wrong
     """
     _versions()
+    _processors()
     problem = _failure(require_figures)
     wrong = [f"no figure can be drawn: {problem}: pip install -r requirements.txt"] * bool(problem)
     problem = _failure(_speed)
@@ -47,11 +48,16 @@ def cmd_doctor(args):
 def _versions():
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     machine = f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores"
-    threads = f"{numba.config.NUMBA_NUM_THREADS} threads (set NUMBA_NUM_THREADS to change)"
     print(f"tinydiff   {__version__}, {machine}")
     print(f"numpy      {np.__version__}, BLAS {blas['name']} {blas['version']}")
-    print(f"numba      {numba.__version__}, {threads}")
+    print(f"numba      {numba.__version__}")
     print("cuda       " + "\n           ".join(_cuda()))
+
+
+def _processors():
+    cpus, place = processors.quota()
+    print(f"threads    {processors.threads}, {processors.why} (NUMBA_NUM_THREADS changes that)")
+    print("quota      " + (f"{cpus:g} processors' time, by {place}" if place else "none"))
 
 
 def _speed():
@@ -64,10 +70,23 @@ def _speed():
         times.append(time.perf_counter() - began)
     work = 2 * 64 * 16 * 16 * 9 * 32 * 32
     if kernels.active().__name__.endswith(".cpu"):
-        print(f"threading  {numba.threading_layer()}")
+        print(f"threading  {_threading()}")
     first = f"first call {times[0]:.2f} s (compiled, or read from the cache)"
     speed = f"{1000 * min(times):.2f} ms: {work / min(times) / 1e9:.0f} GF/s"
     print(f"conv2d     {first}, then {speed}")
+
+
+def _threading():
+    """Say which library runs the threads, why, and how they wait -> str"""
+    layer, asked = cpu_threads.layer(), os.environ.get("NUMBA_THREADING_LAYER")
+    first = "the first that Numba finds of tbb, omp (OpenMP) and workqueue (its own)"
+    said = f"{layer}, {f'NUMBA_THREADING_LAYER={asked}' if asked else first}"
+    if layer == "omp":
+        return f"{said}; waiting: {processors.waiting()}"
+    if layer == "workqueue" and not asked:
+        get = "apt install libgomp1, conda install llvm-openmp or the like"
+        return f"{said}; OpenMP is missing: with it drawing is faster ({get})"
+    return said
 
 
 def _cache():
@@ -131,14 +150,17 @@ def _others():
 
 def _notes():
     """List what is not wrong, but costs time or may surprise."""
-    threads, cores = numba.config.NUMBA_NUM_THREADS, numba.config.NUMBA_DEFAULT_NUM_THREADS
+    threads, cores = config.NUMBA_NUM_THREADS, config.NUMBA_DEFAULT_NUM_THREADS
     if threads > cores:
         yield f"NUMBA_NUM_THREADS is {threads}, more than the {cores} cores: threads will wait"
-    asked = numba.config.CACHE_DIR
+    asked = config.CACHE_DIR
     if asked and Path(asked).absolute() != cpu_cache.folder()[0].parent:
         yield f"NUMBA_CACHE_DIR={asked} cannot be written to, so another folder is the cache"
     if why := cpu_threads.unfit():
         yield f"{why}: all is slow"
+    tbb = Path(sys.prefix) / "lib" / "libtbb.so.12"
+    if tbb.exists() and cpu_threads.layer() not in ("", "tbb"):
+        yield f"{tbb} is not used: set LD_LIBRARY_PATH={tbb.parent}, if you want TBB"
     for path in _others():
         if (path / "__init__.py").is_file():
             yield f"{path} is a second tinydiff: which one runs depends on the folder you are in"

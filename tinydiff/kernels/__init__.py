@@ -14,9 +14,12 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
+from . import processors
+from .processors import turn  # noqa: F401
+
 SETS = ("reference", "cpu", "cuda")
-MOST_THREADS = 1024
 LAYERS = ("default", "safe", "forksafe", "threadsafe", "omp", "tbb", "workqueue")  # Numba's
+processors.settle()  # before anything imports Numba
 _active = None
 _default = None  # instead of $TINYDIFF_KERNELS, in a process that was forked
 
@@ -41,7 +44,7 @@ def use(name):
     if name != "reference":
         require_variables()
     if name == "cpu" and (why := import_module(f"{__name__}.cpu_threads").unfit()):
-        print(f"tinydiff: {why}: NumPy computes instead, more slowly", file=sys.stderr)
+        sys.stderr.write(f"tinydiff: {why}: NumPy computes instead, more slowly\n")
         name = "reference"
     module = import_module(f"{__name__}.{name}")
     if name == "cuda":
@@ -69,10 +72,10 @@ def require_variables():
     name = os.environ.get("TINYDIFF_KERNELS", "cpu")
     if name not in SETS:
         raise ValueError(f"$TINYDIFF_KERNELS is {name!r}; it can be: {', '.join(SETS)}")
-    threads = os.environ.get("NUMBA_NUM_THREADS") or "1"
-    if not (re.fullmatch(" *[0-9]{1,4} *", threads) and 1 <= int(threads) <= MOST_THREADS):
-        takes = f"set it to a whole number from 1 to {MOST_THREADS}, or unset it"
-        raise ValueError(f"$NUMBA_NUM_THREADS is {threads!r:.50}: {takes}")
+    asked = os.environ.get("NUMBA_NUM_THREADS") or "1"
+    if not (re.fullmatch(" *[0-9]{1,4} *", asked) and 1 <= int(asked) <= processors.MOST):
+        takes = f"set it to a whole number from 1 to {processors.MOST}, or unset it"
+        raise ValueError(f"$NUMBA_NUM_THREADS is {asked!r:.50}: {takes}")
     layer = os.environ.get("NUMBA_THREADING_LAYER", "default")
     if layer.lower() not in LAYERS:
         takes = f"set it to one of {', '.join(LAYERS)}, or unset it"

@@ -12,10 +12,13 @@ from functools import wraps
 
 import numba
 from numba import config
+from numba.core.compiler_lock import global_compiler_lock
 
 from .. import kernels
+from . import processors
 
 _lock = threading.Lock()
+_here = threading.local()  # .limited: has this thread been told how many threads to use?
 _orphan = False  # is this process the fork of one whose threads it does not have?
 
 
@@ -24,12 +27,26 @@ def guarded(kernel):
 
     @wraps(kernel, updated=())
     def call(*args):
+        if TOO_MANY and not hasattr(_here, "limited"):
+            _here.limited = limit()
         if layer() in ("tbb", "omp"):
             return kernel(*args)
         with _lock:
             return kernel(*args)
 
     return call
+
+
+# Numba was imported before us, and has not heard how many threads there should be.
+TOO_MANY = processors.threads < config.NUMBA_NUM_THREADS
+
+
+def limit():
+    """Let this thread's kernels use as many threads as processors.count allows, at most: () -> None
+
+    A thread must be told once; what it was told otherwise, by numba.set_num_threads, stays if less.
+    """
+    numba.set_num_threads(min(numba.get_num_threads(), processors.threads))
 
 
 def layer():
@@ -56,13 +73,31 @@ def unfit():
     return ""
 
 
+def _before_fork():
+    """Wait for other threads: in the child nobody would release what they hold."""
+    for lock in LOCKS:
+        lock.acquire()
+
+
+def _release():
+    for lock in reversed(LOCKS):
+        lock.release()
+
+
 def _in_child():
     """Go on, after a fork, with kernels that work there."""
-    global _lock, _orphan
-    _lock = threading.Lock()  # whoever held it is in the parent
+    global _orphan
+    _release()
     _orphan = _orphan or (layer() == "omp" and _gnu())
     if _orphan and getattr(kernels._active, "__name__", "").endswith(".cpu"):
         kernels._active, kernels._default = None, "cpu"  # which `use` refuses, when it is needed
+    _spare_openmp()
+
+
+def _spare_openmp():
+    """Have Numba's own threads where those of an OpenMP that it would share are missing."""
+    if processors.bereft and not layer() and config.THREADING_LAYER != "tbb":
+        config.THREADING_LAYER = "workqueue"
 
 
 def _gnu():
@@ -71,5 +106,7 @@ def _gnu():
     return omppool.openmp_vendor == "GNU"
 
 
+LOCKS = (processors.turn, _lock, global_compiler_lock)  # in the order in which threads take them
+_spare_openmp()
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_release, after_in_child=_in_child)
