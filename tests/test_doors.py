@@ -43,7 +43,12 @@ NUMBERS = {  # (command, option) -> its name in RANGES
     for command, its in ALL.items()
     for action in its._actions
     if action.option_strings and action.option_strings[0] in cli.RANGES
-} | {("evaluate", "--n"): "evaluate --n"}
+} | {
+    ("evaluate", "--n"): "evaluate --n",
+    ("train", "--size"): "train --size",
+    ("look", "--size"): "train --size",
+}
+PAIRS = {("sample", "--size"), ("train", "--grid"), ("look", "--grid")}  # as 16x64
 NO_NUMBERS = ("", " 5", "5 ", "1_000", "٣", "²", "nan", "inf", "-inf", "1e", "0x10", "1,5", "5\n")
 TOO_LARGE = ("1e20", "9" * 20, "9" * 5000, "1e300", "1e999999999", "-1", "-5.5")
 
@@ -59,10 +64,10 @@ def test_what_is_no_number_or_too_large_is_refused_with_its_range(command, optio
     kind, least, most = cli.RANGES[NUMBERS[command, option]]
     for text in NO_NUMBERS + TOO_LARGE + (("1e3", "5.0") if kind is int else ("0", "-0", "-0.0")):
         with pytest.raises(argparse.ArgumentError) as e:
-            parsed(command, option, "1x" + text if option == "--size" else text)
+            parsed(command, option, "9x" + text if (command, option) in PAIRS else text)
         line = str(e.value)
         assert f"argument {option}: takes " in line and ", got " in line and line.isprintable()
-        assert option == "--size" or f" {most}, got" in line
+        assert (command, option) in PAIRS or f" {most}, got" in line
         assert len(line) < 200
 
 
@@ -73,7 +78,7 @@ def test_the_ends_of_each_range_are_read_right(command, option):
     for number in ends:
         text = repr(number)
         for written in (text, f"+{text}", f"00{text}"):
-            if option == "--size":
+            if (command, option) in PAIRS:
                 assert parsed(command, option, f"{text}x{written}") == (number, number)
             else:
                 got = parsed(command, option, written)
@@ -103,7 +108,9 @@ def test_every_option_that_takes_a_number_is_in_the_table():
                 continue
             (option,) = action.option_strings
             assert (command, option) in NUMBERS
-            assert action.type is cli._size or action.type.__qualname__ == made
+            is_pair = action.type in (cli._size, cli._grid)
+            assert is_pair == ((command, option) in PAIRS)
+            assert is_pair or action.type.__qualname__ == made
 
 
 @pytest.mark.parametrize(

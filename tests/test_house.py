@@ -26,11 +26,12 @@ CORE = [*DIFFUSION_TOWER, *NETWORK_TOWER, *ON_BOTH]
 WINGS = {
     "kernels": set(),
     "design": {"kernels", *CORE},
+    "collect": {"kernels", "design", *CORE},
     "beyond": {"kernels", *CORE},
     "measure": {"kernels", "design", "beyond", *CORE},
     "course": {"kernels", "autodiff", "files"},
     "studio": {"kernels", "design", *CORE},
-    "app": {"kernels", "design", "beyond", "measure", "course", *CORE},
+    "app": {"kernels", "design", "collect", "beyond", "measure", "course", *CORE},
 }
 DOORS = {"__init__": {"former"}, "__main__": {"app"}, "grade": {"course"}, "former": set()}
 OUTSIDE = {"numpy", "numba", "llvmlite", "matplotlib", "PIL", "tqdm"}  # all that is ever imported

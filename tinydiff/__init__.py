@@ -19,6 +19,7 @@ The afternoon is what lies flat in this folder, in reading order; imports only r
 Around it stand the wings, a folder each:
 
     design    draw on request, edit, restore, restyle, recolour
+    collect   your own pictures: found, described, made ready for training
     beyond    likelihoods, straight paths, learned variances and noise schedules
     measure   metrics, baselines, the classifiers that judge, one table, how to fool them
     course    exercises, verdicts, handouts, the grading of a class; grade.py is its door

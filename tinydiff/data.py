@@ -24,7 +24,7 @@ STYLES = {"emoji": "emoji16.npz", "typefaces": "typefaces16.npz"}
 class Dataset:
     """Hold a data set with its held-out part.
 
-    train, test: (M, H, W, C) float32 in [-1, 1], each with its own M
+    train, test: (M, H, W, C) float32 in [-1, 1], each with its own M; of a user's pictures Pixels
     train_labels, test_labels: (M, number of labels) ints
     labels: the name of each label and of each of its values, {"digit": ["0", "1", ...]}
     classes: how many values each label has
@@ -200,6 +200,40 @@ def _styles(name, f):
         found = f"images {images.shape}, {M} names, {S} styles and test {test.shape}"
         raise ValueError(f"{found} do not fit")
     return Styles(name, to_float(images), names, styles, test)
+
+
+class Pixels:
+    """Hold images as uint8, and give those that are asked for as float32 in [-1, 1].
+
+    So a set takes a quarter of the memory; a batch is converted when it is drawn.
+    pixels: (all, H, W, C) uint8; rows: (M,) ints, which of them are in the set, None = all
+    images[i], i an int, slice or array, is float32; so are iteration, np.asarray(images) and
+    reshape, of the whole set, which is raw as bytes.
+    """
+
+    dtype, ndim = np.dtype(np.float32), 4
+
+    def __init__(self, pixels, rows=None):
+        self.pixels, self.rows = pixels, np.arange(len(pixels)) if rows is None else rows
+        self.shape = (len(self.rows), *pixels.shape[1:])
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        return to_float(self.pixels[self.rows[i]])
+
+    def __array__(self, dtype=None, copy=None):
+        return self[:].astype(dtype or np.float32, copy=False)
+
+    @property
+    def raw(self):
+        """Give the whole set, not converted: -> (M, H, W, C) uint8"""
+        return self.pixels[self.rows]
+
+    def reshape(self, *shape):
+        """Give the whole set, converted, in another shape."""
+        return self[:].reshape(*shape)
 
 
 def to_float(images):

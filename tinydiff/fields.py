@@ -43,6 +43,10 @@ def _entry(x):
     return numbers and STEPS[1](x[0]) and all(FINITE[1](number) for number in x[1:])
 
 
+def _hex(x):
+    return len(x) == 64 and set(x) <= set("0123456789abcdef")
+
+
 def _null_or(kind):
     what, fits = kind
     return what, lambda x: x is None or fits(x)
@@ -50,6 +54,7 @@ def _null_or(kind):
 
 printable = lambda x: type(x) is str and 0 < len(x) <= LONGEST and x.isprintable()
 NAME = f"a text of 1 to {LONGEST} characters that can be printed", printable
+PATH = "a text of 1 to 4096 characters", lambda x: type(x) is str and 0 < len(x) <= 4096
 STEPS, FINITE, CHANNELS = _whole(0, 10**12), _number(-1e39, 1e39), _whole(1, 1024)
 LOSS = "a number", lambda x: x != x or FINITE[1](x)  # before the first step it is NaN
 
@@ -77,6 +82,10 @@ MODEL = {  # the meta of checkpoint.py, of a network that draws
     "history?": _list_of(("[step, seconds, loss]", _entry)),
     "recent?": _list_of(FINITE),
     "steps?": STEPS,
+    "pictures.path?": PATH,
+    "pictures.key?": ("64 hexadecimal digits", lambda x: type(x) is str and _hex(x)),
+    "pictures.size?": _whole(4, 512),
+    "pictures.grid?": _list_of(_whole(1, 1024), 2, 2),
 }
 TRAINING = {  # beside it, where the training can go on
     "step": STEPS,

@@ -56,6 +56,8 @@ RANGES = {  # of numbers: what kind, and from where (fractions: above what) to w
     "--seconds": (float, 0, 86_400),
     "--jobs": (int, 1, 256),
     "evaluate --n": (int, 64, 100_000),
+    "train --size": (int, 8, 64),
+    "--grid": (int, 4, 1024),  # each side
 }
 WRITTEN = {  # how they are written: int and float would also read "1_000" and " 5"
     int: re.compile("[+-]?[0-9]{1,30}"),
@@ -64,6 +66,7 @@ WRITTEN = {  # how they are written: int and float would also read "1_000" and "
 UNWRITTEN = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
 COMMANDS = {  # command -> the file that does it, loaded only then: --help answers at once
     **dict.fromkeys((None, "train", "judge", "export"), "cmd_train"),
+    "look": "cmd_look",
     **dict.fromkeys(("sample", "edit", "restyle", "alphabet", "gallery"), "cmd_draw"),
     "evaluate": "cmd_evaluate",
     **dict.fromkeys(("handout", "grade"), "cmd_teach"),
@@ -72,6 +75,10 @@ COMMANDS = {  # command -> the file that does it, loaded only then: --help answe
 }
 SETS = "digits, fashion, portraits, patterns, emoji or typefaces"
 MODEL = f"{SETS}, which come with tinydiff, or a file that `train` wrote"
+PICTURES = (
+    "a folder of pictures, whose folders are labels, a sheet of sprites with --grid, an animation, "
+    "or arrays: .npy, .npz, IDX, CIFAR's binary version"
+)
 WISH = "what to draw: 7, or hat=red glasses=none; a label that is not named is left to the model"
 LESSONS = "numbers of lessons, as 1-5 or 1,3,7-9 (default: all)"
 
@@ -95,7 +102,8 @@ def parser():
     where = f"{who} (default: $TINYDIFF_KERNELS, or cpu)"
     main.add_argument("--kernels", choices=["reference", "cpu", "cuda"], help=where)
     add = main.add_subparsers(dest="command", parser_class=_Parser).add_parser
-    _train(add("train", help="train a model on a data set"))
+    _train(add("train", help="train a model on a data set, or on your own pictures"))
+    _look(add("look", help="say what is in your own pictures, and draw what a network would see"))
     _sample(add("sample", help="draw with a trained model"))
     _edit(add("edit", help="redraw a picture, or a part of it, or change one thing in it"))
     _restyle(add("restyle", help="draw a picture once more in the style of an emoji set"))
@@ -135,7 +143,9 @@ def _n_and_steps(command, n, drawn, says):
 
 def _train(train):
     paired = "emoji, typefaces: a model that redraws, or completes"
-    train.add_argument("dataset", help=f"digits, fashion, portraits or patterns; {paired}")
+    sets = f"digits, fashion, portraits or patterns; {paired}"
+    train.add_argument("dataset", help=f"{sets}; or your own pictures: {PICTURES}")
+    _own_pictures(train)
     length = train.add_mutually_exclusive_group()
     minutes = "train this long, in minutes (default: 10, unless --steps is given)"
     length.add_argument("--minutes", type=_in_range("--minutes"), help=minutes)
@@ -162,6 +172,24 @@ def _train(train):
     train.add_argument("--save-every", type=_in_range("--save-every"), **save)
     force = "replace another training that --out holds"
     train.add_argument("--force", action="store_true", help=force)
+
+
+def _own_pictures(command):
+    side = "of your own pictures: pixels per side to train at, a multiple of 4 (default: the "
+    usual = "smallest of 8, 16, 32, 64 that keeps what is there)"
+    kind = _in_range("train --size")
+    command.add_argument("--size", type=kind, metavar="N", help=side + usual)
+    cell = "of a sheet of sprites: width and height of one, as 16x16 (default: none)"
+    command.add_argument("--grid", type=_grid, metavar="WxH", help=cell)
+    anew = "read all pictures anew, and do not keep them in the cache folder"
+    command.add_argument("--no-cache", action="store_true", help=anew)
+
+
+def _look(look):
+    look.add_argument("path", type=_path, metavar="PATH", help=PICTURES)
+    _own_pictures(look)
+    out = "picture to write (default: out/look.png)"
+    look.add_argument("--out", type=_file, default=Path("out/look.png"), help=out)
 
 
 def _sample(sample):
@@ -356,11 +384,18 @@ def _file(text):
 
 
 def _size(text):
+    return _sides(text, "--size", "height x width in pixels, as 16x64")
+
+
+def _grid(text):
+    return _sides(text, "--grid", "width x height of a cell in pixels, as 16x16")
+
+
+def _sides(text, option, what):
     sides = text.split("x")
     if len(sides) != 2 or not all(WRITTEN[int].fullmatch(side) for side in sides):
-        takes = "takes height x width in pixels, as 16x64"
-        raise argparse.ArgumentTypeError(f"{takes}, got {reprlib.repr(text)}")
-    return tuple(map(_in_range("--size"), sides))
+        raise argparse.ArgumentTypeError(f"takes {what}, got {reprlib.repr(text)}")
+    return tuple(map(_in_range(option), sides))
 
 
 def main(argv=None):

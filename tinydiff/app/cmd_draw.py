@@ -16,7 +16,7 @@ from .cli import RESTORE, STEPS, USUAL
 from .progress import Bar
 from .usage import (
     UsageError,
-    pictures_named,
+    pictures_of,
     require_figures,
     require_like,
     require_memory,
@@ -25,6 +25,7 @@ from .usage import (
 )
 
 LARGEST = 320 * 320  # pixels: more take seconds per step, which nothing can interrupt
+MOST_VALUES, MOST_PICTURES = 3072, 20_000  # of which a covariance is measured
 NOT_TEXTURES = ("digits", "fashion", "portraits")  # what they show has its place in the picture
 
 
@@ -307,7 +308,7 @@ def _before_after(pipe, x, labels, wanted):
         why = f"the classifier of {pipe.dataset} reads other pictures"
         fits = alike and all(its["labels"].get(name) == v for name, v in pipe.labels.items())
     except checkpoint.CheckpointError as e:
-        fits, why = False, e
+        fits, why = False, "no classifier reads your own pictures" if pipe.pictures else e
     if fits:
         read = dict(zip(its["labels"], judge(x), strict=True))
         shown = [np.asarray(read[name])[0].argmax() for name in pipe.labels]
@@ -350,9 +351,13 @@ def _degradation(args, pipe):
 
 def _covariance(args, pipe):
     """Measure the covariance of the images that a model has learned -> (D, D)"""
-    dataset = pictures_named(pipe.dataset)
+    dataset = pictures_of(args.model, pipe)
     require_like(args.model, pipe, dataset)
-    return restore.covariance(dataset.train)
+    if (D := pipe.model.size**2 * pipe.model.out) > MOST_VALUES:
+        why = "--restore and colours need the covariance of all values of a picture"
+        raise UsageError(f"{why}: {D:,} are too many, at most {MOST_VALUES:,} are taken")
+    x = dataset.train
+    return restore.covariance(np.asarray(x[:: -(-len(x) // MOST_PICTURES)]))
 
 
 # --- restyle, alphabet ---

@@ -25,6 +25,9 @@ def cmd_evaluate(args):
         ways = [evaluate.parse(spec, pipe.s) for spec in args.samplers or evaluate.SAMPLERS]
     except ValueError as e:
         raise UsageError(str(e)) from None
+    if pipe.pictures:
+        why = "has no judge: no classifier comes with tinydiff for your own pictures"
+        raise UsageError(f"{args.model} {why}; look at what `sample` draws")
     dataset, (judge, its) = dataset_named(pipe.dataset), classifier.load(pipe.dataset)
     require_like(args.model, pipe, dataset)
     if list(pipe.labels.items()) != list(dataset.labels.items()):

@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from .. import checkpoint, data, diffusion, fields, kernels, machines, plot, sample
+from ..collect.network import network
 from ..data import Styles
 from ..design import paired
 from ..design.pipeline import Pipeline, evaluations
 from ..measure import classifier
 from ..optim import warmup_cosine
 from ..train import train
-from . import ahead, interrupt, together
+from . import ahead, interrupt, own, together
 from .cli import USUAL
 from .progress import Bar
 from .usage import (
@@ -145,22 +146,51 @@ def triptych(pipe, dataset, rng):
 
 def cmd_train(args):
     """Run `train`: args from the parser -> None; writes DATASET.npz and sheets of samples"""
-    dataset = dataset_named(args.dataset, styles=True)
     require_writable(args.out)
+    dataset, pictures = _dataset(args)
     path, team = args.out / f"{dataset.name}.npz", together.team()
     with _alone(path) if team.rank == 0 else nullcontext():
-        _train_alone(args, dataset, path, team)
+        _train_alone(args, dataset, path, team, pictures)
 
 
-def _train_alone(args, dataset, path, team):
+def _dataset(args):
+    """Load a data set by its name, or a user's pictures -> Dataset or Styles, own pictures or None
+
+    The second is what a checkpoint says of a user's pictures, see own.pictures.
+    """
+    name = args.dataset
+    if name in {**data.FILES, **data.STYLES}:
+        if args.size or args.grid:
+            raise UsageError("--size and --grid are for your own pictures: leave them out")
+        return dataset_named(name, styles=True), None
+    if not os.path.exists(name):
+        if args.resume and not (args.size or args.grid):
+            return own.kept(args.resume, Path(name))
+        known = ", ".join({**data.FILES, **data.STYLES})
+        why = "and no file or folder of this name"
+        raise UsageError(f"no data set {name!r}; there are: {known}; {why}")
+    size, grid = args.size, args.grid
+    if args.resume and not (size or grid):
+        size, grid = own.as_before(args.resume)
+    return own.pictures(Path(name), size, grid, not args.no_cache)
+
+
+def _train_alone(args, dataset, path, team, pictures=None):
     """Train as `train` was asked to, into a file that nobody else writes; one of a team does."""
     run, s, meta = _resumed(args, dataset) if args.resume else _begun(args, dataset)
     run.team = team
     _require_one_training(run, meta["train"]["batch"], team)
     goes_on = args.resume and path.exists() and path.samefile(args.resume)
     _require_free(path, args.force or goes_on)
+    if pictures:
+        meta["pictures"] = pictures
+        if team.rank == 0:
+            own.show(dataset, args.out / f"{dataset.name}_look.png")
+            own.say_plan(meta, dataset)
     if dataset.name in data.STYLES:
         source, _, labels = (x[:: len(x) // 64][:64] for x in paired.examples(dataset))
+    elif pictures:
+        source, labels = None, own.to_draw(dataset)
     else:
         source, in_turn = None, np.arange(64)[:, None] * dataset.classes[0] // 64
         labels = in_turn if len(dataset.classes) == 1 else dataset.test_labels[:64]
@@ -173,7 +203,7 @@ def _train_alone(args, dataset, path, team):
 
     minutes = args.minutes or (None if args.steps else 10.0)
     seconds = minutes and 60 * minutes
-    with nullcontext() if team.rank else ahead.compiling(meta):
+    with nullcontext() if team.rank or pictures else ahead.compiling(meta):
         losses = learn(run, s, dataset, meta, path, args.steps, seconds, args.save_every, sheets)
     if not losses:
         print(f"nothing to do: {args.resume} is at step {run.step} already", file=sys.stderr)
@@ -304,7 +334,8 @@ def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict
     "schedule" ({"kind", "T"}) and "train" ({"predict", "batch", "lr", "forget": p_drop, "seed"}),
     to which `learn` adds "history" and "recent"
     """
-    model, usual_batch, usual_lr, p_drop = MODELS[dataset.name]
+    usual = MODELS.get(dataset.name) or network(dataset.train.shape[1], len(dataset.labels))
+    model, usual_batch, usual_lr, p_drop = usual
     if isinstance(dataset, Styles):
         labels, S, _ = paired.task(dataset)
         *_, H, _, C = dataset.images.shape
@@ -348,7 +379,8 @@ def learn(
     losses, earlier = [], len(run.losses)
     recent = meta.setdefault("recent", [])
     steps_of_training = loop(run, s, dataset, meta["train"], clock.done)
-    how = _go_on(dataset.name, steps, seconds, save_every, path)
+    name = meta.get("pictures", {}).get("path", dataset.name)
+    how = _go_on(name, steps, seconds, save_every, path)
 
     def listen():  # losses come one by one, or, from a GPU, several at a time
         new = run.losses[earlier + len(losses) :]
@@ -461,7 +493,7 @@ def loop(run, s, dataset, settings, done=lambda: 0.0):
     if isinstance(dataset, Styles):
         batch_of = paired.task(dataset)[2]
         return paired.train(run, s, lambda rng: batch_of(rng, batch), predict, lr, p_drop)
-    images, labels = dataset.train, dataset.train_labels
+    images, labels = dataset.train, dataset.train_labels if dataset.labels else None
     return train(run, s, images, labels, predict, batch, lr, p_drop)
 
 

@@ -12,6 +12,7 @@ from ..data import to_float
 from ..files import require_file
 
 LARGEST = 48_000_000  # pixels of a picture: a fifth of a gigabyte once it is read
+TOO_LARGE = f"{LARGEST / 1e6:.0f} million pixels, the most that are read"
 FAINT = 32  # of 255: what differs less from its background is no letter
 READ = "give a PNG or JPEG"
 
@@ -21,8 +22,11 @@ class _Unfit(Exception):
 
 
 @contextmanager
-def _opened(path):
-    """Open a user's picture for the length of a `with` block; what is wrong with it: an OSError."""
+def opened(path):
+    """Open a user's picture for the length of a `with` block; what is wrong with it: an OSError.
+
+    path: Path or str -> context manager of a PIL.Image.Image of (height, width) pixels
+    """
     try:
         require_file(path)
         with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:
@@ -32,6 +36,8 @@ def _opened(path):
     except UnidentifiedImageError:
         raise OSError(f"{path} is not a picture that can be read: {READ}") from None
     except Exception as e:  # what damaged bytes make of Pillow's decoders: a dozen different errors
+        if isinstance(e, Image.DecompressionBombError):  # Pillow's own limit, whatever the format
+            e = _Unfit(f"more than {TOO_LARGE}", "scale it down")
         why, advice = e.args if isinstance(e, _Unfit) else (getattr(e, "strerror", None) or e, READ)
         why = " ".join(str(why).split()) or type(e).__name__
         raise OSError(f"{path} cannot be read ({why}): {advice}") from None
@@ -43,26 +49,29 @@ def seen(path):
     path: see upright -> (width, height), whether it is stored in another orientation: bool
     Raises OSError when there is no such file, or it is not a picture.
     """
-    with _opened(path) as picture:
+    with opened(path) as picture:
         orientation = _orientation(picture)
         swapped = orientation in (5, 6, 7, 8)
         return picture.size[::-1] if swapped else picture.size, orientation != 1
 
 
-def upright(path):
+def upright(path, least=None):
     """Read a user's picture, of an animation its first frame, and turn it as the camera was held.
 
     16 or 32 bits per value become 8: what the file calls white stays white.
-    path: PNG, JPEG or whatever else Pillow reads
+    path: PNG, JPEG or whatever else Pillow reads; least: pixels per side that are enough, for a
+    large JPEG, which is then read at a fraction, None = all
     -> PIL.Image.Image of (height, width) pixels, what was done to it: list of str
     Raises OSError when there is no such file, or it is not a picture, damaged, or larger than
     LARGEST pixels; a JPEG larger than that, up to Pillow's own limit, is read at a fraction.
     """
-    with _opened(path) as picture:
+    with opened(path) as picture:
         done = [f"{picture.width} x {picture.height} {picture.mode}"]
-        _require_bounded(path, picture, done)
+        require_bounded(path, picture, done)
         if getattr(picture, "is_animated", False):
             done.append("the first of its frames")
+        if least:
+            picture.draft(picture.mode, (least, least))
         picture.load()
         picture, orientation = _eight_bits(picture, done), _orientation(picture)
         if orientation != 1:
@@ -72,10 +81,11 @@ def upright(path):
         return picture, done
 
 
-def _require_bounded(path, picture, done):
+def require_bounded(path, picture, done):
     """Refuse a picture that would take too much memory, or has fewer pixels than its header says.
 
-    A JPEG can be read at a fraction of its size; `done` then says so.
+    A JPEG can be read at a fraction of its size; `done`, a list of str, then says so.
+    path; picture: as `opened` gives it, (height, width) pixels -> None
     """
     if picture.width * picture.height > LARGEST:
         picture.draft(picture.mode, (256, 256))
@@ -241,15 +251,15 @@ def open_image(path, size, channels):
     if picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling.BOX)
         done.append(f"scaled to {size} x {size}")
-    if profile and (converted := _in_srgb(picture, profile)):
+    if profile and (converted := in_srgb(picture, profile)):
         picture = converted
         done.append("colours converted to sRGB")
     x = to_float(np.asarray(picture).reshape(1, size, size, channels))
     return x, f"{path}: {', '.join(done)}"
 
 
-def _in_srgb(picture, profile):
-    """Convert a picture, RGB, from its colour profile: bytes -> PIL.Image.Image
+def in_srgb(picture, profile):
+    """Convert a picture (height, width), RGB, from its profile: bytes -> PIL.Image.Image
 
     None where that is sRGB already, is not for RGB, or damaged.
     """

@@ -73,6 +73,7 @@ class Pipeline:
     with; labels: {"hat": ["none", "blue", ...], ...}, its labels and their values, in order;
     predict: what its output is, "eps" or "v"; dataset: name of the data set that it has learned;
     tick: called with the number of images after each evaluation of the network, or None
+    pictures: of a model of a user's pictures: where these are, see checkpoint.py, or None
     """
 
     model: UNet
@@ -81,6 +82,7 @@ class Pipeline:
     predict: str = "v"
     dataset: str = ""
     tick: Callable | None = None
+    pictures: dict | None = None
 
     @classmethod
     def load(cls, name, tick=None):
@@ -95,7 +97,8 @@ class Pipeline:
     def of(cls, model, s, meta, tick=None):
         """Make a Pipeline of what checkpoint.ready gives: UNet, Schedule, meta -> Pipeline"""
         labels, predict = meta.get("labels", {}), meta.get("train", {}).get("predict", "v")
-        return cls(model, s, labels, predict, meta.get("dataset", ""), tick)
+        name, pictures = meta.get("dataset", ""), meta.get("pictures")
+        return cls(model, s, labels, predict, name, tick, pictures)
 
     @property
     def paired(self):

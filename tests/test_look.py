@@ -1,0 +1,277 @@
+"""`look` and `train` with a user's own pictures, and all that works with such a model later."""
+
+import os
+import re
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_collect import bomb, photographs, save, sprites
+
+from tinydiff import checkpoint, data, kernels, train
+from tinydiff.app import cli, own
+from tinydiff.collect import cache, collection, network, report
+from tinydiff.design.pipeline import Pipeline
+
+FEW = own.to_draw
+SMALL = ["--width", "8", "--depth", "1", "--batch", "4"]
+
+
+@pytest.fixture(autouse=True)
+def apart(tmp_path, monkeypatch):
+    """Work in an empty folder, with an empty cache, and with kernels that need no compiling."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr(own, "to_draw", lambda dataset: FEW(dataset, 4))
+    monkeypatch.setattr(network, "TIMED", 1)
+    before = kernels._active
+    kernels.use("reference")
+    yield
+    kernels._active = before
+
+
+@pytest.fixture
+def faces(apart, tmp_path):
+    """A folder of 24 sprites of two kinds, one of whose names has a space, the other a number."""
+    folder = tmp_path / "work" / "faces"
+    for i, x in enumerate(sprites(24, 8)):
+        save(x, folder / ["red hat", "7"][i % 2] / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line -> what it printed; it must end with that status."""
+
+    def check(*argv, status=0):
+        capsys.readouterr()
+        assert cli.main([str(word) for word in argv]) == status
+        out, err = capsys.readouterr()
+        return out if status == 0 else err
+
+    return check
+
+
+@pytest.fixture
+def model(faces, run):
+    run("train", "faces", "--steps", 3, *SMALL)
+    return "out/faces.npz"
+
+
+def test_look_says_what_is_there_and_draws_it(faces, run):
+    text = run("look", "faces")
+    for line in (
+        "faces: 24 pictures, 8 x 8 pixels, in colour",
+        "label kind: 7 12, red hat 12",
+        "trains at 8 x 8, colour: pixel for pixel",
+        "22 are trained on, 2 held out",
+        "out/look.png: what the network will see",
+        "million weights (32, 64 channels), 64 pictures per step",
+        "per thousand steps on this machine",
+    ):
+        assert line in text
+    with Image.open("out/look.png") as picture:
+        assert picture.width > 12 * 8 * 6 and picture.height > 2 * 8 * 6
+
+
+def test_the_sheet_shows_each_value_in_a_row_of_its_own():
+    x, labels = sprites(30, 8), np.arange(30)[:, None] % 3
+    x[labels[:, 0] == 1] = 9, 8, 7
+    values = {"kind": ["a", "b", "an especially long name, longer than fits"]}
+    pixels = data.Pixels(x)
+    picture = report.sheet(data.Dataset("s", pixels, pixels, labels, labels, values))
+    (rows,) = np.nonzero((picture == (9, 8, 7)).all(2).any(1))
+    head, row = 2 * report.FONT, 9 * 6
+    assert head + row < rows.min() and rows.max() < head + 2 * row + 6
+    assert (picture[:, :20] < 200).any(), "names"
+    unlabelled = data.Dataset("s", pixels, pixels, labels[:, :0], labels[:, :0], {})
+    assert report.sheet(unlabelled).shape == ((3 * 9 + 1) * 6, (12 * 9 + 1) * 6, 3)
+
+
+def test_what_is_drawn_on_the_way_is_asked_for_by_all_values_or_by_pictures_spread_evenly():
+    rows, x = np.stack([np.arange(50), np.arange(50)], axis=1), data.Pixels(sprites(50, 8))
+    two = data.Dataset("s", x, x, rows, rows, dict.fromkeys("ab", [str(i) for i in range(50)]))
+    assert FEW(two, 10)[:, 0].tolist() == list(range(0, 50, 5))
+    one = data.Dataset("s", x, x, rows[:, :1] % 5, rows[:, :1], {"a": list("01234")})
+    assert FEW(one, 10)[:, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_many_values_and_values_without_pictures_are_shown_too():
+    x, labels = sprites(100, 8), np.arange(100)[:, None] * 2
+    values = {"class": [str(i) for i in range(200)]}
+    pixels = data.Pixels(x)
+    picture = report.sheet(data.Dataset("s", pixels, pixels, labels, labels, values))
+    assert picture.shape[0] == 2 * report.FONT + (12 * 9 + 1) * 6 + 8
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sample", "MODEL", "--label", "red hat"],
+        ["sample", "MODEL", "--label", "kind=7", "--guidance", "2"],
+        ["sample", "MODEL", "--tile"],
+        ["sample", "MODEL", "--palette", "#ff0000", "#00ff00"],
+        ["sample", "EXPORTED", "--label", "7"],
+        ["edit", "MODEL", "faces/7/1.png", "--strength", "0.5"],
+        ["edit", "MODEL", "faces/7/1.png", "--restore", "blur"],
+        ["edit", "EXPORTED", "faces/7/1.png", "--restore", "shrink2"],
+        ["edit", "MODEL", "faces/7/1.png", "--change", "red hat", "--label", "7"],
+    ],
+    ids=lambda words: " ".join(words[:1] + words[2:4]),
+)
+def test_a_model_of_own_pictures_draws_and_edits(model, run, words):
+    if "EXPORTED" in words:
+        run("export", model, "small.npz")
+    words = [{"MODEL": model, "EXPORTED": "small.npz"}.get(word, word) for word in words]
+    assert (
+        "picture" in run(*words, "--n", 2, "--steps", 2, "--out", "a.png") or words[0] == "sample"
+    )
+    with Image.open("a.png") as picture:
+        assert min(picture.size) > 8
+
+
+def test_evaluate_says_that_there_is_no_judge(model, run):
+    assert "has no judge" in run("evaluate", model, status=2)
+
+
+def test_after_the_pictures_are_gone_the_cache_stands_in_for_them(model, run):
+    shutil.move("faces", "elsewhere")
+    picture = "elsewhere/7/1.png"
+    words = ["edit", model, picture, "--restore", "blur", "--n", 1, "--steps", 2, "--out", "a.png"]
+    run(*words)
+    run("train", "faces", "--steps", 4, "--resume", model)
+    assert checkpoint.load(model)[0].step == 4
+    shutil.rmtree(cache.folder())
+    gone = run(*words, status=2)
+    assert "needs the pictures that it was trained on" in gone and "faces" in gone
+    assert "no file or folder 'faces'" in run("train", "faces", "--resume", model, status=2)
+    shutil.move("elsewhere", "faces")
+    run(*[word.replace("elsewhere", "faces") if word == picture else word for word in words])
+
+
+def test_a_resumed_training_keeps_the_size_that_it_began_with(faces, run):
+    run("train", "faces", "--steps", 1, "--size", 16, *SMALL)
+    run("train", "faces", "--steps", 2, "--resume", "out/faces.npz")
+    run_of, _, meta = checkpoint.load("out/faces.npz")
+    assert (run_of.step, meta["model"]["size"], meta["pictures"]["size"]) == (2, 16, 16)
+    text = run("train", "faces", "--size", 8, "--resume", "out/faces.npz", status=2)
+    assert "was trained on other images than faces has" in text
+
+
+def test_a_sheet_trains_and_is_cut_again_when_it_is_resumed(run):
+    cells = sprites(12, 8)
+    whole = cells.reshape(3, 4, 8, 8, 3).swapaxes(1, 2).reshape(24, 32, 3)
+    Image.fromarray(whole).save("hero.png")
+    run("train", "hero.png", "--grid", "8x8", "--steps", 1, *SMALL, "--no-cache")
+    assert not cache.folder().exists()
+    run("train", "hero.png", "--steps", 2, "--resume", "out/hero.npz", "--no-cache")
+    assert checkpoint.load("out/hero.npz")[2]["pictures"]["grid"] == [8, 8]
+    words = ["--label", "7"]
+    assert "takes no labels" in run("sample", "out/hero.npz", *words, status=2)
+
+
+def test_a_hundred_classes_one_class_and_open_labels(run, tmp_path):
+    for i, x in enumerate(sprites(120, 8)):
+        save(x, tmp_path / "many" / f"class {i % 100}" / f"{i}.png")
+        save(x, tmp_path / "one" / "cat" / f"{i}.png")
+        save(x, tmp_path / "open" / ("cat" if i % 2 else "") / f"{i}.png")
+    for name, wish in {"many": "class 42", "one": "cat", "open": "cat"}.items():
+        run("train", tmp_path / name, "--steps", 2, *SMALL)
+        words = ["--label", wish, "--n", 2, "--steps", 2]
+        assert "2 images" in run("sample", f"out/{name}.npz", *words)
+    assert Pipeline.load("out/many.npz").model.classes == (100,)
+
+
+def test_the_pictures_are_the_same_from_bytes_and_from_floats(rng):
+    x = sprites(20, 8)
+    theta = []
+    for images in (data.Pixels(x), data.to_float(x)):
+        meta = {"model": {"size": 8, "channels": 3, "width": 8, "multipliers": [1], "depth": 1}}
+        meta |= {"schedule": {"kind": "cosine", "T": 10}}
+        run, s = checkpoint.build(meta, 0)
+        steps = train.train(run, s, images, batch=4)
+        next(steps), next(steps)
+        theta.append(run.theta.copy())
+    assert (theta[0] == theta[1]).all()
+
+
+def test_ctrl_c_says_how_to_go_on_with_own_pictures(faces, run, monkeypatch):
+    """And going on gives what would have come without it."""
+    real, calls = train.train_step, []
+
+    def stop_later(*args):
+        calls.append(1)
+        if len(calls) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*args)
+
+    monkeypatch.setattr(train, "train_step", stop_later)
+    monkeypatch.setattr(own, "say_plan", lambda *_: None)
+    line = run("train", "faces", "--steps", 9, *SMALL, status=130)
+    how = f"train {faces} --steps 9 --out out --resume out/faces.npz"
+    assert how in line and "stopped at step 5" in line
+    run(*how.split())
+    run("train", "faces", "--steps", 9, *SMALL, "--out", "at_once")
+    resumed, straight = (checkpoint.load(f"{p}/faces.npz")[0] for p in ("out", "at_once"))
+    assert (resumed.theta == straight.theta).all() and resumed.step == 9
+
+
+def test_the_time_is_that_of_the_steps(faces, monkeypatch):
+    from tinydiff.app.cmd_train import describe
+
+    dataset = collection.collect(faces).dataset
+    steps = []  # the first takes 50 s, as it compiles, each other 3 s
+    monkeypatch.setattr(network, "train", lambda *_: iter(lambda: steps.append(1), 0))
+    clock = lambda: 50.0 * bool(steps) + 3.0 * (len(steps) - 1)
+    monkeypatch.setattr(network.time, "perf_counter", clock)
+    monkeypatch.setattr(network, "TIMED", 2)
+    monkeypatch.setattr(network, "PATIENCE", 100.0)
+    minutes = network.minutes_per_thousand(describe(dataset, 0, 8, 1, 4), dataset)
+    assert minutes == pytest.approx(3.0 * 1000 / 60) and len(steps) == 3
+
+
+BAD = {
+    "nothing": "no data set 'nothing'; there are: digits, .*; and no file or folder of this name",
+    "empty": "empty has no pictures; it is empty",
+    "texts": r"texts has no pictures; it has 2 \.txt",
+    "one": "one has a single picture that can be used: give two or more",
+    "broken": "broken: none of its 3 pictures can be read; the first: .*a.png",
+    "hero.png": "hero.png is one picture, 16 x 8: .* as --grid 16x16",
+    "bomb.png": "bomb.png cannot be read .*48 million pixels",
+    "pair.npz": "40 pictures, .* 30 labels",
+    "batch.pkl": "is a Python pickle, which can run code",
+    "faces --grid 8x8": "--grid is for a sheet of sprites, a file; faces is a folder",
+    "faces --size 10": "--size takes a multiple of 4, to be halved twice; got 10",
+    "digits --size 16": "--size and --grid are for your own pictures",
+    "digits --grid 8x8": "--size and --grid are for your own pictures",
+}
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_bad_input_gets_one_line_and_writes_nothing(faces, run, tmp_path, words):
+    work = faces.parent
+    (work / "empty").mkdir()
+    for name in ("a.txt", "b.txt"):
+        (work / "texts").mkdir(exist_ok=True)
+        (work / "texts" / name).write_text("x")
+    save(sprites(1, 8)[0], work / "one" / "a.png")
+    (work / "broken").mkdir()
+    for name in ("a.png", "b.jpg", "c.gif"):
+        (work / "broken" / name).write_bytes(b"no")
+    save(photographs(1, 8, 16)[0], work / "hero.png")
+    (work / "bomb.png").write_bytes(bomb(20_000))
+    np.savez(work / "pair.npz", images=sprites(40), labels=np.zeros(30, int))
+    (work / "batch.pkl").write_bytes(b"\x80\x04and so on")
+    commands = ["train"] if words.startswith(("nothing", "digits")) else ["look", "train"]
+    for command in commands:
+        err = run(command, *words.split(), status=2)
+        assert len(err.splitlines()) == 1 and err.startswith("tinydiff: ")
+        assert re.search(BAD[words], err)
+        assert not (work / "out").exists() and not cache.folder().exists()
+
+
+def test_look_at_nothing_is_refused(run):
+    assert "nothing cannot be read" in run("look", "nothing", status=2)

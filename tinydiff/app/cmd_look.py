@@ -1,0 +1,13 @@
+"""The command `look`: what is in a user's pictures, and how a network would be trained on them."""
+
+from . import own
+from .cmd_train import describe
+from .usage import require_picture
+
+
+def cmd_look(args):
+    """Run `look`: args from the parser -> None; prints what it finds, writes a sheet"""
+    require_picture(args.out, args.path)
+    dataset, _ = own.pictures(args.path, args.size, args.grid, not args.no_cache)
+    own.show(dataset, args.out)
+    own.say_plan(describe(dataset, 0), dataset)

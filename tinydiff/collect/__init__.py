@@ -1,0 +1,1 @@
+"""Whatever pictures people have on disk, found, described, and made ready for training."""

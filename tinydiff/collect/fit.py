@@ -1,0 +1,305 @@
+"""From pictures of any size to those of one size: pixel art by whole factors, others by averaging.
+
+A plan is made once for a set, from a sample of it, so that all of its pictures are treated alike.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from PIL import Image
+
+from ..design.picture import in_srgb
+
+SIZES = (8, 16, 32, 64)
+KEPT = 0.95  # share of the variance at 64 x 64 that a smaller size has to keep ...
+OWN = 0.99  # ... and of that of pictures that are no larger than 64 x 64 themselves
+COMB = 0.9  # share of all change between neighbours that lies on the lines of a grid
+FEW = 32  # colours: a picture that has no more is pixel art
+FRAMED = 0.7  # share of pictures with a border of one colour: these are drawings on paper
+TOUCHED = 0.35  # share of a border that may be of other colours: what is drawn may touch it
+EVEN = 12  # of 255: by how much a border of one colour may vary, and the channels of a grey pixel
+LEAST_CELLS = 4  # per side of a picture that is taken for an enlarged one
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the pictures of a set are fitted.
+
+    size: pixels per side; pixel_art: whether they are scaled by whole factors, without smoothing
+    cells: {(H, W): (k, top, left)}, where each pixel of the true picture is k x k, and where the
+    grid begins; factor: by how much such pictures are enlarged; framed: whether they are drawn on
+    paper of one colour, and so are padded, not cut, to a square
+    paper: 0 .. 255, what transparent parts are laid on; kept: {size: share of the variance kept}
+    """
+
+    size: int
+    pixel_art: bool = False
+    cells: dict = field(default_factory=dict)
+    factor: int = 1
+    framed: bool = False
+    paper: int = 255
+    kept: dict = field(default_factory=dict)
+    true: tuple = ()
+
+
+# --- looking at a sample ---
+
+
+def plan(pictures, size=None):
+    """Choose how a set is fitted, from a sample of it.
+
+    pictures: list of source.Picture, each (H, W, C); size: pixels per side, None = the smallest of
+    SIZES that keeps what is there -> Plan
+    """
+    paper = _paper(pictures)
+    alike, cells = defaultdict(list), {}
+    for picture in pictures:
+        alike[picture.pixels.shape[:2]].append(picture.pixels)
+    for shape, group in alike.items():
+        cells[shape] = grid(group)
+    true = [reduce(p.pixels, cells[p.pixels.shape[:2]]) for p in pictures]
+    sides = [max(x.shape[:2]) for x in true]
+    side = int(np.quantile(sides, 0.95, method="higher"))
+    few = np.median([colours(x, 4 * FEW) for x in true]) <= FEW
+    enlarged = np.mean([cells[p.pixels.shape[:2]][0] > 1 for p in pictures]) > 0.5
+    art = bool(enlarged or (few and side <= 64))
+    framed = bool(np.mean([has_frame(x) for x in true]) >= FRAMED)
+    cells = cells if art else dict.fromkeys(cells, (1, 0, 0))
+    begun = Plan(0, art, cells, 1, framed, paper, {}, tuple(_common(true)))
+    chosen, kept = size, {}
+    if art and not size:
+        chosen = next((s for s in SIZES if s >= side), SIZES[-1])
+    elif not size:
+        chosen, kept = _smallest(pictures, begun, side)
+    factor = max(1, chosen // side)
+    return Plan(chosen, art, cells, factor, framed, paper, kept, begun.true)
+
+
+def _common(true):
+    sizes = Counter((x.shape[1], x.shape[0]) for x in true)
+    return sizes.most_common(1)[0][0]
+
+
+def _smallest(pictures, begun, side):
+    """Find the smallest size that keeps what is there -> it, {size: share of the variance kept}"""
+    top = next((s for s in SIZES if s >= side), SIZES[-1])
+    if top == SIZES[0]:
+        return top, {}
+    whole = replace(begun, size=top, factor=max(1, top // side))
+    x = np.stack([fit(p, whole) for p in pictures]).astype(np.float64)
+    spread = ((x - x.mean((1, 2), keepdims=True)) ** 2).mean()
+    kept = {}
+    for size in (s for s in SIZES if s < top):
+        k = top // size
+        small = x.reshape(len(x), size, k, size, k, -1).mean((2, 4))
+        lost = ((x - _enlarged(small, top)) ** 2).mean()
+        kept[size] = 1 - lost / spread if spread > 0 else 1.0
+    least = KEPT if side > SIZES[-1] else OWN
+    return next((s for s, share in kept.items() if share >= least), top), kept
+
+
+def _enlarged(x, size):
+    """Enlarge by straight lines between pixels' centres: (N, h, w, C) -> (N, size, size, C)"""
+    h = x.shape[1]
+    at = np.clip((np.arange(size) + 0.5) * h / size - 0.5, 0, h - 1)
+    low = np.minimum(at.astype(int), h - 2)
+    share = (at - low)[:, None]
+    x = x[:, low] * (1 - share[..., None]) + x[:, low + 1] * share[..., None]
+    return x[:, :, low] * (1 - share) + x[:, :, low + 1] * share
+
+
+def grid(group):
+    """Find the true pixels of enlarged pictures: the largest k whose grid holds all edges.
+
+    Between neighbours inside a k x k block nothing changes, so all change lies on every k-th line;
+    in a photograph it lies on each k-th line by chance, one in k. Sums over the pictures decide, so
+    that a single picture with few edges does not.
+    group: list of arrays (H, W, C) uint8 of one size -> k, top, left: the first lines of the grid
+    k = 1, 0, 0 where there is none
+    """
+    H, W = group[0].shape[:2]
+    down, across = np.zeros(H), np.zeros(W)  # change from line i - 1 to line i
+    for x in group:
+        x = x.astype(np.float32)
+        down[1:] += (np.diff(x, axis=0) ** 2).sum((1, 2))
+        across[1:] += (np.diff(x, axis=1) ** 2).sum((0, 2))
+    if not (down.any() and across.any()):
+        return 1, 0, 0
+    most = [np.cumsum(np.sort(change)[::-1]) / change.sum() for change in (down, across)]
+    for k in range(min(H, W) // LEAST_CELLS, 1, -1):
+        if any(share[min(len(share), -(-len(share) // k)) - 1] < COMB for share in most):
+            continue  # not even the largest changes of so many lines would do
+        tops, lefts = _comb(down, k), _comb(across, k)
+        if tops[1] >= COMB * down.sum() and lefts[1] >= COMB * across.sum():
+            return k, tops[0], lefts[0]
+    return 1, 0, 0
+
+
+def _comb(change, k):
+    sums = [change[first::k].sum() for first in range(k)]
+    return int(np.argmax(sums)), max(sums)
+
+
+def reduce(x, cell):
+    """Take one value for each k x k block of a picture: its median, which JPEG hardly moves.
+
+    What is cut off at an edge counts if it is at least half a block.
+    x: (H, W, C) uint8; cell: k, top, left, as from `grid` -> (h, w, C) uint8
+    """
+    k, *firsts = cell
+    if k == 1:
+        return x
+    for axis, first in enumerate(firsts):
+        before = (k - first) % k if first * 2 >= k else -first
+        after = -(x.shape[axis] + before) % k
+        after = after if after * 2 <= k else after - k
+        widths = [(0, 0)] * 3
+        widths[axis] = (max(0, before), max(0, after))
+        keep = slice(max(0, -before), x.shape[axis] - max(0, -after))
+        x = np.pad(x[keep] if axis == 0 else x[:, keep], widths, mode="edge")
+    H, W, C = x.shape
+    blocks = x.reshape(H // k, k, W // k, k, C).swapaxes(1, 2).reshape(H // k, W // k, k * k, C)
+    return np.sort(blocks, axis=2)[:, :, k * k // 2]
+
+
+def colours(x, most):
+    """Count the colours of a picture, up to a number: (H, W, C) uint8 -> int"""
+    flat = x.reshape(-1, x.shape[2])[:4096]
+    packed = np.zeros((len(flat), 4), np.uint8)
+    packed[:, : flat.shape[1]] = flat
+    return min(most, len(np.unique(packed.view(np.uint32))))
+
+
+def _border(x):
+    return np.concatenate([x[0], x[-1], x[1:-1, 0], x[1:-1, -1]])
+
+
+def has_frame(x):
+    """Tell whether a picture's border is of one colour, or transparent: (H, W, C) uint8 -> bool"""
+    border = _border(x).astype(int)
+    if x.shape[2] == 4 and (border[:, 3] < 8).mean() > 0.9:
+        return True
+    away = np.abs(border - np.median(border, axis=0)).max(1) > EVEN
+    return bool(away.mean() <= TOUCHED)
+
+
+def _paper(pictures):
+    """Choose what transparent parts are laid on: white, or black under what is itself white."""
+    light = total = 0
+    for p in (p.pixels for p in pictures if p.pixels.shape[2] == 4):
+        alpha = p[..., 3].astype(float)
+        if alpha.any():
+            light += np.average(255 - p[..., :3].min(-1), weights=alpha) < 16
+            total += 1
+    return 0 if total and light > total / 2 else 255
+
+
+# --- one picture ---
+
+
+def fit(picture, how):
+    """Fit a picture to a network.
+
+    picture: source.Picture (H, W, C); how: a Plan -> (size, size, 3) uint8
+    """
+    x = picture.pixels
+    if how.pixel_art:
+        x = reduce(x, _cell(x, how))
+        x = _opaque(x, how.paper)
+        x = _without_smoothing(x, how)
+    else:
+        x = _smoothly(x, how)
+    if x.shape[2] == 1:
+        return np.repeat(x, 3, axis=2)
+    if picture.profile and (seen := in_srgb(Image.fromarray(x), picture.profile)):
+        return np.asarray(seen)
+    return x
+
+
+def _cell(x, how):
+    """Look up a picture's grid; one that has other edges, or another size, has its own."""
+    cell = how.cells.get(x.shape[:2])
+    if cell is None:
+        return grid([x])
+    if cell[0] == 1 or np.abs(np.diff(x.astype(int), axis=0)).sum() == 0:
+        return cell
+    down = np.r_[0, (np.diff(x.astype(np.float32), axis=0) ** 2).sum((1, 2))]
+    across = np.r_[0, (np.diff(x.astype(np.float32), axis=1) ** 2).sum((0, 2))]
+    k, top, left = cell
+    on_grid = down[top::k].sum() + across[left::k].sum()
+    return cell if on_grid >= 0.75 * (down.sum() + across.sum()) else grid([x])
+
+
+def _opaque(x, paper):
+    """Lay a picture on paper: (H, W, 4) -> (H, W, 3); others stay as they are."""
+    if x.shape[2] < 4:
+        return x
+    alpha = x[..., 3:].astype(np.float32) / 255
+    return (x[..., :3] * alpha + paper * (1 - alpha)).round().astype(np.uint8)
+
+
+def _without_smoothing(x, how):
+    """Enlarge by a whole factor, or reduce by one, and pad to a square; a rest is cut off."""
+    size, side = how.size, max(x.shape[:2])
+    if side > size:
+        k = -(-side // size) if how.framed else max(1, -(-min(x.shape[:2]) // size))
+        x = _most_common(x, k)
+    elif (factor := min(how.factor, size // side)) > 1:
+        x = x.repeat(factor, 0).repeat(factor, 1)
+    return _padded(_cut(x, size), size)
+
+
+def _most_common(x, k):
+    """Reduce by k: each block becomes the colour that most of its pixels have."""
+    if k == 1:
+        return x
+    H, W = (side // k * k for side in x.shape[:2])
+    top, left = (x.shape[0] - H) // 2, (x.shape[1] - W) // 2
+    x = x[top : top + H, left : left + W]
+    blocks = x.reshape(H // k, k, W // k, k, -1).swapaxes(1, 2).reshape(H // k, W // k, k * k, -1)
+    packed = blocks.astype(np.int64) @ (256 ** np.arange(blocks.shape[3]))
+    votes = (packed[..., :, None] == packed[..., None, :]).sum(-1)
+    best = votes.argmax(-1)[..., None, None]
+    return np.take_along_axis(blocks, best, axis=2)[:, :, 0]
+
+
+def _smoothly(x, how):
+    """Cut or pad to a square; average areas to make it small, or blend neighbours to enlarge it."""
+    size = how.size
+    H, W = x.shape[:2]
+    if not how.framed:
+        side = min(H, W)
+        top, left = (H - side) // 2, (W - side) // 2
+        x = x[top : top + side, left : left + side]
+        wanted = (size, size)
+    else:
+        longest = max(H, W)
+        scale = size / longest if longest > size else size // longest
+        wanted = tuple(max(1, round(side * scale)) for side in (W, H))
+    if (x.shape[1], x.shape[0]) != wanted:
+        small = x.shape[1] < wanted[0]
+        way = Image.Resampling.BILINEAR if small else Image.Resampling.BOX
+        image = Image.fromarray(x[..., 0] if x.shape[2] == 1 else x)  # alpha is premultiplied
+        x = np.asarray(image.resize(wanted, way))
+        x = x[..., None] if x.ndim == 2 else x
+    return _padded(_opaque(x, how.paper), size)
+
+
+def _cut(x, size):
+    top, left = (max(0, side - size) // 2 for side in x.shape[:2])
+    return x[top : top + size, left : left + size]
+
+
+def _padded(x, size):
+    """Pad to a square with the colour of most of the border."""
+    H, W = x.shape[:2]
+    if (H, W) == (size, size):
+        return x
+    top, left = (size - H) // 2, (size - W) // 2
+    out = np.empty((size, size, x.shape[2]), np.uint8)
+    border = _border(x)
+    values, counts = np.unique(border, axis=0, return_counts=True)
+    out[:] = values[counts.argmax()]
+    out[top : top + H, left : left + W] = x
+    return out

@@ -1,0 +1,51 @@
+"""Which network suits a set of pictures, and how long a thousand steps of it take here."""
+
+import time
+
+import numpy as np
+
+from .. import checkpoint, kernels
+from ..optim import warmup_cosine
+from ..train import train
+
+WIDTHS = {8: [1, 2], 16: [1, 2, 2], 32: [1, 2, 2], 64: [1, 2, 2, 2]}  # multipliers, by size
+TIMED, PATIENCE = 4, 4.0  # steps, and seconds after which fewer are enough
+
+
+def network(size, labels):
+    """Choose a network and its training for two cores.
+
+    size: pixels per side, a multiple of 4, of images (N, H, W, C); labels: how many there are
+    -> arguments of UNet, images per step, highest learning rate, p_drop of train.train
+    """
+    level = next((s for s in WIDTHS if s >= size), 64)
+    multipliers = WIDTHS[level]
+    while size % 2 ** (len(multipliers) - 1):
+        multipliers = multipliers[:-1]
+    model = {"width": 32, "multipliers": multipliers, "depth": 1 if level == 8 else 2}
+    batch = {8: 64, 16: 64, 32: 32, 64: 16}[level]
+    return model, batch, 1e-3, 0.1 if labels < 2 else 0.3
+
+
+def minutes_per_thousand(meta, dataset, tick=lambda: None):
+    """Measure how long a thousand training steps take on this machine, by making a few.
+
+    meta: description of model and training, see checkpoint.py; dataset: data.Dataset, images
+    (M, H, W, C); the first step, which may compile, is not counted; tick() is called after each
+    -> minutes
+    """
+    run, s = checkpoint.build(meta, 0)
+    settings = meta["train"]
+    sizes = settings["predict"], settings["batch"], lambda step: 1e-3 * warmup_cosine(0.5)
+    labels = dataset.train_labels if dataset.labels else None
+    steps = train(run, s, dataset.train, labels, *sizes, settings["forget"])
+    next(steps)
+    tick()
+    began, done = time.perf_counter(), 0
+    while done < TIMED and (done < 1 or time.perf_counter() - began < PATIENCE):
+        next(steps)
+        np.asarray(run.theta[:1])  # on a GPU: wait for it
+        done += 1
+        tick()
+    kernels.active()
+    return (time.perf_counter() - began) / done * 1000 / 60
