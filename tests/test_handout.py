@@ -194,8 +194,12 @@ def test_exactly_the_exercises_are_missing(tree):
         source = exercises.ROOT / path.relative_to(tree)
         ours, theirs = (ast.parse(p.read_text(encoding="utf-8")).body for p in (source, path))
         pairs = zip(ours, theirs, strict=True)
-        changed = {a.name for a, b in pairs if ast.dump(a) != ast.dump(b)}
-        assert changed == {e.function for e in EXERCISES if e.file == source}
+        changed = [a for a, b in pairs if ast.dump(a) != ast.dump(b)]
+        names = {a.name if hasattr(a, "name") else ast.unparse(a) for a in changed}
+        expected = {e.function for e in EXERCISES if e.file == source}
+        if path == tree / "tinydiff/kernels/__init__.py":  # whose answers are to be what runs
+            expected = {"together = True"}
+        assert names == expected
 
 
 def test_a_stub_says_which_exercise_is_missing_also_to_a_command(tree, tmp_path):

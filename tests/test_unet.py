@@ -173,6 +173,16 @@ def test_a_block_computes_in_one_operation_what_run_block_does(
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
 
 
+def test_a_block_whose_layers_were_exchanged_runs_them(monkeypatch, rng):
+    block, x = unet.Block(16, 16, 4, "zeros", rng=rng), np.zeros((8, 16, 16, 16), np.float32)
+    block.conv2 = lambda h: h + 7
+    assert (block(x, np.zeros((8, 4), np.float32)) == 7).all()
+    seen, call = [], unet.Conv2d.__call__
+    monkeypatch.setattr(unet.Conv2d, "__call__", lambda self, x: seen.append(self) or call(self, x))
+    unet.Block(16, 16, 4, "zeros", rng=rng)(x, np.zeros((8, 4), np.float32))
+    assert len(seen) == 2
+
+
 WITHOUT = "(without its e)"
 
 

@@ -187,7 +187,7 @@ def multiply_adds(model, labels):
     H W K K C O, a product of (L, C) and (C, O) has L C O.
     labels: of one image, (1, number of labels) ints -> int
     """
-    used, counts = kernels.active(), []
+    used, together, counts = kernels.active(), kernels.together, []
 
     def conv2d(x, w, padding):
         counts.append(x[..., 0].size * w.size)
@@ -204,10 +204,11 @@ def multiply_adds(model, labels):
     counting = {"conv2d": conv2d, "matmul": matmul, "attention": attention}
     x = np.zeros((1, model.size, model.size, model.channels), np.float32)
     kernels._active = SimpleNamespace(**vars(used) | counting)  # a kernel set that counts
+    kernels.together = False  # what one kernel does inside another would not be seen
     try:
         model(x, np.ones(1), labels)
     finally:
-        kernels._active = used
+        kernels._active, kernels.together = used, together
     return sum(counts)
 
 
