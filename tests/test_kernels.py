@@ -220,6 +220,19 @@ def test_an_image_comes_out_the_same_whatever_is_beside_it(dtype, rng):
             together = cpu.conv2d(x, *args)
             for some in (slice(0, 1), slice(N - 1, N), slice(N // 2, N)):
                 assert cpu.conv2d(x[some], *args).tobytes() == together[some].tobytes(), x.shape
+    for N, H, W, C, O in MANY:  # all of them in one pass, a few not
+        x, w = rng.standard_normal((N, H, W, C)), rng.standard_normal((3, 3, C, O))
+        scale, shift, e = (
+            rng.standard_normal(C),
+            rng.standard_normal(C),
+            rng.standard_normal((N, O)),
+        )
+        x, scale, shift, w, e = (a.astype(dtype) for a in (x, scale, shift, w, e))
+        of = lambda n: cpu.norm_conv(x[n], scale, shift, w, e[n, None, None], "zeros", 8, 1e-5)
+        assert cpu._in_one_pass(x, w, e) and not cpu._in_one_pass(x[:3], w, e)
+        for some in (slice(0, 3), slice(N - 3, N)):
+            for one, all_of_them in zip(of(some), of(slice(0, N)), strict=True):
+                assert one.tobytes() == all_of_them[some].tobytes(), x.shape
     for N, C, O in [(64, 128, 64), (37, 16, 33), (300, 128, 128)]:
         a, b = rng.standard_normal((N, C)).astype(dtype), rng.standard_normal((C, O)).astype(dtype)
         together = cpu.matmul(a, b)

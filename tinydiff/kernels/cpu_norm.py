@@ -2,7 +2,7 @@
 
 Arithmetic is cheap beside memory: an image is taken from there once, and what is made of it stays
 in a core's cache as long as something is still to be done with it. A residual block then takes two
-passes over memory instead of six, and as many back.
+passes over memory instead of six; on the way back what is added to a gradient comes with it.
 """
 
 from math import exp
