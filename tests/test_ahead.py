@@ -42,9 +42,9 @@ print(hashlib.sha256(run.theta.tobytes()).hexdigest())
 
 
 def test_it_takes_over_what_only_training_needs():
-    named = ["cpu._norm_silu_grad", "cpu_winograd._grad_w_of_few", "conv2d_grad_w", "cpu._update"]
+    named = ["cpu_norm.norm_grad", "cpu_winograd._grad_w_of_few", "conv2d_grad_w", "cpu._update"]
     assert all(map(ahead._backwards, named))
-    assert not any(map(ahead._backwards, ["cpu_winograd._conv2d", "cpu._norm_silu", "cpu._up"]))
+    assert not any(map(ahead._backwards, ["cpu_winograd._conv2d", "cpu_norm.norm", "cpu._up"]))
 
 
 def test_nothing_is_started_where_all_is_compiled_or_nothing_can_be_kept(monkeypatch):

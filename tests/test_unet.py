@@ -173,6 +173,41 @@ def test_a_block_computes_in_one_operation_what_run_block_does(
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
 
 
+def other_norm(block):
+    block.norm1 = unet.GroupNorm(16)  # without silu
+
+
+def other_groups(block):
+    block.norm2 = unet.GroupNorm(16, groups=4, silu=True)
+
+
+def other_padding(block):
+    block.conv2.padding = "circular"
+
+
+def other_shortcut(block):
+    shortcut = block.shortcut
+    block.shortcut = lambda x: shortcut(x) + 1
+
+
+def wide_shortcut(block):
+    block.shortcut = unet.Conv2d(16, 32, padding="circular", rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "change", [other_norm, other_groups, other_padding, other_shortcut, wide_shortcut]
+)
+def test_a_block_with_another_layer_or_setting_does_what_run_block_does(change, rng):
+    block = unet.Block(16, 32, 4, "zeros", rng=rng)
+    if change is other_groups:
+        block = unet.Block(16, 16, 4, "zeros", rng=rng)
+    theta = block.flatten()
+    theta += rng.standard_normal(theta.size).astype(np.float32)
+    change(block)
+    x, e = (rng.standard_normal(s).astype(np.float32) for s in ((2, 8, 8, 16), (2, 4)))
+    np.testing.assert_array_equal(block(x, e), unet.run_block(block, x, e))
+
+
 def test_a_block_whose_layers_were_exchanged_runs_them(monkeypatch, rng):
     block, x = unet.Block(16, 16, 4, "zeros", rng=rng), np.zeros((8, 16, 16, 16), np.float32)
     block.conv2 = lambda h: h + 7

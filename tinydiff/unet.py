@@ -28,7 +28,7 @@ import numpy as np
 from . import kernels, ops
 from .nn import Attention, Conv2d, Embedding, GroupNorm, Linear, Module, time_embedding
 
-USUAL = [GroupNorm.__call__, Conv2d.__call__] * 2  # what the layers of a block do, if they do that
+USUAL = [GroupNorm.__call__] * 2 + [Conv2d.__call__] * 3  # what the layers of a block do at first
 
 
 class Block(Module):
@@ -49,8 +49,7 @@ class Block(Module):
         self.shortcut = Conv2d(C, O, K=1, rng=rng) if C != O else None
 
     def __call__(self, x, e):
-        layers = self.norm1, self.conv1, self.norm2, self.conv2
-        if not kernels.together or [type(layer).__call__ for layer in layers] != USUAL:
+        if not (kernels.together and self._is_usual()):
             return run_block(self, x, e)
         e = ops.reshape(self.embed(e), shape=(x.shape[0], 1, 1, -1))
         halves = (self.norm1, self.conv1), (self.norm2, self.conv2)
@@ -58,6 +57,19 @@ class Block(Module):
         shortcut = [self.shortcut.w] if self.shortcut else []
         rest = {"padding": self.conv1.padding, "groups": self.norm1.groups}
         return ops.residual_block(x, e, *params, *shortcut, **rest)
+
+    def _is_usual(self):
+        """Say whether ops.residual_block does what the layers do: not where one was exchanged."""
+        norms, convs, shortcut = [self.norm1, self.norm2], [self.conv1, self.conv2], self.shortcut
+        layers = norms + convs + ([shortcut] if shortcut else [])
+        if [type(layer).__call__ for layer in layers] != USUAL[: len(layers)]:
+            return False
+        alike = len({norm.groups for norm in norms}) == len({conv.padding for conv in convs}) == 1
+        return (
+            alike
+            and all(norm.silu for norm in norms)
+            and not (shortcut and shortcut.w.shape[0] > 1)
+        )
 
 
 def run_block(block, x, e):
