@@ -696,7 +696,7 @@ def test_the_main_job_in_small(tmp_path, monkeypatch, capsys):
     """`python -m tinydiff` as it is, but for a tiny network and few steps."""
     whole, (model, *rest) = cmd_train.learn, cmd_train.MODELS["digits"]
     monkeypatch.setitem(cmd_train.MODELS, "digits", (model | {"width": 8}, *rest))
-    few = lambda *a, steps, seconds: whole(*a, steps=60, seconds=60.0)
+    few = lambda *a, steps, seconds, **rest: whole(*a, steps=60, seconds=60.0, **rest)
     monkeypatch.setattr(cmd_train, "learn", few)
     assert run("--out", tmp_path, "--seed", 3) == 0
     out = capsys.readouterr().out
