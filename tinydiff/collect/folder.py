@@ -17,7 +17,6 @@ from .source import Picture, Source, Unusable, coded, natural, number, printable
 
 TABLES = ("labels.csv", "metadata.csv", "metadata.jsonl", "labels.jsonl")
 FILE_COLUMNS = ("file_name", "filename", "file", "image", "path", "picture", "name", "id", "")
-VAGUE = ("name", "id", "")  # of these: the columns that often hold something else
 LEVELS = ("kind", "folder-2", "folder-3")  # labels from nested folders
 SPLIT = {"train": 0, "training": 0, "val": 0, "valid": 0, "validation": 0, "test": 1, "testing": 1}
 NEVER = {".pdf", ".ps", ".eps", ".wmf", ".emf", ".mpg", ".mpeg", ".h5", ".hdf", ".grib", ".bufr"}
@@ -223,12 +222,15 @@ def _rows(table):
 
 
 def _file_column(columns, entries, find, table):
-    """Find the column that names the files -> its name"""
+    """Find the column that names the files, which most of its rows do -> its name
+
+    From "name" on, and under any other name, a column counts half: it may hold mere numbers.
+    """
     found = {c: sum(find(str(e.get(c, ""))) is not None for e in entries) for c in columns}
-    named = {c: c.strip().lower() for c in columns if found[c]}
-    named = {c: name for c, name in named.items() if name in FILE_COLUMNS}
-    fits = lambda c: (found[c] / (1 + (named[c] in VAGUE)), -FILE_COLUMNS.index(named[c]))
-    best = max(named, key=fits) if named else max(found, key=found.get, default=None)
+    places = {name: i for i, name in enumerate(FILE_COLUMNS)}
+    order = {c: places.get(c.strip().lower(), len(places)) for c in columns}
+    fits = lambda c: (found[c] / (1 if order[c] < places["name"] else 2), -order[c])
+    best = max(columns, key=fits, default=None)
     if best is None or not found[best]:
         why = "no column names the pictures beside it"
         raise Unusable(f"{table}: {why}: give one called file_name, or move the table away")
