@@ -543,6 +543,12 @@ def test_labels_without_a_name_are_refused(tmp_path):
         collection.find(tmp_path / "a.npz")
 
 
+def test_names_in_an_array_file_are_made_printable(tmp_path):
+    names = {"label_names": np.array([" my  kind"]), "label_values": np.array(["a |b\n"])}
+    np.savez(tmp_path / "a.npz", images=GREY, labels=np.arange(40) % 2, **names)
+    assert collection.find(tmp_path / "a.npz").labels == {"my kind": ["a", "b"]}
+
+
 def test_a_header_that_claims_much_makes_no_room_for_it(tmp_path):
     """The file is a kilobyte long, and says that it holds a terabyte."""
     np.save(tmp_path / "a.npy", sprites(2))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from . import table
-from .source import Picture, Source, Unusable, coded, natural, some
+from .source import Picture, Source, Unusable, coded, natural, printable, some
 
 PARTNERS = (  # of a name's words for pictures, the word for labels
     ("images", "labels"),
@@ -186,7 +186,8 @@ def _own_names(lower, columns):
     (names,), (values,) = (table.words(lower[k]) for k in ("label_names", "label_values"))
     if not len(names) == len(values) == len(columns):
         return None
-    return {n: v.split("|") for n, v in zip(names, values, strict=True)}
+    values = [[printable(word) for word in line.split("|")] for line in values]
+    return {printable(n) or "label": v for n, v in zip(names, values, strict=True)}
 
 
 def _joined(name, parts, said, files):
