@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -131,6 +132,70 @@ def test_a_table_that_names_no_picture_is_refused(tmp_path):
     (tmp_path / "labels.csv").rename(tmp_path / "metadata.jsonl")
     with pytest.raises(Unusable, match=r"metadata\.jsonl cannot be read"):
         collection.find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",file_name,label\n" + "".join(f"{i},{i + 1}.png,{i % 2}\n" for i in range(12)),
+        ",photo,label\n" + "".join(f"{i},{i + 1}.png,{i % 2}\n" for i in range(12)),
+        "id,file,label\n" + "".join(f"{i},{i + 1}.png{'x' * (i > 7)},{i % 2}\n" for i in range(12)),
+        "id;image;label\n" + "".join(f"{i};pics\\{i + 1}.png;{i % 2}\n" for i in range(12)),
+        "name,label\n" + "".join(f"{i + 1}.png,{i % 2}\n" for i in range(12)),
+    ],
+    ids=["pandas", "photo", "few gone", "id and backslashes", "name"],
+)
+def test_the_column_that_names_the_files_is_found(tmp_path, text):
+    x = sprites(12)
+    for i, each in enumerate(x):
+        save(each, tmp_path / ("pics" if "pics" in text else "") / f"{i + 1}.png")
+    (tmp_path / "labels.csv").write_text(text)
+    found = collection.find(tmp_path)
+    assert found.labels["label"] == ["0", "1"]
+    rows = found.rows[:8, list(found.labels).index("label")]  # 1.png to 8.png
+    assert rows.tolist() == [0, 1] * 4
+    assert "label-2" not in found.labels, "pandas' own numbers"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_table_that_excel_saved_as_unicode_is_read(tmp_path, encoding):
+    for i, each in enumerate(sprites(4)):
+        save(each, tmp_path / f"{i}.png")
+    text = "\ufefffile\tkind\r\n" + "".join(f"{i}.png\t{'äß'[i % 2]}\r\n" for i in range(4))
+    (tmp_path / "labels.csv").write_bytes(text.encode(encoding))
+    assert collection.find(tmp_path).labels == {"kind": ["ß", "ä"]}
+
+
+def test_a_table_s_kind_and_the_folders_are_two_labels_where_they_differ(tmp_path):
+    for i, each in enumerate(sprites(8)):
+        save(each, tmp_path / "ab"[i % 2] / f"{i}.png")
+    for values, labels in (("ab", {"kind": ["a", "b"]}), ("xy", {"kind-2": ["x", "y"]})):
+        rows = [f"{i}.png,{values[i % 2]}\n" for i in range(8)]
+        (tmp_path / "labels.csv").write_text("file_name,kind\n" + "".join(rows))
+        assert collection.find(tmp_path).labels == labels | {"kind": ["a", "b"]}
+
+
+def test_links_are_followed_once(tmp_path):
+    for i, each in enumerate(sprites(8)):
+        save(each, tmp_path / "stored" / "ab"[i % 2] / f"{i}.png")
+    (tmp_path / "set").mkdir()
+    for name in "ab":
+        (tmp_path / "set" / name).symlink_to(tmp_path / "stored" / name)
+    (tmp_path / "stored" / "a" / "again").symlink_to(tmp_path / "set")
+    (tmp_path / "stored" / "0").symlink_to("b")
+    for name in ("set", "stored"):
+        found = collection.find(tmp_path / name)
+        assert found.count == 8 and found.labels == {"kind": ["a", "b"]}
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path):
+    for i, each in enumerate(sprites(8)):
+        save(each, tmp_path / f"{i}.png")
+    (tmp_path / "gone.png").symlink_to("nothing.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    assert cache.key(collection.find(tmp_path), None, None)
+    found = collection.collect(tmp_path)
+    assert sorted(name for name, _ in found.unread) == ["gone.png", "loop.png"]
 
 
 def chunk(kind, body):
@@ -427,6 +492,8 @@ def test_sets_that_come_along_are_read_as_they_are(name):
         ({"images": GREY, "labels": np.arange(40) + 0.5}, "has fractions"),
         ({"a": GREY[..., 0], "b": GREY[..., 0]}, "Name them images"),
         ({"images": np.array([object()])}, "pickled objects"),
+        ({"images": GREY, "labels": np.zeros((40, 0), int)}, r"shape \(40, 0\) .* no labels"),
+        ({"images": GREY, "labels": np.zeros(0, int)}, r"shape \(0,\) .* no labels"),
     ],
 )
 def test_arrays_that_are_no_pictures_are_refused(tmp_path, arrays, why):
@@ -449,6 +516,37 @@ def test_arrays_that_end_early_are_refused(tmp_path):
     for name in ("b.npy", "c.npz", "d-images-idx3-ubyte.gz"):
         with pytest.raises(Unusable, match=name):
             collection.collect(tmp_path / name)
+
+
+@pytest.mark.parametrize("given, other", [(".gz", ""), ("", ".gz")])
+def test_an_idx_file_that_is_there_packed_and_unpacked_is_read_once(tmp_path, given, other):
+    x, y = GREY[..., 0], np.arange(40, dtype=np.uint8) % 5
+    for name, part in {"train": slice(0, 32), "t10k": slice(32, 40)}.items():
+        idx(y[part], tmp_path / f"{name}-labels-idx1-ubyte{given}")
+        for ending in (given, other):
+            idx(x[part], tmp_path / f"{name}-images-idx3-ubyte{ending}")
+    for path in (tmp_path, tmp_path / f"train-images-idx3-ubyte{given}"):
+        found = collection.collect(path).dataset
+        assert (len(found.train), len(found.test), found.classes) == (32, 8, (5,))
+
+
+def test_labels_without_a_name_are_refused(tmp_path):
+    rows = np.zeros((4, 3073), np.uint8)
+    rows[:, 0] = 0, 1, 2, 7
+    (tmp_path / "data_batch_1.bin").write_bytes(rows.tobytes())
+    (tmp_path / "batches.meta.txt").write_text("a\nb\nc\n")
+    with pytest.raises(Unusable, match=r"batch_1\.bin has the label 7, where only 0 to 2 have a"):
+        collection.find(tmp_path)
+    names = {"label_names": np.array(["kind"]), "label_values": np.array(["a|b|c"])}
+    np.savez(tmp_path / "a.npz", images=GREY, labels=np.arange(40) % 4, **names)
+    with pytest.raises(Unusable, match=r"a\.npz has the label 3, where only 0 to 2 have a name"):
+        collection.find(tmp_path / "a.npz")
+
+
+def test_names_in_an_array_file_are_made_printable(tmp_path):
+    names = {"label_names": np.array([" my  kind"]), "label_values": np.array(["a |b\n"])}
+    np.savez(tmp_path / "a.npz", images=GREY, labels=np.arange(40) % 2, **names)
+    assert collection.find(tmp_path / "a.npz").labels == {"my kind": ["a", "b"]}
 
 
 def test_a_header_that_claims_much_makes_no_room_for_it(tmp_path):
@@ -610,6 +708,22 @@ def test_digits_of_28_pixels_are_padded_to_32():
     assert (fit.fit(Picture(x[0]), how)[2:30, 2:30, :1] == x[0]).all()
 
 
+def test_a_thin_picture_among_sprites_is_fitted():
+    pictures = [Picture(x) for x in sprites(30)] + [Picture(sprites(1, 300)[0, :, :3])]
+    for framed in (False, True):
+        how = fit.Plan(16, True, framed=framed)
+        assert [fit.fit(p, how).shape for p in pictures] == [(16, 16, 3)] * 31
+
+
+def test_a_large_picture_among_sprites_takes_little_memory():
+    x = enlarged(sprites(1, 16)[0], 60)
+    tracemalloc.start()
+    small = fit.fit(Picture(x), fit.Plan(16, True, {x.shape[:2]: (1, 0, 0)}))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (small == x[::60, ::60]).all() and peak < 40 * x.nbytes
+
+
 def test_the_smallest_size_that_keeps_what_is_there_is_chosen():
     smooth = [
         Picture(x) for x in fit._enlarged(photographs(9, 8, 8).astype(float), 128).astype("u1")
@@ -687,6 +801,13 @@ def test_words_become_labels():
     assert labels == {"n": ["9", "10"], "a b": ["x", "y"]}
     assert rows.tolist() == [[1, 0], [0, 2], [2, 1], [0, 0]]
     assert sorted(["b10", "b9", "A1"], key=natural) == ["A1", "b9", "b10"]
+
+
+def test_names_that_print_alike_are_told_apart():
+    columns = {"a b": "xy", "a  b": "yx", "": "zz", "a b-2": "ww"}
+    labels, rows = coded(columns)
+    assert labels == {"a b": ["x", "y"], "a b-2": ["x", "y"], "label": ["z"], "a b-2-2": ["w"]}
+    assert rows.tolist() == [[0, 1, 0, 0], [1, 0, 0, 0]]
 
 
 # --- the cache ---

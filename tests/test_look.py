@@ -275,3 +275,20 @@ def test_bad_input_gets_one_line_and_writes_nothing(faces, run, tmp_path, words)
 
 def test_look_at_nothing_is_refused(run):
     assert "nothing cannot be read" in run("look", "nothing", status=2)
+
+
+@pytest.mark.parametrize("command", ["look", "train"])
+def test_nothing_is_written_among_the_pictures(faces, run, command):
+    for out in ("faces", "faces/out", "faces/7/../new"):
+        out = f"{out}/look.png" if command == "look" else out
+        err = run(command, "faces", "--out", out, status=2)
+        assert len(err.splitlines()) == 1 and f"--out {out} lies in faces" in err
+    assert sorted(os.listdir("faces")) == ["7", "red hat"]
+
+
+def test_a_training_does_not_replace_the_set_that_it_reads(run):
+    os.mkdir("out")
+    np.savez("out/mine.npz", images=sprites(12, 8))
+    err = run("train", "out/mine.npz", "--force", "--steps", 1, *SMALL, status=2)
+    assert "mine.npz is read by this command, and would be lost" in err
+    assert len(np.load("out/mine.npz")["images"]) == 12

@@ -7,6 +7,7 @@ from .usage import require_picture
 
 def cmd_look(args):
     """Run `look`: args from the parser -> None; prints what it finds, writes a sheet"""
+    own.require_apart(args.path, args.out)
     require_picture(args.out, args.path)
     dataset, _ = own.pictures(args.path, args.size, args.grid, not args.no_cache)
     own.show(dataset, args.out)

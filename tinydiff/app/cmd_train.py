@@ -146,9 +146,12 @@ def triptych(pipe, dataset, rng):
 
 def cmd_train(args):
     """Run `train`: args from the parser -> None; writes DATASET.npz and sheets of samples"""
+    if args.dataset not in {**data.FILES, **data.STYLES}:
+        own.require_apart(args.dataset, args.out)
     require_writable(args.out)
     dataset, pictures = _dataset(args)
     path, team = args.out / f"{dataset.name}.npz", together.team()
+    require_output(path, [args.dataset])
     with _alone(path) if team.rank == 0 else nullcontext():
         _train_alone(args, dataset, path, team, pictures)
 

@@ -1,5 +1,8 @@
 """A user's own pictures on the command line: read, or taken from the cache; shown; timed."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 
 from .. import checkpoint, plot
@@ -25,6 +28,17 @@ def pictures(path, size=None, grid=None, use_cache=True):
     print("\n".join(lines))
     about = {"path": str(path.absolute()), "key": key, "size": dataset.train.shape[1]}
     return dataset, about | ({"grid": list(grid)} if grid else {})
+
+
+def require_apart(path, out):
+    """Refuse to write into the folder that the pictures are read from, as --out asks: () -> None
+
+    What is written there would be read as pictures the next time.
+    """
+    here, into = os.path.realpath(path), os.path.realpath(out)
+    if os.path.isdir(path) and Path(into).is_relative_to(here):
+        why = f"lies in {path}, whose pictures are read: give --out a folder elsewhere"
+        raise UsageError(f"--out {out} {why}")
 
 
 def as_before(path):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,10 @@ def key(source, size, grid):
     """
     digest = hashlib.sha256()
     for path in source.files:
-        seen = os.stat(path)
-        digest.update(f"{os.path.abspath(path)}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode())
+        with suppress(OSError):  # a link to nothing: said where it cannot be read
+            seen = os.stat(path)
+            about = f"{os.path.abspath(path)}\0{seen.st_size}\0{seen.st_mtime_ns}\n"
+            digest.update(about.encode())
     known = [VERSION, collection.MOST_BYTES, size, grid, source.count, source.labels, source.said]
     digest.update(json.dumps([source.name, *known]).encode())
     digest.update(np.ascontiguousarray(source.rows).tobytes())

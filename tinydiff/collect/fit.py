@@ -19,6 +19,7 @@ FEW = 32  # colours: a picture that has no more is pixel art
 FRAMED = 0.7  # share of pictures with a border of one colour: these are drawings on paper
 TOUCHED = 0.35  # share of a border that may be of other colours: what is drawn may touch it
 EVEN = 12  # of 255: by how much a border of one colour may vary, and the channels of a grey pixel
+VOTING = 8  # pixels per side of the largest block whose pixels vote on its colour
 LEAST_CELLS = 4  # per side of a picture that is taken for an enlarged one
 
 
@@ -251,12 +252,18 @@ def _without_smoothing(x, how):
 
 
 def _most_common(x, k):
-    """Reduce by k: each block becomes the colour that most of its pixels have."""
+    """Reduce by k: each block becomes the colour that most of its pixels have.
+
+    Of large blocks, whose votes would take k^2 bytes per pixel, the middle pixel is taken.
+    """
+    k = min(k, *x.shape[:2])
     if k == 1:
         return x
     H, W = (side // k * k for side in x.shape[:2])
     top, left = (x.shape[0] - H) // 2, (x.shape[1] - W) // 2
     x = x[top : top + H, left : left + W]
+    if k > VOTING:
+        return x[k // 2 :: k, k // 2 :: k]
     blocks = x.reshape(H // k, k, W // k, k, -1).swapaxes(1, 2).reshape(H // k, W // k, k * k, -1)
     packed = blocks.astype(np.int64) @ (256 ** np.arange(blocks.shape[3]))
     votes = (packed[..., :, None] == packed[..., None, :]).sum(-1)

@@ -1,6 +1,8 @@
 """A folder of pictures: whatever Pillow opens; folders in it are labels, and so are tables."""
 
+import codecs
 import csv
+import itertools
 import json
 import os
 from collections import Counter
@@ -14,7 +16,7 @@ from . import published
 from .source import Picture, Source, Unusable, coded, natural, number, printable, some
 
 TABLES = ("labels.csv", "metadata.csv", "metadata.jsonl", "labels.jsonl")
-FILE_COLUMNS = ("file_name", "filename", "file", "image", "path", "name", "picture", "id", "")
+FILE_COLUMNS = ("file_name", "filename", "file", "image", "path", "picture", "name", "id", "")
 LEVELS = ("kind", "folder-2", "folder-3")  # labels from nested folders
 SPLIT = {"train": 0, "training": 0, "val": 0, "valid": 0, "validation": 0, "test": 1, "testing": 1}
 NEVER = {".pdf", ".ps", ".eps", ".wmf", ".emf", ".mpg", ".mpeg", ".h5", ".hdf", ".grib", ".bufr"}
@@ -45,7 +47,9 @@ def from_folder(path, boxes=None):
     words, test = _from_folders(relative, said)
     table = next((path / name for name in TABLES if (path / name).exists()), None)
     if table:
-        words = _from_table(table, relative, said) | words
+        found = _from_table(table, relative, said)
+        new = {f"{c}-2" if words.get(c, w) != w else c: w for c, w in found.items()}
+        words = new | words
     labels, rows = coded(words)
     rows = rows if labels else None
     names = [str(r) for r in relative]
@@ -62,8 +66,14 @@ def _listed(path):
     """List the pictures below a folder, and the files that are none: -> two lists of Paths"""
     files, others = [], []
     endings = {e for e in Image.registered_extensions() if e not in NEVER} or {".png", ".jpg"}
-    for root, folders, names in os.walk(path):
+    seen, tops = set(), [path]  # links are followed last, and no folder is read twice
+    for root, folders, names in itertools.chain.from_iterable(map(os.walk, tops)):
+        if (real := os.path.realpath(root)) in seen:
+            folders[:] = []
+            continue
+        seen.add(real)
         folders[:] = sorted((f for f in folders if f[0] != "." and f != "__MACOSX"), key=natural)
+        tops += [link for f in folders if os.path.islink(link := os.path.join(root, f))]
         for name in sorted(names, key=natural):
             if name[0] == "." or name.lower() in HARMLESS or name.lower() in TABLES:
                 continue
@@ -161,12 +171,12 @@ def _from_table(table, relative, said):
     for i, p in enumerate(relative):
         for key in (p.name, p.stem):
             by_name[key] = i if key not in by_name else None
-    find = lambda word: places.get(word.removeprefix("./"), by_name.get(word))
+    find = lambda word: places.get(word.replace("\\", "/").removeprefix("./"), by_name.get(word))
     key = _file_column(columns, entries, find, table)
     where = [find(str(entry.get(key, ""))) for entry in entries]
     words, said_of = {}, set()
     for column in columns:
-        if column == key:
+        if column == key or not column.strip():  # pandas' own numbers have no name
             continue
         listed = [""] * len(relative)
         for i, entry in zip(where, entries, strict=True):
@@ -192,7 +202,9 @@ def _from_table(table, relative, said):
 def _rows(table):
     """Read a table of labels -> names of its columns, a list of dicts"""
     try:
-        text = table.read_text(encoding="utf-8-sig", errors="replace")
+        stored = table.read_bytes()
+        wide = stored[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # Excel's "Unicode text"
+        text = stored.decode("utf-16" if wide else "utf-8-sig", "replace")
         if table.suffix == ".jsonl":
             entries = [json.loads(line) for line in text.splitlines() if line.strip()]
             if not all(type(entry) is dict for entry in entries):
@@ -210,10 +222,15 @@ def _rows(table):
 
 
 def _file_column(columns, entries, find, table):
-    """Find the column that names the files -> its name"""
+    """Find the column that names the files, which most of its rows do -> its name
+
+    From "name" on, and under any other name, a column counts half: it may hold mere numbers.
+    """
     found = {c: sum(find(str(e.get(c, ""))) is not None for e in entries) for c in columns}
-    named = [c for c in columns if c.strip().lower() in FILE_COLUMNS and found[c]]
-    best = named[0] if named else max(found, key=found.get, default=None)
+    places = {name: i for i, name in enumerate(FILE_COLUMNS)}
+    order = {c: places.get(c.strip().lower(), len(places)) for c in columns}
+    fits = lambda c: (found[c] / (1 if order[c] < places["name"] else 2), -order[c])
+    best = max(columns, key=fits, default=None)
     if best is None or not found[best]:
         why = "no column names the pictures beside it"
         raise Unusable(f"{table}: {why}: give one called file_name, or move the table away")

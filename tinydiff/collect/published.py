@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from . import table
-from .source import Picture, Source, Unusable, coded, natural, some
+from .source import Picture, Source, Unusable, coded, natural, printable, some
 
 PARTNERS = (  # of a name's words for pictures, the word for labels
     ("images", "labels"),
@@ -46,7 +46,7 @@ def from_files(name, files, folder=None):
     """
     single = len(files) == 1 and folder is None
     there = sorted(files[0].parent.iterdir() if single else files, key=lambda p: natural(p.name))
-    there = _without_twins([p for p in there if is_array(p) or p in files])
+    there = _without_twins([p for p in there if is_array(p) or p in files], files)
     if any(p.suffix == ".bin" for p in files):
         return _cifar(name, [p for p in there if p.suffix == ".bin"], files[0].parent)
     parts, said = [], []
@@ -57,7 +57,7 @@ def from_files(name, files, folder=None):
         if path in taken:
             of = next(p for p, q in labels_of.items() if q == path)
             raise Unusable(f"{path} holds the labels of {of.name}: give {of}")
-        others = [p for p in there if p != path and _as_train(p) == path.name]
+        others = [p for p in there if p != path and _as_train(p) == path.name.removesuffix(".gz")]
         chosen = [path, *others]
     else:
         chosen = [p for p in there if p not in taken]
@@ -66,10 +66,11 @@ def from_files(name, files, folder=None):
     return _joined(name, parts, said, len(chosen))
 
 
-def _without_twins(paths):
-    """Leave out what is there a second time, packed or unpacked."""
-    names = {p.name for p in paths}
-    return [p for p in paths if not (p.suffix == ".gz" and p.stem in names)]
+def _without_twins(paths, given):
+    """Leave out what is there a second time, packed or unpacked, and is not the one given."""
+    order = sorted(paths, key=lambda p: (p in given, p.suffix != ".gz"))
+    best = {p.name.removesuffix(".gz"): p for p in order}
+    return [p for p in paths if best[p.name.removesuffix(".gz")] == p]
 
 
 def _words(name):
@@ -98,7 +99,8 @@ def _is_held_out(path):
 
 def _as_train(path):
     """Name the training file that a held-out one belongs to -> str, its own name if it is none"""
-    words = ["train" if w.lower() in HELD_OUT else w for w in _words(path.name)]
+    name = path.name.removesuffix(".gz")
+    words = ["train" if w.lower() in HELD_OUT else w for w in _words(name)]
     return "".join(words) if _is_held_out(path) else ""
 
 
@@ -184,7 +186,8 @@ def _own_names(lower, columns):
     (names,), (values,) = (table.words(lower[k]) for k in ("label_names", "label_values"))
     if not len(names) == len(values) == len(columns):
         return None
-    return {n: v.split("|") for n, v in zip(names, values, strict=True)}
+    values = [[printable(word) for word in line.split("|")] for line in values]
+    return {printable(n) or "label": v for n, v in zip(names, values, strict=True)}
 
 
 def _joined(name, parts, said, files):
@@ -206,9 +209,8 @@ def _joined(name, parts, said, files):
         columns = {title: [] for title in titles}
         for part, n in zip(parts, counts, strict=True):
             for k, title in enumerate(titles):
-                columns[title] += part[1][k] if part[1] else [""] * n
-        if own:
-            columns = {t: [own[t][int(w)] for w in column] for t, column in columns.items()}
+                words = part[1][k] if part[1] else [""] * n
+                columns[title] += _valued(words, own[title], part[3]) if own else words
         labels, rows = coded(columns)
         labels, rows = (own, _as_own(labels, rows, own)) if own else (labels, rows)
     elif files > 1 and not widths and not test.any():
@@ -227,6 +229,15 @@ def _joined(name, parts, said, files):
     files = sorted({p[3] for p in parts})
     lines = list(dict.fromkeys(said))
     return Source(name, sum(counts), read, str, labels, rows, test, lines, files)
+
+
+def _valued(words, values, path):
+    """Look up the values that a column of numbers stands for; "" stays -> list of str"""
+    known = {"": ""} | {str(i): value for i, value in enumerate(values)}
+    if unknown := next((w for w in words if w not in known), None):
+        names = f"has the label {unknown}, where only 0 to {len(values) - 1} have a name"
+        raise Unusable(f"{path} {names}: mend it or get it anew")
+    return [known[w] for w in words]
 
 
 def _as_own(labels, rows, own):
@@ -268,7 +279,8 @@ def _cifar(name, files, folder):
         skipped = np.concatenate([labels for labels, _ in found.raw()])
         columns = []
         for column, words in zip(skipped.T.tolist(), names, strict=True):
-            columns.append([words[i] if i < len(words) else str(i) for i in column])
+            column = list(map(str, column))
+            columns.append(_valued(column, words, path) if words else column)
         parts.append((found, columns, _is_held_out(path), path, dict.fromkeys(titles)))
     for k, title in enumerate(titles):
         values = names[k] or sorted({w for p in parts for w in p[1][k]}, key=natural)

@@ -1,5 +1,6 @@
 """What a set of pictures is before it is fitted to a network: pictures one by one, and labels."""
 
+import itertools
 import re
 from dataclasses import dataclass, field
 
@@ -58,13 +59,16 @@ def coded(columns):
     """Turn columns of words into labels as Source has them; "" and None are unknown.
 
     columns: {"kind": list of M words} -> {"kind": its values, in order}, rows (M, L) ints
+    A name that prints as an earlier one does becomes "kind-2".
     """
     labels, rows = {}, []
     for name, words in columns.items():
         words = [printable(word) for word in words]
         values = sorted({word for word in words if word}, key=natural)
         index = {value: i for i, value in enumerate(values)} | {"": len(values)}
-        labels[printable(name) or "label"] = values
+        title = printable(name) or "label"
+        names = (f"{title[: LONGEST - 5]}-{n}" if n > 1 else title for n in itertools.count(1))
+        labels[next(name for name in names if name not in labels)] = values
         rows.append([index[word] for word in words])
     count = len(rows[0]) if rows else 0
     return labels, np.array(rows, dtype=np.int64).reshape(len(rows), count).T

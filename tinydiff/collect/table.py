@@ -267,7 +267,7 @@ def words(table):
     Raises Unusable where it holds something else.
     """
     size = math.prod(table.shape) * table.dtype.itemsize
-    if table.dtype.kind not in "uifbUS" or len(table.shape) > 2 or size > WHOLE:
+    if table.dtype.kind not in "uifbUS" or len(table.shape) > 2 or not 0 < size <= WHOLE:
         raise Unusable(f"{table.path} has the shape {table.shape} of {table.dtype}: no labels")
     x = np.concatenate([part for _, part in table.raw()])
     x = x.reshape(len(x), -1)
