@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import signal
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -292,3 +294,24 @@ def test_a_training_does_not_replace_the_set_that_it_reads(run):
     err = run("train", "out/mine.npz", "--force", "--steps", 1, *SMALL, status=2)
     assert "mine.npz is read by this command, and would be lost" in err
     assert len(np.load("out/mine.npz")["images"]) == 12
+
+
+def test_pictures_without_labels_train_and_are_drawn_and_edited(tmp_path, run):
+    for i, x in enumerate(sprites(24, 8)):
+        save(x, tmp_path / "work" / "plain" / f"{i}.png")
+    run("train", "plain", "--steps", 2, *SMALL)
+    model, picture = "out/plain.npz", "plain/3.png"
+    for more in ([], ["--tile"], ["--guidance", 2], ["--sampler", "heun"]):
+        run("sample", model, "--n", 2, "--steps", 2, *more, *["--out", "a.png"])
+    run("edit", model, picture, "--strength", 0.5, "--steps", 4, "--n", 1, "--out", "b.png")
+    run("edit", model, picture, "--restore", "blur", "--steps", 2, "--n", 1, "--out", "c.png")
+    said = run("sample", model, "--label", "hat=red", "--out", "d.png", status=2)
+    assert said == "tinydiff: the model takes no labels; got 'hat=red'\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_a_name_that_is_no_text_is_read(faces, run):
+    os.rename(b"faces/7/1.png", b"faces/7/bad\xff.png")
+    (Path("faces") / "7" / "3.png").write_bytes(b"no picture")
+    os.rename(b"faces/7/3.png", b"faces/7/worse\xff.png")
+    assert "faces: 23 pictures" in run("look", "faces")

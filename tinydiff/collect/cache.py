@@ -39,9 +39,9 @@ def key(source, size, grid):
         with suppress(OSError):  # a link to nothing: said where it cannot be read
             seen = os.stat(path)
             about = f"{os.path.abspath(path)}\0{seen.st_size}\0{seen.st_mtime_ns}\n"
-            digest.update(about.encode())
+            digest.update(about.encode(errors="surrogateescape"))
     known = [VERSION, collection.MOST_BYTES, size, grid, source.count, source.labels, source.said]
-    digest.update(json.dumps([source.name, *known]).encode())
+    digest.update(json.dumps([source.name, *known]).encode(errors="surrogateescape"))
     digest.update(np.ascontiguousarray(source.rows).tobytes())
     digest.update(b"" if source.test is None else np.ascontiguousarray(source.test).tobytes())
     return digest.hexdigest()

@@ -33,7 +33,7 @@ def parse_labels(labels, words):
     """
     if words and not labels:
         raise ValueError(f"the model takes no labels; got {words[0]!r}")
-    row, named = np.array([len(values) for values in labels.values()]), set()
+    row, named = np.array([len(values) for values in labels.values()], int), set()
     for word in words:
         label, equals, value = word.rpartition("=")
         label = next(iter(labels)) if not label and len(labels) == 1 else label
