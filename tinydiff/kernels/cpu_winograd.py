@@ -108,6 +108,7 @@ _A_rows, _A_back_rows = on_rows(_A, 4), on_rows(_A_back, 6)
 
 @jit
 def scratch(size, dtype):
+    """Make a flat array for a task's own use, which begins with a line of the cache."""
     return aligned(np.empty(size + 64 // 4, dtype))
 
 
