@@ -208,6 +208,23 @@ def test_the_same_bits_each_time_whatever_the_number_of_threads(dtype, rng):
             assert a.tobytes() == b.tobytes() == c.tobytes(), label(name, args)
 
 
+def test_a_gradient_has_the_same_norm_whatever_the_number_of_threads(rng):
+    most = numba.get_num_threads()
+    if most < 2:
+        pytest.skip("one core: nothing runs in parallel here")
+    for size in range(1, 3000, 61):
+        args = [rng.standard_normal(size) for _ in range(5)]
+        rates = (1, 1e-3, 0.9, 0.999, 1e-8, 0.0, np.inf, 0.9)
+        norms = []
+        for threads in (1, 2, most):
+            try:
+                numba.set_num_threads(threads)
+                norms.append(cpu.update(*copied(args), *rates))
+            finally:
+                numba.set_num_threads(most)
+        assert len(set(norms)) == 1, (size, norms)
+
+
 @both_precisions
 def test_an_image_comes_out_the_same_whatever_is_beside_it(dtype, rng):
     """Bit for bit: what is drawn must not depend on how many are drawn at once."""

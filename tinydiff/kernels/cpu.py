@@ -353,7 +353,7 @@ def _concat(a, b, y):
 def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
     fits = theta.shape == g.shape == m.shape == v.shape == ema.shape and theta.ndim == 1
     _require(fits, "update", theta, g, m, v, ema)
-    f, norm = theta.dtype.type, np.sqrt(_squared_norm(g))
+    f, norm = theta.dtype.type, np.sqrt(_squares(g).sum())
     if np.isfinite(norm):
         scale = min(1, largest / max(norm, 1e-30))
         rates = scale, lr, beta1, beta2, eps, decay, keep
@@ -363,8 +363,8 @@ def update(theta, g, m, v, ema, k, lr, beta1, beta2, eps, decay, largest, keep):
 
 
 @parallel
-def _squared_norm(g):
-    parts = np.zeros(PIECES)  # the same for any number of threads
+def _squares(g):
+    parts = np.zeros(PIECES)  # the same for any number of threads; a sum of them here would not be
     for piece in prange(PIECES):
         first, last = piece * g.size // PIECES, (piece + 1) * g.size // PIECES
         sums = np.zeros(8)  # side by side in vector registers: one sum would wait for each addition
@@ -374,7 +374,7 @@ def _squared_norm(g):
         for i in range(last - (last - first) % 8, last):
             sums[0] += g[i] ** 2
         parts[piece] = sums.sum()
-    return parts.sum()
+    return parts
 
 
 @parallel
@@ -419,7 +419,7 @@ def posterior_mean(x_t, data, alpha_bar):
 @jit
 def _distance2(x_t, n, data, m, root, sums):
     D = x_t.shape[1]
-    sums[:] = 0  # side by side in vector registers, as in _squared_norm
+    sums[:] = 0  # side by side in vector registers, as in _squares
     for d in range(D // 8):
         for k in range(8):
             i = u(8 * d) + u(k)
