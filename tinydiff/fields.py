@@ -58,7 +58,7 @@ PATH = "a text of 1 to 4096 characters", lambda x: type(x) is str and 0 < len(x)
 STEPS, FINITE, CHANNELS = _whole(0, 10**12), _number(-1e39, 1e39), _whole(1, 1024)
 LOSS = "a number", lambda x: x != x or FINITE[1](x)  # before the first step it is NaN
 
-SIZES = ("size", "channels", "out", "width", "multipliers", "depth", "classes", "padding")
+SIZES = ("size", "channels", "out", "width", "multipliers", "depth", "classes", "padding", "told")
 
 MODEL = {  # the meta of checkpoint.py, of a network that draws
     "dataset?": NAME,
@@ -72,6 +72,7 @@ MODEL = {  # the meta of checkpoint.py, of a network that draws
     "model.depth?": _whole(1, 1000),
     "model.classes?": _list_of(_whole(1, 10**6), 0, 1000),
     "model.padding?": _one_of("zeros", "circular"),
+    "model.told?": _list_of(_whole(1, 1024), 0, 16),
     "schedule.kind": _one_of("linear", "cosine", "sigmoid"),
     "schedule.T": _whole(1, 100_000),
     "train.predict?": _one_of(*PREDICTIONS),
@@ -79,6 +80,10 @@ MODEL = {  # the meta of checkpoint.py, of a network that draws
     "train.lr?": _number(1e-12, 1e6),
     "train.forget?": _number(0, 1),
     "train.seed?": _whole(0, 2**128),
+    "train.flip?": ("true or false", lambda x: type(x) is bool),
+    "train.shift?": _whole(0, 256),
+    "train.start?": PATH,
+    "train.lora?": _whole(1, 1024),
     "history?": _list_of(("[step, seconds, loss]", _entry)),
     "recent?": _list_of(FINITE),
     "steps?": STEPS,

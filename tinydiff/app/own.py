@@ -6,17 +6,25 @@ from pathlib import Path
 import numpy as np
 
 from .. import checkpoint, plot
-from ..collect import cache, collection, network, report
+from ..collect import cache, collection, copies, network, report
 from .progress import Bar
 from .usage import UsageError
 
 
-def pictures(path, size=None, grid=None, use_cache=True):
-    """Read a user's pictures, and print what was found -> Dataset, what a checkpoint says of it"""
+def pictures(path, size=None, grid=None, use_cache=True, before=None, check=None):
+    """Read a user's pictures, and print what was found -> Dataset, what a checkpoint says of it
+
+    before: the key of a training that goes on, or None; check: called with the set's name before
+    the pictures are read, or None
+    """
     if size and size % 4:
         raise UsageError(f"--size takes a multiple of 4, to be halved twice; got {size}")
     source = collection.find(path, grid)
+    if check:
+        check(source.name)
     key = cache.key(source, size, grid)
+    if before and before == cache.key(source, None, grid):  # the size was chosen then
+        key = before
     found = cache.load(key) if use_cache else None
     if not found:
         with Bar(source.count, f"reading {source.name}", "pictures") as bar:
@@ -42,9 +50,9 @@ def require_apart(path, out):
 
 
 def as_before(path):
-    """Look up at which size, and cut by which grid, a training's pictures were read -> both"""
+    """Look up how a training's pictures were read -> size, grid, key, see checkpoint.py"""
     own = checkpoint.load(path)[2].get("pictures", {})
-    return own.get("size"), own.get("grid") and tuple(own["grid"])
+    return own.get("size"), own.get("grid") and tuple(own["grid"]), own.get("key")
 
 
 def kept(path, name):
@@ -77,9 +85,23 @@ def show(dataset, path):
     print(f"{plot.save_png(report.sheet(dataset), path)}: what the network will see")
 
 
-def say_plan(meta, dataset):
+def say_plan(meta, dataset, hint=True):
     """Measure a few steps, and say which network it is and how long it takes -> None"""
     model, _ = checkpoint.build_model(meta, np.random.default_rng(0))
     with Bar(network.TIMED + 1, "measuring the time per step", "steps") as bar:
         minutes = network.minutes_per_thousand(meta, dataset, bar.tick)
     print(report.plan(meta, model.flatten().size, minutes))
+    for line in network.advice(meta, dataset) if hint else []:
+        print(line)
+
+
+def say_copies(x, dataset, settings):
+    """Say how many of some drawings are nearly training pictures -> None
+
+    x: (N, H, W, C) in [-1, 1]; settings: of the training, see checkpoint.py
+    """
+    changed = settings.get("flip", False), settings.get("shift", 0)
+    near, _, usual = copies.near_copies(x, dataset, *changed)
+    unseen = "pictures that it has not seen" if len(dataset.test) >= copies.ENOUGH else "the set"
+    said = f"{near.sum()} of {len(x)} samples are nearly training pictures"
+    print(f"{said} (by the same measure {usual:.0%} of {unseen} are)")
