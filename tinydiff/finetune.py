@@ -16,8 +16,8 @@ def start_from(model, source, named, known):
     channels are the same: the source's "any" is added to the bias that comes before the labels, and
     what is new starts at 0. Grey to colour, what a channel of x does is a third of what it did,
     and the three that come out are the same; colour to grey, it is the sum, and the mean.
-    model: a UNet of x (N, H, W, C) that is not flat yet; source: a UNet; named, known: their labels and values,
-    {"hat": ["none", ...], ...} -> None
+    model: a UNet of x (N, H, W, C) that is not flat yet; source: a UNet
+    named, known: their labels and values, {"hat": ["none", ...], ...} -> None
     Raises ValueError where the source has other layers, or looks at a second picture.
     """
     if source.out != source.channels:
