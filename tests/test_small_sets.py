@@ -92,7 +92,8 @@ REFUSED = {
     "faces --size 36 --from portraits --lora 2 --shift 10": "--shift takes at most 9, a quarter",
     "faces --shift 3": "--shift takes at most 2, a quarter of 8 pixels; got 3",
     "faces --shift 0": "--shift: .*0",
-    "emoji --flip": "--flip and --shift are for single pictures, not for emoji",
+    "emoji --flip": "--flip, --shift and --from are for single pictures, not for emoji",
+    "typefaces --from digits": "--from are for single pictures, not for typefaces",
 }
 
 
@@ -127,7 +128,7 @@ def test_a_training_that_is_there_is_seen_before_the_pictures_are_read(faces, ru
     run("train", "faces", "--steps", 1, *SMALL, "--no-cache")
     monkeypatch.setattr(collection, "read", lambda *_: pytest.fail("read for nothing"))
     err = run("train", "faces", "--steps", 1, *SMALL, "--no-cache", status=2)
-    assert "out/faces.npz holds a training of 1 steps" in err
+    assert "out/faces.npz holds a training of 1 step:" in err
 
 
 def test_other_pictures_are_said_when_a_training_goes_on(faces, run, monkeypatch):

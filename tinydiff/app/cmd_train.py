@@ -205,7 +205,8 @@ def _train_alone(args, dataset, path, team, pictures=None):
     goes_on = args.resume and path.exists() and path.samefile(args.resume)
     _require_free(path, args.force or goes_on)
     if pictures:
-        if args.resume and meta.get("pictures", {}).get("key") != pictures["key"]:
+        began = meta.get("pictures", {}).get("key")
+        if args.resume and began != pictures["key"] and team.rank == 0:
             print(f"other pictures than {args.resume} began with: it goes on with these")
         meta["pictures"] = pictures
         if team.rank == 0:
@@ -266,6 +267,9 @@ def _begun(args, dataset):
     sizes = (args.width, args.depth, args.batch, args.lr)
     seed = 0 if args.seed is None else args.seed
     meta = describe(dataset, seed, *sizes, args.predict or "v")
+    if isinstance(dataset, Styles) and (args.flip or args.shift or args.start):
+        why = "--flip, --shift and --from are for single pictures"
+        raise UsageError(f"{why}, not for {dataset.name}")
     _augment(args, dataset, meta)
     prepare = _start(args, meta)
     _require_memory(meta)
@@ -283,8 +287,6 @@ def _augment(args, dataset, meta):
     flip, shift = args.flip, args.shift or 0
     if not (flip or shift):
         return
-    if isinstance(dataset, Styles):
-        raise UsageError(f"--flip and --shift are for single pictures, not for {dataset.name}")
     if shift > (most := dataset.train.shape[1] // 4):
         side = dataset.train.shape[1]
         raise UsageError(f"--shift takes at most {most}, a quarter of {side} pixels; got {shift}")
@@ -354,7 +356,7 @@ def _require_free(path, force, job=None, exported=False):
         fields.require(fields.MODEL, header.get("about"))
         if job and header["about"].get("job") == job:
             return
-        holds = f"holds a training of {header['step']} steps"
+        holds = f"holds a training of {number(header['step'], 'step')}"
         go_on = f"go on with {shlex.join(['--resume', str(path)])}, "
     except checkpoint.Drawable:
         if exported:
@@ -582,4 +584,4 @@ def cmd_export(args):
     run, _, meta = checkpoint.load(args.checkpoint)
     weights = checkpoint.averaged(run, meta).flatten()
     checkpoint.export(args.file, weights, meta | {"steps": run.step})
-    print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB, {run.step} steps")
+    print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB, {number(run.step, 'step')}")

@@ -88,9 +88,13 @@ def show(dataset, path):
 def say_plan(meta, dataset, hint=True):
     """Measure a few steps, and say which network it is and how long it takes -> None"""
     model, _ = checkpoint.build_model(meta, np.random.default_rng(0))
+    weights, learned = model.flatten().size, checkpoint.build(meta, 0)[0].theta.size
     with Bar(network.TIMED + 1, "measuring the time per step", "steps") as bar:
         minutes = network.minutes_per_thousand(meta, dataset, bar.tick)
-    print(report.plan(meta, model.flatten().size, minutes))
+    print(report.plan(meta, weights, minutes))
+    if start := meta["train"].get("start"):
+        some = f": {learned:,} numbers are learned, the other weights stay"
+        print(f"  begins with {start}{some if 'lora' in meta['train'] else ''}")
     for line in network.advice(meta, dataset) if hint else []:
         print(line)
 
