@@ -1154,7 +1154,7 @@ def test_names_that_stdout_has_no_letters_for(tmp_path):
     done = subprocess.run(
         [*command, "--gif", "--out", tmp_path / "ü.png"], env=env, capture_output=True, text=True
     )
-    assert done.returncode == 0 and "\\xfc.png: 1 images" in done.stdout, done.stderr
+    assert done.returncode == 0 and "\\xfc.png: 1 image\n" in done.stdout, done.stderr
     assert {p.suffix for p in tmp_path.iterdir()} == {".png", ".gif"}
 
 
