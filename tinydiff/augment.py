@@ -58,7 +58,7 @@ class Variants:
     shift: int = 0
 
     def __post_init__(self):
-        self.ways, self.shape = ways(self.flip, self.shift), self.images.shape
+        self.ways = ways(self.flip, self.shift)
 
     def __len__(self):
         return len(self.images) * len(self.ways)

@@ -109,8 +109,7 @@ def load(path):
         fields.require(fields.TRAINING, header)
         meta = header.get("about")
         fields.require(fields.MODEL, meta)
-        there = arrays["theta"].size + (arrays[_FROZEN].size if _FROZEN in arrays else 0)
-        blank = Blank("theta", there)
+        blank = Blank("theta", _size_of(arrays, "theta"))
         model, s = build_model(meta, blank)
         run = Training(_learning(model, meta, blank), np.random.default_rng(0))
         _fill(_arrays(run), arrays)
@@ -160,12 +159,17 @@ def averaged(run, meta):
     run: a Training, ema (P,), which is left as it is; meta: its description, see above -> UNet
     """
     arrays = _arrays(run)
-    blank = Blank("ema", run.ema.size + (arrays[_FROZEN].size if _FROZEN in arrays else 0))
+    blank = Blank("ema", _size_of(arrays, "ema"))
     learning = _learning(build_model(meta, blank)[0], meta, blank)
     if _FROZEN in arrays:
         learning.frozen[:] = arrays[_FROZEN]
     learning.flatten()[:] = run.ema
     return learning.merge() if _FROZEN in arrays else learning
+
+
+def _size_of(arrays, name):
+    """Count the weights in an array of a training, and those that it only changes -> int"""
+    return sum(array.size for key, array in arrays.items() if key in (name, _FROZEN))
 
 
 def export(path, weights, meta):

@@ -185,11 +185,8 @@ def _small_sets(train):
     start = "begin with the weights of this model, for few pictures: portraits, patterns, fashion, "
     says = "digits, or a file that `train` or `export` wrote (default: random weights)"
     train.add_argument("--from", dest="start", metavar="MODEL", help=start + says)
-    lora = (
-        "with --from: of each weight matrix learn only a change of this rank, as 8 (default: all "
-    )
-    kind = _in_range("--lora")
-    train.add_argument("--lora", type=kind, metavar="R", help=f"{lora}of it)")
+    lora = "with --from: learn only changes of rank R, as 8, of its weights (default: all of them)"
+    train.add_argument("--lora", type=_in_range("--lora"), metavar="R", help=lora)
 
 
 def _own_pictures(command):

@@ -105,7 +105,8 @@ def say_copies(x, dataset, settings):
     x: (N, H, W, C) in [-1, 1]; settings: of the training, see checkpoint.py
     """
     changed = settings.get("flip", False), settings.get("shift", 0)
-    near, _, usual = copies.near_copies(x, dataset, *changed)
+    with Bar(copies.comparisons(dataset, *changed), "looking for copies", "pictures") as bar:
+        near, _, usual = copies.near_copies(x, dataset, *changed, bar.tick)
     unseen = "pictures that it has not seen" if len(dataset.test) >= copies.ENOUGH else "the set"
     said = f"{near.sum()} of {len(x)} samples are nearly training pictures"
     print(f"{said} (by the same measure {usual:.0%} of {unseen} are)")

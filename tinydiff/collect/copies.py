@@ -14,13 +14,13 @@ ENOUGH, MOST = 20, 256  # held-out pictures that tell what is usual, at least an
 BLOCK = 1024  # pictures compared at once
 
 
-def nearest(x, images, ways, shift=0, own=None):
+def nearest(x, images, ways, shift=0, own=None, tick=lambda n: None):
     """Find the distance from each of some pictures to the nearest of others, in all variants.
 
     Distance: the root mean square difference of the pixels.
     x: (N, H, W, C) in [-1, 1]; images: (M, H, W, C), an array or data.Pixels, taken some at a time;
     ways: (A, 3), shift: the variants, see augment.ways; own: (N,) ints, for each picture the one of
-    `images` that is not compared with it, None = all are
+    `images` that is not compared with it, None = all are; tick(n): called as images are compared
     -> distance (N,), index (N,) ints
     """
     x = np.asarray(x, np.float32).reshape(len(x), -1)
@@ -36,24 +36,35 @@ def nearest(x, images, ways, shift=0, own=None):
             found = d2[np.arange(len(x)), j]
             index = np.where(found < best, first + j, index)
             best = np.minimum(best, found)
+            tick(len(part))
     return np.sqrt(np.maximum(best, 0) / x.shape[1]), index
 
 
-def near_copies(x, dataset, flip=False, shift=0):
+def near_copies(x, dataset, flip=False, shift=0, tick=lambda n: None):
     """Tell which drawings are nearly training pictures.
 
     x: (N, H, W, C) in [-1, 1]; dataset: data.Dataset of images (M, H, W, C); flip, shift: the
-    variants that the network saw, see augment.ways
+    variants that the network saw, see augment.ways; tick(n): called as so many pictures of
+    `comparisons` are compared
     -> (N,) bool; index (N,) ints, the training picture that is nearest; the share of unseen
     pictures, or of training pictures compared with all others, of which the same would be said
     """
-    ways, images = np.unique(augment.ways(flip, shift), axis=0), dataset.train
+    ways, images = _variants(flip, shift), dataset.train
     if len(dataset.test) >= ENOUGH:
         i = np.unique(np.arange(MOST) * len(dataset.test) // MOST)
-        usual, _ = nearest(dataset.test[i], images, ways, shift)
+        usual, _ = nearest(dataset.test[i], images, ways, shift, tick=tick)
     else:
         i = np.unique(np.arange(MOST) * len(images) // MOST)
-        usual, _ = nearest(images[i], images, ways, shift, own=i)
+        usual, _ = nearest(images[i], images, ways, shift, i, tick)
     limit = NEAR * np.median(usual)
-    distance, index = nearest(x, images, ways, shift)
+    distance, index = nearest(x, images, ways, shift, tick=tick)
     return distance < limit, index, float(np.mean(usual < limit))
+
+
+def comparisons(dataset, flip=False, shift=0):
+    """Count the pictures (H, W, C), in all variants, that near_copies looks at -> int"""
+    return 2 * len(dataset.train) * len(_variants(flip, shift))
+
+
+def _variants(flip, shift):
+    return np.unique(augment.ways(flip, shift), axis=0)
