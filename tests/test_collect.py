@@ -329,6 +329,15 @@ def test_a_sheet_is_cut_by_its_grid_and_empty_cells_are_left_out(tmp_path):
         collection.find(tmp_path / "hero.png", (80, 80))
 
 
+def test_what_is_transparent_between_the_pictures_of_a_sheet_is_left_out(tmp_path):
+    x = np.zeros((12, 10, 10, 4), np.uint8)
+    x[:, 1:9, 1:9, :3], x[:, 1:9, 1:9, 3] = sprites(12, 8), 255
+    save(x.reshape(3, 4, 10, 10, 4).swapaxes(1, 2).reshape(30, 40, 4), tmp_path / "s.png")
+    found = collection.collect(tmp_path / "s.png", grid=(10, 10))
+    assert as_a_set(seen(found)) == as_a_set(x[:, 1:9, 1:9, :3])
+    assert "the outer 1 pixel of each cell, transparent in all, is left out" in said(found)
+
+
 @pytest.mark.parametrize("kind", ["gif", "webp", "png"])
 def test_an_animation_gives_its_frames(tmp_path, kind):
     x = enlarged(sprites(11, 16), 3)
@@ -698,6 +707,24 @@ def test_drawings_on_paper_are_padded_not_cut():
     how = fit.plan([Picture(each) for each in x], 32)
     y = fit.fit(Picture(x[0]), how)
     assert how.framed and (y[:9] == 250).all() and (y[15:17, 3:29] != 250).any(axis=2).all()
+
+
+def test_small_pictures_that_are_no_squares_stay_whole():
+    """Flags of 16 x 11: padded with paper, not cut, and nothing is smoothed."""
+    x = photographs(20, 11, 16)
+    how = fit.plan([Picture(each) for each in x])
+    assert (how.size, how.pixel_art, how.framed, how.whole) == (16, False, False, True)
+    y = fit.fit(Picture(x[0]), how)
+    assert (y[2:13] == x[0]).all() and (y[:2] == 255).all() and (y[13:] == 255).all()
+    plain = fit.fit(Picture(np.full((11, 16, 3), 90, np.uint8)), how)
+    assert (plain == 90).all(), "it is left out, as of one colour"
+
+
+def test_a_few_large_pictures_among_sprites_do_not_make_the_others_small():
+    x = [Picture(each) for each in sprites(45, 16)] + [Picture(sprites(1, 128)[0])] * 5
+    how = fit.plan(x)
+    assert (how.size, how.pixel_art) == (16, True)
+    assert (fit.fit(x[0], how) == x[0].pixels).all()
 
 
 def test_digits_of_28_pixels_are_padded_to_32():

@@ -159,7 +159,7 @@ def _fitted(source, chosen, found, tick):
     images, good = images[: len(good)], np.array(good, dtype=int)
     if not _has_colour(images):
         images = np.ascontiguousarray(images[..., :1])
-    plain = np.array([np.abs(x.astype(np.int16) - x[0, 0]).max() <= 2 for x in images])
+    plain = np.array([fit.is_plain(x) for x in images])
     if 0 < plain.mean() < 0.5:
         found.plain = [source.names(i) for i in good[plain]]
         good = good[~plain]

@@ -21,6 +21,7 @@ TOUCHED = 0.35  # share of a border that may be of other colours: what is drawn 
 EVEN = 12  # of 255: by how much a border of one colour may vary, and the channels of a grey pixel
 VOTING = 8  # pixels per side of the largest block whose pixels vote on its colour
 LEAST_CELLS = 4  # per side of a picture that is taken for an enlarged one
+MOST_ART, MOST = 0.85, 0.95  # share of the pictures, of pixel art or other, that have to fit
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,10 @@ class Plan:
     size: pixels per side; pixel_art: whether they are scaled by whole factors, without smoothing
     cells: {(H, W): (k, top, left)}, where each pixel of the true picture is k x k, and where the
     grid begins; factor: by how much such pictures are enlarged; framed: whether they are drawn on
-    paper of one colour, and so are padded, not cut, to a square
+    paper of one colour, and so are padded with it, not cut, to a square; whole: whether they are
+    padded with `paper`, small as they are
     paper: 0 .. 255, what transparent parts are laid on; kept: {size: share of the variance kept}
+    true: (W, H) of most pictures, in true pixels
     """
 
     size: int
@@ -39,6 +42,7 @@ class Plan:
     cells: dict = field(default_factory=dict)
     factor: int = 1
     framed: bool = False
+    whole: bool = False
     paper: int = 255
     kept: dict = field(default_factory=dict)
     true: tuple = ()
@@ -61,20 +65,23 @@ def plan(pictures, size=None):
         cells[shape] = grid(group)
     true = [reduce(p.pixels, cells[p.pixels.shape[:2]]) for p in pictures]
     sides = [max(x.shape[:2]) for x in true]
-    side = int(np.quantile(sides, 0.95, method="higher"))
+    usual, side = np.quantile(sides, (MOST_ART, MOST), method="higher").astype(int).tolist()
     few = np.median([colours(x, 4 * FEW) for x in true]) <= FEW
     enlarged = np.mean([cells[p.pixels.shape[:2]][0] > 1 for p in pictures]) > 0.5
-    art = bool(enlarged or (few and side <= 64))
+    art = bool(enlarged or (few and usual <= SIZES[-1]))
+    side = usual if art else side
     framed = bool(np.mean([has_frame(x) for x in true]) >= FRAMED)
+    oblong = np.mean([x.shape[0] != x.shape[1] for x in true]) > 0.5
+    whole = bool(oblong and side <= SIZES[-1] and not framed)
     cells = cells if art else dict.fromkeys(cells, (1, 0, 0))
-    begun = Plan(0, art, cells, 1, framed, paper, {}, tuple(_common(true)))
+    begun = Plan(0, art, cells, 1, framed, whole, paper, {}, tuple(_common(true)))
     chosen, kept = size, {}
     if art and not size:
         chosen = next((s for s in SIZES if s >= side), SIZES[-1])
     elif not size:
         chosen, kept = _smallest(pictures, begun, side)
     factor = max(1, chosen // side)
-    return Plan(chosen, art, cells, factor, framed, paper, kept, begun.true)
+    return replace(begun, size=chosen, factor=factor, kept=kept)
 
 
 def _common(true):
@@ -170,6 +177,11 @@ def colours(x, most):
     packed = np.zeros((len(flat), 4), np.uint8)
     packed[:, : flat.shape[1]] = flat
     return min(most, len(np.unique(packed.view(np.uint32))))
+
+
+def is_plain(x):
+    """Tell whether a picture is of one colour only, but for rounding: (H, W, C) uint8 -> bool"""
+    return bool(np.abs(x.astype(np.int16) - x[0, 0]).max() <= 2)
 
 
 def _border(x):
@@ -275,7 +287,7 @@ def _smoothly(x, how):
     """Cut or pad to a square; average areas to make it small, or blend neighbours to enlarge it."""
     size = how.size
     H, W = x.shape[:2]
-    if not how.framed:
+    if not (how.framed or how.whole):
         side = min(H, W)
         top, left = (H - side) // 2, (W - side) // 2
         x = x[top : top + side, left : left + side]
@@ -290,7 +302,8 @@ def _smoothly(x, how):
         image = Image.fromarray(x[..., 0] if x.shape[2] == 1 else x)  # alpha is premultiplied
         x = np.asarray(image.resize(wanted, way))
         x = x[..., None] if x.ndim == 2 else x
-    return _padded(_opaque(x, how.paper), size)
+    x = _opaque(x, how.paper)
+    return _padded(x, size, how.paper if how.whole and not is_plain(x) else None)
 
 
 def _cut(x, size):
@@ -298,15 +311,14 @@ def _cut(x, size):
     return x[top : top + size, left : left + size]
 
 
-def _padded(x, size):
-    """Pad to a square with the colour of most of the border."""
+def _padded(x, size, colour=None):
+    """Pad to a square with a colour, or with that of most of the border."""
     H, W = x.shape[:2]
     if (H, W) == (size, size):
         return x
     top, left = (size - H) // 2, (size - W) // 2
     out = np.empty((size, size, x.shape[2]), np.uint8)
-    border = _border(x)
-    values, counts = np.unique(border, axis=0, return_counts=True)
-    out[:] = values[counts.argmax()]
+    values, counts = np.unique(_border(x), axis=0, return_counts=True)
+    out[:] = values[counts.argmax()] if colour is None else colour
     out[top : top + H, left : left + W] = x
     return out

@@ -116,18 +116,22 @@ def _fitted(found):
         true += f", enlarged {k} times, read as such" if k > 1 and len(cells) == 1 else ""
         if side > how.size:
             return f"{size}: {true}; reduced by whole factors, without smoothing"
-        if side == how.size and W == H and k == 1:
+        if len(found.sizes) > 1:
+            true += ", pixel for pixel, other sizes padded or reduced by whole factors"
+        elif side == how.size and W == H and k == 1:
             return f"{size}: pixel for pixel"
         times = f"enlarged {how.factor} times, without smoothing" if how.factor > 1 else ""
         padded = "padded" if W != H or side * how.factor < how.size else ""
         rest = " and ".join(filter(None, (times, padded)))
-        return f"{size}: {true}" + (f"; {rest}" if rest else ", pixel for pixel")
+        exact = "" if len(found.sizes) > 1 else ", pixel for pixel"
+        return f"{size}: {true}" + (f"; {rest}" if rest else exact)
     if (W, H) == (how.size, how.size) and len(found.sizes) == 1:
         return f"{size}: pixel for pixel"
     way = "averaged over areas" if side > how.size else "enlarged smoothly"
-    if how.framed:
+    if how.framed or how.whole:
         way = "padded" if side <= how.size and how.size // side == 1 else f"{way}, padded"
-        way += " with the colour around them"
+        paper = "white" if how.paper else "black"
+        way += " with the colour around them" if how.framed else f" with {paper}"
     elif W != H or len(found.sizes) > 1:
         way = f"cut to the middle square, {way}"
     kept = ", ".join(f"{s} x {s} {share:.0%}" for s, share in how.kept.items())
