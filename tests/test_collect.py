@@ -848,9 +848,10 @@ def test_a_set_is_kept_until_a_file_changes(tmp_path, monkeypatch):
     key = cache.key(source, None, None)
     assert cache.load(key) is None
     found = collection.read(source, tmp_path / "s")
-    cache.save(key, found.dataset, report.lines(found))
-    dataset, lines = cache.load(key)
-    assert lines == report.lines(found) and dataset.labels == found.dataset.labels
+    cache.save(key, found.dataset, report.lines(found), fit.as_fields(found.how))
+    dataset, lines, plan = cache.load(key)
+    assert lines == report.lines(found) and fit.from_fields(plan, 16).cells == found.how.cells
+    assert dataset.labels == found.dataset.labels
     assert (dataset.train.raw == found.dataset.train.raw).all()
     assert (dataset.train_labels == found.dataset.train_labels).all()
     assert cache.key(source, 32, None) != key
@@ -874,7 +875,7 @@ def test_the_oldest_sets_make_room(tmp_path, monkeypatch):
     x = data.Pixels(sprites(20))
     dataset = data.Dataset("a", x, x, np.zeros((20, 0), int), np.zeros((20, 0), int), {})
     for i, key in enumerate("abc"):
-        cache.save(key * 64, dataset, [])
+        cache.save(key * 64, dataset, [], {})
         os.utime(cache.folder() / f"{key * 64}.npz", (i, i))
     assert sorted(p.stem[0] for p in cache.folder().glob("*.npz")) == ["c"]
 

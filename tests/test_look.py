@@ -1,5 +1,6 @@
 """`look` and `train` with a user's own pictures, and all that works with such a model later."""
 
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 from test_collect import bomb, photographs, save, sprites
 
-from tinydiff import checkpoint, data, kernels, train
+from tinydiff import checkpoint, data, fields, kernels, train
 from tinydiff.app import cli, own
 from tinydiff.collect import cache, collection, network, report
 from tinydiff.design.pipeline import Pipeline
@@ -133,6 +134,76 @@ def test_a_model_of_own_pictures_draws_and_edits(model, run, words):
     )
     with Image.open("a.png") as picture:
         assert min(picture.size) > 8
+
+
+def kinds_of_sets():
+    """Make pictures of kinds that are fitted in different ways -> {name: list of arrays}"""
+    ink = np.zeros((16, 20, 20, 4), np.uint8)
+    ink[:, 4:16, 4:16, :3], ink[:, 4:16, 4:16, 3] = 255, 255 * (sprites(16, 12)[..., 0] > 40)
+    framed = np.full((16, 40, 60, 3), 240, np.uint8)
+    framed[:, 8:32, 8:52] = photographs(16, 24, 44)
+    sprite = sprites(16, 12).repeat(5, 1).repeat(5, 2)
+    return {
+        "enlarged sprites": [*sprite[:12], *sprites(16, 10).repeat(3, 1).repeat(3, 2)[12:]],
+        "white on nothing": ink,
+        "photographs": photographs(16, 48, 80),
+        "drawings on paper": framed,
+        "small and oblong": photographs(16, 9, 16),
+        "grey": photographs(16, 32, 32, colour=False),
+    }
+
+
+@pytest.mark.parametrize("name", kinds_of_sets())
+def test_a_picture_of_the_set_is_edited_as_the_network_saw_it_to_the_bit(name, tmp_path):
+    """Also when the set comes from the cache, and its plan from a checkpoint's JSON."""
+    pictures = kinds_of_sets()[name]
+    for i, x in enumerate(pictures):
+        save(x, tmp_path / "set" / f"{i:02d}.png")
+    own.pictures(tmp_path / "set")
+    dataset, about = own.pictures(tmp_path / "set")
+    shape = dataset.train.shape[1], None, dataset.train.shape[3]
+    about = json.loads(json.dumps(about))
+    fields.require({"plan": fields.MODEL["pictures.plan?"]}, about)
+    seen = {x.tobytes() for side in (dataset.train, dataset.test) for x in data.to_float(side.raw)}
+    files = sorted((tmp_path / "set").iterdir())
+    given = [own.as_trained(file, about, *shape)[0] for file in files]
+    assert {x.tobytes() for x in given} == seen and len(seen) == 16
+
+
+@pytest.mark.parametrize("name", kinds_of_sets())
+def test_a_mask_is_fitted_as_its_picture(name, tmp_path):
+    """What is white in the mask is changed in the picture: there, and hardly elsewhere."""
+    pictures = kinds_of_sets()[name]
+    for i, x in enumerate(pictures):
+        save(x, tmp_path / "set" / f"{i:02d}.png")
+    dataset, about = own.pictures(tmp_path / "set")
+    x, _, fitted = own.as_trained(tmp_path / "set" / "03.png", about, dataset.train.shape[1])
+    H, W = pictures[3].shape[:2]
+    white = np.zeros((H, W), bool)
+    white[H // 4 : H // 2, W // 3 : W // 2] = True
+    changed = pictures[3].copy()
+    changed[white, :3] = 255 - changed[white, :3]
+    save(changed, tmp_path / "changed.png")
+    y = own.as_trained(tmp_path / "changed.png", about, dataset.train.shape[1])[0]
+    differs, mask = np.abs(x - y)[0].max(-1) > 0.01, fitted(white)
+    assert differs.any() and not (differs & ~mask).any()
+    assert mask.sum() <= 1.5 * white.mean() * mask.size + 8
+    assert not fitted(np.zeros_like(white)).any() and fitted(np.ones_like(white)).all()
+
+
+def test_small_and_grey_pictures_are_restored_from_what_training_saw(tmp_path):
+    for i, x in enumerate(sprites(12, 12)):
+        save(x, tmp_path / "set" / f"{i:02d}.png")
+    dataset, about = own.pictures(tmp_path / "set")
+    path = tmp_path / "set" / "02.png"
+    whole = own.as_trained(path, about, 16)[0]
+    small = own.as_trained(path, about, 16, side=8)[0]
+    assert np.allclose(small, whole.reshape(1, 8, 2, 8, 2, 3).mean((2, 4)), atol=1e-6)
+    grey = own.as_trained(path, about, 16, channels=1)[0]
+    assert np.allclose(grey[..., 0], whole @ [0.299, 0.587, 0.114], atol=0.01)
+    save(sprites(1, 8)[0], tmp_path / "small.png")
+    shrunk = own.as_trained(tmp_path / "small.png", about, 16, side=8)[0]
+    assert (data.to_uint8(shrunk) == sprites(1, 8)).all(), "small already: as it is"
 
 
 def test_evaluate_says_that_there_is_no_judge(model, run):

@@ -232,7 +232,10 @@ def _sample(sample):
 
 def _edit(edit):
     edit.add_argument("model", metavar="MODEL", help=MODEL)
-    fitted = "a picture, which is cropped and scaled to the model's size"
+    fitted = (
+        "a picture, which is cropped and scaled to the model's size, or, for a model of your own "
+    )
+    fitted += "pictures, fitted as these were"
     edit.add_argument("image", metavar="IMAGE", help=fitted)
     how = edit.add_mutually_exclusive_group(required=True)
     mask = "a picture: what is white in it is drawn anew, what is black stays (default: none)"

@@ -11,7 +11,7 @@ from ..design.picture import open_image, open_letter, open_mask, seen
 from ..design.pipeline import Pipeline, evaluations, parse_labels
 from ..measure import classifier
 from ..streams import Streams
-from . import gallery, together
+from . import gallery, own, together
 from .cli import RESTORE, STEPS, USUAL
 from .progress import Bar
 from .usage import (
@@ -205,10 +205,10 @@ def cmd_edit(args):
     _require_memory(pipe, n)
     A, cov = _degradation(args, pipe) if args.restore else (None, None)
     shape = (len(A[0]), len(A[2])) if A else (pipe.model.size, pipe.model.out)
-    x, said = open_image(args.image, *shape)
+    x, said, fitted = _opened(args.image, pipe, *shape)
     lines, keep = [said], None
     if args.mask:
-        keep, how = _mask(args, pipe)
+        keep, how = _mask(args, pipe, fitted)
         lines.append(how)
     labels, wanted = _labels(pipe, args.label), _labels(pipe, args.change)
     if args.change:
@@ -279,7 +279,17 @@ def _require_one_edit(args):
         raise UsageError("--sigma is for --restore: it says how noisy the picture is")
 
 
-def _mask(args, pipe):
+def _opened(path, pipe, side, channels):
+    """Read a picture to be edited as a model takes it, of a user's pictures as it was trained
+
+    -> x (1, side, side, channels), what was done to it, what fits a mask to it, see open_mask
+    """
+    if "plan" in (pipe.pictures or {}):
+        return own.as_trained(path, pipe.pictures, pipe.model.size, side, channels)
+    return *open_image(path, side, channels), None
+
+
+def _mask(args, pipe, fitted):
     """Read --mask -> what to keep (1, H, W, 1) bool, and what was done to the mask"""
     (its_size, turned), (size, _) = seen(args.image), seen(args.mask)
     if size != its_size:
@@ -289,7 +299,7 @@ def _mask(args, pipe):
             give = "the picture is turned as it was taken: turn the mask, too"
         raise UsageError(f"--mask is {sizes[0]}, the picture {sizes[1]}: {give}")
     try:
-        anew, how = open_mask(args.mask, pipe.model.size)
+        anew, how = open_mask(args.mask, pipe.model.size, fitted)
     except ValueError as e:
         raise UsageError(f"--mask {e}") from None
     return ~anew, how + "; the mask is of the picture as turned" * turned

@@ -1,12 +1,14 @@
 """A user's own pictures on the command line: read, or taken from the cache; shown; timed."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from .. import checkpoint, plot
-from ..collect import cache, collection, network, report
+from ..collect import cache, collection, fit, folder, network, report
+from ..data import to_float
 from .progress import Bar
 from .usage import UsageError
 
@@ -21,12 +23,12 @@ def pictures(path, size=None, grid=None, use_cache=True):
     if not found:
         with Bar(source.count, f"reading {source.name}", "pictures") as bar:
             read = collection.read(source, path, size, bar.tick)
-        found = read.dataset, report.lines(read)
+        found = read.dataset, report.lines(read), fit.as_fields(read.how)
         if use_cache:
             cache.save(key, *found)
-    dataset, lines = found
+    dataset, lines, plan = found
     print("\n".join(lines))
-    about = {"path": str(path.absolute()), "key": key, "size": dataset.train.shape[1]}
+    about = {"path": str(path.absolute()), "key": key, "size": dataset.train.shape[1], "plan": plan}
     return dataset, about | ({"grid": list(grid)} if grid else {})
 
 
@@ -58,6 +60,26 @@ def kept(path, name):
         raise UsageError(f"no file or folder {str(name)!r}: name what {path} learns from")
     print("\n".join(found[1]))
     return found[0], own
+
+
+def as_trained(path, pictures, size, side=None, channels=3):
+    """Read a picture as those were that a model learned from: to the bit, where it is one of them.
+
+    path: see design.picture.upright; pictures: what the model's checkpoint says of these; size: of
+    its pictures; side: pixels per side that are wanted, size or a fraction of it, None = size
+    -> x (1, side, side, channels) in [-1, 1], a line that says what was done, mask: function of a
+    mask of the picture, (height, width) bool -> (size, size) bool
+    """
+    picture, how = folder.load(path), fit.from_fields(pictures["plan"], size)
+    mask = lambda white: fit.fit_mask(white, picture, how)
+    H, W = picture.pixels.shape[:2]
+    if side and max(H, W) <= side < size:  # it is small already
+        how = replace(how, size=side, factor=1)
+    x = fit.fit(picture, how)
+    x = to_float(fit.grey(x) if channels == 1 else x)
+    k = how.size // (side or size)
+    x = x.reshape(how.size // k, k, how.size // k, k, channels).mean((1, 3))
+    return x[None], f"{path}: {W} x {H}, made {len(x)} x {len(x)} as its pictures were", mask
 
 
 def to_draw(dataset, n=64):

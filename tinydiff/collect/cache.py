@@ -12,7 +12,7 @@ from ..data import Dataset, Pixels
 from ..files import write_whole
 from . import collection
 
-VERSION = 1  # of what is kept: another one reads everything anew
+VERSION = 2  # of what is kept: another one reads everything anew
 MOST = 2**31  # bytes of all sets that are kept; the oldest go first
 
 
@@ -48,26 +48,27 @@ def key(source, size, grid):
 
 
 def load(name):
-    """Read a kept set. name: as `key` gives it -> data.Dataset (M, H, W, C), what was said of it
+    """Read a kept set: name as `key` gives it
 
-    None where it is not kept, or cannot be read.
+    -> data.Dataset (M, H, W, C), what was said of it, its fit.Plan as fields; None where it is
+    not kept, or cannot be read.
     """
     try:
         with np.load(folder() / f"{name}.npz", allow_pickle=False) as f:
             about = json.loads(str(f["about"]))
             parts = [Pixels(f["train"]), Pixels(f["test"]), f["train_labels"], f["test_labels"]]
-        return Dataset(about["name"], *parts, about["labels"]), about["lines"]
+        return Dataset(about["name"], *parts, about["labels"]), about["lines"], about["plan"]
     except Exception:  # damaged bytes make NumPy and zipfile raise a dozen different errors
         return None
 
 
-def save(name, dataset, lines):
+def save(name, dataset, lines, plan):
     """Keep a set, unless that fails, which nobody needs to know.
 
     name: as `key` gives it; dataset: data.Dataset of Pixels (M, H, W, C); lines: list of str
-    -> None
+    plan: dict, as fit.as_fields gives it -> None
     """
-    about = {"name": dataset.name, "labels": dataset.labels, "lines": lines}
+    about = {"name": dataset.name, "labels": dataset.labels, "lines": lines, "plan": plan}
     arrays = {"train": dataset.train.raw, "test": dataset.test.raw}
     rows = {"train_labels": dataset.train_labels, "test_labels": dataset.test_labels}
     try:

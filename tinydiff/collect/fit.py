@@ -48,6 +48,21 @@ class Plan:
     true: tuple = ()
 
 
+def as_fields(how):
+    """Write a Plan as a checkpoint keeps it -> dict for JSON; cells are (H, W, k, top, left)"""
+    kept = {
+        name: getattr(how, name) for name in ("pixel_art", "factor", "framed", "whole", "paper")
+    }
+    cells = how.cells.items() if how.pixel_art else ()
+    return kept | {"cells": [[*shape, *map(int, cell)] for shape, cell in cells]}
+
+
+def from_fields(fields, size):
+    """Make a Plan of what `as_fields` wrote, for pictures (H, W, C) to be size x size -> Plan"""
+    cells = {(H, W): (k, top, left) for H, W, k, top, left in fields["cells"]}
+    return Plan(**{**fields, "size": size, "cells": cells})
+
+
 # --- looking at a sample ---
 
 
@@ -149,11 +164,20 @@ def _comb(change, k):
     return int(np.argmax(sums)), max(sums)
 
 
-def reduce(x, cell):
+def _median(blocks):
+    return np.sort(blocks, axis=2)[:, :, blocks.shape[2] // 2]
+
+
+def _most(blocks):
+    return blocks.max(2)
+
+
+def reduce(x, cell, value=_median):
     """Take one value for each k x k block of a picture: its median, which JPEG hardly moves.
 
     What is cut off at an edge counts if it is at least half a block.
-    x: (H, W, C) uint8; cell: k, top, left, as from `grid` -> (h, w, C) uint8
+    x: (H, W, C) uint8; cell: k, top, left, as from `grid`; value: another function of blocks
+    (h, w, k^2, C) -> (h, w, C) uint8
     """
     k, *firsts = cell
     if k == 1:
@@ -166,9 +190,12 @@ def reduce(x, cell):
         widths[axis] = (max(0, before), max(0, after))
         keep = slice(max(0, -before), x.shape[axis] - max(0, -after))
         x = np.pad(x[keep] if axis == 0 else x[:, keep], widths, mode="edge")
+    return value(_blocks(x, k))
+
+
+def _blocks(x, k):
     H, W, C = x.shape
-    blocks = x.reshape(H // k, k, W // k, k, C).swapaxes(1, 2).reshape(H // k, W // k, k * k, C)
-    return np.sort(blocks, axis=2)[:, :, k * k // 2]
+    return x.reshape(H // k, k, W // k, k, C).swapaxes(1, 2).reshape(H // k, W // k, k * k, C)
 
 
 def colours(x, most):
@@ -230,6 +257,28 @@ def fit(picture, how):
     return x
 
 
+def fit_mask(white, picture, how):
+    """Fit a mask as its picture is: a pixel is marked if there is any white in it.
+
+    white: (H, W) bool; picture: source.Picture (H, W, C); how: a Plan -> (size, size) bool
+    """
+    x = np.float32(white)
+    if x.shape != (own := picture.pixels.shape[:2]):  # a large JPEG was read at a fraction
+        x = np.asarray(Image.fromarray(x).resize(own[::-1], Image.Resampling.BOX))
+    x = 255 * np.float32(x > 0)[..., None]
+    if how.pixel_art:
+        x = _without_smoothing(reduce(x, _cell(picture.pixels, how), _most), how, _most)
+    else:
+        x = _smoothly(x, replace(how, paper=0))
+    return x[..., 0] > 0
+
+
+def grey(x):
+    """Make a fitted picture grey, as its brightness: (H, W, 3) -> (H, W, 1), both uint8"""
+    has_colour = (x.max(2) - x.min(2) > EVEN).any()
+    return np.asarray(Image.fromarray(x).convert("L"))[..., None] if has_colour else x[..., :1]
+
+
 def _cell(x, how):
     """Look up a picture's grid; one that has other edges, or another size, has its own."""
     cell = how.cells.get(x.shape[:2])
@@ -252,35 +301,40 @@ def _opaque(x, paper):
     return (x[..., :3] * alpha + paper * (1 - alpha)).round().astype(np.uint8)
 
 
-def _without_smoothing(x, how):
+def _most_common(blocks):
+    """Find the colour that most pixels of a block have: (h, w, k^2, C) uint8 -> (h, w, C)
+
+    Of large blocks, whose votes would take k^2 bytes per pixel, the middle pixel is taken.
+    """
+    many = blocks.shape[2]
+    if many > VOTING**2:
+        k = int(many**0.5)
+        return blocks[:, :, k // 2 * (k + 1)]
+    packed = blocks.astype(np.int64) @ (256 ** np.arange(blocks.shape[3]))
+    votes = (packed[..., :, None] == packed[..., None, :]).sum(-1)
+    best = votes.argmax(-1)[..., None, None]
+    return np.take_along_axis(blocks, best, axis=2)[:, :, 0]
+
+
+def _without_smoothing(x, how, value=_most_common):
     """Enlarge by a whole factor, or reduce by one, and pad to a square; a rest is cut off."""
     size, side = how.size, max(x.shape[:2])
     if side > size:
         k = -(-side // size) if how.framed else max(1, -(-min(x.shape[:2]) // size))
-        x = _most_common(x, k)
+        x = _by_blocks(x, k, value)
     elif (factor := min(how.factor, size // side)) > 1:
         x = x.repeat(factor, 0).repeat(factor, 1)
     return _padded(_cut(x, size), size)
 
 
-def _most_common(x, k):
-    """Reduce by k: each block becomes the colour that most of its pixels have.
-
-    Of large blocks, whose votes would take k^2 bytes per pixel, the middle pixel is taken.
-    """
+def _by_blocks(x, k, value):
+    """Reduce by k: each k x k block becomes one value; a rest at the edges is cut off."""
     k = min(k, *x.shape[:2])
     if k == 1:
         return x
     H, W = (side // k * k for side in x.shape[:2])
     top, left = (x.shape[0] - H) // 2, (x.shape[1] - W) // 2
-    x = x[top : top + H, left : left + W]
-    if k > VOTING:
-        return x[k // 2 :: k, k // 2 :: k]
-    blocks = x.reshape(H // k, k, W // k, k, -1).swapaxes(1, 2).reshape(H // k, W // k, k * k, -1)
-    packed = blocks.astype(np.int64) @ (256 ** np.arange(blocks.shape[3]))
-    votes = (packed[..., :, None] == packed[..., None, :]).sum(-1)
-    best = votes.argmax(-1)[..., None, None]
-    return np.take_along_axis(blocks, best, axis=2)[:, :, 0]
+    return value(_blocks(x[top : top + H, left : left + W], k))
 
 
 def _smoothly(x, how):
@@ -317,7 +371,7 @@ def _padded(x, size, colour=None):
     if (H, W) == (size, size):
         return x
     top, left = (size - H) // 2, (size - W) // 2
-    out = np.empty((size, size, x.shape[2]), np.uint8)
+    out = np.empty((size, size, x.shape[2]), x.dtype)
     values, counts = np.unique(_border(x), axis=0, return_counts=True)
     out[:] = values[counts.argmax()] if colour is None else colour
     out[top : top + H, left : left + W] = x

@@ -96,11 +96,18 @@ def _is_pickle(path):
         return f.read(1) == b"\x80"
 
 
-def _read(path, least=LEAST):
+def load(path):
+    """Read a picture, a large JPEG at a fraction of its size -> Picture with pixels (H, W, C)
+
+    Raises OSError as design.picture.upright does.
+    """
+    return as_picture(*upright(path, LEAST))
+
+
+def _read(path):
     """Read a picture -> Picture, or the OSError that says why not"""
     try:
-        picture, done = upright(path, least)
-        return as_picture(picture, done)
+        return load(path)
     except OSError as e:
         return e
 
