@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_collect import bomb, photographs, save, sprites
+from test_collect import bomb, enlarged, photographs, save, sprites
 
 from tinydiff import checkpoint, data, fields, kernels, train
 from tinydiff.app import cli, own
@@ -142,14 +142,16 @@ def kinds_of_sets():
     ink[:, 4:16, 4:16, :3], ink[:, 4:16, 4:16, 3] = 255, 255 * (sprites(16, 12)[..., 0] > 40)
     framed = np.full((16, 40, 60, 3), 240, np.uint8)
     framed[:, 8:32, 8:52] = photographs(16, 24, 44)
-    sprite = sprites(16, 12).repeat(5, 1).repeat(5, 2)
+    sprite = enlarged(sprites(16, 12), 5)
+    coarse = enlarged(sprites(2, 6), 10)  # alone it would be taken for 6 x 6
+    tinted = photographs(16, 32, 32, colour=False) // 2 + np.array([9, 0, 4], np.uint8)
     return {
-        "enlarged sprites": [*sprite[:12], *sprites(16, 10).repeat(3, 1).repeat(3, 2)[12:]],
+        "enlarged sprites": [*coarse, *sprite[:10], *enlarged(sprites(16, 10), 3)[12:]],
         "white on nothing": ink,
         "photographs": photographs(16, 48, 80),
         "drawings on paper": framed,
         "small and oblong": photographs(16, 9, 16),
-        "grey": photographs(16, 32, 32, colour=False),
+        "grey, nearly": tinted,
     }
 
 
@@ -180,7 +182,7 @@ def test_a_mask_is_fitted_as_its_picture(name, tmp_path):
     x, _, fitted = own.as_trained(tmp_path / "set" / "03.png", about, dataset.train.shape[1])
     H, W = pictures[3].shape[:2]
     white = np.zeros((H, W), bool)
-    white[H // 4 : H // 2, W // 3 : W // 2] = True
+    white[H // 4 + 1 : H // 2, W // 3 : W // 2] = True
     changed = pictures[3].copy()
     changed[white, :3] = 255 - changed[white, :3]
     save(changed, tmp_path / "changed.png")
