@@ -94,6 +94,16 @@ def test_the_sheet_shows_each_value_in_a_row_of_its_own():
     assert report.sheet(unlabelled).shape == ((3 * 9 + 1) * 6, (12 * 9 + 1) * 6, 3)
 
 
+def test_the_sheet_shows_pictures_whose_label_is_open_too():
+    x, labels = sprites(30, 8), np.full((30, 1), 1)
+    labels[:6], x[labels[:, 0] == 1] = 0, (9, 8, 7)
+    pixels = data.Pixels(x)
+    picture = report.sheet(data.Dataset("s", pixels, pixels, labels, labels, {"kind": ["cat"]}))
+    (rows,) = np.nonzero((picture == (9, 8, 7)).all(2).any(1))
+    assert len(picture) == 2 * report.FONT + (2 * 9 + 1) * 6 + 8
+    assert rows.min() > 2 * report.FONT + 9 * 6
+
+
 def test_what_is_drawn_on_the_way_is_asked_for_by_all_values_or_by_pictures_spread_evenly():
     rows, x = np.stack([np.arange(50), np.arange(50)], axis=1), data.Pixels(sprites(50, 8))
     two = data.Dataset("s", x, x, rows, rows, dict.fromkeys("ab", [str(i) for i in range(50)]))
@@ -348,8 +358,29 @@ def test_bad_input_gets_one_line_and_writes_nothing(faces, run, tmp_path, words)
         assert not (work / "out").exists() and not cache.folder().exists()
 
 
-def test_look_at_nothing_is_refused(run):
-    assert "nothing cannot be read" in run("look", "nothing", status=2)
+def test_what_was_mistyped_is_guessed(faces, run):
+    for words, guess in {
+        "look fases": "there is no file or folder 'fases' (did you mean faces?)",
+        "look nothing": "there is no file or folder 'nothing'\n",
+        "train fases": "no data set 'fases' (did you mean faces?); there are: digits",
+        "train portrait": "no data set 'portrait' (did you mean portraits?); there are: digits",
+        "judge emojis": "no data set 'emojis' (did you mean emoji?); there are: digits",
+        "sample portraitz": "portraitz cannot be read (No such file or directory) (did you mean",
+        "look faces --sice 8": "--sice 8; see `python -m tinydiff look --help`",
+    }.items():
+        assert guess in run(*words.split(), status=2)
+
+
+def test_a_folder_with_the_name_of_a_set_that_comes_along(faces, run, capsys):
+    """The name means the set, which is said; the model of this name is found all the same."""
+    faces.rename("digits")
+    assert cli.main(["train", "digits", "--steps", "1", *SMALL, "--out", "there"]) == 0
+    said = "digits is the set that comes with tinydiff; ./digits means the folder"
+    assert capsys.readouterr().err.count(said) == 1
+    assert Pipeline.load("there/digits.npz").pictures is None
+    assert "1 image\n" in run("sample", "digits", "--n", 1, "--steps", 1)
+    text = run("train", "./digits", "--steps", 1, *SMALL)
+    assert "my-digits: 24 pictures" in text and "the checkpoint, 1 step;" in text
 
 
 @pytest.mark.parametrize("command", ["look", "train"])

@@ -32,7 +32,7 @@ from pathlib import Path
 import numpy as np
 
 from . import fields, kernels, schedule
-from .data import FILES, FOLDER, STYLES
+from .data import FILES, FOLDER, STYLES, meant
 from .files import require_file, write_whole
 from .train import Training
 from .unet import UNet
@@ -184,11 +184,12 @@ def ready(path):
     Raises CheckpointError as `load` does.
     """
     file, names = Path(path), {**FILES, **STYLES}
+    if str(path) in names and not os.path.isfile(file):
+        return pretrained(str(path))
     if not os.path.exists(file):
-        if str(path) in names:
-            return pretrained(str(path))
         give = f"give a file that `train` wrote, or one of {', '.join(names)}"
-        raise CheckpointError(f"{path} cannot be read (No such file or directory): {give}")
+        why = f"No such file or directory){meant(path, names)}"
+        raise CheckpointError(f"{path} cannot be read ({why}: {give}")
     try:
         run, s, meta = load(file)
     except Drawable:

@@ -175,11 +175,12 @@ def _train(train):
 
 
 def _own_pictures(command):
-    side = "of your own pictures: pixels per side to train at, a multiple of 4 (default: the "
-    usual = "smallest of 8, 16, 32, 64 that keeps what is there)"
+    side = "of your own pictures: pixels per side to train at, one number, a multiple of 4 "
+    usual = "(default: the smallest of 8, 16, 32, 64 that keeps what is there)"
     kind = _in_range("train --size")
     command.add_argument("--size", type=kind, metavar="N", help=side + usual)
-    cell = "of a sheet of sprites: width and height of one, as 16x16 (default: none)"
+    cell = "of a sheet of sprites: width and height of one, in this order, as 16x24; what is "
+    cell += "transparent around each is left out (default: none)"
     command.add_argument("--grid", type=_grid, metavar="WxH", help=cell)
     anew = "read all pictures anew, and do not keep them in the cache folder"
     command.add_argument("--no-cache", action="store_true", help=anew)
@@ -216,7 +217,9 @@ def _sample(sample):
     sample.add_argument("--times", choices=TIMES, help=times)
     tile = "draw tiles that repeat without a seam, for a model of textures such as patterns"
     sample.add_argument("--tile", action="store_true", help=tile)
-    size = "height and width, as 16x64: wider than the model's own (default: its own)"
+    size = (
+        "height and width, in this order, as 16x64: wider than the model's own (default: its own)"
+    )
     sample.add_argument("--size", type=_size, metavar="HxW", help=size)
     palette = "draw with these colours only, about: '#1d2b53' '#ff77a8' '#fff1e8' (default: any)"
     sample.add_argument("--palette", nargs="+", metavar="COLOUR", help=palette)
@@ -375,7 +378,7 @@ def _in_range(option):
 
 
 def _path(text):
-    if not text or "://" in text:
+    if not text or "://" in text or "\0" in text:
         raise argparse.ArgumentTypeError(f"takes the name of a file or folder, got {text!r}")
     return Path(text)
 
@@ -422,7 +425,11 @@ def main(argv=None):
 
 
 def _run(argv):
-    args = parser().parse_args(argv)
+    args, unknown = parser().parse_known_args(argv)
+    if unknown:
+        door = " ".join(filter(None, ("python -m tinydiff", args.command)))
+        what = f"unrecognized arguments: {' '.join(unknown)}"
+        raise UsageError(f"{what}; see `{door} --help`")
     together.require_shared(args.command)
     if args.command and (args.main_out, args.main_seed, args.main_force) != (None, None, False):
         how = f"python -m tinydiff {args.command} ... --out ... --seed ..."

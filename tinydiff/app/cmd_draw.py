@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from .. import checkpoint, data, plot
+from ..collect.source import number
 from ..design import colour, edit, restore
 from ..design.picture import open_image, open_letter, open_mask, seen
 from ..design.pipeline import Pipeline, evaluations, parse_labels
@@ -110,7 +111,7 @@ def cmd_sample(args):
     _require_finite(args.model, chain[-1])
     columns = min(args.n, max(1, 16 * pipe.model.size // size[1]))
     picture = plot.save_png(plot.sheet(chain[-1], columns, scale=4), args.out)
-    print(f"{picture}: {args.n} images")
+    print(f"{picture}: {number(args.n, 'image')}")
     if args.tile:
         again = np.tile(chain[-1][:4], (1, 3, 3, 1))
         wall = plot.sheet(again, len(again), gap=4, scale=4)
@@ -124,7 +125,7 @@ def cmd_sample(args):
             less = "" if plot.fits_gif(frames) else " in 256 colours each; --apng keeps them all"
         else:
             plot.save_apng(frames, path)
-        print(f"{path}: the chain, {len(chain) - 1} steps{less}")
+        print(f"{path}: the chain, {number(len(chain) - 1, 'step')}{less}")
 
 
 def _sampler(args, pipe):

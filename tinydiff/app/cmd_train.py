@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import checkpoint, data, diffusion, fields, kernels, machines, plot, sample
 from ..collect.network import network
+from ..collect.source import number
 from ..data import Styles
 from ..design import paired
 from ..design.pipeline import Pipeline, evaluations
@@ -28,6 +29,7 @@ from .progress import Bar
 from .usage import (
     UsageError,
     dataset_named,
+    like,
     memory,
     pictures_named,
     require_figures,
@@ -165,13 +167,16 @@ def _dataset(args):
     if name in {**data.FILES, **data.STYLES}:
         if args.size or args.grid:
             raise UsageError("--size and --grid are for your own pictures: leave them out")
+        if os.path.exists(name):
+            own_one = f"./{name} means the {'folder' if os.path.isdir(name) else 'file'}"
+            print(f"{name} is the set that comes with tinydiff; {own_one}", file=sys.stderr)
         return dataset_named(name, styles=True), None
     if not os.path.exists(name):
         if args.resume and not (args.size or args.grid):
             return own.kept(args.resume, Path(name))
-        known = ", ".join({**data.FILES, **data.STYLES})
-        why = "and no file or folder of this name"
-        raise UsageError(f"no data set {name!r}; there are: {known}; {why}")
+        sets = [*data.FILES, *data.STYLES]
+        why = f"there are: {', '.join(sets)}; and no file or folder of this name"
+        raise UsageError(f"no data set {name!r}{like(name, sets)}; {why}")
     size, grid = args.size, args.grid
     if args.resume and not (size or grid):
         size, grid = own.as_before(args.resume)
@@ -216,7 +221,7 @@ def _train_alone(args, dataset, path, team, pictures=None):
         work = evaluations(s, *USUAL["train"][:2]) * len(labels)
         with Bar(work, "drawing samples") as bar:
             drawn = sheets(run, bar.tick)
-        print(f"{path}: the checkpoint, {run.step} steps; samples in {drawn}")
+        print(f"{path}: the checkpoint, {number(run.step, 'step')}; samples in {drawn}")
 
 
 def _require_one_training(run, batch, team):
@@ -290,7 +295,7 @@ def _require_free(path, force, job=None, exported=False):
         fields.require(fields.MODEL, header.get("about"))
         if job and header["about"].get("job") == job:
             return
-        holds = f"holds a training of {header['step']} steps"
+        holds = f"holds a training of {number(header['step'], 'step')}"
         go_on = f"go on with {shlex.join(['--resume', str(path)])}, "
     except checkpoint.Drawable:
         if exported:
@@ -404,6 +409,7 @@ def learn(
             while clock.done() < 1 and not team.asked(stop):
                 team.note[:] = clock.elapsed(), bool(stop)
                 if run.step == clock.first:
+                    bar.note = "compiling, where that is needed"
                     with interrupt.heard():
                         next(steps_of_training)
                     clock.began = time.perf_counter()  # the time to compile is not training
@@ -480,8 +486,9 @@ class _Clock:
     def shown(self, losses):
         """Say how far the training is: losses so far -> share done, up to 1, and a few words"""
         last = losses[-50:] or [float("nan")]
-        speed = (self.run.step - self.first) / (time.perf_counter() - self.began)
-        words = f"loss {sum(last) / len(last):.4f}, {speed:.1f} steps/s, step {self.run.step}"
+        timed = self.run.step - self.first - 1  # all but the first, which may compile
+        speed = f" {timed / (time.perf_counter() - self.began):.1f} steps/s," if timed else ""
+        words = f"loss {sum(last) / len(last):.4f},{speed} step {self.run.step}"
         return min(1.0, self.done()), words
 
 
@@ -518,4 +525,4 @@ def cmd_export(args):
     _require_free(args.file, args.force, exported=True)
     run, _, meta = checkpoint.load(args.checkpoint)
     checkpoint.export(args.file, run.ema, meta | {"steps": run.step})
-    print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB, {run.step} steps")
+    print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB, {number(run.step, 'step')}")

@@ -103,5 +103,11 @@ def say_plan(meta, dataset):
     """Measure a few steps, and say which network it is and how long it takes -> None"""
     model, _ = checkpoint.build_model(meta, np.random.default_rng(0))
     with Bar(network.TIMED + 1, "measuring the time per step", "steps") as bar:
-        minutes = network.minutes_per_thousand(meta, dataset, bar.tick)
+        bar.note = "compiling, where that is needed"
+
+        def tick():
+            bar.note = ""
+            bar.tick()
+
+        minutes = network.minutes_per_thousand(meta, dataset, tick)
     print(report.plan(meta, model.flatten().size, minutes))

@@ -3,12 +3,23 @@
 import importlib
 import math
 import os
+from contextlib import suppress
 
+from .. import data
 from ..files import require_folder, require_replaceable
 
 
 class UsageError(Exception):
     """What the user gave cannot be used; the message is the one line that they see."""
+
+
+def like(path, names=()):
+    """Guess which of names, or of what lies beside it, a path was meant to be -> see data.meant"""
+    folder, last = os.path.split(path)
+    with suppress(OSError):
+        beside = [os.path.join(folder, name) for name in os.listdir(folder or ".")]
+        names = [*names, *beside]
+    return data.meant(path if last else folder, names)
 
 
 def require_writable(folder, what="--out"):
@@ -78,11 +89,10 @@ def require_like(name, pipe, dataset):
 
 def dataset_named(name, styles=False):
     """Load a data set by its name -> data.Dataset, with styles=True also data.Styles"""
-    from .. import data
-
     known = {**data.FILES, **data.STYLES} if styles else data.FILES
     if name not in known:
-        raise UsageError(f"no data set {name!r}; there are: {', '.join(known)}")
+        guess = data.meant(name, known)
+        raise UsageError(f"no data set {name!r}{guess}; there are: {', '.join(known)}")
     return data.load_styles(name) if name in data.STYLES else data.load(name)
 
 

@@ -11,6 +11,7 @@ ROWS, COLUMNS = 12, 12  # of the sheet
 WIDE = 900  # pixels of the sheet, about
 GAP, PAPER = 1, 232  # pixels and grey between pictures, so that those on white are seen whole
 FONT, LONGEST, INK = 13, 28, (64, 64, 64)  # pixels, letters of a name, its colour
+OPEN = "(open)"  # stands beside pictures without a label
 SAYS = {
     "CMYK": "in CMYK, made RGB",
     "more than 8 bits": "of more than 8 bits per value, made 8",
@@ -165,19 +166,23 @@ def plan(meta, weights, minutes):
 def sheet(dataset):
     """Draw what the network will see: a row for each value of the first label, or rows of all.
 
+    Pictures whose label is open have a row of their own.
     dataset: data.Dataset of (M, H, W, C) images -> (height, width, 3) uint8
     """
     size = dataset.train.shape[1]
     scale = max(1, min(6, WIDE // (COLUMNS * size)))
     label, values = next(iter(dataset.labels.items()), ("", []))
-    if len(values) < 2:
+    rows = dataset.train_labels[:, 0] if values else np.zeros(0, int)
+    if len(np.unique(rows)) < 2:
         n = min(len(dataset.train), ROWS * COLUMNS)
         x = dataset.train[np.arange(n) * len(dataset.train) // n]
         return plot.sheet(x, min(n, COLUMNS), gap=GAP, scale=scale, paper=PAPER)
     shown, blank = [], 2 * PAPER / 255 - 1
     chosen = np.arange(min(ROWS, len(values))) * len(values) // min(ROWS, len(values))
-    for k in chosen:
-        where = np.flatnonzero(dataset.train_labels[:, 0] == k)
+    named = [(k, values[k]) for k in chosen]
+    named += [(len(values), OPEN)] if (rows == len(values)).any() else []
+    for k, _ in named:
+        where = np.flatnonzero(rows == k)
         n = min(COLUMNS, len(where))
         x = np.full((COLUMNS, *dataset.train.shape[1:]), blank, np.float32)
         x[:n] = dataset.train[where[np.arange(n) * len(where) // max(1, n)]]
@@ -185,7 +190,7 @@ def sheet(dataset):
     picture = plot.sheet(np.concatenate(shown), COLUMNS, gap=GAP, scale=scale, paper=PAPER)
     left = len(values) - len(chosen)
     title = label + (f", {len(chosen)} of its {len(values)} values" if left else "")
-    return _labelled(picture, [values[k] for k in chosen], title)
+    return _labelled(picture, [name for _, name in named], title)
 
 
 def _labelled(picture, names, title):
