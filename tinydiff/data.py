@@ -112,7 +112,7 @@ def meant(name, names):
 
     name: "digit"; names: () list of str -> " (did you mean digits?)", "" where none is like it
     """
-    found = difflib.get_close_matches(str(name), names, 1, 0.7)
+    found = difflib.get_close_matches(str(name), names, 1, 0.75)
     return f" (did you mean {found[0]}?)" if found else ""
 
 
