@@ -8,7 +8,7 @@ under the name "about":
     model      the arguments of unet.UNet, without rng
     schedule   {"kind": "linear", "cosine" or "sigmoid", "T": int}
     train      {"predict": "eps" or "v", "batch": images per step, "lr": highest learning rate,
-               "forget": p_drop of train.train, "seed": int}
+               "forget": p_drop of train.train, "seed": int, "memory": limit in bytes, or missing}
     history    [step, seconds of training so far, mean loss of the last hundred steps], ...
     recent     the losses since the last entry of history, in a training
     steps      how many steps the model was trained, in an exported one

@@ -8,7 +8,7 @@ import numpy as np
 from .. import checkpoint, data, plot
 from ..design import colour, edit, restore
 from ..design.picture import open_image, open_letter, open_mask, seen
-from ..design.pipeline import Pipeline, evaluations, parse_labels
+from ..design.pipeline import PER_PIXEL, Pipeline, evaluations, parse_labels
 from ..measure import classifier
 from ..streams import Streams
 from . import gallery, together
@@ -48,12 +48,17 @@ def _labels(pipe, words):
         raise UsageError(str(e)) from None
 
 
-def _require_memory(pipe, n, steps=0, size=None):
-    """Refuse to draw n images at once if they, and every step on the way, need too much memory."""
+def _require_memory(pipe, n, steps=0, size=None, animated=True):
+    """Refuse to draw n images if they, and the steps on the way, need too much memory.
+
+    Of those that are drawn at once all steps are kept, of the others if they are animated.
+    """
     H, W = size or (pipe.model.size, pipe.model.size)
-    inside = 50 * pipe.model.width  # bytes per pixel at the network's widest place, as measured
+    inside, image = PER_PIXEL * pipe.model.width, 4 * pipe.model.out
+    at_once = len(pipe.pieces(range(n), size)[0]) if steps else n
+    kept = (n if animated else at_once) * steps + 2 * n
     less = "--n or --size" if size else "--n"
-    require_memory(n * H * W * (inside + 4 * pipe.model.out * (steps + 2)), less)
+    require_memory(H * W * (at_once * inside + kept * image), less)
 
 
 def _require_finite(name, *drawn):
@@ -87,24 +92,19 @@ def cmd_sample(args):
     beside = args.out.with_stem(f"{args.out.stem}_3x3") if args.tile else None
     for path in filter(None, (beside, *_animations(args))):
         require_output(path)
-    _require_memory(pipe, args.n, pipe.s.T if sampler == "ddpm" else steps, size)
+    _require_memory(pipe, args.n, pipe.s.T if sampler == "ddpm" else steps, size, _animations(args))
     if args.tile and pipe.dataset in NOT_TEXTURES:
         why = "what has its place in a picture fades in a tile"
         print(f"tiles suit textures such as patterns: of {pipe.dataset}, {why}", file=sys.stderr)
     if not args.label and len(pipe.labels) == 1:
         labels = np.arange(args.n)[:, None] * pipe.model.classes[0] // args.n
-    w, team = args.guidance, together.team()
+    team = together.team()
     together.require_enough(args.n, "--n")
     mine = range(args.n)[team.part(args.n)]
-    labels, avoid, rng = labels[mine], avoid[mine], Streams(args.seed, mine)
-    bar, pipe = _drawing(pipe, len(mine) * evaluations(pipe.s, sampler, steps, w))
+    bar, pipe = _drawing(pipe, len(mine) * evaluations(pipe.s, sampler, steps, args.guidance))
     with bar:
-        if args.tile:
-            chain = pipe.tile(labels, rng, steps, times, w, avoid, size)
-        else:
-            how = sampler, steps, times, w, avoid
-            chain = pipe.draw(labels, rng, *how, size=size, also=also)
-        chain = [team.gather(x) for x in (chain if _animations(args) else chain[-1:])]
+        how = (sampler, steps, times), size, also
+        chain = [team.gather(x) for x in _in_pieces(args, pipe, mine, labels, avoid, *how)]
     if team.rank:
         return
     _require_finite(args.model, chain[-1])
@@ -125,6 +125,23 @@ def cmd_sample(args):
         else:
             plot.save_apng(frames, path)
         print(f"{path}: the chain, {len(chain) - 1} steps{less}")
+
+
+def _in_pieces(args, pipe, pictures, labels, avoid, way, size, also):
+    """Draw pictures, some at a time; each has a stream of its own, so that changes none of them.
+
+    pictures: which of the rows of labels and avoid; way: sampler, steps, times
+    -> list of (N, H, W, C), x_T .. x_0 where an animation is asked for, else x_0 alone
+    """
+    chains, w = [], args.guidance
+    for rows in pipe.pieces(pictures, size):
+        wished, without, rng = labels[rows], avoid[rows], Streams(args.seed, rows)
+        if args.tile:
+            chain = pipe.tile(wished, rng, *way[1:], w, without, size)
+        else:
+            chain = pipe.draw(wished, rng, *way, w, without, size=size, also=also)
+        chains.append(chain if _animations(args) else chain[-1:])
+    return [np.concatenate(x) for x in zip(*chains, strict=True)]
 
 
 def _sampler(args, pipe):

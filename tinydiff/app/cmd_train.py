@@ -21,8 +21,9 @@ from ..design import paired
 from ..design.pipeline import Pipeline, evaluations
 from ..measure import classifier
 from ..optim import warmup_cosine
+from ..streams import Streams
 from ..train import train
-from . import ahead, interrupt, own, together
+from . import ahead, interrupt, own, room, together
 from .cli import USUAL
 from .progress import Bar
 from .usage import (
@@ -52,7 +53,6 @@ MODELS = {  # for two cores: arguments of UNet, images per step, highest learnin
 STEPS, RATE = 1000, 8e-3  # of the main job, and its highest learning rate: a short training
 DRAWN = ("dpmpp_2m", 15, "even")  # how it draws in the end: sampler, steps, times
 LOOKS = (25, 50, 100, 200, 350, 500, 750)  # steps after which it shows what it draws by now
-PER_WEIGHT = 24  # bytes: weight, gradient, average, two of Adam's, and one while they are joined
 
 
 def cmd_digits(args):
@@ -182,14 +182,17 @@ def _train_alone(args, dataset, path, team, pictures=None):
     """Train as `train` was asked to, into a file that nobody else writes; one of a team does."""
     run, s, meta = _resumed(args, dataset) if args.resume else _begun(args, dataset)
     run.team = team
-    _require_one_training(run, meta["train"]["batch"], team)
+    batch = meta["train"]["batch"]
+    _require_one_training(run, batch, team)
+    share, limit = -(-batch // team.size), meta["train"].get("memory")
+    run.most = room.at_once(limit, meta["model"], run.theta.size, share, dataset)
     goes_on = args.resume and path.exists() and path.samefile(args.resume)
     _require_free(path, args.force or goes_on)
     if pictures:
         meta["pictures"] = pictures
         if team.rank == 0:
             own.show(dataset, args.out / f"{dataset.name}_look.png")
-            own.say_plan(meta, dataset)
+            own.say_plan(meta, dataset, run.most)
     if dataset.name in data.STYLES:
         source, _, labels = (x[:: len(x) // 64][:64] for x in paired.examples(dataset))
     elif pictures:
@@ -200,13 +203,17 @@ def _train_alone(args, dataset, path, team, pictures=None):
 
     def sheets(run, tick=None):
         pipe = Pipeline.of(checkpoint.averaged(run, meta), s, meta, tick)
-        *_, x = pipe.draw(labels, np.random.default_rng(0), *USUAL["train"], source=source)
+        parts = []
+        for rows in pipe.pieces(range(len(labels)), most=run.most):
+            given = None if source is None else source[rows]
+            parts += pipe.draw(labels[rows], Streams(0, rows), *USUAL["train"], source=given)[-1:]
+        x = np.concatenate(parts)
         file = args.out / f"{dataset.name}_{run.step:06d}.png"
         return plot.save_png(plot.sheet(x, 16, scale=4), file)
 
     minutes = args.minutes or (None if args.steps else 10.0)
     seconds = minutes and 60 * minutes
-    with nullcontext() if team.rank or pictures else ahead.compiling(meta):
+    with nullcontext() if team.rank or pictures or limit else ahead.compiling(meta):
         losses = learn(run, s, dataset, meta, path, args.steps, seconds, args.save_every, sheets)
     if not losses:
         print(f"nothing to do: {args.resume} is at step {run.step} already", file=sys.stderr)
@@ -232,10 +239,9 @@ def _require_one_training(run, batch, team):
 
 def _require_memory(meta, weights=0):
     """Refuse a training that does not fit into the memory, by what others were seen to take."""
-    model, batch = meta["model"], meta["train"]["batch"]
-    depth, size = model.get("depth", 1) + 1, model["size"]
-    pixels = batch * size**2 * model["width"] * 80 * depth  # what derivatives need
-    require_memory(PER_WEIGHT * weights + pixels, "--width, --depth or --batch")
+    at_once = 1 if meta["train"].get("memory") else meta["train"]["batch"]
+    less = "--width, --depth or --batch, or give --memory"
+    require_memory(room.of_steps(meta["model"], weights, at_once), less)
 
 
 def _begun(args, dataset):
@@ -243,8 +249,10 @@ def _begun(args, dataset):
     sizes = (args.width, args.depth, args.batch, args.lr)
     seed = 0 if args.seed is None else args.seed
     meta = describe(dataset, seed, *sizes, args.predict or "v")
+    meta["train"] |= {"memory": args.memory} if args.memory else {}
     _require_memory(meta)
-    blank = checkpoint.Blank("what fits into the memory", int(min(memory() / PER_WEIGHT, 2**40)))
+    most = int(min(memory() / room.PER_WEIGHT, 2**40))
+    blank = checkpoint.Blank("what fits into the memory", most)
     try:
         checkpoint.build_model(meta, blank)
     except ValueError as e:
@@ -270,6 +278,7 @@ def _resumed(args, dataset):
     if missing := [name for name in fresh["train"] if name not in meta.get("train", {})]:
         unsaid = f"{args.resume} does not say its train.{missing[0]}"
         raise UsageError(f"{unsaid}: give a file that `train` wrote")
+    meta["train"] |= {"memory": args.memory} if args.memory else {}
     _require_memory(meta, run.theta.size)
     meta.pop("job", None)  # no longer what the main job may replace
     return run, s, meta

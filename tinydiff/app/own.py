@@ -77,9 +77,12 @@ def show(dataset, path):
     print(f"{plot.save_png(report.sheet(dataset), path)}: what the network will see")
 
 
-def say_plan(meta, dataset):
-    """Measure a few steps, and say which network it is and how long it takes -> None"""
-    model, _ = checkpoint.build_model(meta, np.random.default_rng(0))
+def say_plan(meta, dataset, most=None):
+    """Measure a few steps, and say which network it is and how long it takes -> None
+
+    most: images at once, see train.in_pieces
+    """
+    weights = checkpoint.build_model(meta, np.random.default_rng(0))[0].flatten().size
     with Bar(network.TIMED + 1, "measuring the time per step", "steps") as bar:
-        minutes = network.minutes_per_thousand(meta, dataset, bar.tick)
-    print(report.plan(meta, model.flatten().size, minutes))
+        minutes = network.minutes_per_thousand(meta, dataset, bar.tick, most)
+    print(report.plan(meta, weights, minutes))
