@@ -25,7 +25,7 @@ from .usage import (
 )
 
 LARGEST = 320 * 320  # pixels: more take seconds per step, which nothing can interrupt
-MOST_VALUES, MOST_PICTURES = 3072, 20_000  # of which a covariance is measured
+MOST_VALUES = 3072  # of pictures whose covariance is measured whole
 NOT_TEXTURES = ("digits", "fashion", "portraits")  # what they show has its place in the picture
 
 
@@ -346,7 +346,7 @@ def _before_after(pipe, x, labels, wanted):
 def _degradation(args, pipe):
     """Find what --restore names, see restore.degrade, and the covariance of the data
 
-    -> rows (h, H), columns (w, W), channels (c, C); (D, D)
+    -> rows (h, H), columns (w, W), channels (c, C); see guide.principal
     """
     size, channels = pipe.model.size, pipe.model.out
     k = {"shrink2": 2, "shrink4": 4}.get(args.restore, 1)
@@ -367,14 +367,13 @@ def _degradation(args, pipe):
 
 
 def _covariance(args, pipe):
-    """Measure the covariance of the images that a model has learned -> (D, D)"""
+    """Measure the covariance of the images that a model has learned -> see guide.principal"""
     dataset = pictures_of(args.model, pipe)
     require_like(args.model, pipe, dataset)
-    if (D := pipe.model.size**2 * pipe.model.out) > MOST_VALUES:
-        why = "--restore and colours need the covariance of all values of a picture"
-        raise UsageError(f"{why}: {D:,} are too many, at most {MOST_VALUES:,} are taken")
+    few = pipe.model.size**2 * pipe.model.out <= MOST_VALUES
+    measure, most = (restore.covariance, 20_000) if few else (restore.principal, 2_000)
     x = dataset.train
-    return restore.covariance(np.asarray(x[:: -(-len(x) // MOST_PICTURES)]))
+    return measure(np.asarray(x[:: -(-len(x) // most)]))
 
 
 # --- restyle, alphabet ---

@@ -3,7 +3,7 @@
 from ..measure.evaluate import peak_memory
 from .usage import UsageError
 
-PROGRAM = 360e6  # bytes: Python, NumPy, Numba, and what compiling all kernels leaves behind
+PROGRAM = 400e6  # bytes: Python, NumPy, Numba, and what compiling all kernels leaves behind
 PER_WEIGHT = 36  # weight, average, two of Adam's; gradients, their sum, and while they are joined
 PER_VALUE = 7  # 4 for a value that derivatives need, and what kernels need on the way
 USUAL = {"width": 32, "multipliers": (1, 2, 2), "depth": 2}  # of UNet
