@@ -12,8 +12,9 @@ under the name "about":
     history    [step, seconds of training so far, mean loss of the last hundred steps], ...
     recent     the losses since the last entry of history, in a training
     steps      how many steps the model was trained, in an exported one
-    pictures   of a user's pictures: {"path", "size", "grid", "key"}, where they lie, how they were
-               read, and the name under which collect/cache.py keeps them
+    pictures   of a user's pictures: {"path", "size", "grid", "key"}, where they lie, from ~ or from
+               where the training was started, how they were read, and the name under which
+               collect/cache.py keeps them
 
 `build` and `build_model` need only model and schedule. A classifier has a meta of its own, see
 measure/classifier.py. A file may come from anywhere: fields.py has the table of what each field

@@ -172,10 +172,9 @@ def _dataset(args):
         known = ", ".join({**data.FILES, **data.STYLES})
         why = "and no file or folder of this name"
         raise UsageError(f"no data set {name!r}; there are: {known}; {why}")
-    size, grid = args.size, args.grid
-    if args.resume and not (size or grid):
-        size, grid = own.as_before(args.resume)
-    return own.pictures(Path(name), size, grid, not args.no_cache)
+    if args.resume and not (args.size or args.grid):
+        return own.as_before(Path(name), args.resume, not args.no_cache)
+    return own.pictures(Path(name), args.size, args.grid, not args.no_cache)
 
 
 def _train_alone(args, dataset, path, team, pictures=None):
@@ -192,7 +191,6 @@ def _train_alone(args, dataset, path, team, pictures=None):
         meta["pictures"] = pictures
         if team.rank == 0:
             own.show(dataset, args.out / f"{dataset.name}_look.png")
-            own.say_plan(meta, dataset, run.most)
     if dataset.name in data.STYLES:
         source, _, labels = (x[:: len(x) // 64][:64] for x in paired.examples(dataset))
     elif pictures:
@@ -203,18 +201,17 @@ def _train_alone(args, dataset, path, team, pictures=None):
 
     def sheets(run, tick=None):
         pipe = Pipeline.of(checkpoint.averaged(run, meta), s, meta, tick)
-        parts = []
-        for rows in pipe.pieces(range(len(labels)), most=run.most):
-            given = None if source is None else source[rows]
-            parts += pipe.draw(labels[rows], Streams(0, rows), *USUAL["train"], source=given)[-1:]
-        x = np.concatenate(parts)
+        x = _drawn(pipe, labels, source, run.most)
         file = args.out / f"{dataset.name}_{run.step:06d}.png"
         return plot.save_png(plot.sheet(x, 16, scale=4), file)
 
     minutes = args.minutes or (None if args.steps else 10.0)
     seconds = minutes and 60 * minutes
-    with nullcontext() if team.rank or pictures or limit else ahead.compiling(meta):
-        losses = learn(run, s, dataset, meta, path, args.steps, seconds, args.save_every, sheets)
+    with nullcontext() if team.rank or limit else ahead.compiling(meta, whole=bool(pictures)):
+        if pictures and team.rank == 0:
+            own.say_plan(meta, dataset, run.most)
+        limits = args.steps, seconds, args.save_every
+        losses = learn(run, s, dataset, meta, path, *limits, sheets, name=args.dataset)
     if not losses:
         print(f"nothing to do: {args.resume} is at step {run.step} already", file=sys.stderr)
     if team.rank:
@@ -224,6 +221,15 @@ def _train_alone(args, dataset, path, team, pictures=None):
         with Bar(work, "drawing samples") as bar:
             drawn = sheets(run, bar.tick)
         print(f"{path}: the checkpoint, {run.step} steps; samples in {drawn}")
+
+
+def _drawn(pipe, labels, source, most):
+    """Draw an image for each row of labels, and of sources (N, H, W, S), if any -> (N, H, W, C)"""
+    parts = []
+    for rows in pipe.pieces(range(len(labels)), most=most):
+        given = None if source is None else source[rows]
+        parts += pipe.draw(labels[rows], Streams(0, rows), *USUAL["train"], source=given)[-1:]
+    return np.concatenate(parts)
 
 
 def _require_one_training(run, batch, team):
@@ -371,14 +377,25 @@ def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict
 
 
 def learn(
-    run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0, sheets=None, look=None
+    run,
+    s,
+    dataset,
+    meta,
+    path,
+    steps=None,
+    seconds=None,
+    save_every=60.0,
+    sheets=None,
+    look=None,
+    name=None,
 ):
     """Train with a progress bar until `steps` are done or `seconds` are over; save as it goes.
 
     The first step, in which kernels may be compiled, does not count towards `seconds`.
     run: Training; s: Schedule; dataset: Dataset or Styles; meta: see describe; path: the
     checkpoint; save_every: seconds; sheets: called with run after each save but the last, or None;
-    look: called with run after each of the steps LOOKS, or None
+    look: called with run after each of the steps LOOKS, or None; name: by which the data set was
+    asked for, None = its own
     -> losses, a list of floats, one per step (steps,)
     meta["history"] grows by [step, seconds of training so far, mean loss of the last hundred steps]
     every hundred steps; the losses since then wait in meta["recent"], so that a training that was
@@ -391,8 +408,7 @@ def learn(
     losses, earlier = [], len(run.losses)
     recent = meta.setdefault("recent", [])
     steps_of_training = loop(run, s, dataset, meta["train"], clock.done)
-    name = meta.get("pictures", {}).get("path", dataset.name)
-    how = _go_on(name, steps, seconds, save_every, path)
+    how = _go_on(name or dataset.name, steps, seconds, save_every, path)
 
     def listen():  # losses come one by one, or, from a GPU, several at a time
         new = run.losses[earlier + len(losses) :]

@@ -7,6 +7,7 @@ import numpy as np
 
 from .. import checkpoint, plot
 from ..collect import cache, collection, network, report
+from ..collect.source import Unusable
 from .progress import Bar
 from .usage import UsageError
 
@@ -26,8 +27,20 @@ def pictures(path, size=None, grid=None, use_cache=True):
             cache.save(key, *found)
     dataset, lines = found
     print("\n".join(lines))
-    about = {"path": str(path.absolute()), "key": key, "size": dataset.train.shape[1]}
+    about = {"path": _place(path), "key": key, "size": dataset.train.shape[1]}
     return dataset, about | ({"grid": list(grid)} if grid else {})
+
+
+def _place(path):
+    """Write down where pictures lie, for a file that may be shared: no one's name is in it -> str
+
+    From the working folder if they are below it, else from ~, else only what they are called.
+    """
+    path = Path(os.path.abspath(path))
+    for folder, sign in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):
+        if path.is_relative_to(folder):
+            return f"{sign}{path.relative_to(folder).as_posix()}"
+    return path.name or "/"
 
 
 def require_apart(path, out):
@@ -41,10 +54,21 @@ def require_apart(path, out):
         raise UsageError(f"--out {out} {why}")
 
 
-def as_before(path):
-    """Look up at which size, and cut by which grid, a training's pictures were read -> both"""
-    own = checkpoint.load(path)[2].get("pictures", {})
-    return own.get("size"), own.get("grid") and tuple(own["grid"])
+def as_before(path, resume, use_cache=True):
+    """Read pictures at the size, and cut by the grid, of a training that goes on
+
+    -> Dataset, what a checkpoint says of it, as `pictures` gives them
+    """
+    meta = checkpoint.load(resume)[2]
+    own = meta.get("pictures", {})
+    grid = own.get("grid") and tuple(own["grid"])
+    try:
+        return pictures(path, own.get("size"), grid, use_cache)
+    except Unusable as e:
+        if "--grid" not in str(e):
+            raise
+        was = f"was trained on a sheet of sprites, {meta.get('dataset')}"
+        raise UsageError(f"{resume} {was}: {path} is none; name the same sheet") from None
 
 
 def kept(path, name):
@@ -57,7 +81,7 @@ def kept(path, name):
     if not found:
         raise UsageError(f"no file or folder {str(name)!r}: name what {path} learns from")
     print("\n".join(found[1]))
-    return found[0], own
+    return found[0], own | {"path": _place(own.get("path", name))}
 
 
 def to_draw(dataset, n=64):
