@@ -218,13 +218,13 @@ def test_small_and_grey_pictures_are_restored_from_what_training_saw(tmp_path):
     assert (data.to_uint8(shrunk) == sprites(1, 8)).all(), "small already: as it is"
 
 
-def test_a_palette_needs_no_covariance_which_large_pictures_have_no_room_for(
-    model, run, monkeypatch
-):
+def test_colours_of_large_pictures_need_no_whole_covariance(model, run, monkeypatch):
     monkeypatch.setattr(cmd_draw, "MOST_VALUES", 100)
+    monkeypatch.setattr(cmd_draw.restore, "covariance", None)
     words = ["sample", model, "--n", 2, "--steps", 2, "--out", "a.png"]
+    run(*words, "--main-colour", "#ff0000")
+    monkeypatch.setattr(cmd_draw.restore, "principal", None)
     run(*words, "--palette", "#ff0000", "#00ff00")
-    assert "192 are too many" in run(*words, "--main-colour", "#ff0000", status=2)
 
 
 def test_evaluate_says_that_there_is_no_judge(model, run):
@@ -246,6 +246,28 @@ def test_after_the_pictures_are_gone_the_cache_stands_in_for_them(model, run):
     run(*[word.replace("elsewhere", "faces") if word == picture else word for word in words])
 
 
+def test_a_checkpoint_names_no_home(tmp_path, monkeypatch):
+    """A file that is shared says neither whose folder it was nor where it lay outside."""
+    home, here = tmp_path / "home/ada", tmp_path / "home/ada/work"
+    monkeypatch.setenv("HOME", str(home))
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    said = {"cats": "cats", here / "cats/small": "cats/small", "../cats": "~/cats", ".": "."}
+    said |= {tmp_path / "home/eve/cats": "cats", tmp_path / "home/adams": "adams"}
+    assert {path: own._place(path) for path in said} == said
+
+
+def test_pictures_below_home_are_found_again_without_the_cache(model, run, monkeypatch, tmp_path):
+    checkpoint_of = checkpoint.load(model)
+    assert checkpoint_of[2]["pictures"]["path"] == "faces"
+    checkpoint_of[2]["pictures"]["path"] = "~/faces"
+    checkpoint.save(model, checkpoint_of[0], checkpoint_of[2])
+    monkeypatch.setenv("HOME", os.getcwd())
+    shutil.rmtree(cache.folder(), ignore_errors=True)
+    words = ["--restore", "blur", "--n", 1, "--steps", 2, "--out", "a.png"]
+    run("edit", model, "faces/7/1.png", *words)
+
+
 def test_a_resumed_training_keeps_the_size_that_it_began_with(faces, run):
     run("train", "faces", "--steps", 1, "--size", 16, *SMALL)
     run("train", "faces", "--steps", 2, "--resume", "out/faces.npz")
@@ -265,6 +287,10 @@ def test_a_sheet_trains_and_is_cut_again_when_it_is_resumed(run):
     assert checkpoint.load("out/hero.npz")[2]["pictures"]["grid"] == [8, 8]
     words = ["--label", "7"]
     assert "takes no labels" in run("sample", "out/hero.npz", *words, status=2)
+    Path("other").mkdir()
+    Image.fromarray(whole).save("other/a.png")
+    no_sheet = run("train", "other", "--resume", "out/hero.npz", status=2)
+    assert "was trained on a sheet of sprites, hero: other is none" in no_sheet
 
 
 def test_a_hundred_classes_one_class_and_open_labels(run, tmp_path):
@@ -305,7 +331,7 @@ def test_ctrl_c_says_how_to_go_on_with_own_pictures(faces, run, monkeypatch):
     monkeypatch.setattr(train, "train_step", stop_later)
     monkeypatch.setattr(own, "say_plan", lambda *_: None)
     line = run("train", "faces", "--steps", 9, *SMALL, status=130)
-    how = f"train {faces} --steps 9 --out out --resume out/faces.npz"
+    how = "train faces --steps 9 --out out --resume out/faces.npz"
     assert how in line and "stopped at step 5" in line
     run(*how.split())
     run("train", "faces", "--steps", 9, *SMALL, "--out", "at_once")

@@ -8,13 +8,13 @@ under the name "about":
     model      the arguments of unet.UNet, without rng
     schedule   {"kind": "linear", "cosine" or "sigmoid", "T": int}
     train      {"predict": "eps" or "v", "batch": images per step, "lr": highest learning rate,
-               "forget": p_drop of train.train, "seed": int}
+               "forget": p_drop of train.train, "seed": int, "memory": limit in bytes, or missing}
     history    [step, seconds of training so far, mean loss of the last hundred steps], ...
     recent     the losses since the last entry of history, in a training
     steps      how many steps the model was trained, in an exported one
-    pictures   of a user's pictures: {"path", "size", "grid", "key", "plan"}, where they lie, how
-               they were read, the name under which collect/cache.py keeps them, and how they were
-               fitted, see collect/fit.py
+    pictures   of a user's pictures: {"path", "size", "grid", "key", "plan"}, where they lie, from ~
+               or from where the training was started, how they were read, the name under which
+               collect/cache.py keeps them, and how they were fitted, see collect/fit.py
 
 `build` and `build_model` need only model and schedule. A classifier has a meta of its own, see
 measure/classifier.py. A file may come from anywhere: fields.py has the table of what each field

@@ -101,6 +101,7 @@ MODEL = {  # the meta of checkpoint.py, of a network that draws
     "train.lr?": _number(1e-12, 1e6),
     "train.forget?": _number(0, 1),
     "train.seed?": _whole(0, 2**128),
+    "train.memory?": _whole(1, 10**18),
     "history?": _list_of(("[step, seconds, loss]", _entry)),
     "recent?": _list_of(FINITE),
     "steps?": STEPS,

@@ -63,6 +63,7 @@ WRITTEN = {  # how they are written: int and float would also read "1_000" and "
     int: re.compile("[+-]?[0-9]{1,30}"),
     float: re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,9})?", re.IGNORECASE),
 }
+AMOUNT = re.compile(r"([0-9.]+(?:e[0-9]{1,2})?) ?([kmgt]?)(i?)b?", re.IGNORECASE)  # 4GB, 2e9
 UNWRITTEN = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
 COMMANDS = {  # command -> the file that does it, loaded only then: --help answers at once
     **dict.fromkeys((None, "train", "judge", "export"), "cmd_train"),
@@ -166,6 +167,9 @@ def _train(train):
     train.add_argument("--depth", type=_in_range("--depth"), help=f"blocks per level {own}")
     train.add_argument("--batch", type=_in_range("--batch"), help=f"images per step {own}")
     train.add_argument("--lr", type=_in_range("--lr"), help=f"highest learning rate {own}")
+    stay = "compute a batch in pieces, so that the process stays within so much memory, as 4GB or "
+    before = "500MB; with --resume as before (default: all at once)"
+    train.add_argument("--memory", type=_memory, metavar="SIZE", help=stay + before)
     predict = "what the network is trained to predict (default: v)"
     train.add_argument("--predict", choices=["eps", "v"], help=predict)
     save = {"default": 60.0, "metavar": "SECONDS", "help": "time between checkpoints (default: 60)"}
@@ -375,6 +379,17 @@ def _in_range(option):
         return found
 
     return number
+
+
+def _memory(text):
+    found = AMOUNT.fullmatch(text)
+    number = found[1] if found and WRITTEN[float].fullmatch(found[1]) else "0"
+    unit = 1024 if found and found[3] else 1000
+    amount = float(number) * unit ** " kmgt".index(found[2].lower() or " ") if found else 0
+    if not 1e8 <= amount <= 1e15:
+        takes = "takes an amount of memory from 100MB up, as 4GB, 500MB or 2e9"
+        raise argparse.ArgumentTypeError(f"{takes}; got {reprlib.repr(text)}")
+    return int(amount)
 
 
 def _path(text):

@@ -9,7 +9,7 @@ from .. import checkpoint, data, plot
 from ..collect.source import number
 from ..design import colour, edit, restore
 from ..design.picture import open_image, open_letter, open_mask, seen
-from ..design.pipeline import Pipeline, evaluations, parse_labels
+from ..design.pipeline import PER_PIXEL, Pipeline, evaluations, parse_labels
 from ..measure import classifier
 from ..streams import Streams
 from . import gallery, own, together
@@ -26,7 +26,7 @@ from .usage import (
 )
 
 LARGEST = 320 * 320  # pixels: more take seconds per step, which nothing can interrupt
-MOST_VALUES, MOST_PICTURES = 3072, 20_000  # of which a covariance is measured
+MOST_VALUES = 3072  # of pictures whose covariance is measured whole
 NOT_TEXTURES = ("digits", "fashion", "portraits")  # what they show has its place in the picture
 
 
@@ -49,12 +49,17 @@ def _labels(pipe, words):
         raise UsageError(str(e)) from None
 
 
-def _require_memory(pipe, n, steps=0, size=None):
-    """Refuse to draw n images at once if they, and every step on the way, need too much memory."""
+def _require_memory(pipe, n, steps=0, size=None, animated=True):
+    """Refuse to draw n images if they, and the steps on the way, need too much memory.
+
+    Of those that are drawn at once all steps are kept, of the others if they are animated.
+    """
     H, W = size or (pipe.model.size, pipe.model.size)
-    inside = 50 * pipe.model.width  # bytes per pixel at the network's widest place, as measured
+    inside, image = PER_PIXEL * pipe.model.width, 4 * pipe.model.out
+    at_once = len(pipe.pieces(range(n), size)[0]) if steps else n
+    kept = (n if animated else at_once) * steps + 2 * n
     less = "--n or --size" if size else "--n"
-    require_memory(n * H * W * (inside + 4 * pipe.model.out * (steps + 2)), less)
+    require_memory(H * W * (at_once * inside + kept * image), less)
 
 
 def _require_finite(name, *drawn):
@@ -88,24 +93,19 @@ def cmd_sample(args):
     beside = args.out.with_stem(f"{args.out.stem}_3x3") if args.tile else None
     for path in filter(None, (beside, *_animations(args))):
         require_output(path)
-    _require_memory(pipe, args.n, pipe.s.T if sampler == "ddpm" else steps, size)
+    _require_memory(pipe, args.n, pipe.s.T if sampler == "ddpm" else steps, size, _animations(args))
     if args.tile and pipe.dataset in NOT_TEXTURES:
         why = "what has its place in a picture fades in a tile"
         print(f"tiles suit textures such as patterns: of {pipe.dataset}, {why}", file=sys.stderr)
     if not args.label and len(pipe.labels) == 1:
         labels = np.arange(args.n)[:, None] * pipe.model.classes[0] // args.n
-    w, team = args.guidance, together.team()
+    team = together.team()
     together.require_enough(args.n, "--n")
     mine = range(args.n)[team.part(args.n)]
-    labels, avoid, rng = labels[mine], avoid[mine], Streams(args.seed, mine)
-    bar, pipe = _drawing(pipe, len(mine) * evaluations(pipe.s, sampler, steps, w))
+    bar, pipe = _drawing(pipe, len(mine) * evaluations(pipe.s, sampler, steps, args.guidance))
     with bar:
-        if args.tile:
-            chain = pipe.tile(labels, rng, steps, times, w, avoid, size)
-        else:
-            how = sampler, steps, times, w, avoid
-            chain = pipe.draw(labels, rng, *how, size=size, also=also)
-        chain = [team.gather(x) for x in (chain if _animations(args) else chain[-1:])]
+        how = (sampler, steps, times), size, also
+        chain = [team.gather(x) for x in _in_pieces(args, pipe, mine, labels, avoid, *how)]
     if team.rank:
         return
     _require_finite(args.model, chain[-1])
@@ -126,6 +126,23 @@ def cmd_sample(args):
         else:
             plot.save_apng(frames, path)
         print(f"{path}: the chain, {number(len(chain) - 1, 'step')}{less}")
+
+
+def _in_pieces(args, pipe, pictures, labels, avoid, way, size, also):
+    """Draw pictures, some at a time; each has a stream of its own, so that changes none of them.
+
+    pictures: which of the rows of labels and avoid; way: sampler, steps, times
+    -> list of (N, H, W, C), x_T .. x_0 where an animation is asked for, else x_0 alone
+    """
+    chains, w = [], args.guidance
+    for rows in pipe.pieces(pictures, size):
+        wished, without, rng = labels[rows], avoid[rows], Streams(args.seed, rows)
+        if args.tile:
+            chain = pipe.tile(wished, rng, *way[1:], w, without, size)
+        else:
+            chain = pipe.draw(wished, rng, *way, w, without, size=size, also=also)
+        chains.append(chain if _animations(args) else chain[-1:])
+    return [np.concatenate(x) for x in zip(*chains, strict=True)]
 
 
 def _sampler(args, pipe):
@@ -340,7 +357,7 @@ def _before_after(pipe, x, labels, wanted):
 def _degradation(args, pipe):
     """Find what --restore names, see restore.degrade, and the covariance of the data
 
-    -> rows (h, H), columns (w, W), channels (c, C); (D, D)
+    -> rows (h, H), columns (w, W), channels (c, C); see guide.principal
     """
     size, channels = pipe.model.size, pipe.model.out
     k = {"shrink2": 2, "shrink4": 4}.get(args.restore, 1)
@@ -361,24 +378,22 @@ def _degradation(args, pipe):
 
 
 def _covariance(args, pipe):
-    """Measure the covariance of the images that a model has learned -> (D, D)"""
-    if (D := pipe.model.size**2 * pipe.model.out) > MOST_VALUES:
-        why = "--restore and --main-colour need the covariance of all values of a picture"
-        raise UsageError(f"{why}: {D:,} are too many, at most {MOST_VALUES:,} are taken")
-    return restore.covariance(_learned(args, pipe))
+    """Measure the covariance of the images that a model has learned -> see guide.principal"""
+    if pipe.model.size**2 * pipe.model.out <= MOST_VALUES:
+        return restore.covariance(_learned(args, pipe, 20_000))
+    return restore.principal(_learned(args, pipe, 2_000))
 
 
 def _variance(args, pipe):
     """Measure how a value of the images that a model has learned varies, on average -> float"""
-    return float(_learned(args, pipe).var(0, ddof=1).mean())
+    return float(_learned(args, pipe, 2_000).var(0, ddof=1).mean())
 
 
-def _learned(args, pipe):
-    """Load images that a model has learned, enough to measure how they vary -> (M, H, W, C)"""
+def _learned(args, pipe, most):
+    """Load at most so many of the images that a model has learned -> (M, H, W, C)"""
     dataset = pictures_of(args.model, pipe)
     require_like(args.model, pipe, dataset)
     x = dataset.train
-    most = min(MOST_PICTURES, max(2, MOST_PICTURES * MOST_VALUES // x[0].size))
     return np.asarray(x[:: -(-len(x) // most)])
 
 

@@ -22,8 +22,9 @@ from ..design import paired
 from ..design.pipeline import Pipeline, evaluations
 from ..measure import classifier
 from ..optim import warmup_cosine
+from ..streams import Streams
 from ..train import train
-from . import ahead, interrupt, own, together
+from . import ahead, interrupt, own, room, together
 from .cli import USUAL
 from .progress import Bar
 from .usage import (
@@ -54,7 +55,6 @@ MODELS = {  # for two cores: arguments of UNet, images per step, highest learnin
 STEPS, RATE = 1000, 8e-3  # of the main job, and its highest learning rate: a short training
 DRAWN = ("dpmpp_2m", 15, "even")  # how it draws in the end: sampler, steps, times
 LOOKS = (25, 50, 100, 200, 350, 500, 750)  # steps after which it shows what it draws by now
-PER_WEIGHT = 24  # bytes: weight, gradient, average, two of Adam's, and one while they are joined
 
 
 def cmd_digits(args):
@@ -177,24 +177,25 @@ def _dataset(args):
         sets = [*data.FILES, *data.STYLES]
         why = f"there are: {', '.join(sets)}; and no file or folder of this name"
         raise UsageError(f"no data set {name!r}{like(name, sets)}; {why}")
-    size, grid = args.size, args.grid
-    if args.resume and not (size or grid):
-        size, grid = own.as_before(args.resume)
-    return own.pictures(Path(name), size, grid, not args.no_cache)
+    if args.resume and not (args.size or args.grid):
+        return own.as_before(Path(name), args.resume, not args.no_cache)
+    return own.pictures(Path(name), args.size, args.grid, not args.no_cache)
 
 
 def _train_alone(args, dataset, path, team, pictures=None):
     """Train as `train` was asked to, into a file that nobody else writes; one of a team does."""
     run, s, meta = _resumed(args, dataset) if args.resume else _begun(args, dataset)
     run.team = team
-    _require_one_training(run, meta["train"]["batch"], team)
+    batch = meta["train"]["batch"]
+    _require_one_training(run, batch, team)
+    share, limit = -(-batch // team.size), meta["train"].get("memory")
+    run.most = room.at_once(limit, meta["model"], run.theta.size, share, dataset)
     goes_on = args.resume and path.exists() and path.samefile(args.resume)
     _require_free(path, args.force or goes_on)
     if pictures:
         meta["pictures"] = pictures
         if team.rank == 0:
             own.show(dataset, args.out / f"{dataset.name}_look.png")
-            own.say_plan(meta, dataset)
     if dataset.name in data.STYLES:
         source, _, labels = (x[:: len(x) // 64][:64] for x in paired.examples(dataset))
     elif pictures:
@@ -205,14 +206,17 @@ def _train_alone(args, dataset, path, team, pictures=None):
 
     def sheets(run, tick=None):
         pipe = Pipeline.of(checkpoint.averaged(run, meta), s, meta, tick)
-        *_, x = pipe.draw(labels, np.random.default_rng(0), *USUAL["train"], source=source)
+        x = _drawn(pipe, labels, source, run.most)
         file = args.out / f"{dataset.name}_{run.step:06d}.png"
         return plot.save_png(plot.sheet(x, 16, scale=4), file)
 
     minutes = args.minutes or (None if args.steps else 10.0)
     seconds = minutes and 60 * minutes
-    with nullcontext() if team.rank or pictures else ahead.compiling(meta):
-        losses = learn(run, s, dataset, meta, path, args.steps, seconds, args.save_every, sheets)
+    with nullcontext() if team.rank or limit else ahead.compiling(meta, whole=bool(pictures)):
+        if pictures and team.rank == 0:
+            own.say_plan(meta, dataset, run.most)
+        limits = args.steps, seconds, args.save_every
+        losses = learn(run, s, dataset, meta, path, *limits, sheets, name=args.dataset)
     if not losses:
         print(f"nothing to do: {args.resume} is at step {run.step} already", file=sys.stderr)
     if team.rank:
@@ -222,6 +226,15 @@ def _train_alone(args, dataset, path, team, pictures=None):
         with Bar(work, "drawing samples") as bar:
             drawn = sheets(run, bar.tick)
         print(f"{path}: the checkpoint, {number(run.step, 'step')}; samples in {drawn}")
+
+
+def _drawn(pipe, labels, source, most):
+    """Draw an image for each row of labels, and of sources (N, H, W, S), if any -> (N, H, W, C)"""
+    parts = []
+    for rows in pipe.pieces(range(len(labels)), most=most):
+        given = None if source is None else source[rows]
+        parts += pipe.draw(labels[rows], Streams(0, rows), *USUAL["train"], source=given)[-1:]
+    return np.concatenate(parts)
 
 
 def _require_one_training(run, batch, team):
@@ -237,10 +250,9 @@ def _require_one_training(run, batch, team):
 
 def _require_memory(meta, weights=0):
     """Refuse a training that does not fit into the memory, by what others were seen to take."""
-    model, batch = meta["model"], meta["train"]["batch"]
-    depth, size = model.get("depth", 1) + 1, model["size"]
-    pixels = batch * size**2 * model["width"] * 80 * depth  # what derivatives need
-    require_memory(PER_WEIGHT * weights + pixels, "--width, --depth or --batch")
+    at_once = 1 if meta["train"].get("memory") else meta["train"]["batch"]
+    less = "--width, --depth or --batch, or give --memory"
+    require_memory(room.of_steps(meta["model"], weights, at_once), less)
 
 
 def _begun(args, dataset):
@@ -248,8 +260,10 @@ def _begun(args, dataset):
     sizes = (args.width, args.depth, args.batch, args.lr)
     seed = 0 if args.seed is None else args.seed
     meta = describe(dataset, seed, *sizes, args.predict or "v")
+    meta["train"] |= {"memory": args.memory} if args.memory else {}
     _require_memory(meta)
-    blank = checkpoint.Blank("what fits into the memory", int(min(memory() / PER_WEIGHT, 2**40)))
+    most = int(min(memory() / room.PER_WEIGHT, 2**40))
+    blank = checkpoint.Blank("what fits into the memory", most)
     try:
         checkpoint.build_model(meta, blank)
     except ValueError as e:
@@ -275,6 +289,7 @@ def _resumed(args, dataset):
     if missing := [name for name in fresh["train"] if name not in meta.get("train", {})]:
         unsaid = f"{args.resume} does not say its train.{missing[0]}"
         raise UsageError(f"{unsaid}: give a file that `train` wrote")
+    meta["train"] |= {"memory": args.memory} if args.memory else {}
     _require_memory(meta, run.theta.size)
     meta.pop("job", None)  # no longer what the main job may replace
     return run, s, meta
@@ -367,14 +382,25 @@ def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict
 
 
 def learn(
-    run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0, sheets=None, look=None
+    run,
+    s,
+    dataset,
+    meta,
+    path,
+    steps=None,
+    seconds=None,
+    save_every=60.0,
+    sheets=None,
+    look=None,
+    name=None,
 ):
     """Train with a progress bar until `steps` are done or `seconds` are over; save as it goes.
 
     The first step, in which kernels may be compiled, does not count towards `seconds`.
     run: Training; s: Schedule; dataset: Dataset or Styles; meta: see describe; path: the
     checkpoint; save_every: seconds; sheets: called with run after each save but the last, or None;
-    look: called with run after each of the steps LOOKS, or None
+    look: called with run after each of the steps LOOKS, or None; name: by which the data set was
+    asked for, None = its own
     -> losses, a list of floats, one per step (steps,)
     meta["history"] grows by [step, seconds of training so far, mean loss of the last hundred steps]
     every hundred steps; the losses since then wait in meta["recent"], so that a training that was
@@ -387,8 +413,7 @@ def learn(
     losses, earlier = [], len(run.losses)
     recent = meta.setdefault("recent", [])
     steps_of_training = loop(run, s, dataset, meta["train"], clock.done)
-    name = meta.get("pictures", {}).get("path", dataset.name)
-    how = _go_on(name, steps, seconds, save_every, path)
+    how = _go_on(name or dataset.name, steps, seconds, save_every, path)
 
     def listen():  # losses come one by one, or, from a GPU, several at a time
         new = run.losses[earlier + len(losses) :]

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import checkpoint, plot
 from ..collect import cache, collection, fit, folder, network, report
+from ..collect.source import Unusable
 from ..data import to_float
 from .progress import Bar
 from .usage import UsageError
@@ -28,8 +29,20 @@ def pictures(path, size=None, grid=None, use_cache=True):
             cache.save(key, *found)
     dataset, lines, plan = found
     print("\n".join(lines))
-    about = {"path": str(path.absolute()), "key": key, "size": dataset.train.shape[1], "plan": plan}
+    about = {"path": _place(path), "key": key, "size": dataset.train.shape[1], "plan": plan}
     return dataset, about | ({"grid": list(grid)} if grid else {})
+
+
+def _place(path):
+    """Write down where pictures lie, for a file that may be shared: no one's name is in it -> str
+
+    From the working folder if they are below it, else from ~, else only what they are called.
+    """
+    path = Path(os.path.abspath(path))
+    for here, sign in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):
+        if path.is_relative_to(here):
+            return f"{sign}{path.relative_to(here).as_posix()}"
+    return path.name or "/"
 
 
 def require_apart(path, out):
@@ -43,10 +56,21 @@ def require_apart(path, out):
         raise UsageError(f"--out {out} {why}")
 
 
-def as_before(path):
-    """Look up at which size, and cut by which grid, a training's pictures were read -> both"""
-    own = checkpoint.load(path)[2].get("pictures", {})
-    return own.get("size"), own.get("grid") and tuple(own["grid"])
+def as_before(path, resume, use_cache=True):
+    """Read pictures at the size, and cut by the grid, of a training that goes on
+
+    -> Dataset, what a checkpoint says of it, as `pictures` gives them
+    """
+    meta = checkpoint.load(resume)[2]
+    own = meta.get("pictures", {})
+    grid = own.get("grid") and tuple(own["grid"])
+    try:
+        return pictures(path, own.get("size"), grid, use_cache)
+    except Unusable as e:
+        if "--grid" not in str(e):
+            raise
+        was = f"was trained on a sheet of sprites, {meta.get('dataset')}"
+        raise UsageError(f"{resume} {was}: {path} is none; name the same sheet") from None
 
 
 def kept(path, name):
@@ -59,7 +83,7 @@ def kept(path, name):
     if not found:
         raise UsageError(f"no file or folder {str(name)!r}: name what {path} learns from")
     print("\n".join(found[1]))
-    return found[0], own
+    return found[0], own | {"path": _place(own.get("path", name))}
 
 
 def as_trained(path, pictures, size, side=None, channels=3):
@@ -99,9 +123,12 @@ def show(dataset, path):
     print(f"{plot.save_png(report.sheet(dataset), path)}: what the network will see")
 
 
-def say_plan(meta, dataset):
-    """Measure a few steps, and say which network it is and how long it takes -> None"""
-    model, _ = checkpoint.build_model(meta, np.random.default_rng(0))
+def say_plan(meta, dataset, most=None):
+    """Measure a few steps, and say which network it is and how long it takes -> None
+
+    most: images at once, see train.in_pieces
+    """
+    weights = checkpoint.build_model(meta, np.random.default_rng(0))[0].flatten().size
     with Bar(network.TIMED + 1, "measuring the time per step", "steps") as bar:
         bar.note = "compiling, where that is needed"
 
@@ -109,5 +136,5 @@ def say_plan(meta, dataset):
             bar.note = ""
             bar.tick()
 
-        minutes = network.minutes_per_thousand(meta, dataset, tick)
-    print(report.plan(meta, model.flatten().size, minutes))
+        minutes = network.minutes_per_thousand(meta, dataset, tick, most)
+    print(report.plan(meta, weights, minutes))

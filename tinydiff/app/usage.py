@@ -116,11 +116,13 @@ def pictures_of(name, pipe):
         return found[0]
     try:
         grid = own.get("grid")
-        return collection.collect(own["path"], own["size"], grid and tuple(grid)).dataset
+        place = os.path.expanduser(own["path"])
+        return collection.collect(place, own["size"], grid and tuple(grid)).dataset
     except (OSError, KeyError) as e:
         why = f"{own.get('path')}: {getattr(e, 'strerror', None) or e}"
         needs = f"{name} needs the pictures that it was trained on, for their statistics"
-        raise UsageError(f"{needs}, and they are gone ({why}): put them back") from None
+        back = "put them back, or start this in the folder where they lie"
+        raise UsageError(f"{needs}, and they are gone ({why}): {back}") from None
 
 
 def choose_kernels(name):

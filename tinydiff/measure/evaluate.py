@@ -109,13 +109,12 @@ class Yardstick:
 
 
 def sample_all(pipe, labels, seed, way, w=1.0, team=ALONE):
-    """Draw an image for each row of labels, BATCH at a time; many machines draw some each.
+    """Draw an image for each row of labels, at most BATCH at a time; many machines draw some each.
 
     way: sampler, steps, times; team: a machines.Team -> images (N, H, W, C), seconds
     """
     parts, began, mine = [], time.perf_counter(), range(len(labels))[team.part(len(labels))]
-    for i in range(0, len(mine), BATCH):
-        rows = mine[i : i + BATCH]
+    for rows in pipe.pieces(mine, most=BATCH):
         parts.append(pipe.draw(labels[rows], Streams(seed, rows), *way, w)[-1])
     return team.gather(np.concatenate(parts)), time.perf_counter() - began
 
