@@ -267,10 +267,6 @@ def test_labels_in_words():
     assert both.tolist() == [2, 0]
     for words in (["7"], ["digit=7"]):
         assert parse_labels({"digit": list("0123456789")}, words).tolist() == [7]
-    odd = {"a": ["b=c", "d"], "a=b": ["c", "d e"]}
-    assert parse_labels(odd, ["a=b=d e"]).tolist() == [2, 1]
-    for words in (["x=1"], ["kind=x=1"]):
-        assert parse_labels({"kind": ["red hat", "x=1"]}, words).tolist() == [1]
     for words, message in [
         (["cap=red"], "no label 'cap'; there are: hat, mouth, used as hat=VALUE"),
         (["red"], "no label 'red'; there are"),

@@ -200,6 +200,17 @@ def test_what_is_odd_in_a_table_is_said(tmp_path):
         collection.find(tmp_path)
 
 
+def test_tables_in_the_folders_of_a_split_are_read(tmp_path):
+    for side in ("train", "test"):
+        for i, each in enumerate(sprites(4)):
+            save(each, tmp_path / side / f"{i}.png")
+        rows = [f"{i}.png,{'ab'[(i + (side == 'test')) % 2]}\n" for i in range(4)]
+        (tmp_path / side / "metadata.csv").write_text("file_name,mood\n" + "".join(rows))
+    found = collection.find(tmp_path)
+    assert found.labels == {"mood": ["a", "b"]} and found.test.tolist() == [True] * 4 + [False] * 4
+    assert found.rows[:, 0].tolist() == [1, 0, 1, 0, 0, 1, 0, 1]
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes on Windows")
 def test_a_pipe_is_not_waited_for(tmp_path):
     for i, each in enumerate(sprites(4)):

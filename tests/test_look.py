@@ -14,7 +14,7 @@ from PIL import Image
 from test_collect import bomb, enlarged, photographs, save, sprites
 
 from tinydiff import checkpoint, data, fields, kernels, train
-from tinydiff.app import cli, cmd_draw, own
+from tinydiff.app import cli, cmd_draw, cmd_train, own, progress
 from tinydiff.collect import cache, collection, network, report
 from tinydiff.design.pipeline import Pipeline
 
@@ -351,6 +351,26 @@ def test_the_time_is_that_of_the_steps(faces, monkeypatch):
     monkeypatch.setattr(network, "PATIENCE", 100.0)
     minutes = network.minutes_per_thousand(describe(dataset, 0, 8, 1, 4), dataset)
     assert minutes == pytest.approx(3.0 * 1000 / 60) and len(steps) == 3
+
+
+def test_bars_say_that_the_first_step_compiles(faces, run, monkeypatch):
+    notes = []
+
+    class Spy(progress.Bar):
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if name == "note" and value:
+                notes.append((self._bar.desc, value))
+
+    monkeypatch.setattr(own, "Bar", Spy)
+    monkeypatch.setattr(cmd_train, "Bar", Spy)
+    run("train", "faces", "--steps", 2, *SMALL)
+    notes = {title: [note for of, note in notes if of == title] for title, _ in notes}
+    assert notes["measuring the time per step"] == ["compiling, where that is needed"]
+    first, *then = notes["training on faces"]
+    assert first == "compiling, where that is needed"
+    assert re.fullmatch(r"loss \d\.\d+, step 1", then[0])
+    assert re.fullmatch(r"loss \d\.\d+, \d+\.\d steps/s, step 2", then[1])
 
 
 BAD = {

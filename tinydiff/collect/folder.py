@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,7 @@ def from_folder(path, boxes=None):
     said += [f"left out, as no pictures: {_endings(others)}"] if others else []
     relative = [p.relative_to(path) for p in files]
     words, test = _from_folders(relative, said)
-    if tables := _tables(path):
-        found = _from_table(tables[0], relative, said)
-        said += [f"{t.name} is not read, as {tables[0].name} is" for t in tables[1:]]
+    if found := _from_tables(path, files, said):
         new = {f"{c}-2" if words.get(c, w) != w else c: w for c, w in found.items()}
         words = new | words
     labels, rows = coded(words)
@@ -63,12 +62,6 @@ def from_folder(path, boxes=None):
 
     name = path.resolve().name or "pictures"
     return Source(name, len(files), read, names.__getitem__, labels, rows, test, said, files)
-
-
-def _tables(path):
-    """List the tables of labels in a folder, in whatever case their names are written -> Paths"""
-    named = [p for p in sorted(path.iterdir()) if p.name.lower() in TABLES]
-    return sorted(named, key=lambda p: TABLES.index(p.name.lower()))
 
 
 def _listed(path, said):
@@ -183,8 +176,37 @@ def _from_folders(relative, said):
     return words, test
 
 
+def _from_tables(path, files, said):
+    """Read labels from the table in a folder or, where it has none, from those of the folders in it
+
+    -> {column: words}, one for each of the files
+    """
+    tables = _tables(path, said)
+    folders = [] if tables else sorted(p for p in path.iterdir() if p.is_dir())
+    for folder in folders:
+        with suppress(OSError):
+            tables += _tables(folder, said)
+    words = {}
+    for table in tables:
+        inside = [i for i, file in enumerate(files) if file.is_relative_to(table.parent)]
+        relative = [files[i].relative_to(table.parent) for i in inside]
+        for column, listed in _from_table(table, relative, said).items():
+            whole = words.setdefault(column, [""] * len(files))
+            for i, word in zip(inside, listed, strict=True):
+                whole[i] = word
+    return words
+
+
+def _tables(path, said):
+    """Find the table of labels in a folder, its name in whatever case -> list of a Path, or none"""
+    named = [p for p in sorted(path.iterdir()) if p.name.lower() in TABLES]
+    named.sort(key=lambda p: TABLES.index(p.name.lower()))
+    said += [f"{p.name} is not read, as {named[0].name} is" for p in named[1:]]
+    return named[:1]
+
+
 def _from_table(table, relative, said):
-    """Read labels from labels.csv, metadata.csv or .jsonl -> {column: words}"""
+    """Read labels from labels.csv, metadata.csv or the like -> {column: words}"""
     columns, entries = _rows(table)
     if not entries:
         said.append(f"{table.name} has no rows: no labels from it")

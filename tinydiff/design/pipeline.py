@@ -37,8 +37,9 @@ def parse_labels(labels, words):
         raise ValueError(f"the model takes no labels; got {words[0]!r}")
     row, named = np.array([len(values) for values in labels.values()], int), set()
     for word in words:
-        label, value = _label_and_value(labels, word)
-        if label is None and word in labels:
+        label, equals, value = word.rpartition("=")
+        label = next(iter(labels)) if not label and len(labels) == 1 else label
+        if not equals and word in labels:
             values = ", ".join(labels[word])
             raise ValueError(f"{word} needs a value: {word}=VALUE, one of {values}")
         if label not in labels:
@@ -55,20 +56,6 @@ def parse_labels(labels, words):
         i = values.index(value) if value in values else indices.index(value)
         row[list(labels).index(label)] = i
     return row
-
-
-def _label_and_value(labels, word):
-    """Cut a word at its "=", which names, too, may have -> label, or None without one; value"""
-    starts = [name for name in labels if word.startswith(f"{name}=")]
-    if starts:
-        label = max(starts, key=len)
-        return label, word[len(label) + 1 :]
-    if len(labels) == 1:
-        ((label, values),) = labels.items()
-        if word in values or not (label == word or "=" in word):
-            return label, word
-    label, equals, value = word.rpartition("=")
-    return label if equals else None, value
 
 
 def evaluations(s, sampler, steps, w=1.0):
