@@ -850,7 +850,7 @@ def test_the_oldest_sets_make_room(tmp_path, monkeypatch):
         cache.save(key * 64, dataset, [])
         os.utime(cache.folder() / f"{key * 64}.npz", (i, i))
     assert sorted(p.stem[0] for p in cache.folder().glob("*.npz")) == ["c"]
-    monkeypatch.setattr(cache, "MOST", 130_000)
+    monkeypatch.setattr(cache, "MOST", 90_000)
     cache.save("b" * 64, dataset, [])
     os.utime(cache.folder() / f"{'b' * 64}.npz", (3, 3))
     assert cache.load("c" * 64)  # used last, though written first: it stays
