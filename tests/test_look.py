@@ -246,6 +246,16 @@ def test_after_the_pictures_are_gone_the_cache_stands_in_for_them(model, run):
     run(*[word.replace("elsewhere", "faces") if word == picture else word for word in words])
 
 
+def test_a_damaged_set_in_the_cache_is_read_anew_and_replaced(faces, run):
+    said = run("look", "faces", "--out", "look.png")
+    (kept,) = cache.folder().glob("*.npz")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[: len(whole) // 2])
+    strip = lambda text: [line for line in text.splitlines() if "million weights" not in line]
+    assert strip(run("look", "faces", "--out", "look.png")) == strip(said)
+    assert len(kept.read_bytes()) == len(whole) and cache.load(kept.stem)
+
+
 def test_a_checkpoint_names_no_home(tmp_path, monkeypatch):
     """A file that is shared says neither whose folder it was nor where it lay outside."""
     home, here = tmp_path / "home/ada", tmp_path / "home/ada/work"

@@ -20,7 +20,6 @@ from .usage import dataset_named
 
 BEGIN = "from tinydiff.app import ahead, cmd_train; ahead.main(cmd_train.loop)"
 PATIENCE = 120  # seconds, after which the first process compiles everything itself
-FEW = 8  # images per step, so that the compiler is all that takes memory
 MOST = 128  # images per step: what only more would need, the first process compiles itself
 DESCRIBED = (
     "dataset",
@@ -109,8 +108,7 @@ def main(loop):
     if not meta.get("whole"):
         compiled = vars(reference) | {name: f for name, f in compiled.items() if _backwards(name)}
     kernels._active = SimpleNamespace(**compiled)
-    most = FEW if meta.get("whole") else MOST
-    settings = meta["train"] | {"batch": min(most, meta["train"]["batch"])}
+    settings = meta["train"] | {"batch": min(MOST, meta["train"]["batch"])}
     next(loop(run, s, _dataset(meta), settings))
 
 

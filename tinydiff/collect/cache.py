@@ -13,7 +13,7 @@ from ..files import write_whole
 from . import collection
 
 VERSION = 2  # of what is kept: another one reads everything anew
-MOST = 2**31  # bytes of all sets that are kept; the oldest go first
+MOST = 2**31  # bytes of all sets that are kept; what was not used for longest goes first
 
 
 def folder():
@@ -54,9 +54,12 @@ def load(name):
     not kept, or cannot be read.
     """
     try:
-        with np.load(folder() / f"{name}.npz", allow_pickle=False) as f:
+        path = folder() / f"{name}.npz"
+        with np.load(path, allow_pickle=False) as f:
             about = json.loads(str(f["about"]))
             parts = [Pixels(f["train"]), Pixels(f["test"]), f["train_labels"], f["test_labels"]]
+        with suppress(OSError):
+            os.utime(path)
         return Dataset(about["name"], *parts, about["labels"]), about["lines"], about["plan"]
     except Exception:  # damaged bytes make NumPy and zipfile raise a dozen different errors
         return None
@@ -80,7 +83,7 @@ def save(name, dataset, lines, plan):
 
 
 def _make_room(needed):
-    """Remove the oldest sets until there is room for one more of so many bytes."""
+    """Remove sets, those not used for longest, until one more of so many bytes fits."""
     kept = sorted(folder().glob("*.npz"), key=lambda p: p.stat().st_mtime)
     while kept and needed + sum(p.stat().st_size for p in kept) > MOST:
         kept.pop(0).unlink()
