@@ -19,8 +19,8 @@ TREES = {p: ast.parse(p.read_text(encoding="utf-8")) for p in FILES}
 # The house from the ground up. The core lies flat: two towers, each from the bottom up, and what
 # stands on both; around it the wings, a folder each, with the wings that each may use.
 DIFFUSION_TOWER = ["schedule", "diffusion", "exact", "sample", "guide"]
-NETWORK_TOWER = ["autodiff", "gradcheck", "ops", "nn", "optim", "unet"]
-ON_BOTH = ["streams", "machines", "train", "files", "data", "fields", "checkpoint"]
+NETWORK_TOWER = ["autodiff", "gradcheck", "ops", "nn", "lora", "optim", "unet", "finetune"]
+ON_BOTH = ["streams", "machines", "train", "files", "data", "augment", "fields", "checkpoint"]
 ON_BOTH += ["player", "plot"]
 CORE = [*DIFFUSION_TOWER, *NETWORK_TOWER, *ON_BOTH]
 WINGS = {

@@ -339,7 +339,7 @@ def test_ctrl_c_says_how_to_go_on_with_own_pictures(faces, run, monkeypatch):
         return real(*args)
 
     monkeypatch.setattr(train, "train_step", stop_later)
-    monkeypatch.setattr(own, "say_plan", lambda *_: None)
+    monkeypatch.setattr(own, "say_plan", lambda *_, **__: None)
     line = run("train", "faces", "--steps", 9, *SMALL, status=130)
     how = "train faces --steps 9 --out out --resume out/faces.npz"
     assert how in line and "stopped at step 5" in line

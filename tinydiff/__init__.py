@@ -6,11 +6,14 @@ The afternoon is what lies flat in this folder, in reading order; imports only r
       schedule   beta, alpha_bar, SNR          autodiff   record the operations, walk them backwards
       diffusion  the forward process q         gradcheck  is this derivative right?
       exact      perfect denoisers             ops        every operation, value beside derivative
-      sample     the reverse process           nn, optim  layers; Adam, EMA
-      guide      towards what is asked for     unet       the network
+      sample     the reverse process           nn, lora   layers; low-rank changes of them
+      guide      towards what is asked for     optim      Adam, EMA
+                                               unet       the network
+                                               finetune   another one as its start
 
     train                      the bridge: Algorithm 1 of DDPM
     data, plot, player         images in, pictures out, and moving in a notebook
+    augment                    images flipped and shifted, and the network told
     fields, checkpoint         what a file may say of its weights; weights on disk
     streams, machines          random numbers for each picture; a batch shared by many machines
     files                      that appear whole or not at all

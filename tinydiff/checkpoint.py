@@ -8,7 +8,10 @@ under the name "about":
     model      the arguments of unet.UNet, without rng
     schedule   {"kind": "linear", "cosine" or "sigmoid", "T": int}
     train      {"predict": "eps" or "v", "batch": images per step, "lr": highest learning rate,
-               "forget": p_drop of train.train, "seed": int, "memory": limit in bytes, or missing}
+               "forget": p_drop of train.train, "seed": int}; where asked for "memory": limit in
+               bytes; "flip": true and "shift": pixels, see augment.py; "start": the model that it
+               started from, see finetune.py; "lora": the rank of what it learned of that, see
+               lora.py
     history    [step, seconds of training so far, mean loss of the last hundred steps], ...
     recent     the losses since the last entry of history, in a training
     steps      how many steps the model was trained, in an exported one
@@ -31,7 +34,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import fields, kernels, schedule
+from . import fields, kernels, lora, schedule
 from .data import FILES, FOLDER, STYLES, meant
 from .files import require_file, write_whole
 from .train import Training
@@ -40,6 +43,7 @@ from .unet import UNet
 FORMAT = "tinydiff checkpoint"
 VERSION = 2
 _TRAINING = ("theta", "ema", "m", "v")  # the arrays of a training; an exported model has "weights"
+_FROZEN = "frozen"  # one more, of a training with LoRA
 _FOREIGN = "is not a tinydiff checkpoint: it was written by another program"
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # np.savez, np.savez_compressed
 _UNPACKED, _RATIO = 2**25, 20  # unpacked, at most 32 MiB or 20 times the file's size
@@ -83,7 +87,8 @@ def save(path, run, meta):
 
 def _arrays(run):
     """Name the arrays of a Training that a checkpoint holds: -> dict of name to array (P,)"""
-    return {"theta": run.theta, "ema": run.ema, "m": run.adam.m, "v": run.adam.v}
+    frozen = {_FROZEN: run.model.frozen} if isinstance(run.model, lora.LowRank) else {}
+    return {"theta": run.theta, "ema": run.ema, "m": run.adam.m, "v": run.adam.v} | frozen
 
 
 def _write(path, header, arrays):
@@ -106,8 +111,10 @@ def load(path):
         fields.require(fields.TRAINING, header)
         meta = header.get("about")
         fields.require(fields.MODEL, meta)
-        model, s = build_model(meta, Blank("theta", arrays["theta"].size))
-        run = Training(model, np.random.default_rng(0))
+        there = arrays["theta"].size + (arrays[_FROZEN].size if _FROZEN in arrays else 0)
+        blank = Blank("theta", there)
+        model, s = build_model(meta, blank)
+        run = Training(_learning(model, meta, blank), np.random.default_rng(0))
         _fill(_arrays(run), arrays)
         run.step, run.adam.k, run.loss = header["step"], header["adam_k"], header["loss"]
         run.rng.bit_generator.state = header["rng"]
@@ -116,14 +123,23 @@ def load(path):
     return run, s, meta
 
 
-def build(meta, seed):
+def build(meta, seed, prepare=None):
     """Build a fresh Training, and the schedule, from their description.
 
-    meta: see above; seed: int -> run (a Training at step 0), s (a Schedule with arrays (T + 1,))
+    meta: see above; seed: int; prepare: called with the UNet before it learns, or None
+    -> run (a Training at step 0), s (a Schedule with arrays (T + 1,))
     """
     rng = np.random.default_rng(seed)
     model, s = build_model(meta, rng)
-    return Training(model, rng), s
+    if prepare:
+        prepare(model)
+    return Training(_learning(model, meta, rng), rng), s
+
+
+def _learning(model, meta, rng):
+    """Give what a training changes: the network, or low-rank changes of it -> Module"""
+    rank = meta.get("train", {}).get("lora")
+    return lora.LowRank(model, rank, rng=rng) if rank else model
 
 
 def build_model(meta, rng):
@@ -145,9 +161,13 @@ def averaged(run, meta):
 
     run: a Training, ema (P,), which is left as it is; meta: its description, see above -> UNet
     """
-    model, _ = build_model(meta, Blank("ema", run.ema.size))
-    model.flatten()[:] = run.ema
-    return model
+    arrays = _arrays(run)
+    blank = Blank("ema", run.ema.size + (arrays[_FROZEN].size if _FROZEN in arrays else 0))
+    learning = _learning(build_model(meta, blank)[0], meta, blank)
+    if _FROZEN in arrays:
+        learning.frozen[:] = arrays[_FROZEN]
+    learning.flatten()[:] = run.ema
+    return learning.merge() if _FROZEN in arrays else learning
 
 
 def export(path, weights, meta):
@@ -331,6 +351,7 @@ def _parts(f, size, names):
         raise Drawable(f"{why}: give the file that `train` wrote")
     if not all(f"{name}.npy" in sizes for name in names):
         raise CheckpointError(_FOREIGN)
+    names = [*names, *(name for name in [_FROZEN] if f"{name}.npy" in sizes)]
     return header, {name: _array(f.read(f"{name}.npy")) for name in names}
 
 

@@ -80,7 +80,7 @@ def _plan(x):
     return type(x) is dict and x.keys() == PLAN.keys() and all(PLAN[k][1](v) for k, v in x.items())
 
 
-SIZES = ("size", "channels", "out", "width", "multipliers", "depth", "classes", "padding")
+SIZES = ("size", "channels", "out", "width", "multipliers", "depth", "classes", "padding", "told")
 
 MODEL = {  # the meta of checkpoint.py, of a network that draws
     "dataset?": NAME,
@@ -94,6 +94,7 @@ MODEL = {  # the meta of checkpoint.py, of a network that draws
     "model.depth?": _whole(1, 1000),
     "model.classes?": _list_of(_whole(1, 10**6), 0, 1000),
     "model.padding?": _one_of("zeros", "circular"),
+    "model.told?": _list_of(_whole(1, 1024), 0, 16),
     "schedule.kind": _one_of("linear", "cosine", "sigmoid"),
     "schedule.T": _whole(1, 100_000),
     "train.predict?": _one_of(*PREDICTIONS),
@@ -102,6 +103,10 @@ MODEL = {  # the meta of checkpoint.py, of a network that draws
     "train.forget?": _number(0, 1),
     "train.seed?": _whole(0, 2**128),
     "train.memory?": _whole(1, 10**18),
+    "train.flip?": ("true or false", lambda x: type(x) is bool),
+    "train.shift?": _whole(0, 256),
+    "train.start?": PATH,
+    "train.lora?": _whole(1, 1024),
     "history?": _list_of(("[step, seconds, loss]", _entry)),
     "recent?": _list_of(FINITE),
     "steps?": STEPS,

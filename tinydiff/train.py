@@ -151,10 +151,13 @@ def drop_labels(labels, classes, p_drop, rng):
     label p_drop is just its probability; with several, it is common that all, none or some are
     dropped.
     labels: (N, number of labels) ints; classes: how many values each label has; p_drop: 0 .. 1
+    Columns beyond the labels, what a network is told of a picture (augment.py), stay.
     -> (N, number of labels) ints. Source: Ho & Salimans 2022, algorithm 1, for a single label.
     """
+    labels, told = np.split(labels, [len(classes)], axis=1)
     u = rng.random((len(labels), 1)) ** (1 / p_drop - 1) if p_drop else 0.0
-    return np.where(rng.random(labels.shape) < u, classes, labels)
+    labels = np.where(rng.random(labels.shape) < u, np.array(classes, int), labels)
+    return np.concatenate([labels, told], axis=1)
 
 
 def denoiser(model, s, labels=None, predict="v"):

@@ -92,8 +92,10 @@ class UNet(Module):
     width: channels at full size, divisible by 8; multipliers: channels of each level, in units of
     width; depth: blocks per level; classes: how many values each label has, () for no labels
     padding: "zeros" or "circular"; out: channels of the output, None = as many as the input has
+    told: how many values each thing has that only training tells, see augment.py, () for nothing
     x: (N, H, W, C); t: (N,) numbers; labels: (N, len(classes)) ints, label k in
-    0 .. classes[k] - 1, or classes[k] for "any", a dropped label; None drops all
+    0 .. classes[k] - 1, or classes[k] for "any", a dropped label; None drops all. In training
+    columns for `told` follow; without these they are 0
     -> (N, H, W, out)
     Raises ValueError where sizes do not fit or a label is out of range.
     """
@@ -108,6 +110,7 @@ class UNet(Module):
         classes=(),
         padding="zeros",
         out=None,
+        told=(),
         *,
         rng,
     ):
@@ -116,10 +119,10 @@ class UNet(Module):
             why = f"images of side {size} cannot be halved {halvings} times"
             raise ValueError(f"{why}: take fewer multipliers or another size")
         self.size, self.channels, self.out = size, channels, out or channels
-        self.width, self.classes = width, tuple(classes)
+        self.width, self.classes, self.told = width, tuple(classes), tuple(told)
         E = 4 * width
         self.time1, self.time2 = Linear(width, E, rng=rng), Linear(E, E, rng=rng)
-        self.labels = [Embedding(M + 1, E, rng=rng) for M in classes]
+        self.labels = [Embedding(M, E, rng=rng) for M in (*(M + 1 for M in classes), *told)]
 
         C, skips = width, []
         self.conv_in = Conv2d(channels, C, padding=padding, rng=rng)
@@ -151,13 +154,14 @@ class UNet(Module):
     def embed(self, t, labels, dtype):
         """Turn numbers and labels into the vectors e that condition every block.
 
-        t: (N,); labels: (N, len(classes)) or None -> (N, E)
+        t: (N,); labels: (N, len(classes)), or more with what is told, or None -> (N, E)
         """
+        labels = np.tile(self.classes, (len(t), 1)).astype(int) if labels is None else labels
+        labels = np.pad(labels, ((0, 0), (0, len(self.labels) - labels.shape[1])))
         sines = kernels.array(time_embedding(t, self.width).astype(dtype))
         e = self.time2(ops.silu(self.time1(sines)))
         for k, table in enumerate(self.labels):
-            i = np.full(len(t), self.classes[k]) if labels is None else labels[:, k]
-            e = e + table(kernels.array(i))
+            e = e + table(kernels.array(labels[:, k]))
         return ops.silu(e)
 
     @property
@@ -177,13 +181,15 @@ class UNet(Module):
             return
         if labels.dtype.kind not in "iu":
             raise ValueError(f"labels must be whole numbers; got {labels.dtype}")
-        if np.shape(labels) != (N, len(self.classes)):
+        most = np.array([*self.classes, *(values - 1 for values in self.told)], int)
+        if np.shape(labels) not in ((N, len(self.classes)), (N, len(most))):
             wanted = f"{(N, len(self.classes))}, one column per label"
             raise ValueError(f"labels must be {wanted}; got {np.shape(labels)}")
-        outside = (labels < 0) | (labels > np.asarray(self.classes))
+        outside = (labels < 0) | (labels > most[: labels.shape[1]])
         if outside.any():
             n, k = np.argwhere(outside)[0]
-            takes = f"column {k} takes 0 .. {self.classes[k]} (the last means 'any')"
+            last = " (the last means 'any')" if k < len(self.classes) else ""
+            takes = f"column {k} takes 0 .. {most[k]}{last}"
             raise ValueError(f"label out of range: {takes}; row {n} has {labels[n, k]}")
 
 

@@ -53,6 +53,8 @@ RANGES = {  # of numbers: what kind, and from where (fractions: above what) to w
     "--lr": (float, 1e-7, 10),
     "--minutes": (float, 0, 100_000),
     "--save-every": (float, 0, 1_000_000),
+    "--shift": (int, 1, 16),
+    "--lora": (int, 1, 64),
     "--seconds": (float, 0, 86_400),
     "--jobs": (int, 1, 256),
     "evaluate --n": (int, 64, 100_000),
@@ -153,6 +155,7 @@ def _train(train):
     steps = "train this many steps; stopping and resuming on the way changes nothing "
     fits = "(default: as many as fit into --minutes)"
     length.add_argument("--steps", type=_in_range("--steps"), help=steps + fits)
+    _small_sets(train)
     out = "folder for sample sheets and the checkpoint (default: out)"
     train.add_argument("--out", type=_path, default=Path("out"), help=out)
     resume = (
@@ -176,6 +179,21 @@ def _train(train):
     train.add_argument("--save-every", type=_in_range("--save-every"), **save)
     force = "replace another training that --out holds"
     train.add_argument("--force", action="store_true", help=force)
+
+
+def _small_sets(train):
+    flip = "learn from mirrored pictures too, and draw none: the network is told which are mirrored"
+    train.add_argument("--flip", action="store_true", help=flip)
+    shift = "learn from pictures moved by up to N pixels too, and draw none (default: 0)"
+    train.add_argument("--shift", type=_in_range("--shift"), metavar="N", help=shift)
+    start = "begin with the weights of this model, for few pictures: portraits, patterns, fashion, "
+    says = "digits, or a file that `train` or `export` wrote (default: random weights)"
+    train.add_argument("--from", dest="start", metavar="MODEL", help=start + says)
+    lora = (
+        "with --from: of each weight matrix learn only a change of this rank, as 8 (default: all "
+    )
+    kind = _in_range("--lora")
+    train.add_argument("--lora", type=kind, metavar="R", help=f"{lora}of it)")
 
 
 def _own_pictures(command):

@@ -14,8 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import checkpoint, data, diffusion, fields, kernels, machines, plot, sample
-from ..collect.network import network
+from .. import (
+    augment,
+    checkpoint,
+    data,
+    diffusion,
+    fields,
+    finetune,
+    kernels,
+    machines,
+    plot,
+    sample,
+)
+from ..collect.network import FINE, network
 from ..collect.source import number
 from ..data import Styles
 from ..design import paired
@@ -151,17 +162,24 @@ def cmd_train(args):
     if args.dataset not in {**data.FILES, **data.STYLES}:
         own.require_apart(args.dataset, args.out)
     require_writable(args.out)
-    dataset, pictures = _dataset(args)
+
+    def free(name):
+        path = args.out / f"{name}.npz"
+        goes_on = args.resume and path.exists() and path.samefile(args.resume)
+        _require_free(path, args.force or goes_on)
+
+    dataset, pictures = _dataset(args, free)
     path, team = args.out / f"{dataset.name}.npz", together.team()
     require_output(path, [args.dataset])
     with _alone(path) if team.rank == 0 else nullcontext():
         _train_alone(args, dataset, path, team, pictures)
 
 
-def _dataset(args):
+def _dataset(args, check):
     """Load a data set by its name, or a user's pictures -> Dataset or Styles, own pictures or None
 
-    The second is what a checkpoint says of a user's pictures, see own.pictures.
+    check: called with the name of a user's set, before its pictures are read. The second is what a
+    checkpoint says of them, see own.pictures.
     """
     name = args.dataset
     if name in {**data.FILES, **data.STYLES}:
@@ -178,8 +196,8 @@ def _dataset(args):
         why = f"there are: {', '.join(sets)}; and no file or folder of this name"
         raise UsageError(f"no data set {name!r}{like(name, sets)}; {why}")
     if args.resume and not (args.size or args.grid):
-        return own.as_before(Path(name), args.resume, not args.no_cache)
-    return own.pictures(Path(name), args.size, args.grid, not args.no_cache)
+        return own.as_before(Path(name), args.resume, not args.no_cache, check)
+    return own.pictures(Path(name), args.size, args.grid, not args.no_cache, check)
 
 
 def _train_alone(args, dataset, path, team, pictures=None):
@@ -193,6 +211,9 @@ def _train_alone(args, dataset, path, team, pictures=None):
     goes_on = args.resume and path.exists() and path.samefile(args.resume)
     _require_free(path, args.force or goes_on)
     if pictures:
+        began = meta.get("pictures", {}).get("key")
+        if args.resume and began != pictures["key"] and team.rank == 0:
+            print(f"other pictures than {args.resume} began with: it goes on with these")
         meta["pictures"] = pictures
         if team.rank == 0:
             own.show(dataset, args.out / f"{dataset.name}_look.png")
@@ -208,13 +229,13 @@ def _train_alone(args, dataset, path, team, pictures=None):
         pipe = Pipeline.of(checkpoint.averaged(run, meta), s, meta, tick)
         x = _drawn(pipe, labels, source, run.most)
         file = args.out / f"{dataset.name}_{run.step:06d}.png"
-        return plot.save_png(plot.sheet(x, 16, scale=4), file)
+        return plot.save_png(plot.sheet(x, 16, scale=4), file), x
 
     minutes = args.minutes or (None if args.steps else 10.0)
     seconds = minutes and 60 * minutes
     with nullcontext() if team.rank or limit else ahead.compiling(meta, whole=bool(pictures)):
         if pictures and team.rank == 0:
-            own.say_plan(meta, dataset, run.most)
+            own.say_plan(meta, dataset, run.most, hint=not args.resume)
         limits = args.steps, seconds, args.save_every
         losses = learn(run, s, dataset, meta, path, *limits, sheets, name=args.dataset)
     if not losses:
@@ -224,8 +245,10 @@ def _train_alone(args, dataset, path, team, pictures=None):
     with interrupt.keeping(lambda: f"the training is saved in {path}; {_try(path)}"):
         work = evaluations(s, *USUAL["train"][:2]) * len(labels)
         with Bar(work, "drawing samples") as bar:
-            drawn = sheets(run, bar.tick)
+            drawn, x = sheets(run, bar.tick)
         print(f"{path}: the checkpoint, {number(run.step, 'step')}; samples in {drawn}")
+        if pictures:
+            own.say_copies(x, dataset, meta["train"])
 
 
 def _drawn(pipe, labels, source, most):
@@ -261,21 +284,63 @@ def _begun(args, dataset):
     seed = 0 if args.seed is None else args.seed
     meta = describe(dataset, seed, *sizes, args.predict or "v")
     meta["train"] |= {"memory": args.memory} if args.memory else {}
+    if isinstance(dataset, Styles) and (args.flip or args.shift or args.start):
+        why = "--flip, --shift and --from are for single pictures"
+        raise UsageError(f"{why}, not for {dataset.name}")
+    _augment(args, dataset, meta)
+    prepare = _start(args, meta)
     _require_memory(meta)
     most = int(min(memory() / room.PER_WEIGHT, 2**40))
     blank = checkpoint.Blank("what fits into the memory", most)
     try:
         checkpoint.build_model(meta, blank)
     except ValueError as e:
-        raise UsageError(f"--width, --depth: {e}") from None
+        raise UsageError(f"{'--from' if prepare else '--width, --depth'}: {e}") from None
     _require_memory(meta, blank.most - blank.left)
-    return *checkpoint.build(meta, seed), meta
+    return *checkpoint.build(meta, seed, prepare), meta
+
+
+def _augment(args, dataset, meta):
+    """Add to a description what --flip and --shift ask for, see augment.py -> None"""
+    flip, shift = args.flip, args.shift or 0
+    if not (flip or shift):
+        return
+    if shift > (most := dataset.train.shape[1] // 4):
+        side = dataset.train.shape[1]
+        raise UsageError(f"--shift takes at most {most}, a quarter of {side} pixels; got {shift}")
+    meta["train"] |= {"flip": True} if flip else {}
+    meta["train"] |= {"shift": shift} if shift else {}
+    meta["model"]["told"] = augment.told(flip, shift)
+
+
+def _start(args, meta):
+    """Add to a description what --from and --lora ask for -> `prepare` of checkpoint.build"""
+    if not args.start:
+        if args.lora:
+            raise UsageError("--lora changes a trained model: name one with --from")
+        return None
+    if given := [f"--{name}" for name in ("width", "depth", "predict") if getattr(args, name)]:
+        raise UsageError(f"{', '.join(given)}: with --from the model that it starts from says that")
+    source, _, its = checkpoint.ready(args.start)
+    if source.out != source.channels:
+        why = "redraws or completes what it is shown: start from a model that draws, as portraits"
+        raise UsageError(f"--from {args.start}: it {why}")
+    usual = {"width": 32, "multipliers": [1, 2, 2], "depth": 2, "padding": "zeros"}  # UNet's own
+    meta["model"] |= {key: its["model"].get(key, value) for key, value in usual.items()}
+    meta["schedule"] = its["schedule"]
+    predict = its.get("train", {}).get("predict", "v")
+    meta["train"] |= {"predict": predict, "start": str(args.start)}
+    meta["train"] |= {"lora": args.lora} if args.lora else {}
+    meta["train"]["lr"] = args.lr or FINE[bool(args.lora)]
+    named, known = meta["labels"], its.get("labels", {})
+    return lambda model: finetune.start_from(model, source, named, known)
 
 
 def _resumed(args, dataset):
     """Load the training that --resume names -> Training, Schedule, description"""
-    fixed = ("width", "depth", "batch", "lr", "predict", "seed")
+    fixed = ("width", "depth", "batch", "lr", "predict", "seed", "shift", "lora")
     given = [f"--{name}" for name in fixed if getattr(args, name) is not None]
+    given += ["--flip"] * args.flip + ["--from"] * bool(args.start)
     if given:
         why = "cannot change on the way: a resumed training keeps what its checkpoint says"
         raise UsageError(f"{', '.join(given)} {why}")
@@ -528,8 +593,7 @@ def loop(run, s, dataset, settings, done=lambda: 0.0):
     if isinstance(dataset, Styles):
         batch_of = paired.task(dataset)[2]
         return paired.train(run, s, lambda rng: batch_of(rng, batch), predict, lr, p_drop)
-    images, labels = dataset.train, dataset.train_labels if dataset.labels else None
-    return train(run, s, images, labels, predict, batch, lr, p_drop)
+    return train(run, s, *augment.training(dataset, settings), predict, batch, lr, p_drop)
 
 
 def cmd_judge(args):
@@ -549,5 +613,6 @@ def cmd_export(args):
     require_output(args.file, [args.checkpoint], "")
     _require_free(args.file, args.force, exported=True)
     run, _, meta = checkpoint.load(args.checkpoint)
-    checkpoint.export(args.file, run.ema, meta | {"steps": run.step})
+    weights = checkpoint.averaged(run, meta).flatten()
+    checkpoint.export(args.file, weights, meta | {"steps": run.step})
     print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB, {number(run.step, 'step')}")

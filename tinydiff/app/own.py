@@ -7,19 +7,27 @@ from pathlib import Path
 import numpy as np
 
 from .. import checkpoint, plot
-from ..collect import cache, collection, fit, folder, network, report
+from ..collect import cache, collection, copies, fit, folder, network, report
 from ..collect.source import Unusable
 from ..data import to_float
 from .progress import Bar
 from .usage import UsageError
 
 
-def pictures(path, size=None, grid=None, use_cache=True):
-    """Read a user's pictures, and print what was found -> Dataset, what a checkpoint says of it"""
+def pictures(path, size=None, grid=None, use_cache=True, check=None, before=None):
+    """Read a user's pictures, and print what was found -> Dataset, what a checkpoint says of it
+
+    check: called with the set's name before the pictures are read, or None; before: the key of a
+    training that goes on, or None
+    """
     if size and size % 4:
         raise UsageError(f"--size takes a multiple of 4, to be halved twice; got {size}")
     source = collection.find(path, grid)
+    if check:
+        check(source.name)
     key = cache.key(source, size, grid)
+    if before and before == cache.key(source, None, grid):  # the size was chosen then
+        key = before
     found = cache.load(key) if use_cache else None
     if not found:
         with Bar(source.count, f"reading {source.name}", "pictures") as bar:
@@ -56,7 +64,7 @@ def require_apart(path, out):
         raise UsageError(f"--out {out} {why}")
 
 
-def as_before(path, resume, use_cache=True):
+def as_before(path, resume, use_cache=True, check=None):
     """Read pictures at the size, and cut by the grid, of a training that goes on
 
     -> Dataset, what a checkpoint says of it, as `pictures` gives them
@@ -65,7 +73,7 @@ def as_before(path, resume, use_cache=True):
     own = meta.get("pictures", {})
     grid = own.get("grid") and tuple(own["grid"])
     try:
-        return pictures(path, own.get("size"), grid, use_cache)
+        return pictures(path, own.get("size"), grid, use_cache, check, own.get("key"))
     except Unusable as e:
         if "--grid" not in str(e):
             raise
@@ -123,10 +131,10 @@ def show(dataset, path):
     print(f"{plot.save_png(report.sheet(dataset), path)}: what the network will see")
 
 
-def say_plan(meta, dataset, most=None):
+def say_plan(meta, dataset, most=None, hint=True):
     """Measure a few steps, and say which network it is and how long it takes -> None
 
-    most: images at once, see train.in_pieces
+    most: images at once, see train.in_pieces; hint: whether to say what else suits the set
     """
     weights = checkpoint.build_model(meta, np.random.default_rng(0))[0].flatten().size
     with Bar(network.TIMED + 1, "measuring the time per step", "steps") as bar:
@@ -138,3 +146,21 @@ def say_plan(meta, dataset, most=None):
 
         minutes = network.minutes_per_thousand(meta, dataset, tick, most)
     print(report.plan(meta, weights, minutes))
+    if start := meta["train"].get("start"):
+        learned = checkpoint.build(meta, 0)[0].theta.size
+        some = f": {learned:,} numbers are learned, the other weights stay"
+        print(f"  begins with {start}{some if 'lora' in meta['train'] else ''}")
+    for line in network.advice(meta, dataset) if hint else []:
+        print(line)
+
+
+def say_copies(x, dataset, settings):
+    """Say how many of some drawings are nearly training pictures -> None
+
+    x: (N, H, W, C) in [-1, 1]; settings: of the training, see checkpoint.py
+    """
+    changed = settings.get("flip", False), settings.get("shift", 0)
+    near, _, usual = copies.near_copies(x, dataset, *changed)
+    unseen = "pictures that it has not seen" if len(dataset.test) >= copies.ENOUGH else "the set"
+    said = f"{near.sum()} of {len(x)} samples are nearly training pictures"
+    print(f"{said} (by the same measure {usual:.0%} of {unseen} are)")

@@ -1,14 +1,19 @@
-"""Which network suits a set of pictures, and how long a thousand steps of it take here."""
+"""Which network suits a set of pictures, what suits a small set, and how long it takes here."""
 
+import re
 import time
 
 import numpy as np
 
-from .. import checkpoint
+from .. import augment, checkpoint
 from ..optim import warmup_cosine
 from ..train import train
 
 WIDTHS = {8: [1, 2], 16: [1, 2, 2], 32: [1, 2, 2], 64: [1, 2, 2, 2]}  # multipliers, by size
+FINE = {False: 5e-4, True: 2e-3}  # highest learning rate from a trained model: whole, low-rank
+FEW = 200  # pictures: fewer are learned better from a trained model, or flipped and shifted
+WORDS = "zero|one|two|three|four|five|six|seven|eight|nine|letter|digit|character"
+NAMED = re.compile(rf"(^|[\W_])([^\W_]|{WORDS})($|[\W_])", re.IGNORECASE)
 TIMED, PATIENCE = 4, 4.0  # steps, and seconds after which fewer are enough
 
 
@@ -27,6 +32,35 @@ def network(size, labels):
     return model, batch, 1e-3, 0.1 if labels < 2 else 0.3
 
 
+def advice(meta, dataset):
+    """Say what suits a small set, and what does not suit letters.
+
+    meta: description of model and training, see checkpoint.py; dataset: data.Dataset, images
+    (M, H, W, C) -> yields lines
+    """
+    settings, upright = meta["train"], _of_text(dataset.labels)
+    if settings.get("flip") and upright:
+        yield f"label {upright} looks like letters or digits: mirrored they are others, or none"
+    M, C = len(dataset.train) + len(dataset.test), dataset.train.shape[3]
+    ways = []
+    if "start" not in settings:
+        ways.append(f"--from {'portraits' if C == 3 else 'fashion'} begins with a trained model")
+    if not (settings.get("flip") or settings.get("shift")):
+        shown = "--shift 1 shows them" if upright else "--flip and --shift 1 show them mirrored and"
+        ways.append(f"{shown} moved")
+    if M < FEW and ways:
+        yield f"fewer than {FEW} pictures: {'; '.join(ways)}"
+
+
+def _of_text(labels):
+    """Find a label of which two in three values name a letter or a digit -> its name, or "" """
+    for label, values in labels.items():
+        names = [NAMED.search(value) for value in values]
+        if len(values) > 1 and sum(map(bool, names)) * 3 >= 2 * len(values):
+            return label
+    return ""
+
+
 def minutes_per_thousand(meta, dataset, tick=lambda: None, most=None):
     """Measure how long a thousand training steps take on this machine, by making a few.
 
@@ -37,8 +71,7 @@ def minutes_per_thousand(meta, dataset, tick=lambda: None, most=None):
     run, s = checkpoint.build(meta, 0)
     run.most, settings = most, meta["train"]
     sizes = settings["predict"], settings["batch"], lambda step: 1e-3 * warmup_cosine(0.5)
-    labels = dataset.train_labels if dataset.labels else None
-    steps = train(run, s, dataset.train, labels, *sizes, settings["forget"])
+    steps = train(run, s, *augment.training(dataset, settings), *sizes, settings["forget"])
     next(steps)
     tick()
     began, done = time.perf_counter(), 0

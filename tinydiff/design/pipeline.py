@@ -37,9 +37,8 @@ def parse_labels(labels, words):
         raise ValueError(f"the model takes no labels; got {words[0]!r}")
     row, named = np.array([len(values) for values in labels.values()], int), set()
     for word in words:
-        label, equals, value = word.rpartition("=")
-        label = next(iter(labels)) if not label and len(labels) == 1 else label
-        if not equals and word in labels:
+        label, value = _label_and_value(word, labels)
+        if word in labels and not (label and value in labels[label]):
             values = ", ".join(labels[word])
             raise ValueError(f"{word} needs a value: {word}=VALUE, one of {values}")
         if label not in labels:
@@ -56,6 +55,18 @@ def parse_labels(labels, words):
         i = values.index(value) if value in values else indices.index(value)
         row[list(labels).index(label)] = i
     return row
+
+
+def _label_and_value(word, labels):
+    """Cut a word at the "=" after its label; a value, or a label's name, may have one, too."""
+    only = next(iter(labels)) if len(labels) == 1 else ""
+    if only and word in labels[only]:
+        return only, word
+    for label in labels:
+        if word.startswith(f"{label}="):
+            return label, word[len(label) + 1 :]
+    label, _, value = word.rpartition("=")
+    return label or only, value
 
 
 def evaluations(s, sampler, steps, w=1.0):
