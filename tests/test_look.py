@@ -14,7 +14,7 @@ from PIL import Image
 from test_collect import bomb, enlarged, photographs, save, sprites
 
 from tinydiff import checkpoint, data, fields, kernels, train
-from tinydiff.app import cli, cmd_draw, cmd_train, own, progress
+from tinydiff.app import cli, cmd_train, own, progress
 from tinydiff.collect import cache, collection, network, report
 from tinydiff.design.pipeline import Pipeline
 
@@ -216,15 +216,6 @@ def test_small_and_grey_pictures_are_restored_from_what_training_saw(tmp_path):
     save(sprites(1, 8)[0], tmp_path / "small.png")
     shrunk = own.as_trained(tmp_path / "small.png", about, 16, side=8)[0]
     assert (data.to_uint8(shrunk) == sprites(1, 8)).all(), "small already: as it is"
-
-
-def test_a_palette_needs_no_covariance_which_large_pictures_have_no_room_for(
-    model, run, monkeypatch
-):
-    monkeypatch.setattr(cmd_draw, "MOST_VALUES", 100)
-    words = ["sample", model, "--n", 2, "--steps", 2, "--out", "a.png"]
-    run(*words, "--palette", "#ff0000", "#00ff00")
-    assert "192 are too many" in run(*words, "--main-colour", "#ff0000", status=2)
 
 
 def test_evaluate_says_that_there_is_no_judge(model, run):

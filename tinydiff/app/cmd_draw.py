@@ -187,7 +187,7 @@ def _colours(args, pipe):
     if pipe.model.out != 3:
         suited = "--palette and --main-colour are for models of colour pictures"
         raise UsageError(f"{args.model} draws in grey: {suited}")
-    cov = _covariance(args, pipe) if args.main_colour else _variance(args, pipe)
+    cov = _covariance(args, pipe)
     wanted = pipe.s, cov, pipe.model.size, palette, main, args.pull or 1.0
     return lambda eps_model: colour.coloured(eps_model, *wanted)
 
@@ -362,24 +362,13 @@ def _degradation(args, pipe):
 
 def _covariance(args, pipe):
     """Measure the covariance of the images that a model has learned -> (D, D)"""
-    if (D := pipe.model.size**2 * pipe.model.out) > MOST_VALUES:
-        why = "--restore and --main-colour need the covariance of all values of a picture"
-        raise UsageError(f"{why}: {D:,} are too many, at most {MOST_VALUES:,} are taken")
-    return restore.covariance(_learned(args, pipe))
-
-
-def _variance(args, pipe):
-    """Measure how a value of the images that a model has learned varies, on average -> float"""
-    return float(_learned(args, pipe).var(0, ddof=1).mean())
-
-
-def _learned(args, pipe):
-    """Load images that a model has learned, enough to measure how they vary -> (M, H, W, C)"""
     dataset = pictures_of(args.model, pipe)
     require_like(args.model, pipe, dataset)
+    if (D := pipe.model.size**2 * pipe.model.out) > MOST_VALUES:
+        why = "--restore and colours need the covariance of all values of a picture"
+        raise UsageError(f"{why}: {D:,} are too many, at most {MOST_VALUES:,} are taken")
     x = dataset.train
-    most = min(MOST_PICTURES, max(2, MOST_PICTURES * MOST_VALUES // x[0].size))
-    return np.asarray(x[:: -(-len(x) // most)])
+    return restore.covariance(np.asarray(x[:: -(-len(x) // MOST_PICTURES)]))
 
 
 # --- restyle, alphabet ---

@@ -67,11 +67,10 @@ def coloured(eps_model, s, cov, size, palette=None, main=None, pull=1.0):
     guide.by_x0_hat of guide.assume_gaussian with main_gradient, then with palette_gradient,
     whichever is requested; cov serves for the main colour; for the palette, whose pixels are
     independent, var, the mean of cov's diagonal; std = 0.1 / pull in both
-    cov: (D, D), the data's, or for a palette alone var itself; size: pixels per side; palette:
-    (K, C) or None; main: (C,) or None; pull > 0: the larger, the closer the colours
-    -> eps_model: (x_t (N, H, W, C), t int) -> eps_hat
+    cov: (D, D), the data's; size: pixels per side; palette: (K, C) or None; main: (C,) or None;
+    pull > 0: the larger, the closer the colours -> eps_model: (x_t (N, H, W, C), t int) -> eps_hat
     """
-    std, var = 0.1 / pull, float(np.diag(cov).mean() if np.ndim(cov) else cov)
+    std, var = 0.1 / pull, float(np.diag(cov).mean())
     if main is not None:
         gradient = main_gradient(s, main, std, size, cov)
         eps_model = guide.by_x0_hat(guide.assume_gaussian(eps_model, s, cov), s, gradient)
