@@ -195,16 +195,6 @@ def test_coloured():
 # --- reading, snapping, counting ---
 
 
-def test_a_palette_takes_the_variance_alone():
-    x_t = np.random.default_rng(0).standard_normal((2, 4, 4, 3))
-    cov = np.diag(np.linspace(0.1, 0.5, 48))
-    drawn = [
-        colour.coloured(lambda x, t: 0.3 * x, T8, each, 4, PALETTE)(x_t, 5)
-        for each in (cov, np.diag(cov).mean())
-    ]
-    assert np.allclose(*drawn, atol=1e-12)
-
-
 def test_parse():
     assert np.allclose(colour.parse("#ff8000"), [1, 128 / 127.5 - 1, -1])
     assert np.array_equal(colour.parse("0000FF"), [-1, -1, 1])
