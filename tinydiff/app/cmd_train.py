@@ -19,10 +19,10 @@ from ..collect.network import network
 from ..data import Styles
 from ..design import paired
 from ..design.pipeline import Pipeline, evaluations
-from ..measure import classifier
+from ..measure import classifier, pretext
 from ..optim import warmup_cosine
 from ..train import train
-from . import ahead, interrupt, own, together
+from . import ahead, interrupt, judges, own, together
 from .cli import USUAL
 from .progress import Bar
 from .usage import (
@@ -163,19 +163,28 @@ def _dataset(args):
     """
     name = args.dataset
     if name in {**data.FILES, **data.STYLES}:
-        if args.size or args.grid:
-            raise UsageError("--size and --grid are for your own pictures: leave them out")
+        _no_pictures(args)
         return dataset_named(name, styles=True), None
     if not os.path.exists(name):
         if args.resume and not (args.size or args.grid):
             return own.kept(args.resume, Path(name))
-        known = ", ".join({**data.FILES, **data.STYLES})
-        why = "and no file or folder of this name"
-        raise UsageError(f"no data set {name!r}; there are: {known}; {why}")
+        raise _no_such_set(name)
     size, grid = args.size, args.grid
     if args.resume and not (size or grid):
         size, grid = own.as_before(args.resume)
     return own.pictures(Path(name), size, grid, not args.no_cache)
+
+
+def _no_pictures(args):
+    """Refuse what is for a user's own pictures only -> None"""
+    if args.size or args.grid:
+        raise UsageError("--size and --grid are for your own pictures: leave them out")
+
+
+def _no_such_set(name):
+    known = ", ".join({**data.FILES, **data.STYLES})
+    why = "and no file or folder of this name"
+    return UsageError(f"no data set {name!r}; there are: {known}; {why}")
 
 
 def _train_alone(args, dataset, path, team, pictures=None):
@@ -502,14 +511,27 @@ def loop(run, s, dataset, settings, done=lambda: 0.0):
 
 def cmd_judge(args):
     """Run `judge`: args from the parser -> None; writes DATASET_judge.npz into args.out"""
-    dataset = pictures_named(args.dataset)
+    if args.dataset in {**data.FILES, **data.STYLES}:
+        _no_pictures(args)
+        dataset, pictures = pictures_named(args.dataset), None
+    elif os.path.exists(args.dataset):
+        own.require_apart(args.dataset, args.out)
+        dataset, pictures = own.pictures(
+            Path(args.dataset), args.size, args.grid, not args.no_cache
+        )
+    else:
+        raise _no_such_set(args.dataset)
     path = args.out / f"{dataset.name}_judge.npz"
     _require_free(path, args.force, exported=True)
-    with Bar(args.steps, f"training the judge of {dataset.name}", "steps") as bar:
-        weights, meta = classifier.learn(dataset, args.steps, args.seed, bar.tick)
+    if pictures:
+        weights, meta = judges.train(dataset, pictures, args.steps or pretext.STEPS, args.seed)
+    else:
+        steps = args.steps or 2500
+        with Bar(steps, f"training the judge of {dataset.name}", "steps") as bar:
+            weights, meta = classifier.learn(dataset, steps, args.seed, bar.tick)
     checkpoint.export(path, weights, meta)
     right = ", ".join(f"{label} {share:.1%}" for label, share in meta["held_out"].items())
-    print(f"{path}: right on held-out images: {right}")
+    print(f"{path}: {f'right on held-out images: {right}' if right else 'the judge'}")
 
 
 def cmd_export(args):
