@@ -233,9 +233,10 @@ def load(name):
 
 
 def read(path):
-    """Load the classifier in a file that `judge` or `evaluate` wrote, as `load` does -> the same
+    """Load the classifier in a file that `judge` or `evaluate` wrote.
 
-    path: Path; meta also has, of a user's pictures, what pretext.learn says of them
+    path: Path -> model (a Classifier, weights (P,)), meta as `load` gives it, of a user's pictures
+    also what pretext.learn and app/judges.py add. Raises CheckpointError as `load` does.
     """
     what = "holds no classifier, or one of another version of tinydiff"
     return checkpoint.rebuild(path, fields.CLASSIFIER, _build, what)

@@ -1,8 +1,8 @@
 """What the judge of a user's own pictures learns, where few labels or none say what matters.
 
-Three questions that need no labels (pretext tasks): how is a picture turned, what was done to it,
-and which of the set's groups is it in? The first needs shapes, the second fine detail, the
-third the whole. Labels, where there are any, are asked for too.
+Two questions that need no labels (pretext tasks): how is a picture turned, and which of the set's
+groups of similar pictures is it in? The first needs shapes, the second the whole. Labels, where
+there are any, are asked for too.
 """
 
 import time
@@ -27,46 +27,6 @@ def turned(images, turn):
     for k in np.unique(turn):
         x = np.rot90(images[turn == k], k % 4, axes=(1, 2))
         out[turn == k] = x[:, :, ::-1] if k >= 4 else x
-    return out
-
-
-def noisy(images, rng):
-    """Add noise, of a standard deviation between 0.03 and 0.3 for each image. -> (N, H, W, C)"""
-    sigma = rng.uniform(0.03, 0.3, (len(images), 1, 1, 1)).astype(np.float32)
-    return images + sigma * rng.standard_normal(images.shape, dtype=np.float32)
-
-
-def blurred(images, rng):
-    """Mix each pixel with those around it, by a share between 0.3 and 1. -> (N, H, W, C)"""
-    wide = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    rows = (wide[:, :-2] + 2 * wide[:, 1:-1] + wide[:, 2:]) / 4
-    mixed = (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 4
-    share = rng.uniform(0.3, 1, (len(images), 1, 1, 1)).astype(np.float32)
-    return images + share * (mixed - images)
-
-
-def patched(images, rng):
-    """Put a square from the next image into each, half as wide as it is. -> (N, H, W, C)"""
-    out, others, side = images.copy(), np.roll(images, 1, axis=0), images.shape[1] // 2
-    for x, other, (i, j) in zip(
-        out, others, rng.integers(side + 1, size=(len(out), 2)), strict=True
-    ):
-        x[i : i + side, j : j + side] = other[i : i + side, j : j + side]
-    return out
-
-
-DAMAGES = (noisy, blurred, patched)  # 0 to 2; 3: none
-
-
-def damaged(images, damage, rng):
-    """Damage each image. images: (N, H, W, C); damage: (N,) ints, of DAMAGES or none
-
-    -> (N, H, W, C) in [-1, 1]
-    """
-    out = images.copy()
-    for k, do in enumerate(DAMAGES):
-        if (damage == k).any():
-            out[damage == k] = np.clip(do(images[damage == k], rng), -1, 1)
     return out
 
 
@@ -101,37 +61,37 @@ def _closest(x, centres):
 
 
 def told(meta, count):
-    """Say what a judge was trained to do, on M images (count). meta: see `learn` -> str"""
-    labels = (
-        "read their labels, and to " if any(len(v) > 1 for v in meta["labels"].values()) else ""
-    )
+    """Say what a judge was trained to do.
+
+    meta: see `learn`; count: the M of its training images (M, H, W, C) -> str
+    """
+    chosen = any(len(values) > 1 for values in meta["labels"].values())
+    labels = "read their labels, and to " if chosen else ""
     groups = f"which of {meta['tasks']['group']} groups of similar ones it is in"
-    what = f"{labels}tell how a picture was turned, how it was damaged and {groups}"
+    what = f"{labels}tell how a picture was turned, and {groups}"
     return f"the features are those of a network trained on these {count:,} pictures to {what}"
 
 
 def learn(dataset, steps, seed, tick=lambda: None):
     """Train the judge of a user's own pictures.
 
-    Half of each batch is as it is, and asked for its labels; the other is turned and damaged, and
-    not asked for them: a turned 6 may be a 9. All are asked how they were turned and damaged, and
-    for their group.
+    Half of each batch is as it is, and asked for its labels; the other is turned, and not asked
+    for them: a turned 6 may be a 9. All are asked how they were turned, and for their group.
     dataset: data.Dataset with (M, H, W, C) images, with or without labels; tick: as for
     classifier.fit -> weights (P,), meta as of classifier.learn, and "tasks": how many answers each
-    of the questions has
+    of the questions has. Source: Gidaris et al. 2018, for the turns.
     """
     began, rng = time.perf_counter(), np.random.default_rng(seed)
     images, labels, classes = dataset.train, dataset.train_labels, dataset.classes
     group, count = groups(images, rng)
-    tasks = {"turn": TURNS, "damage": len(DAMAGES) + 1, "group": count}
+    tasks = {"turn": TURNS, "group": count}
 
     def batch_of(rng, N=64):
-        i, changed = rng.integers(len(images), size=N), np.arange(N) >= N // 2
-        turn = np.where(changed, rng.integers(TURNS, size=N), 0)
-        damage = np.where(changed, rng.integers(len(DAMAGES) + 1, size=N), len(DAMAGES))
-        asked = np.where(changed[:, None], classes, labels[i])  # a value too many is unknown
-        x = damaged(turned(images[i], turn), damage, rng)
-        return x, np.column_stack([asked, turn, damage, group[i]]).astype(int)
+        i, turn = rng.integers(len(images), size=N), rng.integers(TURNS, size=N)
+        turn[: N // 2] = 0
+        asked = labels[i].copy()
+        asked[N // 2 :] = classes  # a value too many: not known
+        return turned(images[i], turn), np.column_stack([asked, turn, group[i]])
 
     every = (*classes, *tasks.values())
     model = classifier.fit_batches(batch_of, images.shape, every, rng, steps, tick=tick)
