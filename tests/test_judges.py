@@ -117,7 +117,7 @@ def test_few_pictures_tell_what_few_can(count, left):
     model, meta = judge(dataset, 2)
     yardstick = evaluate.Yardstick(model, dataset, count // 2, np.random.default_rng(0))
     assert len(yardstick.labels) == max(64, count // 2)
-    known = [name for name in evaluate.NEEDED if name in yardstick.floor]
+    known = [name for name in evaluate.SCORES if name in yardstick.floor]
     assert len(known) == left and yardstick.floor["agreement"] == {}
     copies = yardstick.measure(dataset.train[np.arange(64) % count], yardstick.labels[:64])
     assert set(copies) - {"colours"} == {*known, "memorisation", "copies", "agreement"}
@@ -193,9 +193,9 @@ def test_evaluate_trains_the_judge_once(model, tmp_path, capsys):
     assert cli.main(["evaluate", model, *SHORT]) == 0
     out = capsys.readouterr().out
     assert "set_judge.npz: the judge, trained on these pictures; it is used again" in out
-    assert "- read as asked:" in out and "unknown: too few are held out" in out
+    assert "- read as asked:" in out and "rightly: too few are held out" in out
     assert "- nearly copies of yours: 0%" in out
-    assert "- left out, as it needs 128 pictures or more: frechet, precision" in out
+    assert "- left out, as it takes 128 pictures to train on: frechet, precision" in out
     Image.open(tmp_path / "e.png").verify()
     before = (tmp_path / "set_judge.npz").read_bytes()
     assert cli.main(["evaluate", model, *SHORT, "--json"]) == 0

@@ -21,37 +21,29 @@ PAIRS, COLUMNS = 24, 8  # drawings shown beside the nearest training picture
 def cmd_evaluate(args):
     """Run `evaluate`: args from the parser -> None; prints the table, writes a picture"""
     pipe = Pipeline.load(args.model)
-    if pipe.paired:
-        how = "python tests/bench/styles.py measures that"
-        raise UsageError(f"{args.model} redraws or completes what it is shown: {how}")
-    usual = evaluate.OWN if pipe.pictures else evaluate.SAMPLERS
-    try:
-        ways = [evaluate.parse(spec, pipe.s) for spec in args.samplers or usual]
-    except ValueError as e:
-        raise UsageError(str(e)) from None
+    ways, w, team = _ways(args, pipe), args.guidance, together.team()
     require_picture(args.out)
     require_figures()
-    if args.pictures and not pipe.pictures:
-        raise UsageError(f"--pictures is for models of your own pictures; {args.model} is none")
-    team = together.team()
+    dataset, about = _dataset(args, pipe)
+    n = min(args.n or (2048 if about is None else 512), len(dataset.train) // 2)
+    drawn = evaluate.drawn(n)
+    together.require_enough(min(drawn, evaluate.STABLE), "--n")
     to = sys.stderr if args.json else sys.stdout
-    dataset, judge, its = _judged(args, pipe, team, to)
-    n, w = min(args.n or (512 if pipe.pictures else 2048), len(dataset.train) // 2), args.guidance
+    judge, its = _judge(args, pipe, dataset, about, team, to)
     main = next((way for way in ways if way[:2] == ("ddim", 50)), ways[-1])
     seeds = [args.seed + i for i in (1, 2, 3)]
-    yardstick = evaluate.Yardstick(judge, dataset, n, np.random.default_rng(args.seed))
-    drawn = len(yardstick.labels)
-    together.require_enough(min(drawn, evaluate.STABLE), "--n")
     trips = len(evaluate.trips(dataset)[0])
     work = evaluate.work(pipe.s, drawn // team.size, ways, main, w, seeds, trips)
-    work += min(PAIRS, drawn) * evaluations(pipe.s, *ways[-1][:2], w) * bool(pipe.pictures)
+    if about:
+        work += min(PAIRS, drawn) * evaluations(pipe.s, *ways[-1][:2], w)
     with Bar(work, f"evaluating on {dataset.name}") as bar:
         pipe = replace(pipe, tick=bar.tick)
+        yardstick = evaluate.Yardstick(judge, dataset, n, np.random.default_rng(args.seed))
         rows = list(evaluate.rows(pipe, yardstick, ways, w, args.seed, team))
         stable = evaluate.stability(pipe, yardstick, main, w, seeds, team)
-        pairs = pipe.pictures and not team.rank and _pairs(pipe, yardstick, ways[-1], w, args.seed)
-    if team.rank:
-        return
+        if team.rank:
+            return
+        pairs = about and _pairs(pipe, yardstick, ways[-1], w, args.seed)
     found = {
         "model": args.model,
         "n": n,
@@ -59,7 +51,7 @@ def cmd_evaluate(args):
         "guidance": w,
         "seed": args.seed,
         "judge": its["held_out"],
-        **({"features": pretext.told(its, len(dataset.train))} if pipe.pictures else {}),
+        **({"features": pretext.told(its, len(dataset.train))} if about else {}),
         "real": yardstick.floor,
         "samplers": rows,
         "cost": {
@@ -69,27 +61,47 @@ def cmd_evaluate(args):
         "stability": dict(zip(("sampler", "steps", "times"), main, strict=True)) | stable,
     }
     print(json.dumps(found, indent=2) if args.json else evaluate.report(found))
-    if pipe.pictures:
+    if about:
+        figure = pairs
         what = f"drawn with {evaluate.title(rows[-1])}, and below each the nearest of your pictures"
-        print(f"{plot.save_figure(pairs, args.out)}: {what}", file=to)
     else:
-        picture = plot.save_figure(evaluate.quality(rows, yardstick.floor["frechet"]), args.out)
-        print(f"{picture}: quality against network evaluations", file=to)
+        figure = evaluate.quality(rows, yardstick.floor["frechet"])
+        what = "quality against network evaluations"
+    print(f"{plot.save_figure(figure, args.out)}: {what}", file=to)
 
 
-def _judged(args, pipe, team, to):
-    """Find what a model should draw like, and who judges -> Dataset, Classifier, meta"""
+def _ways(args, pipe):
+    """Read what is to be compared, and refuse what cannot be -> [(sampler, steps, times), ...]"""
+    if pipe.paired:
+        how = "python tests/bench/styles.py measures that"
+        raise UsageError(f"{args.model} redraws or completes what it is shown: {how}")
+    if args.pictures and not pipe.pictures:
+        raise UsageError(f"--pictures is for models of your own pictures; {args.model} is none")
+    usual = evaluate.OWN if pipe.pictures else evaluate.SAMPLERS
+    try:
+        return [evaluate.parse(spec, pipe.s) for spec in args.samplers or usual]
+    except ValueError as e:
+        raise UsageError(str(e)) from None
+
+
+def _dataset(args, pipe):
+    """Find what a model should draw like -> Dataset, what is known of own pictures, or None"""
     if pipe.pictures:
         dataset, about = own.of_model(args.model, pipe, args.pictures)
     else:
-        dataset = dataset_named(pipe.dataset)
+        dataset, about = dataset_named(pipe.dataset), None
     require_like(args.model, pipe, dataset)
     if list(pipe.labels.items()) != list(dataset.labels.items()):
         raise UsageError(f"{args.model} has other labels than the images of {dataset.name}")
-    if not pipe.pictures:
-        return dataset, *classifier.load(pipe.dataset)
+    return dataset, about
+
+
+def _judge(args, pipe, dataset, about, team, to):
+    """Find, or train, who judges; lines about it go to a stream -> Classifier, meta"""
+    if about is None:
+        return classifier.load(pipe.dataset)
     say = lambda line: None if team.rank else print(line, file=to)
-    return dataset, *judges.of(args.model, dataset, about, say, keep=not team.rank)
+    return judges.of(args.model, dataset, about, say, keep=not team.rank)
 
 
 def _pairs(pipe, yardstick, way, w, seed):

@@ -28,10 +28,13 @@ SAMPLERS = (  # name:steps:times, from few evaluations to many
     "ddpm",
 )
 OWN = ("dpmpp_2m:5", "dpmpp_2m:25", "dpmpp_2m:12:snr")  # of a user's own pictures, as `sample` last
-NEEDED = {  # images of each half, without which a number tells nothing: frechet has 64 features
-    "frechet": 64,
-    "kernel": 10,
-    **dict.fromkeys(("precision", "recall", "density", "coverage"), 32),
+SCORES = {  # of features, and the images of each half without which it tells nothing
+    "frechet": (metrics.frechet, 64),  # it has 64 features to fit
+    "kernel": (metrics.kernel_distance, 10),
+    "precision": (metrics.precision, 32),
+    "recall": (metrics.recall, 32),
+    "density": (metrics.density, 32),
+    "coverage": (metrics.coverage, 32),
 }
 FEWEST = 64  # images drawn, also where there are fewer real ones
 UNSEEN, USUAL = 20, 2048  # held-out images that tell what is usual, at least and at most
@@ -76,7 +79,7 @@ class Yardstick:
     training has seen: where labels nearly name an image, as nine do, this makes memorisation a
     little lower than it is for new labels. Features are divided by one number, the root of their
     mean variance over the real images: distances then have a unit. What n images cannot tell, see
-    NEEDED, is left out; labels are then those of FEWEST images, some of them repeated.
+    SCORES, is left out; labels are then those of FEWEST images, some of them repeated.
     model: a Classifier; dataset: a data.Dataset with (M, H, W, C) images; n: at most M / 2;
     rng chooses the images
     """
@@ -91,7 +94,7 @@ class Yardstick:
         real = features(model, train[order[::2]])
         self.unit = np.sqrt(real.var(0).mean()) or 1.0
         self.real = real / self.unit
-        self.labels = labels[np.resize(order[1::2], max(n, FEWEST))]
+        self.labels = labels[np.resize(order[1::2], drawn(n))]
         self.usual = self._usual()
         self.floor = self.measure(train[order[1::2]], labels[order[1::2]])
         # of images that the classifier has not been trained on
@@ -125,17 +128,9 @@ class Yardstick:
         number of labels) ints
         -> dict of numbers, and agreement: a dict of shares by label
         """
-        drawn = features(self.classifier, images[: self.n]) / self.unit
-        scores = {
-            "frechet": metrics.frechet,
-            "kernel": metrics.kernel_distance,
-            "precision": metrics.precision,
-            "recall": metrics.recall,
-            "density": metrics.density,
-            "coverage": metrics.coverage,
-        }
-        able = {name: score for name, score in scores.items() if self.n >= NEEDED[name]}
-        row = {name: score(self.real, drawn) for name, score in able.items()}
+        fake = features(self.classifier, images[: self.n]) / self.unit
+        able = {name: score for name, (score, least) in SCORES.items() if self.n >= least}
+        row = {name: score(self.real, fake) for name, score in able.items()}
         away, _ = metrics.nearest(images, self.dataset.train)
         row["agreement"] = self._agreement(images, labels)
         if self.usual:
@@ -145,6 +140,11 @@ class Yardstick:
             few = max(16, BATCH * 1024 // max(1024, images[0, ..., 0].size))  # 64 x 64 takes long
             row["colours"] = float(np.mean(metrics.palette(images[:few])))
         return row
+
+
+def drawn(n):
+    """Tell how many images (N, H, W, C) are drawn where n of each half are compared: () -> int"""
+    return max(n, FEWEST)
 
 
 def sample_all(pipe, labels, seed, way, w=1.0, team=ALONE):
@@ -367,28 +367,22 @@ def in_words(found):
 
     found: as for `report`, from images (N, H, W, C), with "drawn", how many -> list of lines
     """
-    real, last, n = found["real"], found["samplers"][-1], found["n"]
+    real, last = found["real"], found["samplers"][-1]
     lines = ["", f"In words, of {found['drawn']} pictures drawn with {title(last)}:"]
+    share = lambda row: f"{np.mean(list(row['agreement'].values())):.0%}"
     if last["agreement"]:
-        right = [
-            np.mean(list(row["agreement"].values())) for row in (last, real) if row["agreement"]
-        ]
-        sure = (
-            f"{right[1]:.0%} of pictures that it has not seen"
-            if right[1:]
-            else "unknown: too few are held out"
-        )
-        lines.append(f"- read as asked: {right[0]:.0%} (how often the judge is right: {sure})")
-    ways = {"precision": "look like yours", "recall": "of what yours show is among them"}
-    for name, what in ways.items():
+        known = f"{share(real)} of unseen pictures" if real["agreement"] else "too few are held out"
+        lines.append(f"- read as asked: {share(last)} (what the judge reads rightly: {known})")
+    near = "variety, the share of yours that one of them looks like"
+    for name, what in {"precision": "look like one of yours", "recall": near}.items():
         if name in last:
-            lines.append(f"- {what}: {last[name]:.0%} (of real pictures: {real[name]:.0%})")
-    lines.append(
-        f"- nearly copies of yours: {last['copies']:.0%} (of real pictures: {real['copies']:.0%})"
-    )
-    if missing := [name for name, least in NEEDED.items() if n < least]:
-        most = max(NEEDED[name] for name in missing)
-        lines.append(f"- left out, as it needs {2 * most} pictures or more: {', '.join(missing)}")
+            lines.append(f"- {what}: {last[name]:.0%} (real pictures: {real[name]:.0%})")
+    copies = f"{last['copies']:.0%} (real pictures: {real['copies']:.0%})"
+    lines.append(f"- nearly copies of yours: {copies}")
+    missing = {name: least for name, (_, least) in SCORES.items() if found["n"] < least}
+    if missing:
+        needs = f"it takes {2 * max(missing.values())} pictures to train on"
+        lines.append(f"- left out, as {needs}: {', '.join(missing)}")
     return lines
 
 
