@@ -65,6 +65,7 @@ PATH = "a text of 1 to 4096 characters", lambda x: type(x) is str and 0 < len(x)
 STEPS, FINITE, CHANNELS = _whole(0, 10**12), _number(-1e39, 1e39), _whole(1, 1024)
 LOSS = "a number", lambda x: x != x or FINITE[1](x)  # before the first step it is NaN
 
+KEY = "64 hexadecimal digits", lambda x: type(x) is str and _hex(x)
 BOOL = "true or false", lambda x: type(x) is bool
 PLAN = {  # of collect/fit.py
     "pixel_art": BOOL,
@@ -111,7 +112,7 @@ MODEL = {  # the meta of checkpoint.py, of a network that draws
     "recent?": _list_of(FINITE),
     "steps?": STEPS,
     "pictures.path?": PATH,
-    "pictures.key?": ("64 hexadecimal digits", lambda x: type(x) is str and _hex(x)),
+    "pictures.key?": KEY,
     "pictures.size?": _whole(4, 512),
     "pictures.grid?": _list_of(_whole(1, 1024), 2, 2),
     "pictures.plan?": (f"a dict of {', '.join(PLAN)}", _plan),
@@ -132,6 +133,8 @@ CLASSIFIER = {  # the meta of measure/classifier.py
     "size": _whole(4, 512),
     "channels": CHANNELS,
     "held_out": _named(_number(0, 1)),
+    "tasks?": _named(_whole(1, 1000)),  # measure/pretext.py
+    "pictures.key?": KEY,
 }
 
 

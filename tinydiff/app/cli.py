@@ -327,20 +327,24 @@ def _alphabet(alphabet):
 def _evaluate(evaluate):
     evaluate.add_argument("model", metavar="MODEL", help=MODEL)
     specs = "what to compare, as ddpm, ddim:50 or dpmpp_2m:10:karras "
-    usual = "(default: sixteen, from 5 evaluations to all)"
+    usual = "(default: sixteen, from 5 evaluations to all; three for your own pictures)"
     evaluate.add_argument("--samplers", nargs="+", metavar="SAMPLER", help=specs + usual)
-    n = "images for each, at most half the training set (default: 2048)"
-    evaluate.add_argument("--n", type=_in_range("evaluate --n"), default=2048, help=n)
+    n = "images for each, at most half the training set (default: 2048; 512 for your own pictures)"
+    evaluate.add_argument("--n", type=_in_range("evaluate --n"), help=n)
     _guidance(evaluate)
+    given = "of a model of your own pictures: where they are (default: where they were)"
+    evaluate.add_argument("--pictures", type=_path, metavar="PATH", help=given)
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of the table")
     _out_and_seed(evaluate, "out/evaluate.png")
 
 
 def _judge(judge):
-    judge.add_argument("dataset", help=SETS)
-    steps = "training steps (default: 2500)"
-    judge.add_argument("--steps", type=_in_range("--steps"), default=2500, help=steps)
-    _out_and_seed(judge, "out", "folder for DATASET_judge.npz; `evaluate` uses that in data/models")
+    judge.add_argument("dataset", help=f"{SETS}; or your own pictures: {PICTURES}")
+    _own_pictures(judge)
+    steps = "training steps (default: 2500; 1500 for your own pictures)"
+    judge.add_argument("--steps", type=_in_range("--steps"), help=steps)
+    where = "`evaluate` looks in data/models, and for your own pictures beside the model"
+    _out_and_seed(judge, "out", f"folder for DATASET_judge.npz; {where}")
     force = "replace what is no judge"
     judge.add_argument("--force", action="store_true", help=force)
 

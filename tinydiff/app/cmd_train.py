@@ -31,11 +31,11 @@ from ..collect.source import number
 from ..data import Styles
 from ..design import paired
 from ..design.pipeline import Pipeline, evaluations
-from ..measure import classifier
+from ..measure import classifier, pretext
 from ..optim import warmup_cosine
 from ..streams import Streams
 from ..train import train
-from . import ahead, interrupt, own, room, together
+from . import ahead, interrupt, judges, own, room, together
 from .cli import USUAL
 from .progress import Bar
 from .usage import (
@@ -183,8 +183,7 @@ def _dataset(args, check):
     """
     name = args.dataset
     if name in {**data.FILES, **data.STYLES}:
-        if args.size or args.grid:
-            raise UsageError("--size and --grid are for your own pictures: leave them out")
+        _no_pictures(args)
         if os.path.exists(name):
             own_one = f"./{name} means the {'folder' if os.path.isdir(name) else 'file'}"
             print(f"{name} is the set that comes with tinydiff; {own_one}", file=sys.stderr)
@@ -192,12 +191,22 @@ def _dataset(args, check):
     if not os.path.exists(name):
         if args.resume and not (args.size or args.grid):
             return own.kept(args.resume, Path(name))
-        sets = [*data.FILES, *data.STYLES]
-        why = f"there are: {', '.join(sets)}; and no file or folder of this name"
-        raise UsageError(f"no data set {name!r}{like(name, sets)}; {why}")
+        raise _no_such_set(name)
     if args.resume and not (args.size or args.grid):
         return own.as_before(Path(name), args.resume, not args.no_cache, check)
     return own.pictures(Path(name), args.size, args.grid, not args.no_cache, check)
+
+
+def _no_pictures(args):
+    """Refuse what is for a user's own pictures only -> None"""
+    if args.size or args.grid:
+        raise UsageError("--size and --grid are for your own pictures: leave them out")
+
+
+def _no_such_set(name):
+    sets = [*data.FILES, *data.STYLES]
+    why = f"there are: {', '.join(sets)}; and no file or folder of this name"
+    return UsageError(f"no data set {name!r}{like(name, sets)}; {why}")
 
 
 def _train_alone(args, dataset, path, team, pictures=None):
@@ -598,14 +607,27 @@ def loop(run, s, dataset, settings, done=lambda: 0.0):
 
 def cmd_judge(args):
     """Run `judge`: args from the parser -> None; writes DATASET_judge.npz into args.out"""
-    dataset = pictures_named(args.dataset)
+    if args.dataset in {**data.FILES, **data.STYLES}:
+        _no_pictures(args)
+        dataset, pictures = pictures_named(args.dataset), None
+    elif os.path.exists(args.dataset):
+        own.require_apart(args.dataset, args.out)
+        dataset, pictures = own.pictures(
+            Path(args.dataset), args.size, args.grid, not args.no_cache
+        )
+    else:
+        raise _no_such_set(args.dataset)
     path = args.out / f"{dataset.name}_judge.npz"
     _require_free(path, args.force, exported=True)
-    with Bar(args.steps, f"training the judge of {dataset.name}", "steps") as bar:
-        weights, meta = classifier.learn(dataset, args.steps, args.seed, bar.tick)
+    if pictures:
+        weights, meta = judges.train(dataset, pictures, args.steps or pretext.STEPS, args.seed)
+    else:
+        steps = args.steps or 2500
+        with Bar(steps, f"training the judge of {dataset.name}", "steps") as bar:
+            weights, meta = classifier.learn(dataset, steps, args.seed, bar.tick)
     checkpoint.export(path, weights, meta)
     right = ", ".join(f"{label} {share:.1%}" for label, share in meta["held_out"].items())
-    print(f"{path}: right on held-out images: {right}")
+    print(f"{path}: {f'right on held-out images: {right}' if right else 'the judge'}")
 
 
 def cmd_export(args):

@@ -1,6 +1,8 @@
 """A user's own pictures on the command line: read, or taken from the cache; shown; timed."""
 
 import os
+import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +114,25 @@ def as_trained(path, pictures, size, side=None, channels=3):
     k = how.size // (side or size)
     x = x.reshape(how.size // k, k, how.size // k, k, channels).mean((1, 3))
     return x[None], f"{path}: {W} x {H}, made {len(x)} x {len(x)} as its pictures were", mask
+
+
+def of_model(name, pipe, given=None):
+    """Find the pictures that a model has learned, or take the given ones in their place.
+
+    name: of the model's file, for the message; given: Path, or None, in which case they come from
+    the cache, or their place -> Dataset, what a checkpoint says of it, as `pictures` gives them
+    """
+    own = pipe.pictures
+    if not given and (found := cache.load(own.get("key", ""))):
+        return found[0], own
+    path = given or Path(own.get("path", "")).expanduser()
+    if not given and not ("path" in own and os.path.exists(path)):
+        there = f"of {own['path']}, which are not there" if "path" in own else ""
+        where = there or "whose place it does not say"
+        raise UsageError(f"{name} draws pictures {where}: name them with --pictures PATH")
+    grid = own.get("grid")
+    with redirect_stdout(sys.stderr):  # what was found is no part of a table, or of JSON
+        return pictures(path, pipe.model.size, grid and tuple(grid))
 
 
 def to_draw(dataset, n=64):
