@@ -227,10 +227,6 @@ def test_colours_of_large_pictures_need_no_whole_covariance(model, run, monkeypa
     run(*words, "--palette", "#ff0000", "#00ff00")
 
 
-def test_evaluate_says_that_there_is_no_judge(model, run):
-    assert "has no judge" in run("evaluate", model, status=2)
-
-
 def test_after_the_pictures_are_gone_the_cache_stands_in_for_them(model, run):
     shutil.move("faces", "elsewhere")
     picture = "elsewhere/7/1.png"
