@@ -157,6 +157,90 @@ def test_the_column_that_names_the_files_is_found(tmp_path, text):
     assert "label-2" not in found.labels, "pandas' own numbers"
 
 
+TABLES = {  # text, what it is encoded as, the file
+    "no header": ("0.png,ä\n1.png,b\n2.png,ä\n3.png,b\n", "utf-8", "labels.csv"),
+    "byte order mark": ("file;kind\n0.png;ä\n1.png;b\n2;ä\n3;b\n", "utf-8-sig", "labels.csv"),
+    "quotes": ('file,kind\n"0.png","ä"\n1,"b"\n2,ä\n3,b\n', "utf-8", "Labels.CSV"),
+    "bars": ("file|kind\n0.png|ä\n1.png|b\n2|ä\n3|b\n", "utf-8", "metadata.csv"),
+    "Windows": ("file;kind\r\n0.png;ä\r\n1.png;b\r\n2;ä\r\n3;b\r\n", "cp1252", "labels.csv"),
+    "old Macintosh": ("file\tkind\r0\tä\r1\tb\r2\tä\r3\tb", "utf-8", "labels.tsv"),
+    "other folders": ("file,kind\n" + "".join(f"/x/{i}.png,{'äb'[i % 2]}\n" for i in range(4)),)
+    + ("utf-8", "labels.csv"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_read_however_it_was_written(tmp_path, name):
+    text, encoding, file = TABLES[name]
+    for i, each in enumerate(sprites(4)):
+        save(each, tmp_path / f"{i}.png")
+    (tmp_path / file).write_bytes(text.encode(encoding))
+    found = collection.find(tmp_path)
+    (values,) = found.labels.values()
+    assert [values[k] for (k,) in found.rows] == ["ä", "b", "ä", "b"]
+
+
+def test_what_is_odd_in_a_table_is_said(tmp_path):
+    for i, each in enumerate(sprites(4)):
+        save(each, tmp_path / f"{i}.png")
+    rows = '0.png,"red\ndog"\n1.png,b\n1.png,c\ngone\x1b[1m.png,b\n'
+    (tmp_path / "labels.csv").write_text("file,kind\n" + rows)
+    (tmp_path / "metadata.csv").write_text("file,other\n0.png,1\n")
+    found = collection.find(tmp_path)
+    assert found.labels == {"kind": ["c", "red dog"]}
+    for line in (
+        "in labels.csv 1 row names a picture once more: the last one counts",
+        "labels.csv names 1 file that is not there: gone?[1m.png",
+        "labels.csv does not name 2 pictures, whose labels stay open: 2.png, 3.png",
+        "metadata.csv is not read, as labels.csv is",
+    ):
+        assert line in found.said
+    (tmp_path / "labels.csv").write_text("file,mood\n" + "".join(f"{i}.x,{i}\n" for i in range(4)))
+    with pytest.raises(Unusable, match=r"column file names none of the pictures .*, as '0\.x'"):
+        collection.find(tmp_path)
+
+
+def test_tables_in_the_folders_of_a_split_are_read(tmp_path):
+    for side in ("train", "test"):
+        for i, each in enumerate(sprites(4)):
+            save(each, tmp_path / side / f"{i}.png")
+        rows = [f"{i}.png,{'ab'[(i + (side == 'test')) % 2]}\n" for i in range(4)]
+        (tmp_path / side / "metadata.csv").write_text("file_name,mood\n" + "".join(rows))
+    found = collection.find(tmp_path)
+    assert found.labels == {"mood": ["a", "b"]} and found.test.tolist() == [True] * 4 + [False] * 4
+    assert found.rows[:, 0].tolist() == [1, 0, 1, 0, 0, 1, 0, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes on Windows")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    for i, each in enumerate(sprites(4)):
+        save(each, tmp_path / "s" / f"{i}.png")
+    os.mkfifo(tmp_path / "s" / "a.png")
+    assert collection.collect(tmp_path / "s").unread[0][0] == "a.png"
+    os.mkfifo(tmp_path / "s" / "labels.csv")
+    with pytest.raises(Unusable, match=r"labels\.csv cannot be read \(it is a pipe, not a file\)"):
+        collection.find(tmp_path / "s")
+    for name in ("b.png", "b.npy"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(Unusable, match=f"{name} cannot be read: it is a pipe"):
+            collection.find(tmp_path / name)
+
+
+def test_a_folder_that_cannot_be_opened_is_counted(tmp_path, monkeypatch):
+    for i, each in enumerate(sprites(4)):
+        save(each, tmp_path / "ab"[i % 2] / f"{i}.png")
+    real = os.scandir
+
+    def closed(path):
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found = collection.find(tmp_path)
+    assert found.count == 2 and any("1 folder cannot be read: " in line for line in found.said)
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_a_table_that_excel_saved_as_unicode_is_read(tmp_path, encoding):
     for i, each in enumerate(sprites(4)):
@@ -183,6 +267,8 @@ def test_links_are_followed_once(tmp_path):
         (tmp_path / "set" / name).symlink_to(tmp_path / "stored" / name)
     (tmp_path / "stored" / "a" / "again").symlink_to(tmp_path / "set")
     (tmp_path / "stored" / "0").symlink_to("b")
+    (tmp_path / "stored" / "above").symlink_to("..")
+    save(sprites(1)[0], tmp_path / "another.png")
     for name in ("set", "stored"):
         found = collection.find(tmp_path / name)
         assert found.count == 8 and found.labels == {"kind": ["a", "b"]}
@@ -327,6 +413,15 @@ def test_a_sheet_is_cut_by_its_grid_and_empty_cells_are_left_out(tmp_path):
         collection.find(tmp_path / "hero.png")
     with pytest.raises(Unusable, match="smaller than one cell"):
         collection.find(tmp_path / "hero.png", (80, 80))
+
+
+def test_what_is_transparent_between_the_pictures_of_a_sheet_is_left_out(tmp_path):
+    x = np.zeros((12, 10, 10, 4), np.uint8)
+    x[:, 1:9, 1:9, :3], x[:, 1:9, 1:9, 3] = sprites(12, 8), 255
+    save(x.reshape(3, 4, 10, 10, 4).swapaxes(1, 2).reshape(30, 40, 4), tmp_path / "s.png")
+    found = collection.collect(tmp_path / "s.png", grid=(10, 10))
+    assert as_a_set(seen(found)) == as_a_set(x[:, 1:9, 1:9, :3])
+    assert "the outer 1 pixel of each cell, transparent in all, is left out" in said(found)
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp", "png"])
@@ -530,6 +625,22 @@ def test_an_idx_file_that_is_there_packed_and_unpacked_is_read_once(tmp_path, gi
         assert (len(found.train), len(found.test), found.classes) == (32, 8, (5,))
 
 
+def test_one_hot_rows_are_one_label(tmp_path):
+    hot = np.eye(3)[[0, 1, 2, 1] * 3]
+    np.savez(tmp_path / "a.npz", images=sprites(12), labels=hot)
+    found = collection.find(tmp_path / "a.npz")
+    assert found.labels == {"class": ["0", "1", "2"]} and found.rows[:4, 0].tolist() == [0, 1, 2, 1]
+    hot[0] = 1, 1, 0
+    np.savez(tmp_path / "a.npz", images=sprites(12), labels=hot)
+    assert len(collection.find(tmp_path / "a.npz").labels) == 3
+
+
+def test_pictures_that_are_all_the_same_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.repeat(sprites(1), 12, 0))
+    with pytest.raises(Unusable, match="its 12 pictures are all the same: give different ones"):
+        collection.collect(tmp_path / "a.npy")
+
+
 def test_labels_without_a_name_are_refused(tmp_path):
     rows = np.zeros((4, 3073), np.uint8)
     rows[:, 0] = 0, 1, 2, 7
@@ -574,7 +685,7 @@ def test_folders_without_pictures_are_refused(tmp_path):
     with pytest.raises(Unusable, match=r"it has 1 \.svg: give PNG, JPEG"):
         collection.find(tmp_path)
     (tmp_path / "a.png").write_text("no")
-    with pytest.raises(Unusable, match="none of its 1 pictures can be read; the first: .*a.png"):
+    with pytest.raises(Unusable, match="its only picture cannot be read; the first: .*a.png"):
         collection.collect(tmp_path)
     save(sprites(1)[0], tmp_path / "a.png")
     with pytest.raises(Unusable, match="a single picture that can be used"):
@@ -700,6 +811,24 @@ def test_drawings_on_paper_are_padded_not_cut():
     assert how.framed and (y[:9] == 250).all() and (y[15:17, 3:29] != 250).any(axis=2).all()
 
 
+def test_small_pictures_that_are_no_squares_stay_whole():
+    """Flags of 16 x 11: padded with paper, not cut, and nothing is smoothed."""
+    x = photographs(20, 11, 16)
+    how = fit.plan([Picture(each) for each in x])
+    assert (how.size, how.pixel_art, how.framed, how.whole) == (16, False, False, True)
+    y = fit.fit(Picture(x[0]), how)
+    assert (y[2:13] == x[0]).all() and (y[:2] == 255).all() and (y[13:] == 255).all()
+    plain = fit.fit(Picture(np.full((11, 16, 3), 90, np.uint8)), how)
+    assert (plain == 90).all(), "it is left out, as of one colour"
+
+
+def test_a_few_large_pictures_among_sprites_do_not_make_the_others_small():
+    x = [Picture(each) for each in sprites(45, 16)] + [Picture(sprites(1, 128)[0])] * 5
+    how = fit.plan(x)
+    assert (how.size, how.pixel_art) == (16, True)
+    assert (fit.fit(x[0], how) == x[0].pixels).all()
+
+
 def test_digits_of_28_pixels_are_padded_to_32():
     x = np.zeros((20, 28, 28, 1), np.uint8)
     x[:, 4:24, 4:24] = photographs(20, 20, 20)[..., :1]
@@ -821,9 +950,10 @@ def test_a_set_is_kept_until_a_file_changes(tmp_path, monkeypatch):
     key = cache.key(source, None, None)
     assert cache.load(key) is None
     found = collection.read(source, tmp_path / "s")
-    cache.save(key, found.dataset, report.lines(found))
-    dataset, lines = cache.load(key)
-    assert lines == report.lines(found) and dataset.labels == found.dataset.labels
+    cache.save(key, found.dataset, report.lines(found), fit.as_fields(found.how))
+    dataset, lines, plan = cache.load(key)
+    assert lines == report.lines(found) and fit.from_fields(plan, 16).cells == found.how.cells
+    assert dataset.labels == found.dataset.labels
     assert (dataset.train.raw == found.dataset.train.raw).all()
     assert (dataset.train_labels == found.dataset.train_labels).all()
     assert cache.key(source, 32, None) != key
@@ -847,9 +977,15 @@ def test_the_oldest_sets_make_room(tmp_path, monkeypatch):
     x = data.Pixels(sprites(20))
     dataset = data.Dataset("a", x, x, np.zeros((20, 0), int), np.zeros((20, 0), int), {})
     for i, key in enumerate("abc"):
-        cache.save(key * 64, dataset, [])
+        cache.save(key * 64, dataset, [], {})
         os.utime(cache.folder() / f"{key * 64}.npz", (i, i))
     assert sorted(p.stem[0] for p in cache.folder().glob("*.npz")) == ["c"]
+    monkeypatch.setattr(cache, "MOST", 90_000)
+    cache.save("b" * 64, dataset, [])
+    os.utime(cache.folder() / f"{'b' * 64}.npz", (3, 3))
+    assert cache.load("c" * 64)  # used last, though written first: it stays
+    cache.save("a" * 64, dataset, [])
+    assert sorted(p.stem[0] for p in cache.folder().glob("*.npz")) == ["a", "c"]
 
 
 # --- the network ---

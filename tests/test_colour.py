@@ -184,7 +184,7 @@ def test_coloured():
     check_coloured(colour.coloured)
     for old, new in (
         ("std, var = 0.1 / pull", "std, var = 0.1 * pull"),
-        ("np.diag(cov).mean()", "cov.mean()"),
+        ("(lam - rest).sum() / len(Q)", "(lam - rest).sum() / len(Q)**2"),
         ("if main is not None", "if main is not None and palette is None"),
         ("std, size, cov)", "std, size, var)"),
         ("assume_gaussian(eps_model, s, var)", "assume_gaussian(eps_model, s, cov)"),

@@ -104,7 +104,7 @@ def test_every_option_that_takes_a_number_is_in_the_table():
     made = cli._in_range("--n").__qualname__
     for command, its in ALL.items():
         for action in its._actions:
-            if action.type in (None, cli._path, cli._file):
+            if action.type in (None, cli._path, cli._file, cli._memory):
                 continue
             (option,) = action.option_strings
             assert (command, option) in NUMBERS

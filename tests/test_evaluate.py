@@ -95,7 +95,7 @@ def test_samples_that_are_nan_are_not_measured(yardstick, digits):
 class Stub:
     """A network that answers with the v of one image, whatever its labels; it notes the labels."""
 
-    size, channels, out, classes = 8, 1, 1, (10,)
+    size, channels, out, width, classes = 8, 1, 1, 8, (10,)
 
     def __init__(self, image):
         self.image, self.asked = image, []

@@ -1,5 +1,6 @@
 """`look` and `train` with a user's own pictures, and all that works with such a model later."""
 
+import json
 import os
 import re
 import shutil
@@ -10,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_collect import bomb, photographs, save, sprites
+from test_collect import bomb, enlarged, photographs, save, sprites
 
-from tinydiff import checkpoint, data, kernels, train
-from tinydiff.app import cli, own
+from tinydiff import checkpoint, data, fields, kernels, train
+from tinydiff.app import cli, cmd_draw, cmd_train, own, progress
 from tinydiff.collect import cache, collection, network, report
 from tinydiff.design.pipeline import Pipeline
 
@@ -93,6 +94,16 @@ def test_the_sheet_shows_each_value_in_a_row_of_its_own():
     assert report.sheet(unlabelled).shape == ((3 * 9 + 1) * 6, (12 * 9 + 1) * 6, 3)
 
 
+def test_the_sheet_shows_pictures_whose_label_is_open_too():
+    x, labels = sprites(30, 8), np.full((30, 1), 1)
+    labels[:6], x[labels[:, 0] == 1] = 0, (9, 8, 7)
+    pixels = data.Pixels(x)
+    picture = report.sheet(data.Dataset("s", pixels, pixels, labels, labels, {"kind": ["cat"]}))
+    (rows,) = np.nonzero((picture == (9, 8, 7)).all(2).any(1))
+    assert len(picture) == 2 * report.FONT + (2 * 9 + 1) * 6 + 8
+    assert rows.min() > 2 * report.FONT + 9 * 6
+
+
 def test_what_is_drawn_on_the_way_is_asked_for_by_all_values_or_by_pictures_spread_evenly():
     rows, x = np.stack([np.arange(50), np.arange(50)], axis=1), data.Pixels(sprites(50, 8))
     two = data.Dataset("s", x, x, rows, rows, dict.fromkeys("ab", [str(i) for i in range(50)]))
@@ -135,8 +146,85 @@ def test_a_model_of_own_pictures_draws_and_edits(model, run, words):
         assert min(picture.size) > 8
 
 
-def test_evaluate_says_that_there_is_no_judge(model, run):
-    assert "has no judge" in run("evaluate", model, status=2)
+def kinds_of_sets():
+    """Make pictures of kinds that are fitted in different ways -> {name: list of arrays}"""
+    ink = np.zeros((16, 20, 20, 4), np.uint8)
+    ink[:, 4:16, 4:16, :3], ink[:, 4:16, 4:16, 3] = 255, 255 * (sprites(16, 12)[..., 0] > 40)
+    framed = np.full((16, 40, 60, 3), 240, np.uint8)
+    framed[:, 8:32, 8:52] = photographs(16, 24, 44)
+    sprite = enlarged(sprites(16, 12), 5)
+    coarse = enlarged(sprites(2, 6), 10)  # alone it would be taken for 6 x 6
+    tinted = photographs(16, 32, 32, colour=False) // 2 + np.array([9, 0, 4], np.uint8)
+    return {
+        "enlarged sprites": [*coarse, *sprite[:10], *enlarged(sprites(16, 10), 3)[12:]],
+        "white on nothing": ink,
+        "photographs": photographs(16, 48, 80),
+        "drawings on paper": framed,
+        "small and oblong": photographs(16, 9, 16),
+        "grey, nearly": tinted,
+    }
+
+
+@pytest.mark.parametrize("name", kinds_of_sets())
+def test_a_picture_of_the_set_is_edited_as_the_network_saw_it_to_the_bit(name, tmp_path):
+    """Also when the set comes from the cache, and its plan from a checkpoint's JSON."""
+    pictures = kinds_of_sets()[name]
+    for i, x in enumerate(pictures):
+        save(x, tmp_path / "set" / f"{i:02d}.png")
+    own.pictures(tmp_path / "set")
+    dataset, about = own.pictures(tmp_path / "set")
+    shape = dataset.train.shape[1], None, dataset.train.shape[3]
+    about = json.loads(json.dumps(about))
+    fields.require({"plan": fields.MODEL["pictures.plan?"]}, about)
+    seen = {x.tobytes() for side in (dataset.train, dataset.test) for x in data.to_float(side.raw)}
+    files = sorted((tmp_path / "set").iterdir())
+    given = [own.as_trained(file, about, *shape)[0] for file in files]
+    assert {x.tobytes() for x in given} == seen and len(seen) == 16
+
+
+@pytest.mark.parametrize("name", kinds_of_sets())
+def test_a_mask_is_fitted_as_its_picture(name, tmp_path):
+    """What is white in the mask is changed in the picture: there, and hardly elsewhere."""
+    pictures = kinds_of_sets()[name]
+    for i, x in enumerate(pictures):
+        save(x, tmp_path / "set" / f"{i:02d}.png")
+    dataset, about = own.pictures(tmp_path / "set")
+    x, _, fitted = own.as_trained(tmp_path / "set" / "03.png", about, dataset.train.shape[1])
+    H, W = pictures[3].shape[:2]
+    white = np.zeros((H, W), bool)
+    white[H // 4 + 1 : H // 2, W // 3 : W // 2] = True
+    changed = pictures[3].copy()
+    changed[white, :3] = 255 - changed[white, :3]
+    save(changed, tmp_path / "changed.png")
+    y = own.as_trained(tmp_path / "changed.png", about, dataset.train.shape[1])[0]
+    differs, mask = np.abs(x - y)[0].max(-1) > 0.01, fitted(white)
+    assert differs.any() and not (differs & ~mask).any()
+    assert mask.sum() <= 1.5 * white.mean() * mask.size + 8
+    assert not fitted(np.zeros_like(white)).any() and fitted(np.ones_like(white)).all()
+
+
+def test_small_and_grey_pictures_are_restored_from_what_training_saw(tmp_path):
+    for i, x in enumerate(sprites(12, 12)):
+        save(x, tmp_path / "set" / f"{i:02d}.png")
+    dataset, about = own.pictures(tmp_path / "set")
+    path = tmp_path / "set" / "02.png"
+    whole = own.as_trained(path, about, 16)[0]
+    small = own.as_trained(path, about, 16, side=8)[0]
+    assert np.allclose(small, whole.reshape(1, 8, 2, 8, 2, 3).mean((2, 4)), atol=1e-6)
+    grey = own.as_trained(path, about, 16, channels=1)[0]
+    assert np.allclose(grey[..., 0], whole @ [0.299, 0.587, 0.114], atol=0.01)
+    save(sprites(1, 8)[0], tmp_path / "small.png")
+    shrunk = own.as_trained(tmp_path / "small.png", about, 16, side=8)[0]
+    assert (data.to_uint8(shrunk) == sprites(1, 8)).all(), "small already: as it is"
+
+
+def test_colours_of_large_pictures_need_no_whole_covariance(model, run, monkeypatch):
+    monkeypatch.setattr(cmd_draw, "MOST_VALUES", 100)
+    monkeypatch.setattr(cmd_draw.restore, "covariance", None)
+    words = ["sample", model, "--n", 2, "--steps", 2, "--out", "a.png"]
+    run(*words, "--main-colour", "#ff0000")
+    monkeypatch.setattr(cmd_draw.restore, "principal", None)
+    run(*words, "--palette", "#ff0000", "#00ff00")
 
 
 def test_after_the_pictures_are_gone_the_cache_stands_in_for_them(model, run):
@@ -152,6 +240,38 @@ def test_after_the_pictures_are_gone_the_cache_stands_in_for_them(model, run):
     assert "no file or folder 'faces'" in run("train", "faces", "--resume", model, status=2)
     shutil.move("elsewhere", "faces")
     run(*[word.replace("elsewhere", "faces") if word == picture else word for word in words])
+
+
+def test_a_damaged_set_in_the_cache_is_read_anew_and_replaced(faces, run):
+    said = run("look", "faces", "--out", "look.png")
+    (kept,) = cache.folder().glob("*.npz")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[: len(whole) // 2])
+    strip = lambda text: [line for line in text.splitlines() if "million weights" not in line]
+    assert strip(run("look", "faces", "--out", "look.png")) == strip(said)
+    assert len(kept.read_bytes()) == len(whole) and cache.load(kept.stem)
+
+
+def test_a_checkpoint_names_no_home(tmp_path, monkeypatch):
+    """A file that is shared says neither whose folder it was nor where it lay outside."""
+    home, here = tmp_path / "home/ada", tmp_path / "home/ada/work"
+    monkeypatch.setenv("HOME", str(home))
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    said = {"cats": "cats", here / "cats/small": "cats/small", "../cats": "~/cats", ".": "."}
+    said |= {tmp_path / "home/eve/cats": "cats", tmp_path / "home/adams": "adams"}
+    assert {path: own._place(path) for path in said} == said
+
+
+def test_pictures_below_home_are_found_again_without_the_cache(model, run, monkeypatch, tmp_path):
+    checkpoint_of = checkpoint.load(model)
+    assert checkpoint_of[2]["pictures"]["path"] == "faces"
+    checkpoint_of[2]["pictures"]["path"] = "~/faces"
+    checkpoint.save(model, checkpoint_of[0], checkpoint_of[2])
+    monkeypatch.setenv("HOME", os.getcwd())
+    shutil.rmtree(cache.folder(), ignore_errors=True)
+    words = ["--restore", "blur", "--n", 1, "--steps", 2, "--out", "a.png"]
+    run("edit", model, "faces/7/1.png", *words)
 
 
 def test_a_resumed_training_keeps_the_size_that_it_began_with(faces, run):
@@ -173,6 +293,10 @@ def test_a_sheet_trains_and_is_cut_again_when_it_is_resumed(run):
     assert checkpoint.load("out/hero.npz")[2]["pictures"]["grid"] == [8, 8]
     words = ["--label", "7"]
     assert "takes no labels" in run("sample", "out/hero.npz", *words, status=2)
+    Path("other").mkdir()
+    Image.fromarray(whole).save("other/a.png")
+    no_sheet = run("train", "other", "--resume", "out/hero.npz", status=2)
+    assert "was trained on a sheet of sprites, hero: other is none" in no_sheet
 
 
 def test_a_hundred_classes_one_class_and_open_labels(run, tmp_path):
@@ -213,7 +337,7 @@ def test_ctrl_c_says_how_to_go_on_with_own_pictures(faces, run, monkeypatch):
     monkeypatch.setattr(train, "train_step", stop_later)
     monkeypatch.setattr(own, "say_plan", lambda *_, **__: None)
     line = run("train", "faces", "--steps", 9, *SMALL, status=130)
-    how = f"train {faces} --steps 9 --out out --resume out/faces.npz"
+    how = "train faces --steps 9 --out out --resume out/faces.npz"
     assert how in line and "stopped at step 5" in line
     run(*how.split())
     run("train", "faces", "--steps", 9, *SMALL, "--out", "at_once")
@@ -233,6 +357,26 @@ def test_the_time_is_that_of_the_steps(faces, monkeypatch):
     monkeypatch.setattr(network, "PATIENCE", 100.0)
     minutes = network.minutes_per_thousand(describe(dataset, 0, 8, 1, 4), dataset)
     assert minutes == pytest.approx(3.0 * 1000 / 60) and len(steps) == 3
+
+
+def test_bars_say_that_the_first_step_compiles(faces, run, monkeypatch):
+    notes = []
+
+    class Spy(progress.Bar):
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if name == "note" and value:
+                notes.append((self._bar.desc, value))
+
+    monkeypatch.setattr(own, "Bar", Spy)
+    monkeypatch.setattr(cmd_train, "Bar", Spy)
+    run("train", "faces", "--steps", 2, *SMALL)
+    notes = {title: [note for of, note in notes if of == title] for title, _ in notes}
+    assert notes["measuring the time per step"] == ["compiling, where that is needed"]
+    first, *then = notes["training on faces"]
+    assert first == "compiling, where that is needed"
+    assert re.fullmatch(r"loss \d\.\d+, step 1", then[0])
+    assert re.fullmatch(r"loss \d\.\d+, \d+\.\d steps/s, step 2", then[1])
 
 
 BAD = {
@@ -275,8 +419,29 @@ def test_bad_input_gets_one_line_and_writes_nothing(faces, run, tmp_path, words)
         assert not (work / "out").exists() and not cache.folder().exists()
 
 
-def test_look_at_nothing_is_refused(run):
-    assert "nothing cannot be read" in run("look", "nothing", status=2)
+def test_what_was_mistyped_is_guessed(faces, run):
+    for words, guess in {
+        "look fases": "there is no file or folder 'fases' (did you mean faces?)",
+        "look nothing": "there is no file or folder 'nothing'\n",
+        "train fases": "no data set 'fases' (did you mean faces?); there are: digits",
+        "train portrait": "no data set 'portrait' (did you mean portraits?); there are: digits",
+        "judge emojis": "no data set 'emojis' (did you mean emoji?); there are: digits",
+        "sample portraitz": "portraitz cannot be read (No such file or directory) (did you mean",
+        "look faces --sice 8": "--sice 8; see `python -m tinydiff look --help`",
+    }.items():
+        assert guess in run(*words.split(), status=2)
+
+
+def test_a_folder_with_the_name_of_a_set_that_comes_along(faces, run, capsys):
+    """The name means the set, which is said; the model of this name is found all the same."""
+    faces.rename("digits")
+    assert cli.main(["train", "digits", "--steps", "1", *SMALL, "--out", "there"]) == 0
+    said = "digits is the set that comes with tinydiff; ./digits means the folder"
+    assert capsys.readouterr().err.count(said) == 1
+    assert Pipeline.load("there/digits.npz").pictures is None
+    assert "1 image\n" in run("sample", "digits", "--n", 1, "--steps", 1)
+    text = run("train", "./digits", "--steps", 1, *SMALL)
+    assert "my-digits: 24 pictures" in text and "the checkpoint, 1 step;" in text
 
 
 @pytest.mark.parametrize("command", ["look", "train"])

@@ -156,11 +156,11 @@ def test_who_was_told_to_end_does_not_wait_for_ever(monkeypatch):
 S = schedule.cosine(250)
 
 
-def trained(team, steps, classes=(10,), batch=7):
+def trained(team, steps, classes=(10,), batch=7, most=None):
     digits, rng = data.load("digits"), np.random.default_rng(0)
     model = UNet(8, width=16, multipliers=(1, 2), depth=1, classes=classes, rng=rng)
     run = Training(model, rng)
-    run.team = team
+    run.team, run.most = team, most
     labels = digits.train_labels if classes else None
     training = train(run, S, digits.train, labels, batch=batch)
     for _ in range(steps):
@@ -168,13 +168,16 @@ def trained(team, steps, classes=(10,), batch=7):
     return run
 
 
-@pytest.mark.parametrize("classes", [(10,), ()])
-def test_a_step_has_the_same_gradient_by_one_two_and_three(classes):
-    """One rank after the other, in one thread: each takes its rows of the same draw."""
+@pytest.mark.parametrize("classes, most", [((10,), None), ((), None), ((10,), 2)])
+def test_a_step_has_the_same_gradient_by_one_two_and_three(classes, most):
+    """One rank after the other, in one thread: each takes its rows of the same draw.
+
+    With a limit to its memory it takes these two at a time.
+    """
     want = trained(_Alone(), 1, classes)
     for size in (2, 3):
         teams = [_Rank(rank, size) for rank in range(size)]
-        runs = [trained(team, 1, classes) for team in teams]
+        runs = [trained(team, 1, classes, most=most) for team in teams]
         found = np.sum([team.sent for team in teams], axis=0)
         np.testing.assert_allclose(found[:-3], want.team.sent, rtol=1e-4, atol=2e-7)
         np.testing.assert_allclose(found[-3], want.loss, rtol=1e-6)

@@ -530,6 +530,14 @@ def test_cross_entropy_by_hand(kernel_set):
     np.testing.assert_allclose(g, expected, rtol=1e-13)
 
 
+def test_cross_entropy_of_an_unknown_label_is_nothing(kernel_set):
+    scores = Tensor(np.log([[1.0, 3, 6], [2, 2, 4]]))
+    loss = ops.cross_entropy(scores, labels=np.array([1, 3]))
+    np.testing.assert_allclose(loss.value, -np.log(0.3) / 2, rtol=1e-14)
+    (g,) = autodiff.gradient(loss, [scores])
+    np.testing.assert_allclose(g, [[0.05, -0.35, 0.3], [0, 0, 0]], rtol=1e-13)
+
+
 def test_cross_entropy_is_finite_for_large_scores(kernel_set):
     scores = np.array([[1e4, 0, 0], [0, 0, 1e4]])
     np.testing.assert_allclose(ops.cross_entropy(scores, labels=np.array([0, 0])), 5e3, rtol=1e-12)

@@ -5,6 +5,7 @@ So is the posterior that it should have, both to rounding.
 
 import inspect
 import math
+from functools import reduce
 from itertools import pairwise, product
 
 import numpy as np
@@ -326,17 +327,54 @@ def test_projection_is_its_limit():
         assert np.abs(guide.by_x0_hat(believed, T8, gradient)(x, 4) - want).max() < 1e-6
 
 
+def check_principal(log_p_gradient):
+    """A covariance, whole or by its directions, whichever of m and r is larger: the equation."""
+    rng, t = np.random.default_rng(3), 4
+    bar, x = T8.alpha_bar[t], PIXELS.reshape(2, -1)
+    for r in (5, 150):
+        Q, lam, rest = np.linalg.qr(rng.normal(size=(192, r)))[0], rng.uniform(1, 3, r), 0.3
+        whole = Q * (lam - rest) @ Q.T + rest * np.eye(192)
+        C = (1 - bar) * whole @ np.linalg.inv(bar * whole + (1 - bar) * np.eye(192))
+        for name, (A, shape) in KINDS.items():
+            y, matrix = rng.normal(size=(2, *shape)), reduce(np.kron, A)
+            S = matrix @ C @ matrix.T + 0.04 * np.eye(len(matrix))
+            want = np.linalg.solve(S, y.reshape(2, -1).T - matrix @ x.T).T @ matrix
+            for cov in (whole, (lam, Q, rest)):
+                got = log_p_gradient(T8, y, A, 0.2, cov)(PIXELS, t).reshape(2, -1)
+                assert np.abs(got - want).max() < 1e-9, f"{name}, {r} directions"
+        vjps = [guide.assume_gaussian(lambda x, t: x, T8, cov) for cov in (whole, (lam, Q, rest))]
+        a, b = (vjp(PIXELS, t)[1](PIXELS) for vjp in vjps)
+        assert np.abs(a - b).max() < 1e-10
+
+
+def test_a_covariance_by_its_directions():
+    check_principal(restore.log_p_gradient)
+
+
+def test_the_directions_are_those_of_the_covariance():
+    """40 pictures of 12 values, 5 directions: the rest is the mean of the other 7 variances."""
+    x = np.random.default_rng(4).normal(size=(40, 2, 2, 3)) * np.arange(1, 13).reshape(2, 2, 3)
+    (lam, Q, rest), whole = restore.principal(x, 5), restore.covariance(x)
+    all_lam, all_Q = np.linalg.eigh(whole)
+    assert np.allclose(lam, all_lam[-5:], atol=1e-9) and np.isclose(rest, all_lam[:-5].mean())
+    assert np.allclose(Q @ Q.T, all_Q[:, -5:] @ all_Q[:, -5:].T, atol=1e-9)
+    assert np.allclose(restore.principal(x[:6], 5)[1].shape, (12, 3))  # half as many as pictures
+
+
 def test_errata_log_p_gradient():
     """Noise not squared or left out, the data's covariance for what is left of it, a sign, ..."""
     for check, old, new in (
         (check_posterior, "sigma_y**2", "sigma_y"),
-        (check_posterior, " + sigma_y**2 * np.eye(len(seen))", ""),
-        (check_posterior, "(seen * C)", "(seen * lam)"),
-        (check_posterior, "C = (1 - s.alpha_bar[t]) * lam", "C = lam"),
-        (check_posterior, "s.alpha_bar[t] * lam + 1 - s.alpha_bar[t]", "lam + 1 - s.alpha_bar[t]"),
+        (check_posterior, " + sigma_y**2, seen", ", seen"),
+        (check_posterior, "more = np.maximum(C(lam) - C(rest), 0)", "more = lam"),
+        (check_posterior, "lambda var: (1 - s.alpha_bar[t]) * var", "lambda var: var"),
+        (check_posterior, "s.alpha_bar[t] * var + 1 - s.alpha_bar[t]", "var + 1 - s.alpha_bar[t]"),
         (check_posterior, "y - degrade(A, x0_hat)", "degrade(A, x0_hat) - y"),
-        (check_drawn, "(seen * C)", "(seen * lam)"),
-        (check_first_guess, "(seen * C)", "seen"),
+        (check_drawn, "more = np.maximum(C(lam) - C(rest), 0)", "more = lam"),
+        (check_first_guess, "seen * np.sqrt(more)", "seen"),
+        (check_principal, "C(rest) * squares", "C(rest) * squares**2"),
+        (check_principal, "C(lam) - C(rest)", "C(lam)"),
+        (check_principal, "y = degrade([turn.T for turn in turns], np.asarray(y, np.float64))", ""),
         (check_float32, ".astype(x0_hat.dtype)", ""),
     ):
         rejects(check, slip(restore.log_p_gradient, old, new))
@@ -358,9 +396,9 @@ def test_errata_by_x0_hat():
         rejects(check, slip(guide.by_x0_hat, old, new))
     check = lambda assume: check_posterior(restore.log_p_gradient, providers=(assume,))
     for old, new in (
-        ("along = np.sqrt(1 - s.alpha_bar[t])", "along = np.sqrt(s.alpha_bar[t])"),
-        ("s.alpha_bar[t] * lam + 1 - s.alpha_bar[t]", "lam + 1 - s.alpha_bar[t]"),
-        ("np.atleast_2d(cov)", "np.atleast_2d(2 * cov)"),
+        ("np.sqrt(1 - s.alpha_bar[t]) / (", "np.sqrt(s.alpha_bar[t]) / ("),
+        ("s.alpha_bar[t] * var + 1 - s.alpha_bar[t]", "var + 1 - s.alpha_bar[t]"),
+        ("principal(cov)", "principal(2 * cov)"),
         ("eps_model(x_t, t), vjp", "eps_model(x_t, max(t - 1, 1)), vjp"),
     ):
         rejects(check, slip(guide.assume_gaussian, old, new))

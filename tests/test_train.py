@@ -9,7 +9,7 @@ import pytest
 from conftest import compiled_when_slow
 
 from tinydiff import data, diffusion, guide, kernels, ops, optim, schedule, train
-from tinydiff.autodiff import op, value_of
+from tinydiff.autodiff import gradient, op, value_of
 from tinydiff.design.pipeline import Pipeline
 from tinydiff.nn import Module
 from tinydiff.unet import UNet
@@ -408,6 +408,61 @@ def test_the_loss_goes_down(predict, share):
     training = train.train(run, schedule.cosine(50), x0, labels, predict, batch=16, lr=rate)
     losses = [next(training).loss for _ in range(150)]
     assert np.mean(losses[-30:]) < share * np.mean(losses[:5])
+
+
+def step_in_pieces(most, dtype=np.float32, predict="v", N=10):
+    """Make a step of a U-Net, a few images at once -> Training, gradient that Adam got"""
+    kernels.use("reference")
+    rng = np.random.default_rng(0)
+    run = train.Training(UNet(8, 1, 8, (1, 2), 1, (10,), rng=rng), rng)
+    run.theta = run.model.flatten(dtype)
+    run.theta += 0.02 * rng.standard_normal(run.theta.shape)  # so that no layer is zero
+    run.adam, run.most, seen = optim.Adam(run.theta), most, []
+    step = run.adam.step
+    run.adam.step = lambda g, lr, wait: seen.append(g.copy()) or step(g, lr, wait=wait)
+    digits = data.load("digits")
+    x0, labels = digits.train.astype(dtype), digits.train_labels
+    next(train.train(run, S, x0, labels, predict, N, lambda step: 0.1))
+    return run, seen[0]
+
+
+@pytest.mark.parametrize("dtype, within", [(np.float64, 1e-10), (np.float32, 1e-5)])
+@pytest.mark.parametrize("most", [1, 3, 4, 9])
+def test_pieces_of_a_batch_add_up(most, dtype, within):
+    """10 images, 3 at once are pieces of 2, 3, 2 and 3: each counts by its images."""
+    (whole, g), (cut, h) = step_in_pieces(None, dtype), step_in_pieces(most, dtype)
+    assert g.dtype == h.dtype == dtype
+    assert np.linalg.norm(g - h) <= within * np.linalg.norm(g) > 0
+    assert abs(whole.loss - cut.loss) <= within * whole.loss
+    assert str(whole.rng.bit_generator.state) == str(cut.rng.bit_generator.state)
+    again, same = step_in_pieces(most, dtype)
+    assert np.array_equal(same, h) and np.array_equal(again.theta, cut.theta)
+
+
+def test_a_batch_that_fits_is_not_cut():
+    (whole, g), (other, h) = step_in_pieces(None), step_in_pieces(10)
+    assert np.array_equal(g, h) and whole.loss == other.loss
+
+
+def test_no_more_images_at_once_than_asked_for():
+    calls = []
+    model = lambda x: calls.append(len(x)) or ops.mse(x * net.w, 0 * x)
+    net = Stub(1.0)
+    with net.variables() as params:
+        loss_of = train.in_pieces(lambda net, x: model(x), 4, np.ones((10, 1, 1, 1), np.float32))
+        loss = loss_of(net)
+        assert calls == [3, 3, 4] and loss.value == 1
+        assert gradient(loss, params)[0] == gradient(loss, params)[0] == 2
+
+
+def test_one_piece_that_is_not_finite_stops_the_step():
+    run, _ = step_in_pieces(2)
+    x0, before = data.load("digits").train[:2].copy(), run.theta.copy()
+    x0[1, 3, 3] = np.inf
+    steps = train.train(run, S, x0, None, batch=8)
+    with pytest.raises(FloatingPointError):
+        next(steps)
+    assert np.array_equal(run.theta, before) and run.step == 1
 
 
 def test_one_image_is_learned_by_heart():

@@ -8,14 +8,16 @@ under the name "about":
     model      the arguments of unet.UNet, without rng
     schedule   {"kind": "linear", "cosine" or "sigmoid", "T": int}
     train      {"predict": "eps" or "v", "batch": images per step, "lr": highest learning rate,
-               "forget": p_drop of train.train, "seed": int}; where asked for "flip": true and
-               "shift": pixels, see augment.py; "start": the model that it started from, see
-               finetune.py; "lora": the rank of what it learned of that, see lora.py
+               "forget": p_drop of train.train, "seed": int}; where asked for "memory": limit in
+               bytes; "flip": true and "shift": pixels, see augment.py; "start": the model that it
+               started from, see finetune.py; "lora": the rank of what it learned of that, see
+               lora.py
     history    [step, seconds of training so far, mean loss of the last hundred steps], ...
     recent     the losses since the last entry of history, in a training
     steps      how many steps the model was trained, in an exported one
-    pictures   of a user's pictures: {"path", "size", "grid", "key"}, where they lie, how they were
-               read, and the name under which collect/cache.py keeps them
+    pictures   of a user's pictures: {"path", "size", "grid", "key", "plan"}, where they lie, from ~
+               or from where the training was started, how they were read, the name under which
+               collect/cache.py keeps them, and how they were fitted, see collect/fit.py
 
 `build` and `build_model` need only model and schedule. A classifier has a meta of its own, see
 measure/classifier.py. A file may come from anywhere: fields.py has the table of what each field
@@ -33,7 +35,7 @@ from pathlib import Path
 import numpy as np
 
 from . import fields, kernels, lora, schedule
-from .data import FILES, FOLDER, STYLES
+from .data import FILES, FOLDER, STYLES, meant
 from .files import require_file, write_whole
 from .train import Training
 from .unet import UNet
@@ -206,11 +208,12 @@ def ready(path):
     Raises CheckpointError as `load` does.
     """
     file, names = Path(path), {**FILES, **STYLES}
+    if str(path) in names and not os.path.isfile(file):
+        return pretrained(str(path))
     if not os.path.exists(file):
-        if str(path) in names:
-            return pretrained(str(path))
         give = f"give a file that `train` wrote, or one of {', '.join(names)}"
-        raise CheckpointError(f"{path} cannot be read (No such file or directory): {give}")
+        why = f"No such file or directory){meant(path, names)}"
+        raise CheckpointError(f"{path} cannot be read ({why}: {give}")
     try:
         run, s, meta = load(file)
     except Drawable:

@@ -3,6 +3,7 @@
 What they show, how they were made and under which licences: data/README.md and data/LICENSES.md.
 """
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +107,15 @@ def _size(images):
     return f"{H} x {W} x {C}"
 
 
+def meant(name, names):
+    """Guess which of some names a mistyped one was meant to be.
+
+    name: "digit"; names: () list of str -> " (did you mean digits?)", "" where none is like it
+    """
+    found = difflib.get_close_matches(str(name), names, 1, 0.75)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
 def load(name):
     """Load a data set that comes with tinydiff.
 
@@ -143,7 +153,8 @@ def load_edits():
 def _read(name, files, arrange):
     """Read the file of a data set; arrange(name, its arrays) checks them and makes the data set."""
     if name not in files:
-        raise ValueError(f"no data set {name!r}; there are: {', '.join(files)}")
+        guess = meant(name, files)
+        raise ValueError(f"no data set {name!r}{guess}; there are: {', '.join(files)}")
     path = FOLDER / files[name]
     how = "install tinydiff again; in a clone, restore it or run data/build.py"
     if not path.exists():

@@ -43,6 +43,13 @@ def _entry(x):
     return numbers and STEPS[1](x[0]) and all(FINITE[1](number) for number in x[1:])
 
 
+def _cell(x):
+    if type(x) is not list or len(x) != 5 or not all(type(n) is int and 0 <= n < 2**31 for n in x):
+        return False
+    H, W, k, top, left = x
+    return 0 < k <= min(H, W) and max(top, left) < k
+
+
 def _hex(x):
     return len(x) == 64 and set(x) <= set("0123456789abcdef")
 
@@ -57,6 +64,22 @@ NAME = f"a text of 1 to {LONGEST} characters that can be printed", printable
 PATH = "a text of 1 to 4096 characters", lambda x: type(x) is str and 0 < len(x) <= 4096
 STEPS, FINITE, CHANNELS = _whole(0, 10**12), _number(-1e39, 1e39), _whole(1, 1024)
 LOSS = "a number", lambda x: x != x or FINITE[1](x)  # before the first step it is NaN
+
+KEY = "64 hexadecimal digits", lambda x: type(x) is str and _hex(x)
+BOOL = "true or false", lambda x: type(x) is bool
+PLAN = {  # of collect/fit.py
+    "pixel_art": BOOL,
+    "factor": _whole(1, 512),
+    "framed": BOOL,
+    "whole": BOOL,
+    "paper": _whole(0, 255),
+    "cells": _list_of(("H, W, k, top, left", _cell), 0, 4096),
+}
+
+
+def _plan(x):
+    return type(x) is dict and x.keys() == PLAN.keys() and all(PLAN[k][1](v) for k, v in x.items())
+
 
 SIZES = ("size", "channels", "out", "width", "multipliers", "depth", "classes", "padding", "told")
 
@@ -80,6 +103,7 @@ MODEL = {  # the meta of checkpoint.py, of a network that draws
     "train.lr?": _number(1e-12, 1e6),
     "train.forget?": _number(0, 1),
     "train.seed?": _whole(0, 2**128),
+    "train.memory?": _whole(1, 10**18),
     "train.flip?": ("true or false", lambda x: type(x) is bool),
     "train.shift?": _whole(0, 256),
     "train.start?": PATH,
@@ -88,9 +112,10 @@ MODEL = {  # the meta of checkpoint.py, of a network that draws
     "recent?": _list_of(FINITE),
     "steps?": STEPS,
     "pictures.path?": PATH,
-    "pictures.key?": ("64 hexadecimal digits", lambda x: type(x) is str and _hex(x)),
+    "pictures.key?": KEY,
     "pictures.size?": _whole(4, 512),
     "pictures.grid?": _list_of(_whole(1, 1024), 2, 2),
+    "pictures.plan?": (f"a dict of {', '.join(PLAN)}", _plan),
 }
 TRAINING = {  # beside it, where the training can go on
     "step": STEPS,
@@ -108,6 +133,8 @@ CLASSIFIER = {  # the meta of measure/classifier.py
     "size": _whole(4, 512),
     "channels": CHANNELS,
     "held_out": _named(_number(0, 1)),
+    "tasks?": _named(_whole(1, 1000)),  # measure/pretext.py
+    "pictures.key?": KEY,
 }
 
 

@@ -115,6 +115,20 @@ def by_x0_hat(eps_model_vjp, s, log_p_gradient, strength=1.0):
     return guided
 
 
+def principal(cov, D=1):
+    """Write a covariance by its directions: cov = Q diag(lam - rest) Q^T + rest I.
+
+    cov: number, the variance of each of D values; (D, D); or lam, Q, rest themselves, for images of
+    so many values that (D, D) would be too large
+    -> lam (r,), variances; Q (D, r), orthonormal columns; rest, the variance in every other one
+    """
+    if isinstance(cov, tuple):
+        return cov
+    if np.ndim(cov) == 0:
+        return np.zeros(0), np.zeros((D, 0)), float(cov)
+    return *np.linalg.eigh(cov), 0.0
+
+
 def assume_gaussian(eps_model, s, cov):
     """Replace a model's derivative by that of the perfect one for Gaussian data: no backward pass.
 
@@ -122,15 +136,22 @@ def assume_gaussian(eps_model, s, cov):
     whatever the mean. With it by_x0_hat is the step x0_hat <- x0_hat + strength C g, where
     C = (1 - alpha_bar[t]) cov (alpha_bar[t] cov + (1 - alpha_bar[t]) I)^-1 is the covariance of x0
     given x_t.
-    cov: number >= 0, the variance of every value in an image, or (D, D), the covariance of all D
+    cov: number >= 0, the variance of every value in an image, or (D, D), the covariance of all D,
+    or as `principal` gives it
     -> (x_t (N, ...), t int) -> eps_hat (N, ...) and the function g (N, ...) -> J^T g (N, ...)
     """
-    lam, Q = np.linalg.eigh(np.atleast_2d(cov))
+    lam, Q, rest = principal(cov)
 
     def eps_model_vjp(x_t, t):
-        along = np.sqrt(1 - s.alpha_bar[t]) / (s.alpha_bar[t] * lam + 1 - s.alpha_bar[t])
-        # J = Q diag(along) Q^T is symmetric, and never made: that would take D^3 multiplications
-        vjp = lambda g: (g.reshape(-1, len(Q)) @ Q * along @ Q.T).reshape(g.shape).astype(g.dtype)
+        along = lambda var: (
+            np.sqrt(1 - s.alpha_bar[t]) / (s.alpha_bar[t] * var + 1 - s.alpha_bar[t])
+        )
+
+        def vjp(g):  # J, which is symmetric, is never made: that would take D^3 multiplications
+            flat = g.reshape(-1, len(Q))
+            turned = flat @ Q * (along(lam) - along(rest)) @ Q.T + along(rest) * flat
+            return turned.reshape(g.shape).astype(g.dtype)
+
         return eps_model(x_t, t), vjp
 
     return eps_model_vjp

@@ -144,12 +144,14 @@ def cross_entropy(scores, labels=None):
     """Average the negative log-probability of the right labels, in nats.
 
     -mean(log softmax(scores)[n, labels[n]]);  gradient (softmax(scores) - one_hot) / N
-    scores: (N, M); labels: ints (N,) in 0 .. M - 1 -> ()
+    A label M is unknown: its row adds nothing, and gets no gradient.
+    scores: (N, M); labels: ints (N,) in 0 .. M -> ()
     """
     N, M = scores.shape
-    one_hot = kernels.array(np.eye(M, dtype=scores.dtype)[labels])
+    one_hot = kernels.array(np.eye(M + 1, M, dtype=scores.dtype)[labels])
+    known = kernels.array((labels < M).astype(scores.dtype)[:, None])
     value = -(one_hot * kernels.log_softmax(scores)).sum() / N
-    return value, lambda g: (g * (kernels.softmax(scores) - one_hot) / N,)
+    return value, lambda g: (g * (known * kernels.softmax(scores) - one_hot) / N,)
 
 
 @op

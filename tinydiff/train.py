@@ -31,6 +31,7 @@ class Training:
         self.step, self.loss, self.losses = 0, float("nan"), []
         self.readback = Readback()  # loss and |g| of the latest steps, still on the device
         self.team = machines.ALONE  # or the machines that share each batch
+        self.most = None  # images that a step computes at once, None = the whole batch
 
     def fetch_losses(self):
         """Read back the losses recorded since the last call into .losses and .loss: () -> None
@@ -74,7 +75,8 @@ def train(run, s, images, labels=None, predict="v", batch=64, lr=lambda step: 1e
         x_t = diffusion.q_sample(s, x0, t, eps)
         target = diffusion.v_target(s, x0, t, eps) if predict == "v" else eps
         x_t, target = kernels.array(x_t), kernels.array(target)  # to the GPU, once, if there is one
-        loss_of = lambda model: ops.mse(model(x_t, t, cond), target)
+        loss_of = lambda model, x_t, t, cond, target: ops.mse(model(x_t, t, cond), target)
+        loss_of = in_pieces(loss_of, run.most, x_t, t, cond, target)  # or whole, as usual
         train_step(run, loss_of, lr(run.step))  # 5: descend on grad |target - model(x_t, t)|^2
         yield run  # 6: until the caller stops iterating
 
@@ -99,6 +101,34 @@ def train_step(run, loss_of, lr):
     run.readback.push(value, norm)
     if run.step % kernels.STEPS_AHEAD == 0:
         run.fetch_losses()
+
+
+def in_pieces(loss_of, most, *batch):
+    """Compute a batch a few images at a time, which takes less memory: gradients add up.
+
+    loss = sum over the pieces of n / N loss_of(model, *piece), n of its N images in each
+    The gradient of a piece is taken as soon as its loss is known, and its graph is freed before the
+    next one begins; for the loss of the whole batch only the sum of these gradients is kept.
+    loss_of: function of a model and a batch that gives a mean over its images, Tensor (); most:
+    images at once, None = all; batch: arrays (N, ...), or None
+    -> function of the model that gives the loss, Tensor (), see train_step
+    """
+    N = len(batch[0])
+    count = -(-N // (most or N))
+    if count == 1:
+        return lambda model: loss_of(model, *batch)
+
+    def loss_of_all(model):
+        params, loss, grads = list(model.params().values()), 0, [0] * len(model.params())
+        for k in range(count):
+            rows = slice(k * N // count, (k + 1) * N // count)
+            piece = [a if a is None else a[rows] for a in batch]
+            part = loss_of(model, *piece) * ((rows.stop - rows.start) / N)
+            more = gradient(part, params, free=True)
+            loss, grads = loss + part.value, [a + b for a, b in zip(grads, more, strict=True)]
+        return Tensor(loss, params, lambda g: [g * a for a in grads])
+
+    return loss_of_all
 
 
 def repeat(run, lr, next_loss):

@@ -2,7 +2,8 @@
 
 Numba compiles one kernel at a time, so a first training step waits for one core while the others
 have nothing to do. The first process compiles what the step needs forwards, finds the rest in the
-cache, and loses nothing but time where it does not.
+cache, and loses nothing but time where it does not. Or the second compiles all: what a compiler
+needs, 150 MB, it never gives back, and beside large sets of pictures that is much.
 """
 
 import json
@@ -11,22 +12,33 @@ import sys
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import numpy as np
+
 from .. import checkpoint, kernels
+from ..data import FILES, STYLES, Dataset, Pixels
 from .usage import dataset_named
 
 BEGIN = "from tinydiff.app import ahead, cmd_train; ahead.main(cmd_train.loop)"
 PATIENCE = 120  # seconds, after which the first process compiles everything itself
 MOST = 128  # images per step: what only more would need, the first process compiles itself
-DESCRIBED = ("dataset", "labels", "model", "schedule", "train")  # the parts of meta that matter
+DESCRIBED = (
+    "dataset",
+    "labels",
+    "model",
+    "schedule",
+    "train",
+    "whole",
+)  # the parts of meta that matter
 
 
 @contextmanager
-def compiling(meta, meanwhile=None):
+def compiling(meta, meanwhile=None, whole=False):
     """Compile in two processes for the length of a `with` block, where anything is to be compiled.
 
     The second starts when a kernel is not in the cache. It has more to do, and needs a second to
     start: meanwhile the first one has time for something that NumPy's kernels compute.
-    meta: describes the training, see checkpoint; meanwhile: a function () -> None, or None -> None
+    meta: describes the training, see checkpoint; meanwhile: a function () -> None, or None; whole:
+    let the second compile everything -> None
     """
     started = []
 
@@ -37,9 +49,9 @@ def compiling(meta, meanwhile=None):
             return False
         try:
             if not started:
-                started.append(_start(meta))
+                started.append(_start(meta | {"whole": whole}))
                 _by_numpy(meanwhile)
-            return _backwards(kernel) and started[0].wait(PATIENCE) == 0
+            return (whole or _backwards(kernel)) and started[0].wait(PATIENCE) == 0
         except (OSError, subprocess.TimeoutExpired):  # no process can be started, or it is stuck
             Cache.elsewhere = None
             return False
@@ -92,7 +104,18 @@ def main(loop):
     """
     meta, reference = json.load(sys.stdin), kernels.use("reference")
     run, s = checkpoint.build(meta, meta["train"]["seed"])
-    compiled = {name: f for name, f in vars(kernels.use("cpu")).items() if _backwards(name)}
-    kernels._active = SimpleNamespace(**vars(reference) | compiled)
+    compiled = vars(kernels.use("cpu"))
+    if not meta.get("whole"):
+        compiled = vars(reference) | {name: f for name, f in compiled.items() if _backwards(name)}
+    kernels._active = SimpleNamespace(**compiled)
     settings = meta["train"] | {"batch": min(MOST, meta["train"]["batch"])}
-    next(loop(run, s, dataset_named(meta["dataset"], styles=True), settings))
+    next(loop(run, s, _dataset(meta), settings))
+
+
+def _dataset(meta):
+    """Load the data set of a training, or, for a user's pictures, make one that is as large."""
+    if meta["dataset"] in {**FILES, **STYLES}:
+        return dataset_named(meta["dataset"], styles=True)
+    model, blank = meta["model"], np.zeros((1, len(meta["labels"])), int)
+    pixels = Pixels(np.zeros((1, model["size"], model["size"], model["channels"]), np.uint8))
+    return Dataset(meta["dataset"], pixels, pixels, blank, blank, meta["labels"])

@@ -65,6 +65,7 @@ WRITTEN = {  # how they are written: int and float would also read "1_000" and "
     int: re.compile("[+-]?[0-9]{1,30}"),
     float: re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,9})?", re.IGNORECASE),
 }
+AMOUNT = re.compile(r"([0-9.]+(?:e[0-9]{1,2})?) ?([kmgt]?)(i?)b?", re.IGNORECASE)  # 4GB, 2e9
 UNWRITTEN = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
 COMMANDS = {  # command -> the file that does it, loaded only then: --help answers at once
     **dict.fromkeys((None, "train", "judge", "export"), "cmd_train"),
@@ -169,6 +170,9 @@ def _train(train):
     train.add_argument("--depth", type=_in_range("--depth"), help=f"blocks per level {own}")
     train.add_argument("--batch", type=_in_range("--batch"), help=f"images per step {own}")
     train.add_argument("--lr", type=_in_range("--lr"), help=f"highest learning rate {own}")
+    stay = "compute a batch in pieces, so that the process stays within so much memory, as 4GB or "
+    before = "500MB; with --resume as before (default: all at once)"
+    train.add_argument("--memory", type=_memory, metavar="SIZE", help=stay + before)
     predict = "what the network is trained to predict (default: v)"
     train.add_argument("--predict", choices=["eps", "v"], help=predict)
     save = {"default": 60.0, "metavar": "SECONDS", "help": "time between checkpoints (default: 60)"}
@@ -190,11 +194,12 @@ def _small_sets(train):
 
 
 def _own_pictures(command):
-    side = "of your own pictures: pixels per side to train at, a multiple of 4 (default: the "
-    usual = "smallest of 8, 16, 32, 64 that keeps what is there)"
+    side = "of your own pictures: pixels per side to train at, one number, a multiple of 4 "
+    usual = "(default: the smallest of 8, 16, 32, 64 that keeps what is there)"
     kind = _in_range("train --size")
     command.add_argument("--size", type=kind, metavar="N", help=side + usual)
-    cell = "of a sheet of sprites: width and height of one, as 16x16 (default: none)"
+    cell = "of a sheet of sprites: width and height of one, in this order, as 16x24; what is "
+    cell += "transparent around each is left out (default: none)"
     command.add_argument("--grid", type=_grid, metavar="WxH", help=cell)
     anew = "read all pictures anew, and do not keep them in the cache folder"
     command.add_argument("--no-cache", action="store_true", help=anew)
@@ -231,7 +236,9 @@ def _sample(sample):
     sample.add_argument("--times", choices=TIMES, help=times)
     tile = "draw tiles that repeat without a seam, for a model of textures such as patterns"
     sample.add_argument("--tile", action="store_true", help=tile)
-    size = "height and width, as 16x64: wider than the model's own (default: its own)"
+    size = (
+        "height and width, in this order, as 16x64: wider than the model's own (default: its own)"
+    )
     sample.add_argument("--size", type=_size, metavar="HxW", help=size)
     palette = "draw with these colours only, about: '#1d2b53' '#ff77a8' '#fff1e8' (default: any)"
     sample.add_argument("--palette", nargs="+", metavar="COLOUR", help=palette)
@@ -247,7 +254,10 @@ def _sample(sample):
 
 def _edit(edit):
     edit.add_argument("model", metavar="MODEL", help=MODEL)
-    fitted = "a picture, which is cropped and scaled to the model's size"
+    fitted = (
+        "a picture, which is cropped and scaled to the model's size, or, for a model of your own "
+    )
+    fitted += "pictures, fitted as these were"
     edit.add_argument("image", metavar="IMAGE", help=fitted)
     how = edit.add_mutually_exclusive_group(required=True)
     mask = "a picture: what is white in it is drawn anew, what is black stays (default: none)"
@@ -314,20 +324,24 @@ def _alphabet(alphabet):
 def _evaluate(evaluate):
     evaluate.add_argument("model", metavar="MODEL", help=MODEL)
     specs = "what to compare, as ddpm, ddim:50 or dpmpp_2m:10:karras "
-    usual = "(default: sixteen, from 5 evaluations to all)"
+    usual = "(default: sixteen, from 5 evaluations to all; three for your own pictures)"
     evaluate.add_argument("--samplers", nargs="+", metavar="SAMPLER", help=specs + usual)
-    n = "images for each, at most half the training set (default: 2048)"
-    evaluate.add_argument("--n", type=_in_range("evaluate --n"), default=2048, help=n)
+    n = "images for each, at most half the training set (default: 2048; 512 for your own pictures)"
+    evaluate.add_argument("--n", type=_in_range("evaluate --n"), help=n)
     _guidance(evaluate)
+    given = "of a model of your own pictures: where they are (default: where they were)"
+    evaluate.add_argument("--pictures", type=_path, metavar="PATH", help=given)
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of the table")
     _out_and_seed(evaluate, "out/evaluate.png")
 
 
 def _judge(judge):
-    judge.add_argument("dataset", help=SETS)
-    steps = "training steps (default: 2500)"
-    judge.add_argument("--steps", type=_in_range("--steps"), default=2500, help=steps)
-    _out_and_seed(judge, "out", "folder for DATASET_judge.npz; `evaluate` uses that in data/models")
+    judge.add_argument("dataset", help=f"{SETS}; or your own pictures: {PICTURES}")
+    _own_pictures(judge)
+    steps = "training steps (default: 2500; 1500 for your own pictures)"
+    judge.add_argument("--steps", type=_in_range("--steps"), help=steps)
+    where = "`evaluate` looks in data/models, and for your own pictures beside the model"
+    _out_and_seed(judge, "out", f"folder for DATASET_judge.npz; {where}")
     force = "replace what is no judge"
     judge.add_argument("--force", action="store_true", help=force)
 
@@ -386,8 +400,19 @@ def _in_range(option):
     return number
 
 
+def _memory(text):
+    found = AMOUNT.fullmatch(text)
+    number = found[1] if found and WRITTEN[float].fullmatch(found[1]) else "0"
+    unit = 1024 if found and found[3] else 1000
+    amount = float(number) * unit ** " kmgt".index(found[2].lower() or " ") if found else 0
+    if not 1e8 <= amount <= 1e15:
+        takes = "takes an amount of memory from 100MB up, as 4GB, 500MB or 2e9"
+        raise argparse.ArgumentTypeError(f"{takes}; got {reprlib.repr(text)}")
+    return int(amount)
+
+
 def _path(text):
-    if not text or "://" in text:
+    if not text or "://" in text or "\0" in text:
         raise argparse.ArgumentTypeError(f"takes the name of a file or folder, got {text!r}")
     return Path(text)
 
@@ -434,7 +459,11 @@ def main(argv=None):
 
 
 def _run(argv):
-    args = parser().parse_args(argv)
+    args, unknown = parser().parse_known_args(argv)
+    if unknown:
+        door = " ".join(filter(None, ("python -m tinydiff", args.command)))
+        what = f"unrecognized arguments: {' '.join(unknown)}"
+        raise UsageError(f"{what}; see `{door} --help`")
     together.require_shared(args.command)
     if args.command and (args.main_out, args.main_seed, args.main_force) != (None, None, False):
         how = f"python -m tinydiff {args.command} ... --out ... --seed ..."

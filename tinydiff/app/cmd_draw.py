@@ -9,10 +9,10 @@ from .. import checkpoint, data, plot
 from ..collect.source import number
 from ..design import colour, edit, restore
 from ..design.picture import open_image, open_letter, open_mask, seen
-from ..design.pipeline import Pipeline, evaluations, parse_labels
+from ..design.pipeline import PER_PIXEL, Pipeline, evaluations, parse_labels
 from ..measure import classifier
 from ..streams import Streams
-from . import gallery, together
+from . import gallery, own, together
 from .cli import RESTORE, STEPS, USUAL
 from .progress import Bar
 from .usage import (
@@ -26,7 +26,7 @@ from .usage import (
 )
 
 LARGEST = 320 * 320  # pixels: more take seconds per step, which nothing can interrupt
-MOST_VALUES, MOST_PICTURES = 3072, 20_000  # of which a covariance is measured
+MOST_VALUES = 3072  # of pictures whose covariance is measured whole
 NOT_TEXTURES = ("digits", "fashion", "portraits")  # what they show has its place in the picture
 
 
@@ -49,12 +49,17 @@ def _labels(pipe, words):
         raise UsageError(str(e)) from None
 
 
-def _require_memory(pipe, n, steps=0, size=None):
-    """Refuse to draw n images at once if they, and every step on the way, need too much memory."""
+def _require_memory(pipe, n, steps=0, size=None, animated=True):
+    """Refuse to draw n images if they, and the steps on the way, need too much memory.
+
+    Of those that are drawn at once all steps are kept, of the others if they are animated.
+    """
     H, W = size or (pipe.model.size, pipe.model.size)
-    inside = 50 * pipe.model.width  # bytes per pixel at the network's widest place, as measured
+    inside, image = PER_PIXEL * pipe.model.width, 4 * pipe.model.out
+    at_once = len(pipe.pieces(range(n), size)[0]) if steps else n
+    kept = (n if animated else at_once) * steps + 2 * n
     less = "--n or --size" if size else "--n"
-    require_memory(n * H * W * (inside + 4 * pipe.model.out * (steps + 2)), less)
+    require_memory(H * W * (at_once * inside + kept * image), less)
 
 
 def _require_finite(name, *drawn):
@@ -88,24 +93,19 @@ def cmd_sample(args):
     beside = args.out.with_stem(f"{args.out.stem}_3x3") if args.tile else None
     for path in filter(None, (beside, *_animations(args))):
         require_output(path)
-    _require_memory(pipe, args.n, pipe.s.T if sampler == "ddpm" else steps, size)
+    _require_memory(pipe, args.n, pipe.s.T if sampler == "ddpm" else steps, size, _animations(args))
     if args.tile and pipe.dataset in NOT_TEXTURES:
         why = "what has its place in a picture fades in a tile"
         print(f"tiles suit textures such as patterns: of {pipe.dataset}, {why}", file=sys.stderr)
     if not args.label and len(pipe.labels) == 1:
         labels = np.arange(args.n)[:, None] * pipe.model.classes[0] // args.n
-    w, team = args.guidance, together.team()
+    team = together.team()
     together.require_enough(args.n, "--n")
     mine = range(args.n)[team.part(args.n)]
-    labels, avoid, rng = labels[mine], avoid[mine], Streams(args.seed, mine)
-    bar, pipe = _drawing(pipe, len(mine) * evaluations(pipe.s, sampler, steps, w))
+    bar, pipe = _drawing(pipe, len(mine) * evaluations(pipe.s, sampler, steps, args.guidance))
     with bar:
-        if args.tile:
-            chain = pipe.tile(labels, rng, steps, times, w, avoid, size)
-        else:
-            how = sampler, steps, times, w, avoid
-            chain = pipe.draw(labels, rng, *how, size=size, also=also)
-        chain = [team.gather(x) for x in (chain if _animations(args) else chain[-1:])]
+        how = (sampler, steps, times), size, also
+        chain = [team.gather(x) for x in _in_pieces(args, pipe, mine, labels, avoid, *how)]
     if team.rank:
         return
     _require_finite(args.model, chain[-1])
@@ -126,6 +126,23 @@ def cmd_sample(args):
         else:
             plot.save_apng(frames, path)
         print(f"{path}: the chain, {number(len(chain) - 1, 'step')}{less}")
+
+
+def _in_pieces(args, pipe, pictures, labels, avoid, way, size, also):
+    """Draw pictures, some at a time; each has a stream of its own, so that changes none of them.
+
+    pictures: which of the rows of labels and avoid; way: sampler, steps, times
+    -> list of (N, H, W, C), x_T .. x_0 where an animation is asked for, else x_0 alone
+    """
+    chains, w = [], args.guidance
+    for rows in pipe.pieces(pictures, size):
+        wished, without, rng = labels[rows], avoid[rows], Streams(args.seed, rows)
+        if args.tile:
+            chain = pipe.tile(wished, rng, *way[1:], w, without, size)
+        else:
+            chain = pipe.draw(wished, rng, *way, w, without, size=size, also=also)
+        chains.append(chain if _animations(args) else chain[-1:])
+    return [np.concatenate(x) for x in zip(*chains, strict=True)]
 
 
 def _sampler(args, pipe):
@@ -187,7 +204,7 @@ def _colours(args, pipe):
     if pipe.model.out != 3:
         suited = "--palette and --main-colour are for models of colour pictures"
         raise UsageError(f"{args.model} draws in grey: {suited}")
-    cov = _covariance(args, pipe)
+    cov = _covariance(args, pipe) if args.main_colour else _variance(args, pipe)
     wanted = pipe.s, cov, pipe.model.size, palette, main, args.pull or 1.0
     return lambda eps_model: colour.coloured(eps_model, *wanted)
 
@@ -206,10 +223,10 @@ def cmd_edit(args):
     _require_memory(pipe, n)
     A, cov = _degradation(args, pipe) if args.restore else (None, None)
     shape = (len(A[0]), len(A[2])) if A else (pipe.model.size, pipe.model.out)
-    x, said = open_image(args.image, *shape)
+    x, said, fitted = _opened(args.image, pipe, *shape)
     lines, keep = [said], None
     if args.mask:
-        keep, how = _mask(args, pipe)
+        keep, how = _mask(args, pipe, fitted)
         lines.append(how)
     labels, wanted = _labels(pipe, args.label), _labels(pipe, args.change)
     if args.change:
@@ -280,7 +297,17 @@ def _require_one_edit(args):
         raise UsageError("--sigma is for --restore: it says how noisy the picture is")
 
 
-def _mask(args, pipe):
+def _opened(path, pipe, side, channels):
+    """Read a picture to be edited as a model takes it, of a user's pictures as it was trained
+
+    -> x (1, side, side, channels), what was done to it, what fits a mask to it, see open_mask
+    """
+    if "plan" in (pipe.pictures or {}):
+        return own.as_trained(path, pipe.pictures, pipe.model.size, side, channels)
+    return *open_image(path, side, channels), None
+
+
+def _mask(args, pipe, fitted):
     """Read --mask -> what to keep (1, H, W, 1) bool, and what was done to the mask"""
     (its_size, turned), (size, _) = seen(args.image), seen(args.mask)
     if size != its_size:
@@ -290,7 +317,7 @@ def _mask(args, pipe):
             give = "the picture is turned as it was taken: turn the mask, too"
         raise UsageError(f"--mask is {sizes[0]}, the picture {sizes[1]}: {give}")
     try:
-        anew, how = open_mask(args.mask, pipe.model.size)
+        anew, how = open_mask(args.mask, pipe.model.size, fitted)
     except ValueError as e:
         raise UsageError(f"--mask {e}") from None
     return ~anew, how + "; the mask is of the picture as turned" * turned
@@ -330,7 +357,7 @@ def _before_after(pipe, x, labels, wanted):
 def _degradation(args, pipe):
     """Find what --restore names, see restore.degrade, and the covariance of the data
 
-    -> rows (h, H), columns (w, W), channels (c, C); (D, D)
+    -> rows (h, H), columns (w, W), channels (c, C); see guide.principal
     """
     size, channels = pipe.model.size, pipe.model.out
     k = {"shrink2": 2, "shrink4": 4}.get(args.restore, 1)
@@ -351,14 +378,23 @@ def _degradation(args, pipe):
 
 
 def _covariance(args, pipe):
-    """Measure the covariance of the images that a model has learned -> (D, D)"""
+    """Measure the covariance of the images that a model has learned -> see guide.principal"""
+    if pipe.model.size**2 * pipe.model.out <= MOST_VALUES:
+        return restore.covariance(_learned(args, pipe, 20_000))
+    return restore.principal(_learned(args, pipe, 2_000))
+
+
+def _variance(args, pipe):
+    """Measure how a value of the images that a model has learned varies, on average -> float"""
+    return float(_learned(args, pipe, 2_000).var(0, ddof=1).mean())
+
+
+def _learned(args, pipe, most):
+    """Load at most so many of the images that a model has learned -> (M, H, W, C)"""
     dataset = pictures_of(args.model, pipe)
     require_like(args.model, pipe, dataset)
-    if (D := pipe.model.size**2 * pipe.model.out) > MOST_VALUES:
-        why = "--restore and colours need the covariance of all values of a picture"
-        raise UsageError(f"{why}: {D:,} are too many, at most {MOST_VALUES:,} are taken")
     x = dataset.train
-    return restore.covariance(np.asarray(x[:: -(-len(x) // MOST_PICTURES)]))
+    return np.asarray(x[:: -(-len(x) // most)])
 
 
 # --- restyle, alphabet ---

@@ -7,52 +7,51 @@ from dataclasses import replace
 import numpy as np
 
 from .. import plot
-from ..design.pipeline import Pipeline
-from ..measure import classifier, evaluate
-from . import together
+from ..design.pipeline import Pipeline, evaluations
+from ..measure import classifier, evaluate, metrics, pretext
+from ..streams import Streams
+from . import judges, own, together
 from .progress import Bar
 from .usage import UsageError, dataset_named, require_figures, require_like, require_picture
+
+PAIRS, COLUMNS = 24, 8  # drawings shown beside the nearest training picture
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def cmd_evaluate(args):
     """Run `evaluate`: args from the parser -> None; prints the table, writes a picture"""
     pipe = Pipeline.load(args.model)
-    if pipe.paired:
-        how = "python tests/bench/styles.py measures that"
-        raise UsageError(f"{args.model} redraws or completes what it is shown: {how}")
-    try:
-        ways = [evaluate.parse(spec, pipe.s) for spec in args.samplers or evaluate.SAMPLERS]
-    except ValueError as e:
-        raise UsageError(str(e)) from None
-    if pipe.pictures:
-        why = "has no judge: no classifier comes with tinydiff for your own pictures"
-        raise UsageError(f"{args.model} {why}; look at what `sample` draws")
-    dataset, (judge, its) = dataset_named(pipe.dataset), classifier.load(pipe.dataset)
-    require_like(args.model, pipe, dataset)
-    if list(pipe.labels.items()) != list(dataset.labels.items()):
-        raise UsageError(f"{args.model} has other labels than the images of {dataset.name}")
+    ways, w, team = _ways(args, pipe), args.guidance, together.team()
     require_picture(args.out)
     require_figures()
-    n, w = min(args.n, len(dataset.train) // 2), args.guidance
+    dataset, about = _dataset(args, pipe)
+    n = min(args.n or (2048 if about is None else 512), len(dataset.train) // 2)
+    drawn = evaluate.drawn(n)
+    together.require_enough(min(drawn, evaluate.STABLE), "--n")
+    to = sys.stderr if args.json else sys.stdout
+    judge, its = _judge(args, pipe, dataset, about, team, to)
     main = next((way for way in ways if way[:2] == ("ddim", 50)), ways[-1])
     seeds = [args.seed + i for i in (1, 2, 3)]
-    team = together.team()
-    together.require_enough(min(n, evaluate.STABLE), "--n")
-    work = evaluate.work(pipe.s, n // team.size, ways, main, w, seeds)
+    trips = len(evaluate.trips(dataset)[0])
+    work = evaluate.work(pipe.s, drawn // team.size, ways, main, w, seeds, trips)
+    if about:
+        work += min(PAIRS, drawn) * evaluations(pipe.s, *ways[-1][:2], w)
     with Bar(work, f"evaluating on {dataset.name}") as bar:
         pipe = replace(pipe, tick=bar.tick)
         yardstick = evaluate.Yardstick(judge, dataset, n, np.random.default_rng(args.seed))
         rows = list(evaluate.rows(pipe, yardstick, ways, w, args.seed, team))
         stable = evaluate.stability(pipe, yardstick, main, w, seeds, team)
-    if team.rank:
-        return
+        if team.rank:
+            return
+        pairs = about and _pairs(pipe, yardstick, ways[-1], w, args.seed)
     found = {
         "model": args.model,
         "n": n,
+        "drawn": drawn,
         "guidance": w,
         "seed": args.seed,
         "judge": its["held_out"],
+        **({"features": pretext.told(its, len(dataset.train))} if about else {}),
         "real": yardstick.floor,
         "samplers": rows,
         "cost": {
@@ -62,6 +61,55 @@ def cmd_evaluate(args):
         "stability": dict(zip(("sampler", "steps", "times"), main, strict=True)) | stable,
     }
     print(json.dumps(found, indent=2) if args.json else evaluate.report(found))
-    picture = plot.save_figure(evaluate.quality(rows, yardstick.floor["frechet"]), args.out)
-    to = sys.stderr if args.json else sys.stdout
-    print(f"{picture}: quality against network evaluations", file=to)
+    if about:
+        figure = pairs
+        what = f"drawn with {evaluate.title(rows[-1])}, and below each the nearest of your pictures"
+    else:
+        figure = evaluate.quality(rows, yardstick.floor["frechet"])
+        what = "quality against network evaluations"
+    print(f"{plot.save_figure(figure, args.out)}: {what}", file=to)
+
+
+def _ways(args, pipe):
+    """Read what is to be compared, and refuse what cannot be -> [(sampler, steps, times), ...]"""
+    if pipe.paired:
+        how = "python tests/bench/styles.py measures that"
+        raise UsageError(f"{args.model} redraws or completes what it is shown: {how}")
+    if args.pictures and not pipe.pictures:
+        raise UsageError(f"--pictures is for models of your own pictures; {args.model} is none")
+    usual = evaluate.OWN if pipe.pictures else evaluate.SAMPLERS
+    try:
+        return [evaluate.parse(spec, pipe.s) for spec in args.samplers or usual]
+    except ValueError as e:
+        raise UsageError(str(e)) from None
+
+
+def _dataset(args, pipe):
+    """Find what a model should draw like -> Dataset, what is known of own pictures, or None"""
+    if pipe.pictures:
+        dataset, about = own.of_model(args.model, pipe, args.pictures)
+    else:
+        dataset, about = dataset_named(pipe.dataset), None
+    require_like(args.model, pipe, dataset)
+    if list(pipe.labels.items()) != list(dataset.labels.items()):
+        raise UsageError(f"{args.model} has other labels than the images of {dataset.name}")
+    return dataset, about
+
+
+def _judge(args, pipe, dataset, about, team, to):
+    """Find, or train, who judges; lines about it go to a stream -> Classifier, meta"""
+    if about is None:
+        return classifier.load(pipe.dataset)
+    say = lambda line: None if team.rank else print(line, file=to)
+    return judges.of(args.model, dataset, about, say, keep=not team.rank)
+
+
+def _pairs(pipe, yardstick, way, w, seed):
+    """Draw some of what was measured, each above the nearest training picture -> Figure"""
+    i = np.unique(np.arange(PAIRS) * len(yardstick.labels) // PAIRS)
+    drawn = pipe.draw(yardstick.labels[i], Streams(seed, i), *way, w)[-1]
+    nearest = yardstick.dataset.train[metrics.nearest(drawn, yardstick.dataset.train)[1]]
+    rows = [x[k : k + COLUMNS] for k in range(0, len(i), COLUMNS) for x in (drawn, nearest)]
+    scale = max(1, 64 // pipe.model.size)
+    names = ["drawn", "nearest of yours"] * (len(rows) // 2)
+    return plot.labelled(np.concatenate(rows), COLUMNS, names, scale=scale)

@@ -2,11 +2,13 @@
 
 from . import own
 from .cmd_train import describe
-from .usage import require_picture
+from .usage import UsageError, like, require_picture
 
 
 def cmd_look(args):
     """Run `look`: args from the parser -> None; prints what it finds, writes a sheet"""
+    if not args.path.exists():
+        raise UsageError(f"there is no file or folder {str(args.path)!r}{like(args.path)}")
     own.require_apart(args.path, args.out)
     require_picture(args.out, args.path)
     dataset, _ = own.pictures(args.path, args.size, args.grid, not args.no_cache)

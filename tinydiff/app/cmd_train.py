@@ -31,15 +31,17 @@ from ..collect.source import number
 from ..data import Styles
 from ..design import paired
 from ..design.pipeline import Pipeline, evaluations
-from ..measure import classifier
+from ..measure import classifier, pretext
 from ..optim import warmup_cosine
+from ..streams import Streams
 from ..train import train
-from . import ahead, interrupt, own, together
+from . import ahead, interrupt, judges, own, room, together
 from .cli import USUAL
 from .progress import Bar
 from .usage import (
     UsageError,
     dataset_named,
+    like,
     memory,
     pictures_named,
     require_figures,
@@ -64,7 +66,6 @@ MODELS = {  # for two cores: arguments of UNet, images per step, highest learnin
 STEPS, RATE = 1000, 8e-3  # of the main job, and its highest learning rate: a short training
 DRAWN = ("dpmpp_2m", 15, "even")  # how it draws in the end: sampler, steps, times
 LOOKS = (25, 50, 100, 200, 350, 500, 750)  # steps after which it shows what it draws by now
-PER_WEIGHT = 24  # bytes: weight, gradient, average, two of Adam's, and one while they are joined
 
 
 def cmd_digits(args):
@@ -182,26 +183,40 @@ def _dataset(args, check):
     """
     name = args.dataset
     if name in {**data.FILES, **data.STYLES}:
-        if args.size or args.grid:
-            raise UsageError("--size and --grid are for your own pictures: leave them out")
+        _no_pictures(args)
+        if os.path.exists(name):
+            own_one = f"./{name} means the {'folder' if os.path.isdir(name) else 'file'}"
+            print(f"{name} is the set that comes with tinydiff; {own_one}", file=sys.stderr)
         return dataset_named(name, styles=True), None
     if not os.path.exists(name):
         if args.resume and not (args.size or args.grid):
             return own.kept(args.resume, Path(name))
-        known = ", ".join({**data.FILES, **data.STYLES})
-        why = "and no file or folder of this name"
-        raise UsageError(f"no data set {name!r}; there are: {known}; {why}")
-    size, grid, before = args.size, args.grid, None
-    if args.resume and not (size or grid):
-        size, grid, before = own.as_before(args.resume)
-    return own.pictures(Path(name), size, grid, not args.no_cache, before, check)
+        raise _no_such_set(name)
+    if args.resume and not (args.size or args.grid):
+        return own.as_before(Path(name), args.resume, not args.no_cache, check)
+    return own.pictures(Path(name), args.size, args.grid, not args.no_cache, check)
+
+
+def _no_pictures(args):
+    """Refuse what is for a user's own pictures only -> None"""
+    if args.size or args.grid:
+        raise UsageError("--size and --grid are for your own pictures: leave them out")
+
+
+def _no_such_set(name):
+    sets = [*data.FILES, *data.STYLES]
+    why = f"there are: {', '.join(sets)}; and no file or folder of this name"
+    return UsageError(f"no data set {name!r}{like(name, sets)}; {why}")
 
 
 def _train_alone(args, dataset, path, team, pictures=None):
     """Train as `train` was asked to, into a file that nobody else writes; one of a team does."""
     run, s, meta = _resumed(args, dataset) if args.resume else _begun(args, dataset)
     run.team = team
-    _require_one_training(run, meta["train"]["batch"], team)
+    batch = meta["train"]["batch"]
+    _require_one_training(run, batch, team)
+    share, limit = -(-batch // team.size), meta["train"].get("memory")
+    run.most = room.at_once(limit, meta["model"], run.theta.size, share, dataset)
     goes_on = args.resume and path.exists() and path.samefile(args.resume)
     _require_free(path, args.force or goes_on)
     if pictures:
@@ -211,7 +226,6 @@ def _train_alone(args, dataset, path, team, pictures=None):
         meta["pictures"] = pictures
         if team.rank == 0:
             own.show(dataset, args.out / f"{dataset.name}_look.png")
-            own.say_plan(meta, dataset, hint=not args.resume)
     if dataset.name in data.STYLES:
         source, _, labels = (x[:: len(x) // 64][:64] for x in paired.examples(dataset))
     elif pictures:
@@ -222,14 +236,17 @@ def _train_alone(args, dataset, path, team, pictures=None):
 
     def sheets(run, tick=None):
         pipe = Pipeline.of(checkpoint.averaged(run, meta), s, meta, tick)
-        *_, x = pipe.draw(labels, np.random.default_rng(0), *USUAL["train"], source=source)
+        x = _drawn(pipe, labels, source, run.most)
         file = args.out / f"{dataset.name}_{run.step:06d}.png"
         return plot.save_png(plot.sheet(x, 16, scale=4), file), x
 
     minutes = args.minutes or (None if args.steps else 10.0)
     seconds = minutes and 60 * minutes
-    with nullcontext() if team.rank or pictures else ahead.compiling(meta):
-        losses = learn(run, s, dataset, meta, path, args.steps, seconds, args.save_every, sheets)
+    with nullcontext() if team.rank or limit else ahead.compiling(meta, whole=bool(pictures)):
+        if pictures and team.rank == 0:
+            own.say_plan(meta, dataset, run.most, hint=not args.resume)
+        limits = args.steps, seconds, args.save_every
+        losses = learn(run, s, dataset, meta, path, *limits, sheets, name=args.dataset)
     if not losses:
         print(f"nothing to do: {args.resume} is at step {run.step} already", file=sys.stderr)
     if team.rank:
@@ -241,6 +258,15 @@ def _train_alone(args, dataset, path, team, pictures=None):
         print(f"{path}: the checkpoint, {number(run.step, 'step')}; samples in {drawn}")
         if pictures:
             own.say_copies(x, dataset, meta["train"])
+
+
+def _drawn(pipe, labels, source, most):
+    """Draw an image for each row of labels, and of sources (N, H, W, S), if any -> (N, H, W, C)"""
+    parts = []
+    for rows in pipe.pieces(range(len(labels)), most=most):
+        given = None if source is None else source[rows]
+        parts += pipe.draw(labels[rows], Streams(0, rows), *USUAL["train"], source=given)[-1:]
+    return np.concatenate(parts)
 
 
 def _require_one_training(run, batch, team):
@@ -256,10 +282,9 @@ def _require_one_training(run, batch, team):
 
 def _require_memory(meta, weights=0):
     """Refuse a training that does not fit into the memory, by what others were seen to take."""
-    model, batch = meta["model"], meta["train"]["batch"]
-    depth, size = model.get("depth", 1) + 1, model["size"]
-    pixels = batch * size**2 * model["width"] * 80 * depth  # what derivatives need
-    require_memory(PER_WEIGHT * weights + pixels, "--width, --depth or --batch")
+    at_once = 1 if meta["train"].get("memory") else meta["train"]["batch"]
+    less = "--width, --depth or --batch, or give --memory"
+    require_memory(room.of_steps(meta["model"], weights, at_once), less)
 
 
 def _begun(args, dataset):
@@ -267,13 +292,15 @@ def _begun(args, dataset):
     sizes = (args.width, args.depth, args.batch, args.lr)
     seed = 0 if args.seed is None else args.seed
     meta = describe(dataset, seed, *sizes, args.predict or "v")
+    meta["train"] |= {"memory": args.memory} if args.memory else {}
     if isinstance(dataset, Styles) and (args.flip or args.shift or args.start):
         why = "--flip, --shift and --from are for single pictures"
         raise UsageError(f"{why}, not for {dataset.name}")
     _augment(args, dataset, meta)
     prepare = _start(args, meta)
     _require_memory(meta)
-    blank = checkpoint.Blank("what fits into the memory", int(min(memory() / PER_WEIGHT, 2**40)))
+    most = int(min(memory() / room.PER_WEIGHT, 2**40))
+    blank = checkpoint.Blank("what fits into the memory", most)
     try:
         checkpoint.build_model(meta, blank)
     except ValueError as e:
@@ -336,6 +363,7 @@ def _resumed(args, dataset):
     if missing := [name for name in fresh["train"] if name not in meta.get("train", {})]:
         unsaid = f"{args.resume} does not say its train.{missing[0]}"
         raise UsageError(f"{unsaid}: give a file that `train` wrote")
+    meta["train"] |= {"memory": args.memory} if args.memory else {}
     _require_memory(meta, run.theta.size)
     meta.pop("job", None)  # no longer what the main job may replace
     return run, s, meta
@@ -428,14 +456,25 @@ def describe(dataset, seed, width=None, depth=None, batch=None, lr=None, predict
 
 
 def learn(
-    run, s, dataset, meta, path, steps=None, seconds=None, save_every=60.0, sheets=None, look=None
+    run,
+    s,
+    dataset,
+    meta,
+    path,
+    steps=None,
+    seconds=None,
+    save_every=60.0,
+    sheets=None,
+    look=None,
+    name=None,
 ):
     """Train with a progress bar until `steps` are done or `seconds` are over; save as it goes.
 
     The first step, in which kernels may be compiled, does not count towards `seconds`.
     run: Training; s: Schedule; dataset: Dataset or Styles; meta: see describe; path: the
     checkpoint; save_every: seconds; sheets: called with run after each save but the last, or None;
-    look: called with run after each of the steps LOOKS, or None
+    look: called with run after each of the steps LOOKS, or None; name: by which the data set was
+    asked for, None = its own
     -> losses, a list of floats, one per step (steps,)
     meta["history"] grows by [step, seconds of training so far, mean loss of the last hundred steps]
     every hundred steps; the losses since then wait in meta["recent"], so that a training that was
@@ -448,8 +487,7 @@ def learn(
     losses, earlier = [], len(run.losses)
     recent = meta.setdefault("recent", [])
     steps_of_training = loop(run, s, dataset, meta["train"], clock.done)
-    name = meta.get("pictures", {}).get("path", dataset.name)
-    how = _go_on(name, steps, seconds, save_every, path)
+    how = _go_on(name or dataset.name, steps, seconds, save_every, path)
 
     def listen():  # losses come one by one, or, from a GPU, several at a time
         new = run.losses[earlier + len(losses) :]
@@ -470,6 +508,7 @@ def learn(
             while clock.done() < 1 and not team.asked(stop):
                 team.note[:] = clock.elapsed(), bool(stop)
                 if run.step == clock.first:
+                    bar.note = "compiling, where that is needed"
                     with interrupt.heard():
                         next(steps_of_training)
                     clock.began = time.perf_counter()  # the time to compile is not training
@@ -546,8 +585,9 @@ class _Clock:
     def shown(self, losses):
         """Say how far the training is: losses so far -> share done, up to 1, and a few words"""
         last = losses[-50:] or [float("nan")]
-        speed = (self.run.step - self.first) / (time.perf_counter() - self.began)
-        words = f"loss {sum(last) / len(last):.4f}, {speed:.1f} steps/s, step {self.run.step}"
+        timed = self.run.step - self.first - 1  # all but the first, which may compile
+        speed = f" {timed / (time.perf_counter() - self.began):.1f} steps/s," if timed else ""
+        words = f"loss {sum(last) / len(last):.4f},{speed} step {self.run.step}"
         return min(1.0, self.done()), words
 
 
@@ -567,14 +607,27 @@ def loop(run, s, dataset, settings, done=lambda: 0.0):
 
 def cmd_judge(args):
     """Run `judge`: args from the parser -> None; writes DATASET_judge.npz into args.out"""
-    dataset = pictures_named(args.dataset)
+    if args.dataset in {**data.FILES, **data.STYLES}:
+        _no_pictures(args)
+        dataset, pictures = pictures_named(args.dataset), None
+    elif os.path.exists(args.dataset):
+        own.require_apart(args.dataset, args.out)
+        dataset, pictures = own.pictures(
+            Path(args.dataset), args.size, args.grid, not args.no_cache
+        )
+    else:
+        raise _no_such_set(args.dataset)
     path = args.out / f"{dataset.name}_judge.npz"
     _require_free(path, args.force, exported=True)
-    with Bar(args.steps, f"training the judge of {dataset.name}", "steps") as bar:
-        weights, meta = classifier.learn(dataset, args.steps, args.seed, bar.tick)
+    if pictures:
+        weights, meta = judges.train(dataset, pictures, args.steps or pretext.STEPS, args.seed)
+    else:
+        steps = args.steps or 2500
+        with Bar(steps, f"training the judge of {dataset.name}", "steps") as bar:
+            weights, meta = classifier.learn(dataset, steps, args.seed, bar.tick)
     checkpoint.export(path, weights, meta)
     right = ", ".join(f"{label} {share:.1%}" for label, share in meta["held_out"].items())
-    print(f"{path}: right on held-out images: {right}")
+    print(f"{path}: {f'right on held-out images: {right}' if right else 'the judge'}")
 
 
 def cmd_export(args):

@@ -1,21 +1,26 @@
 """A user's own pictures on the command line: read, or taken from the cache; shown; timed."""
 
 import os
+import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from .. import checkpoint, plot
-from ..collect import cache, collection, copies, network, report
+from ..collect import cache, collection, copies, fit, folder, network, report
+from ..collect.source import Unusable
+from ..data import to_float
 from .progress import Bar
 from .usage import UsageError
 
 
-def pictures(path, size=None, grid=None, use_cache=True, before=None, check=None):
+def pictures(path, size=None, grid=None, use_cache=True, check=None, before=None):
     """Read a user's pictures, and print what was found -> Dataset, what a checkpoint says of it
 
-    before: the key of a training that goes on, or None; check: called with the set's name before
-    the pictures are read, or None
+    check: called with the set's name before the pictures are read, or None; before: the key of a
+    training that goes on, or None
     """
     if size and size % 4:
         raise UsageError(f"--size takes a multiple of 4, to be halved twice; got {size}")
@@ -29,13 +34,25 @@ def pictures(path, size=None, grid=None, use_cache=True, before=None, check=None
     if not found:
         with Bar(source.count, f"reading {source.name}", "pictures") as bar:
             read = collection.read(source, path, size, bar.tick)
-        found = read.dataset, report.lines(read)
+        found = read.dataset, report.lines(read), fit.as_fields(read.how)
         if use_cache:
             cache.save(key, *found)
-    dataset, lines = found
+    dataset, lines, plan = found
     print("\n".join(lines))
-    about = {"path": str(path.absolute()), "key": key, "size": dataset.train.shape[1]}
+    about = {"path": _place(path), "key": key, "size": dataset.train.shape[1], "plan": plan}
     return dataset, about | ({"grid": list(grid)} if grid else {})
+
+
+def _place(path):
+    """Write down where pictures lie, for a file that may be shared: no one's name is in it -> str
+
+    From the working folder if they are below it, else from ~, else only what they are called.
+    """
+    path = Path(os.path.abspath(path))
+    for here, sign in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):
+        if path.is_relative_to(here):
+            return f"{sign}{path.relative_to(here).as_posix()}"
+    return path.name or "/"
 
 
 def require_apart(path, out):
@@ -49,10 +66,21 @@ def require_apart(path, out):
         raise UsageError(f"--out {out} {why}")
 
 
-def as_before(path):
-    """Look up how a training's pictures were read -> size, grid, key, see checkpoint.py"""
-    own = checkpoint.load(path)[2].get("pictures", {})
-    return own.get("size"), own.get("grid") and tuple(own["grid"]), own.get("key")
+def as_before(path, resume, use_cache=True, check=None):
+    """Read pictures at the size, and cut by the grid, of a training that goes on
+
+    -> Dataset, what a checkpoint says of it, as `pictures` gives them
+    """
+    meta = checkpoint.load(resume)[2]
+    own = meta.get("pictures", {})
+    grid = own.get("grid") and tuple(own["grid"])
+    try:
+        return pictures(path, own.get("size"), grid, use_cache, check, own.get("key"))
+    except Unusable as e:
+        if "--grid" not in str(e):
+            raise
+        was = f"was trained on a sheet of sprites, {meta.get('dataset')}"
+        raise UsageError(f"{resume} {was}: {path} is none; name the same sheet") from None
 
 
 def kept(path, name):
@@ -65,7 +93,46 @@ def kept(path, name):
     if not found:
         raise UsageError(f"no file or folder {str(name)!r}: name what {path} learns from")
     print("\n".join(found[1]))
-    return found[0], own
+    return found[0], own | {"path": _place(own.get("path", name))}
+
+
+def as_trained(path, pictures, size, side=None, channels=3):
+    """Read a picture as those were that a model learned from: to the bit, where it is one of them.
+
+    path: see design.picture.upright; pictures: what the model's checkpoint says of these; size: of
+    its pictures; side: pixels per side that are wanted, size or a fraction of it, None = size
+    -> x (1, side, side, channels) in [-1, 1], a line that says what was done, mask: function of a
+    mask of the picture, (height, width) bool -> (size, size) bool
+    """
+    picture, how = folder.load(path), fit.from_fields(pictures["plan"], size)
+    mask = lambda white: fit.fit_mask(white, picture, how)
+    H, W = picture.pixels.shape[:2]
+    if side and max(H, W) <= side < size:  # it is small already
+        how = replace(how, size=side, factor=1)
+    x = fit.fit(picture, how)
+    x = to_float(fit.grey(x) if channels == 1 else x)
+    k = how.size // (side or size)
+    x = x.reshape(how.size // k, k, how.size // k, k, channels).mean((1, 3))
+    return x[None], f"{path}: {W} x {H}, made {len(x)} x {len(x)} as its pictures were", mask
+
+
+def of_model(name, pipe, given=None):
+    """Find the pictures that a model has learned, or take the given ones in their place.
+
+    name: of the model's file, for the message; given: Path, or None, in which case they come from
+    the cache, or their place -> Dataset, what a checkpoint says of it, as `pictures` gives them
+    """
+    own = pipe.pictures
+    if not given and (found := cache.load(own.get("key", ""))):
+        return found[0], own
+    path = given or Path(own.get("path", "")).expanduser()
+    if not given and not ("path" in own and os.path.exists(path)):
+        there = f"of {own['path']}, which are not there" if "path" in own else ""
+        where = there or "whose place it does not say"
+        raise UsageError(f"{name} draws pictures {where}: name them with --pictures PATH")
+    grid = own.get("grid")
+    with redirect_stdout(sys.stderr):  # what was found is no part of a table, or of JSON
+        return pictures(path, pipe.model.size, grid and tuple(grid))
 
 
 def to_draw(dataset, n=64):
@@ -85,14 +152,23 @@ def show(dataset, path):
     print(f"{plot.save_png(report.sheet(dataset), path)}: what the network will see")
 
 
-def say_plan(meta, dataset, hint=True):
-    """Measure a few steps, and say which network it is and how long it takes -> None"""
-    model, _ = checkpoint.build_model(meta, np.random.default_rng(0))
-    weights, learned = model.flatten().size, checkpoint.build(meta, 0)[0].theta.size
+def say_plan(meta, dataset, most=None, hint=True):
+    """Measure a few steps, and say which network it is and how long it takes -> None
+
+    most: images at once, see train.in_pieces; hint: whether to say what else suits the set
+    """
+    weights = checkpoint.build_model(meta, np.random.default_rng(0))[0].flatten().size
     with Bar(network.TIMED + 1, "measuring the time per step", "steps") as bar:
-        minutes = network.minutes_per_thousand(meta, dataset, bar.tick)
+        bar.note = "compiling, where that is needed"
+
+        def tick():
+            bar.note = ""
+            bar.tick()
+
+        minutes = network.minutes_per_thousand(meta, dataset, tick, most)
     print(report.plan(meta, weights, minutes))
     if start := meta["train"].get("start"):
+        learned = checkpoint.build(meta, 0)[0].theta.size
         some = f": {learned:,} numbers are learned, the other weights stay"
         print(f"  begins with {start}{some if 'lora' in meta['train'] else ''}")
     for line in network.advice(meta, dataset) if hint else []:

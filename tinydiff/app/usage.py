@@ -3,12 +3,23 @@
 import importlib
 import math
 import os
+from contextlib import suppress
 
+from .. import data
 from ..files import require_folder, require_replaceable
 
 
 class UsageError(Exception):
     """What the user gave cannot be used; the message is the one line that they see."""
+
+
+def like(path, names=()):
+    """Guess which of names, or of what lies beside it, a path was meant to be -> see data.meant"""
+    folder, last = os.path.split(path)
+    with suppress(OSError):
+        beside = [os.path.join(folder, name) for name in os.listdir(folder or ".")]
+        names = [*names, *beside]
+    return data.meant(path if last else folder, names)
 
 
 def require_writable(folder, what="--out"):
@@ -78,11 +89,10 @@ def require_like(name, pipe, dataset):
 
 def dataset_named(name, styles=False):
     """Load a data set by its name -> data.Dataset, with styles=True also data.Styles"""
-    from .. import data
-
     known = {**data.FILES, **data.STYLES} if styles else data.FILES
     if name not in known:
-        raise UsageError(f"no data set {name!r}; there are: {', '.join(known)}")
+        guess = data.meant(name, known)
+        raise UsageError(f"no data set {name!r}{guess}; there are: {', '.join(known)}")
     return data.load_styles(name) if name in data.STYLES else data.load(name)
 
 
@@ -106,11 +116,13 @@ def pictures_of(name, pipe):
         return found[0]
     try:
         grid = own.get("grid")
-        return collection.collect(own["path"], own["size"], grid and tuple(grid)).dataset
+        place = os.path.expanduser(own["path"])
+        return collection.collect(place, own["size"], grid and tuple(grid)).dataset
     except (OSError, KeyError) as e:
         why = f"{own.get('path')}: {getattr(e, 'strerror', None) or e}"
         needs = f"{name} needs the pictures that it was trained on, for their statistics"
-        raise UsageError(f"{needs}, and they are gone ({why}): put them back") from None
+        back = "put them back, or start this in the folder where they lie"
+        raise UsageError(f"{needs}, and they are gone ({why}): {back}") from None
 
 
 def choose_kernels(name):

@@ -12,8 +12,8 @@ from ..data import Dataset, Pixels
 from ..files import write_whole
 from . import collection
 
-VERSION = 1  # of what is kept: another one reads everything anew
-MOST = 2**31  # bytes of all sets that are kept; the oldest go first
+VERSION = 2  # of what is kept: another one reads everything anew
+MOST = 2**31  # bytes of all sets that are kept; what was not used for longest goes first
 
 
 def folder():
@@ -48,26 +48,30 @@ def key(source, size, grid):
 
 
 def load(name):
-    """Read a kept set. name: as `key` gives it -> data.Dataset (M, H, W, C), what was said of it
+    """Read a kept set: name as `key` gives it
 
-    None where it is not kept, or cannot be read.
+    -> data.Dataset (M, H, W, C), what was said of it, its fit.Plan as fields; None where it is
+    not kept, or cannot be read.
     """
     try:
-        with np.load(folder() / f"{name}.npz", allow_pickle=False) as f:
+        path = folder() / f"{name}.npz"
+        with np.load(path, allow_pickle=False) as f:
             about = json.loads(str(f["about"]))
             parts = [Pixels(f["train"]), Pixels(f["test"]), f["train_labels"], f["test_labels"]]
-        return Dataset(about["name"], *parts, about["labels"]), about["lines"]
+        with suppress(OSError):
+            os.utime(path)
+        return Dataset(about["name"], *parts, about["labels"]), about["lines"], about["plan"]
     except Exception:  # damaged bytes make NumPy and zipfile raise a dozen different errors
         return None
 
 
-def save(name, dataset, lines):
+def save(name, dataset, lines, plan):
     """Keep a set, unless that fails, which nobody needs to know.
 
     name: as `key` gives it; dataset: data.Dataset of Pixels (M, H, W, C); lines: list of str
-    -> None
+    plan: dict, as fit.as_fields gives it -> None
     """
-    about = {"name": dataset.name, "labels": dataset.labels, "lines": lines}
+    about = {"name": dataset.name, "labels": dataset.labels, "lines": lines, "plan": plan}
     arrays = {"train": dataset.train.raw, "test": dataset.test.raw}
     rows = {"train_labels": dataset.train_labels, "test_labels": dataset.test_labels}
     try:
@@ -79,7 +83,7 @@ def save(name, dataset, lines):
 
 
 def _make_room(needed):
-    """Remove the oldest sets until there is room for one more of so many bytes."""
+    """Remove sets, those not used for longest, until one more of so many bytes fits."""
     kept = sorted(folder().glob("*.npz"), key=lambda p: p.stat().st_mtime)
     while kept and needed + sum(p.stat().st_size for p in kept) > MOST:
         kept.pop(0).unlink()

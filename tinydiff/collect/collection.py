@@ -61,7 +61,10 @@ def find(path, grid=None):
 
 
 def _of_file(path, grid):
-    require_file(path)
+    try:
+        require_file(path)
+    except OSError as e:
+        raise e if e.strerror else Unusable(f"{path} cannot be read: {e}") from None
     is_table = published.is_array(path) or published.table.is_idx(path)
     if not is_table and frames.is_picture(path):
         return frames.from_sheet(path, grid) if grid else frames.from_animation(path)
@@ -106,6 +109,10 @@ def read(source, path, size=None, tick=lambda n=1: None):
     if len(images) < 2:
         raise Unusable(f"{path} has a single picture that can be used: give two or more")
     group, found.copies, found.near = alike.groups(images)
+    if found.copies == len(images) - 1:
+        raise Unusable(
+            f"{path}: its {len(images):,} pictures are all the same: give different ones"
+        )
     rows = source.rows[chosen]
     if given and source.test[chosen].any():
         held_out, found.moved = alike.settle(source.test[chosen], group)
@@ -129,7 +136,9 @@ def _sample(source, path):
             break
         why = why or f"; the first: {picture}"
     else:
-        raise Unusable(f"{path}: none of its {source.count:,} pictures can be read{why}")
+        none = f"none of its {source.count:,} pictures can"
+        none = "its only picture cannot" if source.count == 1 else none
+        raise Unusable(f"{path}: {none} be read{why}")
     room = max(8, SAMPLE_BYTES // picture.pixels.nbytes)
     seen, some = [picture], _spread(source.count, min(SAMPLE, room, source.count))
     for each in source.read(some):
@@ -159,7 +168,7 @@ def _fitted(source, chosen, found, tick):
     images, good = images[: len(good)], np.array(good, dtype=int)
     if not _has_colour(images):
         images = np.ascontiguousarray(images[..., :1])
-    plain = np.array([np.abs(x.astype(np.int16) - x[0, 0]).max() <= 2 for x in images])
+    plain = np.array([fit.is_plain(x) for x in images])
     if 0 < plain.mean() < 0.5:
         found.plain = [source.names(i) for i in good[plain]]
         good = good[~plain]

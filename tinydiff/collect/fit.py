@@ -21,6 +21,7 @@ TOUCHED = 0.35  # share of a border that may be of other colours: what is drawn 
 EVEN = 12  # of 255: by how much a border of one colour may vary, and the channels of a grey pixel
 VOTING = 8  # pixels per side of the largest block whose pixels vote on its colour
 LEAST_CELLS = 4  # per side of a picture that is taken for an enlarged one
+MOST_ART, MOST = 0.85, 0.95  # share of the pictures, of pixel art or other, that have to fit
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,10 @@ class Plan:
     size: pixels per side; pixel_art: whether they are scaled by whole factors, without smoothing
     cells: {(H, W): (k, top, left)}, where each pixel of the true picture is k x k, and where the
     grid begins; factor: by how much such pictures are enlarged; framed: whether they are drawn on
-    paper of one colour, and so are padded, not cut, to a square
+    paper of one colour, and so are padded with it, not cut, to a square; whole: whether they are
+    padded with `paper`, small as they are
     paper: 0 .. 255, what transparent parts are laid on; kept: {size: share of the variance kept}
+    true: (W, H) of most pictures, in true pixels
     """
 
     size: int
@@ -39,9 +42,28 @@ class Plan:
     cells: dict = field(default_factory=dict)
     factor: int = 1
     framed: bool = False
+    whole: bool = False
     paper: int = 255
     kept: dict = field(default_factory=dict)
     true: tuple = ()
+
+
+def as_fields(how):
+    """Write a Plan as a checkpoint keeps it -> dict for JSON
+
+    Its cells (M, 5) are height, width, k, top, left.
+    """
+    kept = {
+        name: getattr(how, name) for name in ("pixel_art", "factor", "framed", "whole", "paper")
+    }
+    cells = how.cells.items() if how.pixel_art else ()
+    return kept | {"cells": [[*shape, *map(int, cell)] for shape, cell in cells]}
+
+
+def from_fields(fields, size):
+    """Make a Plan of what `as_fields` wrote, for pictures (H, W, C) to be size x size -> Plan"""
+    cells = {(H, W): (k, top, left) for H, W, k, top, left in fields["cells"]}
+    return Plan(**{**fields, "size": size, "cells": cells})
 
 
 # --- looking at a sample ---
@@ -61,20 +83,23 @@ def plan(pictures, size=None):
         cells[shape] = grid(group)
     true = [reduce(p.pixels, cells[p.pixels.shape[:2]]) for p in pictures]
     sides = [max(x.shape[:2]) for x in true]
-    side = int(np.quantile(sides, 0.95, method="higher"))
+    usual, side = np.quantile(sides, (MOST_ART, MOST), method="higher").astype(int).tolist()
     few = np.median([colours(x, 4 * FEW) for x in true]) <= FEW
     enlarged = np.mean([cells[p.pixels.shape[:2]][0] > 1 for p in pictures]) > 0.5
-    art = bool(enlarged or (few and side <= 64))
+    art = bool(enlarged or (few and usual <= SIZES[-1]))
+    side = usual if art else side
     framed = bool(np.mean([has_frame(x) for x in true]) >= FRAMED)
+    oblong = np.mean([x.shape[0] != x.shape[1] for x in true]) > 0.5
+    whole = bool(oblong and side <= SIZES[-1] and not framed)
     cells = cells if art else dict.fromkeys(cells, (1, 0, 0))
-    begun = Plan(0, art, cells, 1, framed, paper, {}, tuple(_common(true)))
+    begun = Plan(0, art, cells, 1, framed, whole, paper, {}, tuple(_common(true)))
     chosen, kept = size, {}
     if art and not size:
         chosen = next((s for s in SIZES if s >= side), SIZES[-1])
     elif not size:
         chosen, kept = _smallest(pictures, begun, side)
     factor = max(1, chosen // side)
-    return Plan(chosen, art, cells, factor, framed, paper, kept, begun.true)
+    return replace(begun, size=chosen, factor=factor, kept=kept)
 
 
 def _common(true):
@@ -142,11 +167,20 @@ def _comb(change, k):
     return int(np.argmax(sums)), max(sums)
 
 
-def reduce(x, cell):
+def _median(blocks):
+    return np.sort(blocks, axis=2)[:, :, blocks.shape[2] // 2]
+
+
+def _most(blocks):
+    return blocks.max(2)
+
+
+def reduce(x, cell, value=_median):
     """Take one value for each k x k block of a picture: its median, which JPEG hardly moves.
 
     What is cut off at an edge counts if it is at least half a block.
-    x: (H, W, C) uint8; cell: k, top, left, as from `grid` -> (h, w, C) uint8
+    x: (H, W, C) uint8; cell: k, top, left, as from `grid`; value: another function of blocks
+    (h, w, k^2, C) -> (h, w, C) uint8
     """
     k, *firsts = cell
     if k == 1:
@@ -159,9 +193,12 @@ def reduce(x, cell):
         widths[axis] = (max(0, before), max(0, after))
         keep = slice(max(0, -before), x.shape[axis] - max(0, -after))
         x = np.pad(x[keep] if axis == 0 else x[:, keep], widths, mode="edge")
+    return value(_blocks(x, k))
+
+
+def _blocks(x, k):
     H, W, C = x.shape
-    blocks = x.reshape(H // k, k, W // k, k, C).swapaxes(1, 2).reshape(H // k, W // k, k * k, C)
-    return np.sort(blocks, axis=2)[:, :, k * k // 2]
+    return x.reshape(H // k, k, W // k, k, C).swapaxes(1, 2).reshape(H // k, W // k, k * k, C)
 
 
 def colours(x, most):
@@ -170,6 +207,11 @@ def colours(x, most):
     packed = np.zeros((len(flat), 4), np.uint8)
     packed[:, : flat.shape[1]] = flat
     return min(most, len(np.unique(packed.view(np.uint32))))
+
+
+def is_plain(x):
+    """Tell whether a picture is of one colour only, but for rounding: (H, W, C) uint8 -> bool"""
+    return bool(np.abs(x.astype(np.int16) - x[0, 0]).max() <= 2)
 
 
 def _border(x):
@@ -218,6 +260,28 @@ def fit(picture, how):
     return x
 
 
+def fit_mask(white, picture, how):
+    """Fit a mask as its picture is: a pixel is marked if there is any white in it.
+
+    white: (H, W) bool; picture: source.Picture (H, W, C); how: a Plan -> (size, size) bool
+    """
+    x = np.float32(white)
+    if x.shape != (own := picture.pixels.shape[:2]):  # a large JPEG was read at a fraction
+        x = np.asarray(Image.fromarray(x).resize(own[::-1], Image.Resampling.BOX))
+    x = 255 * np.float32(x > 0)[..., None]
+    if how.pixel_art:
+        x = _without_smoothing(reduce(x, _cell(picture.pixels, how), _most), how, _most)
+    else:
+        x = _smoothly(x, replace(how, paper=0))
+    return x[..., 0] > 0
+
+
+def grey(x):
+    """Make a fitted picture grey, as its brightness: (H, W, 3) -> (H, W, 1), both uint8"""
+    has_colour = (x.max(2) - x.min(2) > EVEN).any()
+    return np.asarray(Image.fromarray(x).convert("L"))[..., None] if has_colour else x[..., :1]
+
+
 def _cell(x, how):
     """Look up a picture's grid; one that has other edges, or another size, has its own."""
     cell = how.cells.get(x.shape[:2])
@@ -240,42 +304,47 @@ def _opaque(x, paper):
     return (x[..., :3] * alpha + paper * (1 - alpha)).round().astype(np.uint8)
 
 
-def _without_smoothing(x, how):
-    """Enlarge by a whole factor, or reduce by one, and pad to a square; a rest is cut off."""
-    size, side = how.size, max(x.shape[:2])
-    if side > size:
-        k = -(-side // size) if how.framed else max(1, -(-min(x.shape[:2]) // size))
-        x = _most_common(x, k)
-    elif (factor := min(how.factor, size // side)) > 1:
-        x = x.repeat(factor, 0).repeat(factor, 1)
-    return _padded(_cut(x, size), size)
-
-
-def _most_common(x, k):
-    """Reduce by k: each block becomes the colour that most of its pixels have.
+def _most_common(blocks):
+    """Find the colour that most pixels of a block have: (h, w, k^2, C) uint8 -> (h, w, C)
 
     Of large blocks, whose votes would take k^2 bytes per pixel, the middle pixel is taken.
     """
-    k = min(k, *x.shape[:2])
-    if k == 1:
-        return x
-    H, W = (side // k * k for side in x.shape[:2])
-    top, left = (x.shape[0] - H) // 2, (x.shape[1] - W) // 2
-    x = x[top : top + H, left : left + W]
-    if k > VOTING:
-        return x[k // 2 :: k, k // 2 :: k]
-    blocks = x.reshape(H // k, k, W // k, k, -1).swapaxes(1, 2).reshape(H // k, W // k, k * k, -1)
+    many = blocks.shape[2]
+    if many > VOTING**2:
+        k = int(many**0.5)
+        return blocks[:, :, k // 2 * (k + 1)]
     packed = blocks.astype(np.int64) @ (256 ** np.arange(blocks.shape[3]))
     votes = (packed[..., :, None] == packed[..., None, :]).sum(-1)
     best = votes.argmax(-1)[..., None, None]
     return np.take_along_axis(blocks, best, axis=2)[:, :, 0]
 
 
+def _without_smoothing(x, how, value=_most_common):
+    """Enlarge by a whole factor, or reduce by one, and pad to a square; a rest is cut off."""
+    size, side = how.size, max(x.shape[:2])
+    if side > size:
+        k = -(-side // size) if how.framed else max(1, -(-min(x.shape[:2]) // size))
+        x = _by_blocks(x, k, value)
+    elif (factor := min(how.factor, size // side)) > 1:
+        x = x.repeat(factor, 0).repeat(factor, 1)
+    return _padded(_cut(x, size), size)
+
+
+def _by_blocks(x, k, value):
+    """Reduce by k: each k x k block becomes one value; a rest at the edges is cut off."""
+    k = min(k, *x.shape[:2])
+    if k == 1:
+        return x
+    H, W = (side // k * k for side in x.shape[:2])
+    top, left = (x.shape[0] - H) // 2, (x.shape[1] - W) // 2
+    return value(_blocks(x[top : top + H, left : left + W], k))
+
+
 def _smoothly(x, how):
     """Cut or pad to a square; average areas to make it small, or blend neighbours to enlarge it."""
     size = how.size
     H, W = x.shape[:2]
-    if not how.framed:
+    if not (how.framed or how.whole):
         side = min(H, W)
         top, left = (H - side) // 2, (W - side) // 2
         x = x[top : top + side, left : left + side]
@@ -290,7 +359,8 @@ def _smoothly(x, how):
         image = Image.fromarray(x[..., 0] if x.shape[2] == 1 else x)  # alpha is premultiplied
         x = np.asarray(image.resize(wanted, way))
         x = x[..., None] if x.ndim == 2 else x
-    return _padded(_opaque(x, how.paper), size)
+    x = _opaque(x, how.paper)
+    return _padded(x, size, how.paper if how.whole and not is_plain(x) else None)
 
 
 def _cut(x, size):
@@ -298,15 +368,14 @@ def _cut(x, size):
     return x[top : top + size, left : left + size]
 
 
-def _padded(x, size):
-    """Pad to a square with the colour of most of the border."""
+def _padded(x, size, colour=None):
+    """Pad to a square with a colour, or with that of most of the border."""
     H, W = x.shape[:2]
     if (H, W) == (size, size):
         return x
     top, left = (size - H) // 2, (size - W) // 2
-    out = np.empty((size, size, x.shape[2]), np.uint8)
-    border = _border(x)
-    values, counts = np.unique(border, axis=0, return_counts=True)
-    out[:] = values[counts.argmax()]
+    out = np.empty((size, size, x.shape[2]), x.dtype)
+    values, counts = np.unique(_border(x), axis=0, return_counts=True)
+    out[:] = values[counts.argmax()] if colour is None else colour
     out[top : top + H, left : left + W] = x
     return out

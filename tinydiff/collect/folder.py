@@ -2,20 +2,23 @@
 
 import codecs
 import csv
+import io
 import itertools
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..design.picture import upright
+from ..files import require_file
 from . import published
 from .source import Picture, Source, Unusable, coded, natural, number, printable, some
 
-TABLES = ("labels.csv", "metadata.csv", "metadata.jsonl", "labels.jsonl")
+TABLES = [f"{name}.{end}" for end in ("csv", "tsv", "jsonl") for name in ("labels", "metadata")]
 FILE_COLUMNS = ("file_name", "filename", "file", "image", "path", "picture", "name", "id", "")
 LEVELS = ("kind", "folder-2", "folder-3")  # labels from nested folders
 SPLIT = {"train": 0, "training": 0, "val": 0, "valid": 0, "validation": 0, "test": 1, "testing": 1}
@@ -31,7 +34,8 @@ def from_folder(path, boxes=None):
     path: Path; boxes: function of a Path that lists boxes (left, top, right, bottom) to cut it into
     -> Source with M pictures, rows (M, L). Raises Unusable where there are none.
     """
-    files, others = _listed(path)
+    said = []
+    files, others = _listed(path, said)
     if not files:
         arrays = [p for p in sorted(path.iterdir()) if p.is_file() and published.is_array(p)]
         if arrays:
@@ -42,12 +46,10 @@ def from_folder(path, boxes=None):
         if not others and any(p.is_dir() for p in path.iterdir()):
             there = "; nor have the folders in it"
         raise Unusable(f"{path} has no pictures{there}: give PNG, JPEG, WebP, GIF, BMP or TIFF")
-    said = [f"left out, as no pictures: {_endings(others)}"] if others else []
+    said += [f"left out, as no pictures: {_endings(others)}"] if others else []
     relative = [p.relative_to(path) for p in files]
     words, test = _from_folders(relative, said)
-    table = next((path / name for name in TABLES if (path / name).exists()), None)
-    if table:
-        found = _from_table(table, relative, said)
+    if found := _from_tables(path, files, said):
         new = {f"{c}-2" if words.get(c, w) != w else c: w for c, w in found.items()}
         words = new | words
     labels, rows = coded(words)
@@ -62,12 +64,17 @@ def from_folder(path, boxes=None):
     return Source(name, len(files), read, names.__getitem__, labels, rows, test, said, files)
 
 
-def _listed(path):
-    """List the pictures below a folder, and the files that are none: -> two lists of Paths"""
+def _listed(path, said):
+    """List the pictures below a folder, and the files that are none: -> two lists of Paths
+
+    Links are followed, but not up to where the folder itself lies.
+    """
     files, others = [], []
     endings = {e for e in Image.registered_extensions() if e not in NEVER} or {".png", ".jpg"}
-    seen, tops = set(), [path]  # links are followed last, and no folder is read twice
-    for root, folders, names in itertools.chain.from_iterable(map(os.walk, tops)):
+    seen = set(map(str, Path(os.path.realpath(path)).parents))  # no folder is read twice
+    closed, tops = [], [path]  # links are followed last
+    walk = lambda top: os.walk(top, onerror=lambda e: closed.append(e.filename))
+    for root, folders, names in itertools.chain.from_iterable(map(walk, tops)):
         if (real := os.path.realpath(root)) in seen:
             folders[:] = []
             continue
@@ -81,6 +88,8 @@ def _listed(path):
             (files if here.suffix.lower() in endings else others).append(here)
         if len(files) > MOST_FILES:
             raise Unusable(f"{path} has more than {MOST_FILES:,} pictures: give a part of it")
+    if files and closed:
+        said.append(f"{number(len(closed), 'folder')} cannot be read: {some(closed)}")
     return files, others
 
 
@@ -96,11 +105,18 @@ def _is_pickle(path):
         return f.read(1) == b"\x80"
 
 
-def _read(path, least=LEAST):
+def load(path):
+    """Read a picture, a large JPEG at a fraction of its size -> Picture with pixels (H, W, C)
+
+    Raises OSError as design.picture.upright does.
+    """
+    return as_picture(*upright(path, LEAST))
+
+
+def _read(path):
     """Read a picture -> Picture, or the OSError that says why not"""
     try:
-        picture, done = upright(path, least)
-        return as_picture(picture, done)
+        return load(path)
     except OSError as e:
         return e
 
@@ -160,8 +176,37 @@ def _from_folders(relative, said):
     return words, test
 
 
+def _from_tables(path, files, said):
+    """Read labels from the table in a folder or, where it has none, from those of the folders in it
+
+    -> {column: words}, one for each of the files
+    """
+    tables = _tables(path, said)
+    folders = [] if tables else sorted(p for p in path.iterdir() if p.is_dir())
+    for folder in folders:
+        with suppress(OSError):
+            tables += _tables(folder, said)
+    words = {}
+    for table in tables:
+        inside = [i for i, file in enumerate(files) if file.is_relative_to(table.parent)]
+        relative = [files[i].relative_to(table.parent) for i in inside]
+        for column, listed in _from_table(table, relative, said).items():
+            whole = words.setdefault(column, [""] * len(files))
+            for i, word in zip(inside, listed, strict=True):
+                whole[i] = word
+    return words
+
+
+def _tables(path, said):
+    """Find the table of labels in a folder, its name in whatever case -> list of a Path, or none"""
+    named = [p for p in sorted(path.iterdir()) if p.name.lower() in TABLES]
+    named.sort(key=lambda p: TABLES.index(p.name.lower()))
+    said += [f"{p.name} is not read, as {named[0].name} is" for p in named[1:]]
+    return named[:1]
+
+
 def _from_table(table, relative, said):
-    """Read labels from labels.csv, metadata.csv or .jsonl -> {column: words}"""
+    """Read labels from labels.csv, metadata.csv or the like -> {column: words}"""
     columns, entries = _rows(table)
     if not entries:
         said.append(f"{table.name} has no rows: no labels from it")
@@ -171,10 +216,15 @@ def _from_table(table, relative, said):
     for i, p in enumerate(relative):
         for key in (p.name, p.stem):
             by_name[key] = i if key not in by_name else None
-    find = lambda word: places.get(word.replace("\\", "/").removeprefix("./"), by_name.get(word))
+
+    def find(word):
+        word = "" if word is None else str(word).replace("\\", "/").removeprefix("./")
+        return places.get(word, by_name.get(word, by_name.get(word.rpartition("/")[2])))
+
+    columns, entries = _with_header(columns, entries, find)
     key = _file_column(columns, entries, find, table)
-    where = [find(str(entry.get(key, ""))) for entry in entries]
-    words, said_of = {}, set()
+    where = [find(entry.get(key, "")) for entry in entries]
+    words = {}
     for column in columns:
         if column == key or not column.strip():  # pandas' own numbers have no name
             continue
@@ -187,32 +237,40 @@ def _from_table(table, relative, said):
             said.append(f"{table.name}: {column!r} has {len(values):,} values: no label")
         elif values:
             words[column] = listed
+    _say_what_does_not_fit(table, relative, where, [e.get(key, "") for e in entries], said)
+    return words
+
+
+def _say_what_does_not_fit(table, relative, where, named, said):
+    """Count what a table names in vain, twice or not at all: where: indices of pictures or None"""
     said_of = {i for i in where if i is not None}
-    unknown = [str(e.get(key, "")) for i, e in zip(where, entries, strict=True) if i is None]
+    unknown = [word for i, word in zip(where, named, strict=True) if i is None]
+    twice = len(where) - len(unknown) - len(said_of)
     missing = [str(p) for i, p in enumerate(relative) if i not in said_of]
+    if twice:
+        rows = number(twice, "row names a picture", "rows name pictures")
+        said.append(f"in {table.name} {rows} once more: the last one counts")
     if unknown:
         files = number(len(unknown), "file that is", "files that are")
         said.append(f"{table.name} names {files} not there: {some(unknown)}")
     if missing:
         files = number(len(missing), "picture")
         said.append(f"{table.name} does not name {files}, whose labels stay open: {some(missing)}")
-    return words
 
 
 def _rows(table):
     """Read a table of labels -> names of its columns, a list of dicts"""
     try:
-        stored = table.read_bytes()
-        wide = stored[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # Excel's "Unicode text"
-        text = stored.decode("utf-16" if wide else "utf-8-sig", "replace")
+        require_file(table)
+        text = _decoded(table.read_bytes())
         if table.suffix == ".jsonl":
             entries = [json.loads(line) for line in text.splitlines() if line.strip()]
             if not all(type(entry) is dict for entry in entries):
                 raise ValueError("a line is no object in braces")
             return list(dict.fromkeys(k for e in entries for k in e)), entries
         head = text[: text.find("\n")] if "\n" in text else text
-        delimiter = max(",;\t", key=head.count)
-        reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
+        delimiter = max(",;\t|", key=head.count)
+        reader = csv.DictReader(io.StringIO(text, newline=None), delimiter=delimiter)
         entries = list(reader)
         columns = [c for c in reader.fieldnames or [] if c is not None]
         return columns, entries
@@ -221,17 +279,40 @@ def _rows(table):
         raise Unusable(f"{table} cannot be read ({why}): mend it or move it away") from None
 
 
-def _file_column(columns, entries, find, table):
-    """Find the column that names the files, which most of its rows do -> its name
+def _decoded(stored):
+    """Read text as UTF-8, as UTF-16 where Excel wrote that, else as Windows of the west -> str"""
+    if stored[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):  # Excel's "Unicode text"
+        return stored.decode("utf-16", "replace")
+    try:
+        return stored.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return stored.decode("cp1252", "replace")
 
-    From "name" on, and under any other name, a column counts half: it may hold mere numbers.
+
+def _with_header(columns, entries, find):
+    """Give columns names where the first row has none, but names a picture -> columns, entries"""
+    if not any("." in str(c) and find(c) is not None for c in columns):
+        return columns, entries
+    names = ["file_name" if find(c) is not None else f"label-{k}" for k, c in enumerate(columns)]
+    rows = [columns, *([entry.get(c) for c in columns] for entry in entries)]
+    return names, [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _file_column(columns, entries, find, table):
+    """Find the column that names the files: the most different ones -> its name
+
+    One of the first of FILE_COLUMNS, or any other: then from "name" on, and under any other name, a
+    column counts half: it may hold mere numbers.
     """
-    found = {c: sum(find(str(e.get(c, ""))) is not None for e in entries) for c in columns}
+    found = {c: len({find(e.get(c, "")) for e in entries} - {None}) for c in columns}
     places = {name: i for i, name in enumerate(FILE_COLUMNS)}
     order = {c: places.get(c.strip().lower(), len(places)) for c in columns}
     fits = lambda c: (found[c] / (1 if order[c] < places["name"] else 2), -order[c])
-    best = max(columns, key=fits, default=None)
+    sure = [c for c in columns if order[c] < places["name"]]
+    best = max(sure or columns, key=fits, default=None)
     if best is None or not found[best]:
         why = "no column names the pictures beside it"
+        if sure:
+            why = f"column {best} names none of the pictures beside it, as {entries[0].get(best)!r}"
         raise Unusable(f"{table}: {why}: give one called file_name, or move the table away")
     return best

@@ -5,13 +5,15 @@ from PIL import Image
 
 from ..design.picture import opened, require_bounded, upright
 from .folder import as_picture
-from .source import Picture, Source, Unusable
+from .source import Picture, Source, Unusable, number
 
 MOST_FRAMES = 20_000
 
 
 def from_sheet(path, grid):
     """Cut a sprite sheet along a grid; cells that are empty, all of one colour, are left out.
+
+    So is a border that is transparent in all cells, as sheets have it between their pictures.
 
     path: Path; grid: (width, height) of a cell, in pixels -> Source with pictures (H, W, C)
     Raises OSError where it cannot be read, Unusable where no cell, or only one, has anything in it.
@@ -29,6 +31,12 @@ def from_sheet(path, grid):
         said.append(f"{len(cells) - len(full):,} of its cells are empty: left out")
     if W % w or H % h:
         said.append(f"it is {W} x {H}, no multiple of the cells: the rest is left out")
+    if gap := _gap(cells):
+        cells = cells[:, gap : h - gap, gap : w - gap]
+        said.append(
+            f"the outer {number(gap, 'pixel')} of each cell, transparent in all, is left out"
+        )
+        w, h = w - 2 * gap, h - 2 * gap
 
     def read(indices):
         for i in indices:
@@ -36,6 +44,17 @@ def from_sheet(path, grid):
 
     name = lambda i: f"row {full[i] // columns + 1}, column {full[i] % columns + 1}"
     return Source(path.stem, len(full), read, name, said=said, files=[path])
+
+
+def _gap(cells):
+    """Find how wide a border is transparent in all cells: (M, h, w, C) uint8 -> pixels, int"""
+    if cells.shape[3] < 4:
+        return 0
+    seen, (h, w) = (cells[..., 3] > 0).any(0), cells.shape[1:3]
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    if not len(rows):
+        return 0
+    return int(min(rows[0], h - 1 - rows[-1], columns[0], w - 1 - columns[-1]))
 
 
 def _has_something(cell):

@@ -61,15 +61,15 @@ def _of_text(labels):
     return ""
 
 
-def minutes_per_thousand(meta, dataset, tick=lambda: None):
+def minutes_per_thousand(meta, dataset, tick=lambda: None, most=None):
     """Measure how long a thousand training steps take on this machine, by making a few.
 
     meta: description of model and training, see checkpoint.py; dataset: data.Dataset, images
-    (M, H, W, C); the first step, which may compile, is not counted; tick() is called after each
-    -> minutes
+    (M, H, W, C); the first step, which may compile, is not counted; tick() is called after each;
+    most: images at once, see train.in_pieces -> minutes
     """
     run, s = checkpoint.build(meta, 0)
-    settings = meta["train"]
+    run.most, settings = most, meta["train"]
     sizes = settings["predict"], settings["batch"], lambda step: 1e-3 * warmup_cosine(0.5)
     steps = train(run, s, *augment.training(dataset, settings), *sizes, settings["forget"])
     next(steps)

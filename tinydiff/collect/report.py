@@ -11,6 +11,7 @@ ROWS, COLUMNS = 12, 12  # of the sheet
 WIDE = 900  # pixels of the sheet, about
 GAP, PAPER = 1, 232  # pixels and grey between pictures, so that those on white are seen whole
 FONT, LONGEST, INK = 13, 28, (64, 64, 64)  # pixels, letters of a name, its colour
+OPEN = "(open)"  # stands beside pictures without a label
 SAYS = {
     "CMYK": "in CMYK, made RGB",
     "more than 8 bits": "of more than 8 bits per value, made 8",
@@ -116,18 +117,22 @@ def _fitted(found):
         true += f", enlarged {k} times, read as such" if k > 1 and len(cells) == 1 else ""
         if side > how.size:
             return f"{size}: {true}; reduced by whole factors, without smoothing"
-        if side == how.size and W == H and k == 1:
+        if len(found.sizes) > 1:
+            true += ", pixel for pixel, other sizes padded or reduced by whole factors"
+        elif side == how.size and W == H and k == 1:
             return f"{size}: pixel for pixel"
         times = f"enlarged {how.factor} times, without smoothing" if how.factor > 1 else ""
         padded = "padded" if W != H or side * how.factor < how.size else ""
         rest = " and ".join(filter(None, (times, padded)))
-        return f"{size}: {true}" + (f"; {rest}" if rest else ", pixel for pixel")
+        exact = "" if len(found.sizes) > 1 else ", pixel for pixel"
+        return f"{size}: {true}" + (f"; {rest}" if rest else exact)
     if (W, H) == (how.size, how.size) and len(found.sizes) == 1:
         return f"{size}: pixel for pixel"
     way = "averaged over areas" if side > how.size else "enlarged smoothly"
-    if how.framed:
+    if how.framed or how.whole:
         way = "padded" if side <= how.size and how.size // side == 1 else f"{way}, padded"
-        way += " with the colour around them"
+        paper = "white" if how.paper else "black"
+        way += " with the colour around them" if how.framed else f" with {paper}"
     elif W != H or len(found.sizes) > 1:
         way = f"cut to the middle square, {way}"
     kept = ", ".join(f"{s} x {s} {share:.0%}" for s, share in how.kept.items())
@@ -161,19 +166,23 @@ def plan(meta, weights, minutes):
 def sheet(dataset):
     """Draw what the network will see: a row for each value of the first label, or rows of all.
 
+    Pictures whose label is open have a row of their own.
     dataset: data.Dataset of (M, H, W, C) images -> (height, width, 3) uint8
     """
     size = dataset.train.shape[1]
     scale = max(1, min(6, WIDE // (COLUMNS * size)))
     label, values = next(iter(dataset.labels.items()), ("", []))
-    if len(values) < 2:
+    rows = dataset.train_labels[:, 0] if values else np.zeros(0, int)
+    if len(np.unique(rows)) < 2:
         n = min(len(dataset.train), ROWS * COLUMNS)
         x = dataset.train[np.arange(n) * len(dataset.train) // n]
         return plot.sheet(x, min(n, COLUMNS), gap=GAP, scale=scale, paper=PAPER)
     shown, blank = [], 2 * PAPER / 255 - 1
     chosen = np.arange(min(ROWS, len(values))) * len(values) // min(ROWS, len(values))
-    for k in chosen:
-        where = np.flatnonzero(dataset.train_labels[:, 0] == k)
+    named = [(k, values[k]) for k in chosen]
+    named += [(len(values), OPEN)] if (rows == len(values)).any() else []
+    for k, _ in named:
+        where = np.flatnonzero(rows == k)
         n = min(COLUMNS, len(where))
         x = np.full((COLUMNS, *dataset.train.shape[1:]), blank, np.float32)
         x[:n] = dataset.train[where[np.arange(n) * len(where) // max(1, n)]]
@@ -181,7 +190,7 @@ def sheet(dataset):
     picture = plot.sheet(np.concatenate(shown), COLUMNS, gap=GAP, scale=scale, paper=PAPER)
     left = len(values) - len(chosen)
     title = label + (f", {len(chosen)} of its {len(values)} values" if left else "")
-    return _labelled(picture, [values[k] for k in chosen], title)
+    return _labelled(picture, [name for _, name in named], title)
 
 
 def _labelled(picture, names, title):

@@ -89,7 +89,7 @@ def natural(text):
 def some(names, most=3):
     """Name the first few of a list: () -> "a.png, b.png, c.png and 9 more" """
     more = len(names) - most
-    return ", ".join(map(str, names[:most])) + (f" and {more:,} more" if more > 0 else "")
+    return ", ".join(map(printable, names[:most])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def number(count, what, plural=None):

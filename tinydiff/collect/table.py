@@ -271,6 +271,8 @@ def words(table):
         raise Unusable(f"{table.path} has the shape {table.shape} of {table.dtype}: no labels")
     x = np.concatenate([part for _, part in table.raw()])
     x = x.reshape(len(x), -1)
+    if x.shape[1] > 1 and x.dtype.kind in "uifb" and ((x == 0) | (x == 1)).all():
+        x = x.argmax(1)[:, None] if (x.sum(1) == 1).all() else x  # "one-hot": a single label
     if x.dtype.kind == "f":
         if not (np.isfinite(x).all() and (x == np.round(x)).all()):
             raise Unusable(f"{table.path} has fractions: labels are whole numbers or texts")

@@ -28,7 +28,8 @@ def main_gradient(s, colour, std, size, cov):
 
     That is a picture shrunk to one pixel, to be restored: restore.log_p_gradient with y = colour,
     A the mean over all pixels, sigma_y = std
-    colour: (C,); std > 0; size: pixels per side; cov: the data's, number or (D, D)
+    colour: (C,); std > 0; size: pixels per side; cov: the data's, as in
+    guide.assume_gaussian
     -> (x0_hat (N, H, W, C), t int) -> (N, H, W, C)
     """
     y = np.reshape(colour, (1, 1, 1, -1))
@@ -67,10 +68,13 @@ def coloured(eps_model, s, cov, size, palette=None, main=None, pull=1.0):
     guide.by_x0_hat of guide.assume_gaussian with main_gradient, then with palette_gradient,
     whichever is requested; cov serves for the main colour; for the palette, whose pixels are
     independent, var, the mean of cov's diagonal; std = 0.1 / pull in both
-    cov: (D, D), the data's; size: pixels per side; palette: (K, C) or None; main: (C,) or None;
-    pull > 0: the larger, the closer the colours -> eps_model: (x_t (N, H, W, C), t int) -> eps_hat
+    cov: the data's, as in guide.assume_gaussian, for a palette alone the number var serves; size:
+    pixels per side; palette: (K, C) or None; main: (C,) or None; pull > 0: the larger, the closer
+    the colours
+    -> eps_model: (x_t (N, H, W, C), t int) -> eps_hat
     """
-    std, var = 0.1 / pull, float(np.diag(cov).mean())
+    lam, Q, rest = guide.principal(cov)
+    std, var = 0.1 / pull, float(rest + (lam - rest).sum() / len(Q))
     if main is not None:
         gradient = main_gradient(s, main, std, size, cov)
         eps_model = guide.by_x0_hat(guide.assume_gaussian(eps_model, s, cov), s, gradient)

@@ -13,7 +13,7 @@ also draws without one.
 import numpy as np
 
 from .. import diffusion, ops
-from ..train import PREDICTIONS, drop_labels, repeat
+from ..train import PREDICTIONS, drop_labels, in_pieces, repeat
 
 ALONE = 0.15  # share of training pictures that come without a source
 DIRECTIONS = (  # of the emoji: those that are measured
@@ -52,6 +52,9 @@ def train(run, s, batch_of, predict="v", lr=lambda step: 1e-3, p_drop=0.1):
     if predict not in PREDICTIONS:
         raise ValueError(f"predict is one of {', '.join(PREDICTIONS)}; got {predict!r}")
 
+    def loss_of(model, source, x_t, t, cond, target):
+        return ops.mse(beside(model, source)(x_t, t, cond), target)
+
     def next_loss(rng):
         source, x0, labels = batch_of(rng)
         t = rng.integers(1, s.T + 1, size=len(x0))
@@ -60,7 +63,7 @@ def train(run, s, batch_of, predict="v", lr=lambda step: 1e-3, p_drop=0.1):
         source, x0, t, eps, cond = run.team.share(source, x0, t, eps, cond)
         x_t = diffusion.q_sample(s, x0, t, eps)
         target = diffusion.v_target(s, x0, t, eps) if predict == "v" else eps
-        return lambda model: ops.mse(beside(model, source)(x_t, t, cond), target)
+        return in_pieces(loss_of, run.most, source, x_t, t, cond, target)
 
     return repeat(run, lr, next_loss)
 

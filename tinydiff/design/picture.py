@@ -190,8 +190,8 @@ def _orientation(picture):
 # --- what a network takes ---
 
 
-def _square(path, channels, paper):
-    """Read the middle square of a user's picture, opaque, grey or RGB.
+def _square(path, channels, paper, cut=True):
+    """Read the middle square of a user's picture, or all of it, opaque, grey or RGB.
 
     path: see upright; channels: 1 or 3; paper: function of a picture, RGBA, with transparent parts:
     "white" or "black", what it is laid on -> PIL.Image.Image, what was done to it: list of str
@@ -207,7 +207,7 @@ def _square(path, channels, paper):
             picture = opaque
             done.append(f"transparent parts made {colour}")
     (width, height), side = picture.size, min(picture.size)
-    if width != height:
+    if width != height and cut:
         done.append("cut to its middle square")
         left, top = (width - side) // 2, (height - side) // 2
         picture = picture.crop((left, top, left + side, top + side))
@@ -272,24 +272,28 @@ def in_srgb(picture, profile):
         return None
 
 
-def open_mask(path, size):
+def open_mask(path, size, fitted=None):
     """Read a user's mask and fit it to a model: a pixel is drawn anew if there is any white in it.
 
     White is what is nearer to white than to black; a line thinner than a pixel counts, too.
     Transparent parts are black, or white around what is all dark.
-    path: see upright, read as open_image does; size: pixels per side
+    path: see upright, read as open_image does; size: pixels per side; fitted: function that fits a
+    mask, (height, width) bool -> (size, size) bool, as its picture was, None = as open_image does
     -> drawn_anew (1, H, W, 1) bool, a line that says what was done to it
     Raises OSError as upright does, ValueError where nothing, or all, would be drawn anew.
     """
-    picture, done = _square(path, 1, _mask_paper)
+    picture, done = _square(path, 1, _mask_paper, cut=fitted is None)
     white = picture.point(lambda value: 255 if value >= 128 else 0)
     all_white = white.getextrema()[0] == 255
-    share = white.convert("F").resize((size, size), Image.Resampling.BOX)
-    anew = np.asarray(share) > 0
+    if fitted:
+        anew = fitted(np.asarray(white) > 0)
+    else:
+        anew = np.asarray(white.convert("F").resize((size, size), Image.Resampling.BOX)) > 0
     if not anew.any():
         lightest = upright(path)[0].convert("L").getextrema()[1]
         found = f"has no white: its lightest is {lightest} of 255" if lightest else "is all black"
-        found = "has no white in its middle square" if lightest >= 128 else found
+        seen = "what the model sees of it" if fitted else "its middle square"
+        found = f"has no white in {seen}" if lightest >= 128 else found
     elif anew.all():
         found = "is all white" if all_white else f"has white in all of {size} x {size} pixels"
     else:

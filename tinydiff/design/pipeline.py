@@ -20,6 +20,8 @@ from . import edit, paired, restore
 
 SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # functions of sample.py
 TIMES = ("even", "quadratic", "snr", "karras")  # grids of sample.py: even_times, ...
+PER_PIXEL = 50  # bytes for each channel at full size, at the network's widest place, as measured
+TOGETHER = 2**28  # bytes for images that are drawn at once
 WAYS = ("source", "inversion", "noise")  # of `restyle`
 
 
@@ -177,6 +179,18 @@ class Pipeline:
             grid = self.grid(steps, times)
             chain = getattr(sample, sampler)(eps_model, self.s, shape, rng, times=grid, clip=1.0)
         return [np.asarray(x) for x in chain]  # copied from the GPU, if the kernels run there
+
+    def pieces(self, pictures, size=None, most=None):
+        """Cut a list of pictures into pieces to draw one after another, in bounded memory.
+
+        Drawn with a Streams each, they are the same as if drawn at once.
+        pictures: sequence of N ints; size: (H, W), None = the model's own; most: in a piece, at
+        most, None = as many as TOGETHER bytes take -> list of such sequences
+        """
+        H, W = size or (self.model.size, self.model.size)
+        fit = max(1, TOGETHER // (PER_PIXEL * self.model.width * H * W))
+        n = min(fit, most or fit)
+        return [pictures[i : i + n] for i in range(0, len(pictures), n)]
 
     def tile(self, labels, rng, steps=50, times="even", w=1.0, avoid=None, size=None):
         """Draw images that repeat without a seam, with ddim.

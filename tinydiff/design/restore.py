@@ -7,10 +7,12 @@ three small matrices, one for each axis of an image: `shrink`, `blur` and `grey`
 guide.by_x0_hat, weighs a noisy y against what the model believes.
 """
 
+import math
 from functools import reduce
 
 import numpy as np
 
+from .. import guide
 from ..diffusion import predict_eps, predict_x0
 
 
@@ -82,6 +84,24 @@ def covariance(images):
     return np.cov(images.reshape(len(images), -1).T)
 
 
+def principal(images, most=512):
+    """Measure the covariance of images that have too many values for (D, D): its largest part.
+
+    The directions are those in which the images vary most; in all others the variance counts as
+    the same, the mean of what is left (probabilistic principal component analysis).
+    images: (M, ...), M >= 2; most: directions, at most half of M
+    -> lam (r,), Q (D, r), rest, as guide.principal has them
+    Source: Tipping & Bishop 1999, equations 7 and 8.
+    """
+    x = images.reshape(len(images), -1) - images.reshape(len(images), -1).mean(0)
+    M, D = x.shape
+    r = min(most, M // 2, D - 1)
+    lam, u = np.linalg.eigh((x @ x.T).astype(np.float64) / (M - 1))  # x^T x has the same
+    lam, u, total = lam[-r:], u[:, -r:], lam.sum()
+    Q = x.T @ u / np.sqrt((M - 1) * lam)
+    return lam, Q, (total - lam.sum()) / (D - r)
+
+
 def log_p_gradient(s, y, A, sigma_y, cov):
     """Make what guide.by_x0_hat wants of a degraded picture y: the gradient of log p(y | x_t).
 
@@ -95,18 +115,36 @@ def log_p_gradient(s, y, A, sigma_y, cov):
     Exact for Gaussian data with that cov; the first step then makes ridge regression's guess of x0
     from y. Source: Song et al. 2023 (pseudo-inverse guidance), where cov is a number.
     """
-    matrix = reduce(np.kron, A)  # (m, D), of the flattened picture
-    lam, Q = np.linalg.eigh(cov * np.eye(matrix.shape[1]) if np.ndim(cov) == 0 else cov)
-    seen = matrix @ Q
+    whole = [M.shape[1] for M in A]
+    lam, Q, rest = guide.principal(cov, math.prod(whole))
+    turns, lengths = zip(*[np.linalg.svd(M, full_matrices=False)[:2] for M in A], strict=True)
+    A = [turn.T @ M for turn, M in zip(turns, A, strict=True)]  # y turned, too: A A^T is diagonal
+    y = degrade([turn.T for turn in turns], np.asarray(y, np.float64))
+    squares = reduce(np.kron, [length**2 for length in lengths])  # (m,), its diagonal
+    seen = degrade(A, Q.T.reshape(len(lam), *whole)).reshape(len(lam), len(squares)).T  # (m, r)
 
     def uphill(x0_hat, t):
         x0_hat = np.asarray(x0_hat)  # copied from the GPU, if the kernels run there
-        C = (1 - s.alpha_bar[t]) * lam / (s.alpha_bar[t] * lam + 1 - s.alpha_bar[t])
-        S = (seen * C) @ seen.T + sigma_y**2 * np.eye(len(seen))
-        away = (y - degrade(A, x0_hat)).reshape(len(x0_hat), -1)
-        return (np.linalg.solve(S, away.T).T @ matrix).reshape(x0_hat.shape).astype(x0_hat.dtype)
+        C = lambda var: (1 - s.alpha_bar[t]) * var / (s.alpha_bar[t] * var + 1 - s.alpha_bar[t])
+        more = np.maximum(C(lam) - C(rest), 0)
+        away = y - degrade(A, x0_hat)
+        flat = away.reshape(len(away), -1).T
+        pull = _solve(C(rest) * squares + sigma_y**2, seen * np.sqrt(more), flat)
+        return degrade([M.T for M in A], pull.T.reshape(away.shape)).astype(x0_hat.dtype)
 
     return uphill
+
+
+def _solve(diagonal, B, v):
+    """Solve (diag(diagonal) + B B^T) z = v. diagonal: (m,); B: (m, r); v: (m, N) -> z (m, N)
+
+    With fewer columns than rows by Woodbury's formula, which solves for r unknowns.
+    """
+    m, r = B.shape
+    if m <= r:
+        return np.linalg.solve(B @ B.T + np.diag(diagonal), v)
+    scaled, z = B / diagonal[:, None], v / diagonal[:, None]
+    return z - scaled @ np.linalg.solve(np.eye(r) + B.T @ scaled, B.T @ z)
 
 
 def project(eps_model, s, y, A, A_pinv):

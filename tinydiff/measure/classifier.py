@@ -1,7 +1,8 @@
 """The classifier: a small convolutional network that reads labels off images.
 
 It knows nothing of noise or diffusion. Its answers say whether a drawn image shows what was
-requested; its features, 64 values per image, are what metrics.py compares.
+requested; its features, 64 values per image, are what metrics.py compares. What it learns where
+nothing is labelled: pretext.py.
 """
 
 import time
@@ -19,6 +20,7 @@ from .metrics import finite
 class Classifier(Module):
     """A network from an image to 64 features, and from these to scores for each label.
 
+    x of 32 pixels and more: blocks of 2 x 2, of 64 and more of 4 x 4, become one pixel each first;
     h = silu(colour(x)), a linear map of each pixel to width channels;
     three times h = silu(norm(conv(h))), 3 x 3, to width, 2 width, 2 width channels, halved (down)
     after the first and the last;
@@ -31,7 +33,11 @@ class Classifier(Module):
 
     def __init__(self, size, channels, classes, width=32, *, rng):
         self.classes = tuple(classes)
-        self.colour = Linear(channels, width, rng=rng)
+        self.block = next(
+            k for k in (4, 2, 1) if k == 1 or (size >= 16 * k and size % (4 * k) == 0)
+        )
+        size //= self.block
+        self.colour = Linear(channels * self.block**2, width, rng=rng)
         self.colour.w = 6 * self.colour.w
         self.colour.b = rng.uniform(-4, 4, width).astype(np.float32)
         widths = (width, width, 2 * width, 2 * width)
@@ -43,9 +49,10 @@ class Classifier(Module):
     def maps(self, x):
         """Compute what each layer sees: after the colours and each convolution, not yet halved.
 
-        x: (N, H, W, C) -> two (N, H, W, width), two (N, H/2, W/2, 2 width), from shallow to deep
+        x: (N, H, W, C) -> two (N, H, W, width), two (N, H/2, W/2, 2 width), from shallow to deep;
+        H and W are those in blocks
         """
-        maps = [ops.silu(self.colour(x))]
+        maps = [ops.silu(self.colour(blocks(x, self.block)))]
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             maps.append(norm(conv(ops.down(maps[-1]) if i == 1 else maps[-1])))
         return maps
@@ -58,6 +65,19 @@ class Classifier(Module):
     def __call__(self, x):
         features = self.features(x)
         return [head(features) for head in self.heads]
+
+
+def blocks(x, side):
+    """Make each block of side x side pixels one pixel, with all their values: nothing is lost.
+
+    x: (N, H, W, C) -> (N, H/side, W/side, side^2 C)
+    """
+    if side == 1:
+        return x
+    N, H, W, C = x.shape
+    h, w = H // side, W // side
+    x = ops.swapaxes(ops.reshape(x, shape=(N, h, side, w, side * C)), i=2, j=3)
+    return ops.reshape(x, shape=(N, h, w, side * side * C))
 
 
 def fit(
@@ -74,17 +94,31 @@ def fit(
     """Train a Classifier on images and their labels, by the sum of their cross-entropies.
 
     images: (M, H, W, C) in [-1, 1]; labels: (M, number of labels) ints, label k in
-    0 .. classes[k] - 1; lr: highest learning rate; change: (N, H, W, C) -> (N, H, W, C), what to do
-    to each batch first, such as adding noise; tick() is called after each step -> Classifier
+    0 .. classes[k], the last of which is unknown and teaches nothing; lr: highest learning rate;
+    change: (N, H, W, C) -> (N, H, W, C), what to do to each batch first, such as adding noise;
+    tick() is called after each step -> Classifier
     Raises FloatingPointError when the loss or its gradient is not finite, as with NaN in an image.
     """
-    model = Classifier(images.shape[1], images.shape[3], classes, rng=rng)
+
+    def batch_of(rng):
+        i = rng.integers(len(images), size=batch)
+        return change(images[i]), labels[i]
+
+    return fit_batches(batch_of, images.shape, classes, rng, steps, lr, tick)
+
+
+def fit_batches(batch_of, shape, classes, rng, steps, lr=3e-3, tick=lambda: None):
+    """Train a Classifier on batches that are made for it; all else as for `fit`.
+
+    batch_of: rng -> images (N, H, W, C) and labels (N, number of labels); shape: (M, H, W, C)
+    """
+    model = Classifier(shape[1], shape[3], classes, rng=rng)
     theta = model.flatten()
     adam, readback, seen = Adam(theta, decay=0.01), Readback(), 0
     for step in range(steps):
-        i = rng.integers(len(images), size=batch)
+        x, labels = batch_of(rng)
         with model.variables() as params:
-            loss = nll(model, change(images[i]), labels[i])
+            loss = nll(model, x, labels)
             grads = gradient(loss, params)
         g = kernels.concat(*[g.reshape(-1) for g in grads])
         length = adam.step(g, lr * warmup_cosine(step / steps), wait=False)
@@ -114,16 +148,25 @@ def learn(dataset, steps, seed, tick=lambda: None):
 
     images, labels, classes = dataset.train, dataset.train_labels, dataset.classes
     model = fit(images, labels, classes, rng, steps, change=mirror, tick=tick)
+    return packed(model, dataset, {"steps": steps, "seed": seed}, began)
+
+
+def packed(model, dataset, train, began):
+    """Pack a classifier for checkpoint.export: its weights, and what they are.
+
+    dataset: the one it was trained on, images (M, H, W, C); train: how; began: when, see
+    time.perf_counter -> weights (P,), meta, as of `learn`
+    """
     right = accuracy(model, dataset.test, dataset.test_labels)
-    _, size, _, channels = images.shape
-    seconds = round(time.perf_counter() - began, 1)
+    held_out = {k: round(float(r), 4) for k, r in zip(dataset.labels, right, strict=True)}
+    _, size, _, channels = dataset.train.shape
     meta = {
         "dataset": dataset.name,
         "labels": dataset.labels,
         "size": size,
         "channels": channels,
-        "held_out": {k: round(float(r), 4) for k, r in zip(dataset.labels, right, strict=True)},
-        "train": {"steps": steps, "seed": seed, "seconds": seconds},
+        "held_out": {k: share for k, share in held_out.items() if share == share},  # not NaN
+        "train": train | {"seconds": round(time.perf_counter() - began, 1)},
     }
     return np.concatenate([p.ravel() for p in model.params().values()]), meta
 
@@ -162,14 +205,21 @@ def log_p_gradient(model, labels, asked=None):
 def accuracy(model, images, labels, batch=500):
     """Count for each label how often the value with the highest score is the right one.
 
-    images: (N, H, W, C); labels: (N, number of labels) ints -> (number of labels,) shares in [0, 1]
+    images: (N, H, W, C); labels: (N, number of labels) ints, those of the model's first labels; a
+    value that the model does not have is unknown, and not counted
+    -> (number of labels,) shares in [0, 1], NaN where no value is known
     Raises FloatingPointError where a score is not finite, as with NaN in an image.
     """
-    right = []
+    right, known = np.zeros((2, labels.shape[1]))
     for i in range(0, len(images), batch):
-        read = [finite(np.asarray(a)).argmax(1) for a in model(images[i : i + batch])]
-        right.append(np.stack(read, axis=1) == labels[i : i + batch])
-    return np.concatenate(right).mean(axis=0)
+        wanted = labels[i : i + batch].T
+        for k, (scores, value) in enumerate(
+            zip(model(images[i : i + batch]), wanted, strict=False)
+        ):
+            scores = finite(np.asarray(scores))
+            right[k] += (scores.argmax(1) == value).sum()
+            known[k] += (value < scores.shape[1]).sum()
+    return np.divide(right, known, out=np.full(len(known), np.nan), where=known > 0)
 
 
 def load(name):
@@ -179,11 +229,27 @@ def load(name):
     accuracy on unseen images, by label)
     Raises CheckpointError when there is none, or its file is damaged.
     """
-    path = checkpoint.shipped(f"{name}_judge")
+    return read(checkpoint.shipped(f"{name}_judge"))
+
+
+def read(path):
+    """Load the classifier in a file that `judge` or `evaluate` wrote.
+
+    path: Path -> model (a Classifier, weights (P,)), meta as `load` gives it, of a user's pictures
+    also what pretext.learn and app/judges.py add. Raises CheckpointError as `load` does.
+    """
     what = "holds no classifier, or one of another version of tinydiff"
     return checkpoint.rebuild(path, fields.CLASSIFIER, _build, what)
 
 
+def unpacked(weights, meta):
+    """Build a classifier as the file that `export` wrote would give it. weights (P,), meta -> it"""
+    (model,) = _build(meta, checkpoint.Blank("weights", weights.size))
+    model.flatten()[:] = weights.astype(np.float16)
+    return model
+
+
 def _build(meta, rng):
     classes = [len(values) for values in meta["labels"].values()]
+    classes += meta.get("tasks", {}).values()
     return (Classifier(meta["size"], meta["channels"], classes, rng=rng),)

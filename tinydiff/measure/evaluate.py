@@ -4,6 +4,7 @@ Beside the samplers stands a row of real images, measured as the samples are: th
 a Fréchet distance tells nothing. Precision or density above that row is no merit: bland samples
 sit safely inside the real data. The features compared are those of a classifier that tinydiff
 trained on the same data set: compare the distances with each other, never with those of others.
+Of a user's own pictures there may be few: what these cannot tell is left out.
 """
 
 import sys
@@ -26,7 +27,19 @@ SAMPLERS = (  # name:steps:times, from few evaluations to many
     *("dpmpp_2m:10:karras", "dpmpp_2m:20:karras"),
     "ddpm",
 )
-BATCH = 256  # images drawn at once
+OWN = ("dpmpp_2m:5", "dpmpp_2m:25", "dpmpp_2m:12:snr")  # of a user's own pictures, as `sample` last
+SCORES = {  # of features, and the images of each half without which it tells nothing
+    "frechet": (metrics.frechet, 64),  # it has 64 features to fit
+    "kernel": (metrics.kernel_distance, 10),
+    "precision": (metrics.precision, 32),
+    "recall": (metrics.recall, 32),
+    "density": (metrics.density, 32),
+    "coverage": (metrics.coverage, 32),
+}
+FEWEST = 64  # images drawn, also where there are fewer real ones
+UNSEEN, USUAL = 20, 2048  # held-out images that tell what is usual, at least and at most
+NEAR = 0.4  # of the usual distance to the nearest training image: nearly a copy
+BATCH, TRIPS = 256, 32  # images drawn at once, and inverted
 STABLE = 512  # images for each seed, at most
 
 
@@ -65,57 +78,82 @@ class Yardstick:
     every value of the first label. Samples are drawn for `labels`, those of the second half, which
     training has seen: where labels nearly name an image, as nine do, this makes memorisation a
     little lower than it is for new labels. Features are divided by one number, the root of their
-    mean variance over the real images: distances then have a unit.
+    mean variance over the real images: distances then have a unit. What n images cannot tell, see
+    SCORES, is left out; labels are then those of FEWEST images, some of them repeated.
     model: a Classifier; dataset: a data.Dataset with (M, H, W, C) images; n: at most M / 2;
     rng chooses the images
     """
 
     def __init__(self, model, dataset, n, rng):
-        self.classifier, self.dataset = model, dataset
-        order = rng.permutation(len(dataset.train))
-        order = order[np.argsort(dataset.train_labels[order, 0], kind="stable")]
+        self.classifier, self.dataset, self.n = model, dataset, n
+        train, labels = dataset.train, dataset.train_labels
+        order = rng.permutation(len(train))
+        if dataset.labels:
+            order = order[np.argsort(labels[order, 0], kind="stable")]
         order = order[np.arange(2 * n) * len(order) // (2 * n)]
-        real = features(model, dataset.train[order[::2]])
-        self.unit = np.sqrt(real.var(0).mean())
+        real = features(model, train[order[::2]])
+        self.unit = np.sqrt(real.var(0).mean()) or 1.0
         self.real = real / self.unit
-        self.labels = dataset.train_labels[order[1::2]]
-        self.floor = self.measure(dataset.train[order[1::2]], self.labels)
+        self.labels = labels[np.resize(order[1::2], drawn(n))]
+        self.usual = self._usual()
+        self.floor = self.measure(train[order[1::2]], labels[order[1::2]])
         # of images that the classifier has not been trained on
-        right = classifier.accuracy(model, dataset.test, dataset.test_labels)
-        self.floor["agreement"] = dict(zip(dataset.labels, right.tolist(), strict=True))
-        self.floor["memorisation"] = 1.0
+        few = len(dataset.test) < UNSEEN
+        self.floor["agreement"] = {} if few else self._agreement(dataset.test, dataset.test_labels)
+        if self.usual:
+            self.floor["memorisation"] = 1.0
+        self.floor["copies"] = float(np.mean(self.unseen < NEAR * self.usual))
+
+    def _usual(self):
+        """Find how far real images usually are from the nearest training image, a median -> float
+
+        They are unseen ones, or, where these are few, training images compared with all others.
+        """
+        train, test = self.dataset.train, self.dataset.test
+        some = test if len(test) >= UNSEEN else train
+        i = np.unique(np.arange(USUAL) * len(some) // USUAL)
+        self.unseen, _ = metrics.nearest(some[i], train, i if some is train else None)
+        return float(np.median(self.unseen))
+
+    def _agreement(self, images, labels):
+        """Read labels with a choice off images -> {"kind": share that is read as in labels}"""
+        right = classifier.accuracy(self.classifier, images, labels)
+        named = zip(self.dataset.labels.items(), right.tolist(), strict=True)
+        return {name: r for (name, values), r in named if len(values) > 1 and r == r}  # not NaN
 
     def measure(self, images, labels):
         """Measure images that were drawn for labels.
 
-        images: (N, H, W, C); labels: (N, number of labels) ints
+        images: (N, H, W, C), the first n of which are compared with the real ones; labels: (N,
+        number of labels) ints
         -> dict of numbers, and agreement: a dict of shares by label
         """
-        drawn = features(self.classifier, images) / self.unit
-        right = classifier.accuracy(self.classifier, images, labels)
-        row = {
-            "frechet": metrics.frechet(self.real, drawn),
-            "kernel": metrics.kernel_distance(self.real, drawn),
-            "precision": metrics.precision(self.real, drawn),
-            "recall": metrics.recall(self.real, drawn),
-            "density": metrics.density(self.real, drawn),
-            "coverage": metrics.coverage(self.real, drawn),
-            "agreement": dict(zip(self.dataset.labels, right.tolist(), strict=True)),
-            "memorisation": metrics.memorisation(images, self.dataset.train, self.dataset.test),
-        }
+        fake = features(self.classifier, images[: self.n]) / self.unit
+        able = {name: score for name, (score, least) in SCORES.items() if self.n >= least}
+        row = {name: score(self.real, fake) for name, score in able.items()}
+        away, _ = metrics.nearest(images, self.dataset.train)
+        row["agreement"] = self._agreement(images, labels)
+        if self.usual:
+            row["memorisation"] = float(np.median(away) / self.usual)
+        row["copies"] = float(np.mean(away < NEAR * self.usual))
         if images.shape[3] == 3:
-            row["colours"] = float(np.mean(metrics.palette(images[:BATCH])))
+            few = max(16, BATCH * 1024 // max(1024, images[0, ..., 0].size))  # 64 x 64 takes long
+            row["colours"] = float(np.mean(metrics.palette(images[:few])))
         return row
 
 
+def drawn(n):
+    """Tell how many images (N, H, W, C) are drawn where n of each half are compared: () -> int"""
+    return max(n, FEWEST)
+
+
 def sample_all(pipe, labels, seed, way, w=1.0, team=ALONE):
-    """Draw an image for each row of labels, BATCH at a time; many machines draw some each.
+    """Draw an image for each row of labels, at most BATCH at a time; many machines draw some each.
 
     way: sampler, steps, times; team: a machines.Team -> images (N, H, W, C), seconds
     """
     parts, began, mine = [], time.perf_counter(), range(len(labels))[team.part(len(labels))]
-    for i in range(0, len(mine), BATCH):
-        rows = mine[i : i + BATCH]
+    for rows in pipe.pieces(mine, most=BATCH):
         parts.append(pipe.draw(labels[rows], Streams(seed, rows), *way, w)[-1])
     return team.gather(np.concatenate(parts)), time.perf_counter() - began
 
@@ -142,9 +180,9 @@ def stability(pipe, yardstick, way, w, seeds, team=ALONE):
 
     seeds: ints, STABLE images each -> dict: seeds, how many; spread, mean and standard deviation
     over them of each metric that is one number; round_trip, root mean square error (scale [-1, 1])
-    of 32 held-out images (N, H, W, C) inverted and drawn again in 20 steps, by rounds of the
-    inversion; out_of_range, share of 32 images, drawn without clipping, that leave [-1, 1] by more
-    than 0.1
+    of TRIPS held-out images (N, H, W, C), or as many as there are, inverted and drawn again in 20
+    steps, by rounds of the inversion; out_of_range, share of as many images, drawn without
+    clipping, that leave [-1, 1] by more than 0.1
     """
     found = []
     labels = yardstick.labels[np.random.default_rng(0).permutation(len(yardstick.labels))[:STABLE]]
@@ -155,7 +193,7 @@ def stability(pipe, yardstick, way, w, seeds, team=ALONE):
     for name in (name for name, value in found[0].items() if np.isscalar(value)):
         values = [row[name] for row in found]
         spread[name] = (float(np.mean(values)), float(np.std(values, ddof=1)))
-    x0, labels = yardstick.dataset.test[:32], yardstick.dataset.test_labels[:32]
+    x0, labels = trips(yardstick.dataset)
     eps_model, times = pipe.eps_model(labels), sample.even_times(pipe.s, min(20, pipe.s.T))
     round_trip = {}
     for rounds in (1, 2, 4):
@@ -165,18 +203,31 @@ def stability(pipe, yardstick, way, w, seeds, team=ALONE):
     eps_model, rng = pipe.eps_model(labels, w), Streams(seeds[0], range(len(x0)))
     *_, free = sample.ddim(eps_model, pipe.s, x0.shape, rng, times=times)
     out = metrics.out_of_range(free, slack=0.1)
-    return {"seeds": len(found), "spread": spread, "round_trip": round_trip, "out_of_range": out}
+    held_out = {"trips": len(x0), "unseen": len(yardstick.dataset.test) > 0}
+    chance = {"seeds": len(found), "spread": spread}
+    return chance | held_out | {"round_trip": round_trip, "out_of_range": out}
 
 
-def work(s, n, ways, main, w, seeds):
+def trips(dataset):
+    """Choose the images that are inverted, and drawn again -> (N, H, W, C), labels
+
+    N <= TRIPS held-out images, training images where none is held out
+    """
+    if len(dataset.test):
+        return dataset.test[:TRIPS], dataset.test_labels[:TRIPS]
+    return dataset.train[:TRIPS], dataset.train_labels[:TRIPS]
+
+
+def work(s, n, ways, main, w, seeds, trips=TRIPS):
     """Count the network evaluations, each of one image, of `rows` and of `stability` with `main`.
 
-    s: Schedule with arrays (T + 1,); n: images, as many as the Yardstick has labels -> int
+    s: Schedule with arrays (T + 1,); n: images, as many as the Yardstick has labels; trips: images
+    (N, H, W, C) that are inverted -> int
     """
     drawn = n * sum(evaluations(s, *way[:2], w) for way in ways)
     drawn += min(n, STABLE) * len(seeds) * evaluations(s, *main[:2], w)
     guided = evaluations(s, "ddim", 1, w)
-    warm_up, there_and_back = min(n, BATCH), 32 * min(20, s.T) * (1 + 2 + 4 + 3 + guided)
+    warm_up, there_and_back = min(n, BATCH), trips * min(20, s.T) * (1 + 2 + 4 + 3 + guided)
     return drawn + warm_up + there_and_back
 
 
@@ -251,13 +302,15 @@ def table(floor, found):
     line per row
     """
     columns = [c for c in COLUMNS if c in floor]
-    lines = [["sampler", "evaluations", *columns, "agreement", "ms/image"]]
+    labelled = any(row["agreement"] for row in found)
+    lines = [["sampler", "evaluations", *columns, *["agreement"] * labelled, "ms/image"]]
     for row in [{"sampler": "real images"} | floor, *found]:
         name = title(row) if "steps" in row else row["sampler"]
         numbers = [f"{row[c]:.4f}" if c == "kernel" else f"{row[c]:.3g}" for c in columns]
-        agreement = f"{np.mean(list(row['agreement'].values())):.1%}"
+        shares = list(row["agreement"].values())
+        agreement = [f"{np.mean(shares):.1%}" if shares else "-"] * labelled
         ms = f"{1000 * row['seconds']:.1f}" if "seconds" in row else "-"
-        lines.append([name, str(row.get("evaluations", "-")), *numbers, agreement, ms])
+        lines.append([name, str(row.get("evaluations", "-")), *numbers, *agreement, ms])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = []
     for first, *others in lines:
@@ -271,35 +324,65 @@ def report(found):
 
     found: a dict as `evaluate` prints it with --json, from images (N, H, W, C) -> string
     """
-    real, stable, cost = found["judge"], found["stability"], found["cost"]
+    real, stable, cost = found["real"]["agreement"], found["stability"], found["cost"]
     last = found["samplers"][-1]
     lines = [
         f"{found['n']} images each, guidance {found['guidance']:g}, against as many real ones",
+        *([found["features"]] if "features" in found else []),
         "",
         table(found["real"], found["samplers"]),
         "",
         LEGEND,
         "",
-        f"agreement by label, {title(last)} / the classifier on unseen real images:",
     ]
-    for label in real:
-        lines.append(f"  {label:12} {last['agreement'][label]:.1%} / {real[label]:.1%}")
+    if last["agreement"]:
+        whose = f"{title(last)} / the classifier on unseen real images"
+        lines.append(f"agreement by label, {whose}:")
+    for label, share in last["agreement"].items():
+        lines.append(f"  {label:12} {share:.1%} / {f'{real[label]:.1%}' if label in real else '-'}")
     spread = []
     for name in ("frechet", "precision", "recall"):
-        mean, std = stable["spread"][name]
-        spread.append(f"{name} {mean:.3g} +- {std:.2g}")
-    over = f"{title(stable)} over {stable['seeds']} seeds"
-    lines.append(f"stability of {over}: {', '.join(spread)}")
+        if name in stable["spread"]:
+            mean, std = stable["spread"][name]
+            spread.append(f"{name} {mean:.3g} +- {std:.2g}")
+    if spread:
+        over = f"{title(stable)} over {stable['seeds']} seeds"
+        lines.append(f"stability of {over}: {', '.join(spread)}")
     trips = [f"{error:.4f} with {rounds}" for rounds, error in stable["round_trip"].items()]
-    way = "DDIM there and back in 20 steps, 32 held-out images, error on the scale [-1, 1]"
+    images = f"{stable['trips']} {'held-out ' if stable['unseen'] else ''}images"
+    way = f"DDIM there and back in 20 steps, {images}, error on the scale [-1, 1]"
     lines.append(f"{way} by rounds of inversion per step: {', '.join(trips)}")
-    share = f"{stable['out_of_range']:.1%} of 32 images"
+    share = f"{stable['out_of_range']:.1%} of {stable['trips']} images"
     lines.append(f"without clipping {share} leave [-1, 1] by more than 0.1")
     work = f"{cost['multiply_adds'] / 1e6:.1f} million multiply-adds"
     lines.append(f"a network evaluation of one image takes {work}")
     if cost["peak_memory"]:
         lines.append(f"this whole evaluation has used {cost['peak_memory'] / 1e6:.0f} MB")
-    return "\n".join(lines)
+    return "\n".join(lines + in_words(found) * ("features" in found))
+
+
+def in_words(found):
+    """Say in a few plain lines how well a model draws a user's own pictures.
+
+    found: as for `report`, from images (N, H, W, C), with "drawn", how many -> list of lines
+    """
+    real, last = found["real"], found["samplers"][-1]
+    lines = ["", f"In words, of {found['drawn']} pictures drawn with {title(last)}:"]
+    share = lambda row: f"{np.mean(list(row['agreement'].values())):.0%}"
+    if last["agreement"]:
+        known = f"{share(real)} of unseen pictures" if real["agreement"] else "too few are held out"
+        lines.append(f"- read as asked: {share(last)} (what the judge reads rightly: {known})")
+    near = "variety, the share of yours that one of them looks like"
+    for name, what in {"precision": "look like one of yours", "recall": near}.items():
+        if name in last:
+            lines.append(f"- {what}: {last[name]:.0%} (real pictures: {real[name]:.0%})")
+    copies = f"{last['copies']:.0%} (real pictures: {real['copies']:.0%})"
+    lines.append(f"- nearly copies of yours: {copies}")
+    missing = {name: least for name, (_, least) in SCORES.items() if found["n"] < least}
+    if missing:
+        needs = f"it takes {2 * max(missing.values())} pictures to train on"
+        lines.append(f"- left out, as {needs}: {', '.join(missing)}")
+    return lines
 
 
 def transfer_row(name, samples, truth, source, model, target, seconds, paper=1.0):

@@ -10,6 +10,7 @@ image is known, such as drawing a subject in another style.
 import numpy as np
 
 ROWS = 256  # of a table of distances, made at a time: the whole of 5000 x 5000 would take 200 MB
+NUMBERS = 2**22  # of images in float64, at a time: 34 MB
 
 
 def finite(x):
@@ -155,19 +156,46 @@ def coverage(real, fake, k=5):
     return float(np.mean(_balls(real, fake, k)[0] > 0))
 
 
-def nearest(images, among):
+def nearest(images, among, own=None):
     """Find for each image the one that is most like it, pixel by pixel.
 
     index[i] = the j where distance(i, j) is least
     distance(i, j) = sqrt(mean over pixels and channels of (images[i] - among[j])^2)
-    images: (N, ...); among: (M, ...) -> distance (N,) to that image, in units of the images' scale,
-    0 for a copy; index (N,) ints. Raises ValueError where a value is not finite.
+    images: (N, ...); among: (M, ...), arrays or data.Pixels, of which few at a time are converted
+    own: (N,) ints, for each image the one of among that it is not compared with, None = with all
+    -> distance (N,) to that image, in units of the images' scale, 0 for a copy; index (N,) ints
+    Raises FloatingPointError where a value is not finite.
     """
-    images, among = flat(images), flat(among)
-    index = np.concatenate([d2.argmin(1) for _, d2 in _squared_distances(images, among)])
-    # from the differences, so that a copy is at exactly 0
-    distance = np.sqrt(((images - among[index]) ** 2).mean(1))
+    own = np.full(len(images), -1) if own is None else own
+    distance, index = np.zeros(len(images)), np.zeros(len(images), dtype=int)
+    for some, part in parts(images):
+        x = flat(part)
+        index[some] = _index_of_nearest(x, among, own[some])
+        # from the differences, so that a copy is at exactly 0
+        distance[some] = np.sqrt(((x - flat(among[index[some]])) ** 2).mean(1))
     return distance, index
+
+
+def parts(images):
+    """Go through images, NUMBERS values at a time. (M, ...) -> yields a slice, and its images"""
+    rows = max(1, NUMBERS // max(1, int(np.prod(images.shape[1:]))))
+    for first in range(0, len(images), rows):
+        some = slice(first, min(first + rows, len(images)))
+        yield some, images[some]
+
+
+def _index_of_nearest(x, among, own):
+    """Do most of the work of `nearest`: x (N, D); own (N,) ints, -1 = none -> (N,) ints"""
+    least, index = np.full(len(x), np.inf), np.zeros(len(x), dtype=int)
+    for some, part in parts(among):
+        for i, d2 in _squared_distances(x, flat(part)):
+            row = np.flatnonzero((some.start <= own[i]) & (own[i] < some.stop))
+            d2[row, own[i][row] - some.start] = np.inf
+            j = d2.argmin(1)
+            closest = d2[np.arange(len(i)), j]
+            nearer = closest < least[i]
+            least[i[nearer]], index[i[nearer]] = closest[nearer], some.start + j[nearer]
+    return index
 
 
 def memorisation(fake, train, held_out):

@@ -1,0 +1,62 @@
+"""Who judges a model of a user's own pictures: found beside the model, or trained."""
+
+from pathlib import Path
+
+from .. import checkpoint
+from ..measure import classifier, pretext
+from .progress import Bar
+
+
+def beside(model, dataset):
+    """Name the file of a model's judge: Path of the model, its data.Dataset -> Path"""
+    return Path(model).parent / f"{dataset.name}_judge.npz"
+
+
+def train(dataset, about, steps=pretext.STEPS, seed=0):
+    """Train the judge of a user's own pictures, with a bar.
+
+    dataset, about: as own.pictures gives them -> weights, meta, for checkpoint.export
+    """
+    with Bar(steps, f"training the judge of {dataset.name}", "steps") as bar:
+        weights, meta = pretext.learn(dataset, steps, seed, bar.tick)
+    return weights, meta | {"pictures": {"key": about["key"]}}
+
+
+def found(path, dataset, about):
+    """Load the judge in a file, if it was trained on these pictures -> Classifier, meta, or None
+
+    dataset, about: as own.pictures gives them
+    """
+    judge, its = classifier.read(path)
+    _, size, _, channels = dataset.train.shape
+    labels = list(its["labels"].items()) == list(dataset.labels.items())
+    alike = labels and (its["size"], its["channels"]) == (size, channels) and "tasks" in its
+    same = its.get("pictures", {}).get("key") == about.get("key")
+    return (judge, its) if alike and same else None
+
+
+def of(model, dataset, about, say, keep=True):
+    """Load the judge of a user's own pictures from beside the model, or train it and keep it there.
+
+    model: Path; dataset, about: as own.pictures gives them; say: prints a line; keep: whether to
+    write it -> Classifier, meta
+    """
+    path, there = beside(model, dataset), False
+    try:
+        there = path.exists()
+        if there and (kept := found(path, dataset, about)):
+            say(f"{path}: the judge, trained on these pictures before")
+            return kept
+        free, why = True, "judges other pictures: trained anew"
+    except checkpoint.CheckpointError:
+        free, why = False, "holds something else: the judge is not kept"
+    if there:
+        say(f"{path} {why}")
+    weights, meta = train(dataset, about)
+    if free and keep:
+        try:
+            checkpoint.export(path, weights, meta)
+            say(f"{path}: the judge, trained on these pictures; it is used again the next time")
+        except checkpoint.CheckpointError as e:
+            say(f"the judge is not kept: {e}")
+    return classifier.unpacked(weights, meta), meta
