@@ -373,6 +373,9 @@ def in_words(found):
     if last["agreement"]:
         known = f"{share(real)} of unseen pictures" if real["agreement"] else "too few are held out"
         lines.append(f"- read as asked: {share(last)} (what the judge reads rightly: {known})")
+    if distance := next((name for name in ("frechet", "kernel") if name in last), None):
+        far = f"{last[distance]:.2g} (real pictures: {real[distance]:.2g}; less is better)"
+        lines.append(f"- distance of all of them from yours, by features: {far}")
     near = "variety, the share of yours that one of them looks like"
     for name, what in {"precision": "look like one of yours", "recall": near}.items():
         if name in last:
