@@ -1265,13 +1265,18 @@ def test_resuming_what_is_done_changes_nothing(trained, tmp_path, capsys):
     assert state(tmp_path / "digits.npz") == state(trained)
 
 
-def test_saving_and_drawing_on_the_way_changes_nothing(tmp_path):
-    for name, seconds in [("once", 60), ("often", 1e-9)]:
+def test_saving_and_drawing_on_the_way_changes_nothing(tmp_path, monkeypatch):
+    """Nor does it hold training up: after a sheet that took long there is none for a while."""
+    for name, seconds, rest in [("once", 60, 0), ("often", 1e-9, 0), ("seldom", 1e-9, 1e9)]:
+        monkeypatch.setattr(cmd_train, "REST", rest)
         assert (
             run("train digits", *TINY, "--steps 6 --save-every", seconds, "--out", tmp_path / name)
             == 0
         )
-        assert len(list((tmp_path / name).glob("digits_*.png"))) == {"once": 1, "often": 6}[name]
+        assert (
+            len(list((tmp_path / name).glob("digits_*.png")))
+            == {"once": 1, "often": 6, "seldom": 2}[name]
+        )
     assert state(tmp_path / "once" / "digits.npz") == state(tmp_path / "often" / "digits.npz")
 
 

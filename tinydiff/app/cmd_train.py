@@ -66,6 +66,7 @@ MODELS = {  # for two cores: arguments of UNet, images per step, highest learnin
 STEPS, RATE = 1000, 8e-3  # of the main job, and its highest learning rate: a short training
 DRAWN = ("dpmpp_2m", 15, "even")  # how it draws in the end: sampler, steps, times
 LOOKS = (25, 50, 100, 200, 350, 500, 750)  # steps after which it shows what it draws by now
+REST = 9  # after a sheet of samples there is none for so many times as long as it took to draw
 
 
 def cmd_digits(args):
@@ -500,7 +501,7 @@ def learn(
         if team.rank == 0:
             checkpoint.save(path, run, meta)
 
-    saved, stop = time.perf_counter(), []
+    saved, rested, stop = time.perf_counter(), 0.0, []
     team.told = stop
     try:
         title = f"training on {dataset.name}"
@@ -524,8 +525,9 @@ def learn(
                 if time.perf_counter() - saved > save_every:
                     save()
                     saved = time.perf_counter()
-                    if sheets and not stop and team.rank == 0:
+                    if sheets and not stop and team.rank == 0 and saved > rested:
                         _draw_unless_stopped(sheets, run, stop)
+                        rested = time.perf_counter() + REST * (time.perf_counter() - saved)
             save()
     except FloatingPointError as e:
         stays = f"; the last checkpoint stays in {path}" if path.exists() else ""
