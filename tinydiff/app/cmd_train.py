@@ -283,8 +283,9 @@ def _require_one_training(run, batch, team):
 
 def _require_memory(meta, weights=0):
     """Refuse a training that does not fit into the memory, by what others were seen to take."""
-    at_once = 1 if meta["train"].get("memory") else meta["train"]["batch"]
-    less = "--width, --depth or --batch, or give --memory"
+    at_once, less = meta["train"]["batch"], "--width, --depth or --batch, or give --memory"
+    if "memory" in meta["train"]:
+        at_once, less = 1, "--width or --depth"
     require_memory(room.of_steps(meta["model"], weights, at_once), less)
 
 
