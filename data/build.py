@@ -599,7 +599,8 @@ def main():
     """Read the command line and build the requested sets."""
     files = "digits8 fashion16 portraits16 edits16 emoji16 typefaces16 patterns16 patterns32"
     builds = digits, fashion, portraits, edits, emoji, typefaces, patterns, patterns32
-    sets = {build.__name__: (build, file) for build, file in zip(builds, files.split(), strict=True)}
+    pairs = zip(builds, files.split(), strict=True)
+    sets = {build.__name__: (build, file) for build, file in pairs}
     purpose = "Remake the image sets of this folder from their published packages."
     parser = argparse.ArgumentParser(description=purpose)
     parser.add_argument("which", choices=[*sets, "all"])
