@@ -89,10 +89,10 @@ def window_energy(x, stride):
     return steps[starts].mean() / steps[~starts].mean()
 
 
-def measure(name, n, wide, steps, w, seed):
-    """Print the three tables, of a model that comes with tinydiff."""
-    pipe, (model, meta) = Pipeline.load(name), classifier.load(name)
-    patterns, size = data.load(name), pipe.model.size
+def measure(dataset, n, wide, steps, w, seed):
+    """Print the three tables, of the model of a data set that comes with tinydiff."""
+    pipe, (model, meta) = Pipeline.load(dataset), classifier.load(dataset)
+    patterns, size = data.load(dataset), pipe.model.size
     order = np.random.default_rng(0).permutation(len(patterns.train))
     real = evaluate.features(model, patterns.train[order[:2048]])
     unit = np.sqrt(real.var(0).mean())
@@ -119,8 +119,8 @@ def measure(name, n, wide, steps, w, seed):
         print(f"{kind:20s}" + "".join(f"{energy:20.2f}" for energy in energies))
 
     labels = labels[:wide]
-    print(f"\n{wide} panoramas {size} x {WIDE}, the classifier on {WIDE // size} windows of each;", end=" ")
-    print("energy where windows start, relative to elsewhere")
+    print(f"\n{wide} panoramas {size} x {WIDE}, the classifier on", end=" ")
+    print(f"{WIDE // size} windows of each; energy where windows start, relative to elsewhere")
     print(f"{'':20s}{'energy':>18s}{columns}")
     for name, overlap in OVERLAPS.items():
         x = panoramas(pipe, labels, overlap, steps, w, seed)
@@ -129,9 +129,9 @@ def measure(name, n, wide, steps, w, seed):
         print(f"{name:20s}{window_energy(x, size // 2):18.3f}{read(windows, given)}")
 
 
-def picture(path, name, steps, w, seed):
+def picture(path, dataset, steps, w, seed):
     """Draw the picture that the docstring of this file describes."""
-    pipe, pairs = Pipeline.load(name), [shown.split() for shown in SHOWN.split(", ")]
+    pipe, pairs = Pipeline.load(dataset), [shown.split() for shown in SHOWN.split(", ")]
     words = [[f"kind={kind}", f"palette={palette}"] for kind, palette in pairs]
     labels = np.stack([parse_labels(pipe.labels, pair) for pair in words])
     ways = [WAYS[name] for name in ("ordinary", "circular and rolls")]
