@@ -60,6 +60,7 @@ MODELS = {  # for two cores: arguments of UNet, images per step, highest learnin
     "fashion": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.1),
     "portraits": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.3),
     "patterns": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.3),
+    "patterns32": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 32, 1e-3, 0.3),
     "emoji": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.1),
     "typefaces": ({"width": 32, "multipliers": [1, 2, 2], "depth": 1}, 64, 1e-3, 0.1),
 }
