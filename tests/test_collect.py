@@ -981,10 +981,10 @@ def test_the_oldest_sets_make_room(tmp_path, monkeypatch):
         os.utime(cache.folder() / f"{key * 64}.npz", (i, i))
     assert sorted(p.stem[0] for p in cache.folder().glob("*.npz")) == ["c"]
     monkeypatch.setattr(cache, "MOST", 90_000)
-    cache.save("b" * 64, dataset, [])
+    cache.save("b" * 64, dataset, [], {})
     os.utime(cache.folder() / f"{'b' * 64}.npz", (3, 3))
     assert cache.load("c" * 64)  # used last, though written first: it stays
-    cache.save("a" * 64, dataset, [])
+    cache.save("a" * 64, dataset, [], {})
     assert sorted(p.stem[0] for p in cache.folder().glob("*.npz")) == ["a", "c"]
 
 

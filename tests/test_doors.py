@@ -47,8 +47,9 @@ NUMBERS = {  # (command, option) -> its name in RANGES
     ("evaluate", "--n"): "evaluate --n",
     ("train", "--size"): "train --size",
     ("look", "--size"): "train --size",
+    ("judge", "--size"): "train --size",
 }
-PAIRS = {("sample", "--size"), ("train", "--grid"), ("look", "--grid")}  # as 16x64
+PAIRS = {("sample", "--size"), *((who, "--grid") for who in ("train", "look", "judge"))}  # as 16x64
 NO_NUMBERS = ("", " 5", "5 ", "1_000", "٣", "²", "nan", "inf", "-inf", "1e", "0x10", "1,5", "5\n")
 TOO_LARGE = ("1e20", "9" * 20, "9" * 5000, "1e300", "1e999999999", "-1", "-5.5")
 
