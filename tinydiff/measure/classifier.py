@@ -20,7 +20,7 @@ from .metrics import finite
 class Classifier(Module):
     """A network from an image to 64 features, and from these to scores for each label.
 
-    x of 32 pixels and more: blocks of 2 x 2, of 64 and more of 4 x 4, become one pixel each first;
+    of 64 pixels and more blocks of 2 x 2 become one pixel each first;
     h = silu(colour(x)), a linear map of each pixel to width channels;
     three times h = silu(norm(conv(h))), 3 x 3, to width, 2 width, 2 width channels, halved (down)
     after the first and the last, then until at most 4 x 4 pixels are left (or their number is odd);
@@ -33,9 +33,7 @@ class Classifier(Module):
 
     def __init__(self, size, channels, classes, width=32, *, rng):
         self.classes = tuple(classes)
-        self.block = next(
-            k for k in (4, 2, 1) if k == 1 or (size >= 16 * k and size % (4 * k) == 0)
-        )
+        self.block = 2 if size >= 64 and size % 8 == 0 else 1
         size //= self.block
         self.colour = Linear(channels * self.block**2, width, rng=rng)
         self.colour.w = 6 * self.colour.w
