@@ -1,9 +1,9 @@
 """Remake the image sets of this folder.
 
-    python data/build.py digits|fashion|portraits|edits|emoji|typefaces|patterns|all [--work DIR]
+    python data/build.py SET|all [--work DIR]
 
-Each set but the last comes from a published package, which the ordinary client fetches by name and
-pinned version:
+Each SET but the last two comes from a published package, which the ordinary client fetches by name
+and pinned version:
 
     digits     pip      scikit-learn 1.9.1 (only its file digits.csv.gz is read)
     fashion    apt      dataset-fashion-mnist 0.0~git20200523.55506a9-1 (Debian; unpacked,
@@ -15,7 +15,7 @@ pinned version:
                pip      resvg_py and Pillow as above
     typefaces  npm      @fontsource/* 5.3.0, the faces listed in TYPEFACES
                pip      Pillow as above
-    patterns   drawn by the formulas of data/patterns.py, with NumPy alone
+    patterns, patterns32  drawn by the formulas of data/patterns.py, with NumPy alone
 
 Needs Python 3.11 or later. Nothing is installed outside DIR;
 without --work, DIR is a temporary folder that is removed at the end.
@@ -548,15 +548,25 @@ def typefaces(work, letters="ABCDEFGHIJKLMNOPQRSTUVWXYZ"):
     )
 
 
-def patterns(work, M=8_000):
-    """Draw M crops of patterns by formulas; the crops do not tile. work is not used.
+def crops(M, n, **form):
+    """Draw M crops of patterns by formulas, n of them held out; the crops do not tile.
 
-    -> images (M, 16, 16, 3), labels (M, 2), ...
+    form: of patterns.draw -> images (M, size, size, 3), labels (M, 2), ...
     """
-    images, labels = drawn_patterns.draw(M)
+    images, labels = drawn_patterns.draw(M, **form)
     kinds = [kind.__name__ for kind in drawn_patterns.KINDS]
     values = {"kind": kinds, "palette": list(drawn_patterns.PALETTES)}
-    return dict(images=images, **named(values, labels), test=held_out(labels[:, 0], 800))
+    return dict(images=images, **named(values, labels), test=held_out(labels[:, 0], n))
+
+
+def patterns(work):
+    """Draw crops of 16 x 16 pixels. work is not used."""
+    return crops(8_000, 800)
+
+
+def patterns32(work):
+    """Draw crops of 32 x 32 pixels, their motifs 1.6 times as large. work is not used."""
+    return crops(4_800, 480, size=32, fine=2, scale=1.6)
 
 
 def save(path, arrays):
@@ -587,9 +597,10 @@ def save(path, arrays):
 
 def main():
     """Read the command line and build the requested sets."""
-    files = "digits8 fashion16 portraits16 edits16 emoji16 typefaces16 patterns16".split()
-    builds = digits, fashion, portraits, edits, emoji, typefaces, patterns
-    sets = {build.__name__: (build, file) for build, file in zip(builds, files, strict=True)}
+    files = "digits8 fashion16 portraits16 edits16 emoji16 typefaces16 patterns16 patterns32"
+    builds = digits, fashion, portraits, edits, emoji, typefaces, patterns, patterns32
+    pairs = zip(builds, files.split(), strict=True)
+    sets = {build.__name__: (build, file) for build, file in pairs}
     purpose = "Remake the image sets of this folder from their published packages."
     parser = argparse.ArgumentParser(description=purpose)
     parser.add_argument("which", choices=[*sets, "all"])

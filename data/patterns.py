@@ -1,9 +1,10 @@
 """Patterns for cloth and paper, drawn by formulas: ten kinds in twelve palettes.
 
-build.py makes patterns16.npz of them. A kind is a function (x, y, rng) -> (H, W) ints, the colour
-of each point: 0 to 3 are the four colours of a palette in random order, 0 the ground, and 4 is the
-mean of 0 and 1. x, y: (H, W), the places of the points on an endless plane, in pixels; everything
-else is drawn from rng. The crops cut from the plane do not repeat when they are laid side by side.
+build.py makes patterns16.npz and patterns32.npz of them. A kind is a function (x, y, rng) ->
+(H, W) ints, the colour of each point: 0 to 3 are the four colours of a palette in random order, 0
+the ground, and 4 is the mean of 0 and 1. x, y: (H, W), the places of the points on an endless
+plane; everything else is drawn from rng. Lengths are in units of the plane, one pixel of
+patterns16. The crops cut from the plane do not repeat when they are laid side by side.
 """
 
 import numpy as np
@@ -40,7 +41,7 @@ def cell(x, y):
 
 
 def bands(u, rng):
-    """Cut a coordinate into bands, each 1.8 to 3.6 pixels wide, that repeat one order of colours.
+    """Cut a coordinate into bands, each 1.8 to 3.6 wide, that repeat one order of colours.
 
     u: any shape -> ints of that shape
     """
@@ -173,10 +174,11 @@ def triangles(x, y, rng):
 KINDS = (stripes, waves, checks, dots, scales, arcs, terrazzo, camouflage, petals, triangles)
 
 
-def draw(M, size=16, fine=4, seed=0):
+def draw(M, size=16, fine=4, scale=1.0, seed=0):
     """Draw M crops that take the kinds in turn, and the palettes likewise, one per round of kinds.
 
-    Each pixel is the mean of fine x fine points.
+    size: pixels per side; each pixel is the mean of fine x fine points; scale: pixels per unit of
+    the plane. The same seed gives the same patterns at every size, scale and fineness.
     -> images (M, size, size, 3) uint8, labels (M, 2) uint8: indices into KINDS and PALETTES
     """
     rng, images = np.random.default_rng(seed), np.empty((M, size, size, 3), np.uint8)
@@ -185,7 +187,7 @@ def draw(M, size=16, fine=4, seed=0):
     turn = np.arange(M)
     pairs = turn % len(KINDS), turn // len(KINDS) % len(PALETTES)
     labels = np.stack(pairs, axis=1).astype(np.uint8)
-    y, x = (np.mgrid[: size * fine, : size * fine] + 0.5) / fine
+    y, x = (np.mgrid[: size * fine, : size * fine] + 0.5) / fine / scale
     for n, (kind, palette) in enumerate(labels):
         c = rng.permutation(colours[palette])
         while np.abs(c[0] - c[1]).sum() < 200:  # too similar to tell apart

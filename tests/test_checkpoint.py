@@ -379,7 +379,8 @@ def test_a_file_that_draws_is_found_by_name_and_by_path(good, tmp_path, monkeypa
         checkpoint.ready(judge)
 
 
-SETS = ["digits", "fashion", "portraits", "patterns", "emoji", "emoji_second", "typefaces"]
+SETS = ["digits", "fashion", "portraits", "patterns", "patterns32", "emoji"]
+SETS += ["emoji_second", "typefaces"]
 
 
 @pytest.mark.parametrize("name", SETS)

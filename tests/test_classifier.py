@@ -37,12 +37,16 @@ def halved(x):
 
 
 @compiled_when_slow
-def test_the_network_written_out(rng, kernel_set):
-    """Colours, a convolution, half the size, two more, half the size, 64 features; linear heads."""
-    model = classifier.Classifier(8, 3, CLASSES, width=8, rng=rng)
+@pytest.mark.parametrize("size, halvings", [(8, 0), (32, 1), (40, 1)])
+def test_the_network_written_out(rng, kernel_set, size, halvings):
+    """Colours, a convolution, half the size, two more, half the size, 64 features; linear heads.
+
+    What is still wider than 4 pixels is halved again, while it can be.
+    """
+    model = classifier.Classifier(size, 3, CLASSES, width=8, rng=rng)
     theta = model.flatten(np.float64)
     theta += rng.normal(0, 0.1, theta.shape)  # the shifts start at 0, the scales at 1
-    x = rng.normal(size=(3, 8, 8, 3))
+    x = rng.normal(size=(3, size, size, 3))
     y = x @ model.colour.w + model.colour.b
     y = y / (1 + np.exp(-y))
     maps = [y]
@@ -50,9 +54,12 @@ def test_the_network_written_out(rng, kernel_set):
         y = ops.group_norm(ops.conv2d(y, conv.w), norm.scale, norm.shift)
         maps.append(y / (1 + np.exp(-y)))
         y = maps[-1] if i == 1 else halved(maps[-1])
+    for _ in range(halvings):
+        y = halved(y)
     y = y.reshape(3, -1) @ model.squeeze.w + model.squeeze.b
     features, scores = model.features(x), model(x)
-    assert [h.shape for h in model.maps(x)] == [(3, 8, 8, 8)] * 2 + [(3, 4, 4, 16)] * 2
+    whole, half = (3, size, size, 8), (3, size // 2, size // 2, 16)
+    assert [h.shape for h in model.maps(x)] == [whole] * 2 + [half] * 2
     for got, h in zip(model.maps(x), maps, strict=True):
         assert np.allclose(got, h, rtol=0, atol=1e-12)
     assert features.shape == (3, 64)

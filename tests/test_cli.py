@@ -728,7 +728,7 @@ draw
 train
     the following arguments are required: dataset
 train faces
-    no data set 'faces'; there are: digits, fashion, portraits, patterns, emoji, typefaces
+    no data set 'faces'; there are: digits, fashion, portraits, patterns, patterns32, emoji
 train digits --width 20
     width divisible by 8
 train digits --width 4
@@ -882,7 +882,7 @@ sample CKPT --steps +-5
 train digits --steps 5 --resume EXPORTED
     holds weights to draw or judge with, not a training
 evaluate FOREIGN
-    no data set 'cats'; there are: digits, fashion, portraits, patterns
+    no data set 'cats'; there are: digits, fashion, portraits, patterns, patterns32
 evaluate CKPT --out FILE/a.png
     --out FILE/a.png could not be written (Not a directory): give another
 edit digits none.png --strength 0.5
@@ -904,7 +904,7 @@ edit digits none.png --restore shrink2
 edit digits IMAGE --restore noise --steps 251
     --steps takes at most 250
 edit FOREIGN IMAGE --restore noise
-    no data set 'cats'; there are: digits, fashion, portraits, patterns
+    no data set 'cats'; there are: digits, fashion, portraits, patterns, patterns32
 edit digits IMAGE --strength 1.5
     --strength: takes a number above 0 up to 1, got '1.5'
 edit digits IMAGE --mask OTHER
@@ -948,7 +948,7 @@ edit digits IMAGE --mask IMAGE
 gallery --out FOLDER
     --out FOLDER: pictures are PNG files: give a name that ends in .png, as FOLDER/picture.png
 judge faces
-    no data set 'faces'; there are: digits, fashion, portraits, patterns, emoji, typefaces
+    no data set 'faces'; there are: digits, fashion, portraits, patterns, patterns32, emoji
 export none.npz a.npz
     none.npz cannot be read
 export CKPT FILE/a.npz
@@ -1265,13 +1265,18 @@ def test_resuming_what_is_done_changes_nothing(trained, tmp_path, capsys):
     assert state(tmp_path / "digits.npz") == state(trained)
 
 
-def test_saving_and_drawing_on_the_way_changes_nothing(tmp_path):
-    for name, seconds in [("once", 60), ("often", 1e-9)]:
+def test_saving_and_drawing_on_the_way_changes_nothing(tmp_path, monkeypatch):
+    """Nor does it hold training up: after a sheet that took long there is none for a while."""
+    for name, seconds, rest in [("once", 60, 0), ("often", 1e-9, 0), ("seldom", 1e-9, 1e9)]:
+        monkeypatch.setattr(cmd_train, "REST", rest)
         assert (
             run("train digits", *TINY, "--steps 6 --save-every", seconds, "--out", tmp_path / name)
             == 0
         )
-        assert len(list((tmp_path / name).glob("digits_*.png"))) == {"once": 1, "often": 6}[name]
+        assert (
+            len(list((tmp_path / name).glob("digits_*.png")))
+            == {"once": 1, "often": 6, "seldom": 2}[name]
+        )
     assert state(tmp_path / "once" / "digits.npz") == state(tmp_path / "often" / "digits.npz")
 
 

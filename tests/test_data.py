@@ -16,6 +16,7 @@ SIZES = {  # name -> train, test, (H, W, C), how many values each label has
     "fashion": (10000, 2000, (16, 16, 1), {"kind": 10}),
     "portraits": (5400, 600, (16, 16, 3), FACES),
     "patterns": (7200, 800, (16, 16, 3), {"kind": 10, "palette": 12}),
+    "patterns32": (4320, 480, (32, 32, 3), {"kind": 10, "palette": 12}),
 }
 
 
@@ -90,22 +91,40 @@ def test_labels_of_the_portraits_are_read_off_their_attributes():
     assert white[has("background", "blue")].mean() < 0.01
 
 
-def test_patterns_are_drawn_again_by_their_formulas():
+@pytest.fixture(scope="module")
+def formulas():
+    spec = importlib.util.spec_from_file_location("patterns", data.FOLDER / "patterns.py")
+    spec.loader.exec_module(patterns := importlib.util.module_from_spec(spec))
+    return patterns
+
+
+FORMS = {"patterns": {}, "patterns32": {"size": 32, "fine": 2, "scale": 1.6}}
+
+
+@pytest.mark.parametrize("name, form", FORMS.items(), ids=FORMS)
+def test_patterns_are_drawn_again_by_their_formulas(formulas, name, form):
     """The first 240, every kind in every palette twice: to rounding the pixels of the file.
 
     All are mixtures of their palette's colours, and none is plain.
     """
-    spec = importlib.util.spec_from_file_location("patterns", data.FOLDER / "patterns.py")
-    spec.loader.exec_module(patterns := importlib.util.module_from_spec(spec))
-    images, labels = patterns.draw(240)
-    with np.load(data.FOLDER / data.FILES["patterns"]) as f:
+    images, labels = formulas.draw(240, **form)
+    with np.load(data.FOLDER / data.FILES[name]) as f:
         assert np.abs(images.astype(int) - f["images"][:240]).max() <= 1
         assert np.array_equal(labels, f["labels"][:240])
     assert len({tuple(pair) for pair in labels[:120]}) == 120
-    palettes = [[list(bytes.fromhex(c)) for c in p.split()] for p in patterns.PALETTES.values()]
+    palettes = [[list(bytes.fromhex(c)) for c in p.split()] for p in formulas.PALETTES.values()]
     colours = np.array(palettes)[labels[:, 1], None, None]
     assert np.all(images >= colours.min(3)) and np.all(images <= colours.max(3))
     assert np.all(images.std((1, 2)).max(1) > 8)
+
+
+def test_patterns_are_the_same_at_every_scale(formulas):
+    """Twice as large, half as finely drawn, averaged over 2 x 2 pixels: the same, to rounding."""
+    x, _ = formulas.draw(60)
+    large, _ = formulas.draw(60, size=32, fine=2, scale=2.0)
+    again = large.reshape(60, 16, 2, 16, 2, 3).mean((2, 4))
+    assert np.abs(x - again).max() <= 1
+    assert np.abs(x.astype(float) - formulas.draw(60, scale=1.6)[0]).mean() > 20
 
 
 def test_pixels_survive_the_round_trip():
@@ -121,7 +140,7 @@ def test_what_lies_outside_is_cut_off():
 
 
 def test_another_name_is_refused():
-    why = "no data set 'faces'; there are: digits, fashion, portraits, patterns"
+    why = "no data set 'faces'; there are: digits, fashion, portraits, patterns, patterns32"
     with pytest.raises(ValueError, match=why):
         data.load("faces")
 

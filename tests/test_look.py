@@ -423,6 +423,7 @@ def test_what_was_mistyped_is_guessed(faces, run):
     for words, guess in {
         "look fases": "there is no file or folder 'fases' (did you mean faces?)",
         "look nothing": "there is no file or folder 'nothing'\n",
+        "look emoji": "there is no file or folder 'emoji': this set comes with tinydiff",
         "train fases": "no data set 'fases' (did you mean faces?); there are: digits",
         "train portrait": "no data set 'portrait' (did you mean portraits?); there are: digits",
         "judge emojis": "no data set 'emojis' (did you mean emoji?); there are: digits",

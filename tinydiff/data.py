@@ -17,6 +17,7 @@ FILES = {
     "fashion": "fashion16.npz",
     "portraits": "portraits16.npz",
     "patterns": "patterns16.npz",
+    "patterns32": "patterns32.npz",
 }
 STYLES = {"emoji": "emoji16.npz", "typefaces": "typefaces16.npz"}
 
@@ -119,7 +120,8 @@ def meant(name, names):
 def load(name):
     """Load a data set that comes with tinydiff.
 
-    name: "digits" (8 x 8 grey), "fashion" (16 x 16 grey), "portraits" or "patterns" (16 x 16 RGB)
+    name: "digits" (8 x 8 grey), "fashion" (16 x 16 grey), "portraits" or "patterns" (16 x 16 RGB),
+    "patterns32" (32 x 32 RGB)
     -> Dataset, images (N, H, W, C) in [-1, 1]
     Raises ValueError for another name, FileNotFoundError when the file is missing, OSError when it
     is damaged.

@@ -1,7 +1,7 @@
 """Measure tiles and panoramas of the pattern model: do they have seams, and do they match labels?
 
-    python tests/bench/tiles.py [--n 256] [--wide 64] [--steps 50] [--guidance 2] [--seed 0]
-                                [--picture FILE]
+    python tests/bench/tiles.py [--model patterns32] [--n 256] [--wide 64] [--steps 50]
+                                [--guidance 2] [--seed 0] [--picture FILE]
 
 Seam energy: edit.seam_energy with its standard error; 1 = the step across a tile's edge is like the
 steps inside. The classifier reads each tile rolled by half its size, so that the edges meet in the
@@ -89,10 +89,10 @@ def window_energy(x, stride):
     return steps[starts].mean() / steps[~starts].mean()
 
 
-def measure(n, wide, steps, w, seed):
-    """Print the three tables."""
-    pipe, (model, meta) = Pipeline.load("patterns"), classifier.load("patterns")
-    patterns, size = data.load("patterns"), pipe.model.size
+def measure(dataset, n, wide, steps, w, seed):
+    """Print the three tables, of the model of a data set that comes with tinydiff."""
+    pipe, (model, meta) = Pipeline.load(dataset), classifier.load(dataset)
+    patterns, size = data.load(dataset), pipe.model.size
     order = np.random.default_rng(0).permutation(len(patterns.train))
     real = evaluate.features(model, patterns.train[order[:2048]])
     unit = np.sqrt(real.var(0).mean())
@@ -119,8 +119,8 @@ def measure(n, wide, steps, w, seed):
         print(f"{kind:20s}" + "".join(f"{energy:20.2f}" for energy in energies))
 
     labels = labels[:wide]
-    print(f"\n{wide} panoramas {size} x {WIDE}, the classifier on four windows of each;", end=" ")
-    print("energy where windows start, relative to elsewhere")
+    print(f"\n{wide} panoramas {size} x {WIDE}, the classifier on", end=" ")
+    print(f"{WIDE // size} windows of each; energy where windows start, relative to elsewhere")
     print(f"{'':20s}{'energy':>18s}{columns}")
     for name, overlap in OVERLAPS.items():
         x = panoramas(pipe, labels, overlap, steps, w, seed)
@@ -129,9 +129,9 @@ def measure(n, wide, steps, w, seed):
         print(f"{name:20s}{window_energy(x, size // 2):18.3f}{read(windows, given)}")
 
 
-def picture(path, steps, w, seed):
+def picture(path, dataset, steps, w, seed):
     """Draw the picture that the docstring of this file describes."""
-    pipe, pairs = Pipeline.load("patterns"), [shown.split() for shown in SHOWN.split(", ")]
+    pipe, pairs = Pipeline.load(dataset), [shown.split() for shown in SHOWN.split(", ")]
     words = [[f"kind={kind}", f"palette={palette}"] for kind, palette in pairs]
     labels = np.stack([parse_labels(pipe.labels, pair) for pair in words])
     ways = [WAYS[name] for name in ("ordinary", "circular and rolls")]
@@ -145,6 +145,7 @@ def main():
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
+    add("--model", default="patterns", help="patterns or patterns32 (default: patterns)")
     add("--n", type=int, default=256, help="number of tiles (default: 256)")
     add("--wide", type=int, default=64, help="number of panoramas (default: 64)")
     add("--steps", type=int, default=50, help="steps from noise to image (default: 50)")
@@ -153,9 +154,9 @@ def main():
     add("--picture", type=Path, metavar="FILE", help="draw this picture and measure nothing")
     args = parser.parse_args()
     if args.picture:
-        picture(args.picture, args.steps, args.guidance, args.seed)
+        picture(args.picture, args.model, args.steps, args.guidance, args.seed)
     else:
-        measure(args.n, args.wide, args.steps, args.guidance, args.seed)
+        measure(args.model, args.n, args.wide, args.steps, args.guidance, args.seed)
 
 
 if __name__ == "__main__":

@@ -21,14 +21,7 @@ from .usage import dataset_named
 BEGIN = "from tinydiff.app import ahead, cmd_train; ahead.main(cmd_train.loop)"
 PATIENCE = 120  # seconds, after which the first process compiles everything itself
 MOST = 128  # images per step: what only more would need, the first process compiles itself
-DESCRIBED = (
-    "dataset",
-    "labels",
-    "model",
-    "schedule",
-    "train",
-    "whole",
-)  # the parts of meta that matter
+DESCRIBED = ("dataset", "labels", "model", "schedule", "train", "whole")  # what matters of meta
 
 
 @contextmanager

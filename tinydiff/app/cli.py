@@ -76,7 +76,7 @@ COMMANDS = {  # command -> the file that does it, loaded only then: --help answe
     "site": "cmd_site",
     "doctor": "cmd_doctor",
 }
-SETS = "digits, fashion, portraits, patterns, emoji or typefaces"
+SETS = "digits, fashion, portraits, patterns, patterns32, emoji or typefaces"
 MODEL = f"{SETS}, which come with tinydiff, or a file that `train` wrote"
 PICTURES = (
     "a folder of pictures, whose folders are labels, a sheet of sprites with --grid, an animation, "
@@ -146,7 +146,7 @@ def _n_and_steps(command, n, drawn, says):
 
 def _train(train):
     paired = "emoji, typefaces: a model that redraws, or completes"
-    sets = f"digits, fashion, portraits or patterns; {paired}"
+    sets = f"digits, fashion, portraits, patterns or patterns32; {paired}"
     train.add_argument("dataset", help=f"{sets}; or your own pictures: {PICTURES}")
     _own_pictures(train)
     length = train.add_mutually_exclusive_group()

@@ -60,12 +60,14 @@ MODELS = {  # for two cores: arguments of UNet, images per step, highest learnin
     "fashion": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.1),
     "portraits": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.3),
     "patterns": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.3),
+    "patterns32": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 32, 1e-3, 0.3),
     "emoji": ({"width": 32, "multipliers": [1, 2, 2], "depth": 2}, 64, 1e-3, 0.1),
     "typefaces": ({"width": 32, "multipliers": [1, 2, 2], "depth": 1}, 64, 1e-3, 0.1),
 }
 STEPS, RATE = 1000, 8e-3  # of the main job, and its highest learning rate: a short training
 DRAWN = ("dpmpp_2m", 15, "even")  # how it draws in the end: sampler, steps, times
 LOOKS = (25, 50, 100, 200, 350, 500, 750)  # steps after which it shows what it draws by now
+REST = 9  # after a sheet of samples there is none for so many times as long as it took to draw
 
 
 def cmd_digits(args):
@@ -282,8 +284,9 @@ def _require_one_training(run, batch, team):
 
 def _require_memory(meta, weights=0):
     """Refuse a training that does not fit into the memory, by what others were seen to take."""
-    at_once = 1 if meta["train"].get("memory") else meta["train"]["batch"]
-    less = "--width, --depth or --batch, or give --memory"
+    at_once, less = meta["train"]["batch"], "--width, --depth or --batch, or give --memory"
+    if "memory" in meta["train"]:
+        at_once, less = 1, "--width or --depth"
     require_memory(room.of_steps(meta["model"], weights, at_once), less)
 
 
@@ -500,7 +503,7 @@ def learn(
         if team.rank == 0:
             checkpoint.save(path, run, meta)
 
-    saved, stop = time.perf_counter(), []
+    saved, rested, stop = time.perf_counter(), 0.0, []
     team.told = stop
     try:
         title = f"training on {dataset.name}"
@@ -524,8 +527,9 @@ def learn(
                 if time.perf_counter() - saved > save_every:
                     save()
                     saved = time.perf_counter()
-                    if sheets and not stop and team.rank == 0:
+                    if sheets and not stop and team.rank == 0 and saved > rested:
                         _draw_unless_stopped(sheets, run, stop)
+                        rested = time.perf_counter() + REST * (time.perf_counter() - saved)
             save()
     except FloatingPointError as e:
         stays = f"; the last checkpoint stays in {path}" if path.exists() else ""

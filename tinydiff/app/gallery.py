@@ -98,12 +98,7 @@ def tiles(rng, tick=None):
     """Draw seamless tiles, three by three, and a panorama. rng -> a row, (height, width, 3)"""
     pipe = Pipeline.load("patterns", tick)
     asked = ("petals rose", "checks terracotta", "dots ocean", "camouflage night")
-
-    def labels_of(values):
-        named = zip(pipe.labels, values.split(), strict=True)
-        return parse_labels(pipe.labels, [f"{label}={value}" for label, value in named])
-
-    labels = np.array([labels_of(values) for values in asked])
+    labels = labels_of(pipe, asked)
     x = pipe.tile(labels, rng, *USUAL["sample --tile"][1:], w=2.5)[-1]
     wide = pipe.draw(labels[[0, 3]], rng, *USUAL["sample"], w=2.5, size=(16, 64))[-1]
     sheets = [sheet([np.tile(tile, (3, 3, 1))], scale=3) for tile in x]
@@ -111,6 +106,28 @@ def tiles(rng, tick=None):
     pictures.append(("wider than the model has seen", plot.sheet(wide, 1, scale=3)))
     words = "Each is one tile, nine times: no seam (circular padding, a random shift at each step)."
     return "Tiles", words, pictures
+
+
+def cloth(rng, tick=None):
+    """Draw larger tiles, two by two, and a wall. rng -> a row, pictures (height, width, 3)"""
+    pipe = Pipeline.load("patterns32", tick)
+    asked = ("scales ocean", "arcs indigo", "petals terracotta", "triangles candy")
+    how = USUAL["sample --tile"][1:]
+    x = pipe.tile(labels_of(pipe, asked), rng, *how, w=2.0)[-1]
+    pictures = [
+        (words, sheet([np.tile(tile, (2, 2, 1))], scale=3))
+        for words, tile in zip(asked, x, strict=True)
+    ]
+    wall = pipe.tile(labels_of(pipe, ["waves berry"]), rng, *how, w=2.0, size=(64, 32))[-1]
+    pictures.append(("waves berry, 64 x 32", sheet(wall, scale=3)))
+    words = "The same at 32 x 32: prints for cloth and paper. Each is one tile, four times."
+    return "Cloth and paper", words, pictures
+
+
+def labels_of(pipe, asked):
+    """Read words as "petals rose", a value per label. -> (N, number of labels) ints"""
+    named = [zip(pipe.labels, words.split(), strict=True) for words in asked]
+    return np.array([parse_labels(pipe.labels, map("=".join, pairs)) for pairs in named])
 
 
 def emoji_subjects(styles, of, to):
@@ -236,6 +253,7 @@ ROWS = (
     between,
     coloured,
     tiles,
+    cloth,
     restyled,
     three_ways,
     completed,

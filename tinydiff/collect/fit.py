@@ -49,9 +49,9 @@ class Plan:
 
 
 def as_fields(how):
-    """Write a Plan as a checkpoint keeps it -> dict for JSON
+    """Write a Plan as a checkpoint keeps it: -> dict for JSON, cells as lists H, W, k, top, left
 
-    Its cells (M, 5) are height, width, k, top, left.
+    how: a Plan for pictures (H, W, C)
     """
     kept = {
         name: getattr(how, name) for name in ("pixel_art", "factor", "framed", "whole", "paper")

@@ -311,8 +311,9 @@ def _file_column(columns, entries, find, table):
     sure = [c for c in columns if order[c] < places["name"]]
     best = max(sure or columns, key=fits, default=None)
     if best is None or not found[best]:
-        why = "no column names the pictures beside it"
+        why = "no column names the pictures beside it: give one called file_name"
         if sure:
-            why = f"column {best} names none of the pictures beside it, as {entries[0].get(best)!r}"
-        raise Unusable(f"{table}: {why}: give one called file_name, or move the table away")
+            first = repr(printable(entries[0].get(best)))
+            why = f"column {best} names none of the pictures beside it, as {first}: mend its names"
+        raise Unusable(f"{table}: {why}, or move the table away")
     return best

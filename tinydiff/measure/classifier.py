@@ -23,7 +23,7 @@ class Classifier(Module):
     x of 32 pixels and more: blocks of 2 x 2, of 64 and more of 4 x 4, become one pixel each first;
     h = silu(colour(x)), a linear map of each pixel to width channels;
     three times h = silu(norm(conv(h))), 3 x 3, to width, 2 width, 2 width channels, halved (down)
-    after the first and the last;
+    after the first and the last, then until at most 4 x 4 pixels are left (or their number is odd);
     features = silu(squeeze(h)); scores[k] = heads[k](features), linear maps
     colour starts steep (w six times as large as usual) and spread out (b uniform in -4 .. 4), to
     tell similar colours apart
@@ -43,7 +43,10 @@ class Classifier(Module):
         widths = (width, width, 2 * width, 2 * width)
         self.convs = [Conv2d(C, O, rng=rng) for C, O in pairwise(widths)]
         self.norms = [GroupNorm(C, silu=True) for C in widths[1:]]
-        self.squeeze = Linear((size // 4) ** 2 * 2 * width, 64, rng=rng)
+        self.side = size // 4
+        while self.side > 4 and self.side % 2 == 0:
+            self.side //= 2
+        self.squeeze = Linear(self.side**2 * 2 * width, 64, rng=rng)
         self.heads = [Linear(64, M, rng=rng) for M in classes]
 
     def maps(self, x):
@@ -60,6 +63,8 @@ class Classifier(Module):
     def features(self, x):
         """Compute the values that all answers are read from. x: (N, H, W, C) -> (N, 64)"""
         h = ops.down(self.maps(x)[-1])
+        while h.shape[1] > self.side:
+            h = ops.down(h)
         return ops.silu(self.squeeze(ops.reshape(h, shape=(h.shape[0], -1))))
 
     def __call__(self, x):

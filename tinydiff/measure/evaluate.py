@@ -30,7 +30,8 @@ SAMPLERS = (  # name:steps:times, from few evaluations to many
 OWN = ("dpmpp_2m:5", "dpmpp_2m:25", "dpmpp_2m:12:snr")  # of a user's own pictures, as `sample` last
 SCORES = {  # of features, and the images of each half without which it tells nothing
     "frechet": (metrics.frechet, 64),  # it has 64 features to fit
-    "kernel": (metrics.kernel_distance, 10),
+    "energy": (metrics.energy, 5),
+    "kernel": (metrics.kernel_distance, 32),
     "precision": (metrics.precision, 32),
     "recall": (metrics.recall, 32),
     "density": (metrics.density, 32),
@@ -285,6 +286,7 @@ def title(row):
     return f"{row['sampler']} {row['steps']}{times}"
 
 
+ENERGY = "energy: distance of the features' distributions, about 0 between equal ones"
 COLUMNS = "frechet kernel precision recall density coverage memorisation colours".split()
 LEGEND = """\
 frechet, kernel (KID): distance of the features' distributions, lower is better (kernel is about 0
@@ -301,7 +303,8 @@ def table(floor, found):
     floor, found: dicts of numbers, measured on images (N, H, W, C), as in `rows` -> string, one
     line per row
     """
-    columns = [c for c in COLUMNS if c in floor]
+    few = "energy" in floor and "kernel" not in floor  # the only one that few images allow
+    columns = [c for c in ["energy"] * few + COLUMNS if c in floor]
     labelled = any(row["agreement"] for row in found)
     lines = [["sampler", "evaluations", *columns, *["agreement"] * labelled, "ms/image"]]
     for row in [{"sampler": "real images"} | floor, *found]:
@@ -333,6 +336,7 @@ def report(found):
         table(found["real"], found["samplers"]),
         "",
         LEGEND,
+        *([ENERGY] if "kernel" not in found["real"] else []),
         "",
     ]
     if last["agreement"]:
@@ -372,6 +376,9 @@ def in_words(found):
     if last["agreement"]:
         known = f"{share(real)} of unseen pictures" if real["agreement"] else "too few are held out"
         lines.append(f"- read as asked: {share(last)} (what the judge reads rightly: {known})")
+    if distance := next((name for name in ("frechet", "energy") if name in last), None):
+        far = f"{last[distance]:.2g} (real pictures: {real[distance]:.2g}; less is better)"
+        lines.append(f"- distance of all of them from yours, by features: {far}")
     near = "variety, the share of yours that one of them looks like"
     for name, what in {"precision": "look like one of yours", "recall": near}.items():
         if name in last:
