@@ -217,6 +217,17 @@ def test_evaluate_trains_the_judge_once(model, tmp_path, capsys):
     assert f"{real['energy']:.3g}" in table and f"{first['memorisation']:.3g}" in table
 
 
+def test_edit_asks_the_judge_what_a_picture_shows(model, tmp_path, capsys):
+    change = f"edit {model} set/nw/0.png --change kind=ne --n 1 --steps 2 --out x.png".split()
+    assert cli.main(change) == 0
+    out = capsys.readouterr().out
+    assert f"`evaluate {model}` trains one" in out and "before: kind=?" in out
+    assert cli.main(["judge", "set", "--size", "8", "--steps", "300", "--out", "."]) == 0
+    capsys.readouterr()
+    assert cli.main(change) == 0
+    assert "before: kind=nw\nafter:  kind=ne\n" in capsys.readouterr().out
+
+
 def test_a_judge_of_other_pictures_is_trained_anew(model, tmp_path, capsys):
     assert cli.main(["judge", "set", "--size", "8", "--steps", "1", "--out", "."]) == 0
     (tmp_path / "set" / "ne" / "1.png").write_bytes((tmp_path / "set/nw/0.png").read_bytes())

@@ -12,7 +12,7 @@ from ..design.picture import open_image, open_letter, open_mask, seen
 from ..design.pipeline import PER_PIXEL, Pipeline, evaluations, parse_labels
 from ..measure import classifier
 from ..streams import Streams
-from . import gallery, own, together
+from . import gallery, judges, own, together
 from .cli import RESTORE, STEPS, USUAL
 from .progress import Bar
 from .usage import (
@@ -230,7 +230,7 @@ def cmd_edit(args):
         lines.append(how)
     labels, wanted = _labels(pipe, args.label), _labels(pipe, args.change)
     if args.change:
-        labels, wanted, shows = _before_after(pipe, x, labels, wanted)
+        labels, wanted, shows = _before_after(args.model, pipe, x, labels, wanted)
         lines.append(shows)
     print("\n".join(lines))
     rng, labels = np.random.default_rng(args.seed), np.tile(labels, (n, 1))
@@ -323,22 +323,23 @@ def _mask(args, pipe, fitted):
     return ~anew, how + "; the mask is of the picture as turned" * turned
 
 
-def _before_after(pipe, x, labels, wanted):
+def _before_after(model, pipe, x, labels, wanted):
     """Tell what a picture x (1, H, W, C) shows, and what it should: -> two rows of labels, a text
 
-    What labels leave open a classifier reads, if one comes with tinydiff for these pictures.
+    What labels leave open a classifier reads, if there is one for the model's pictures.
     """
     values, note = list(pipe.labels.values()), ""
     dropped = np.array([len(v) for v in values])
     try:
-        judge, its = classifier.load(pipe.dataset)
+        own = pipe.pictures
+        judge, its = judges.kept(model, pipe) if own else classifier.load(pipe.dataset)
         alike = (its["size"], its["channels"]) == (pipe.model.size, pipe.model.out)
         why = f"the classifier of {pipe.dataset} reads other pictures"
         fits = alike and all(its["labels"].get(name) == v for name, v in pipe.labels.items())
     except checkpoint.CheckpointError as e:
-        fits, why = False, "no classifier reads your own pictures" if pipe.pictures else e
+        fits, why = False, e
     if fits:
-        read = dict(zip(its["labels"], judge(x), strict=True))
+        read = dict(zip(its["labels"], judge(x), strict=False))
         shown = [np.asarray(read[name])[0].argmax() for name in pipe.labels]
         labels = np.where(labels == dropped, shown, labels)
     else:

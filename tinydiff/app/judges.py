@@ -35,6 +35,22 @@ def found(path, dataset, about):
     return (judge, its) if alike and same else None
 
 
+def kept(model, pipe):
+    """Load the judge that `evaluate` has trained of a user's pictures, from beside a model of them.
+
+    model: Path; pipe: its Pipeline, of pictures (H, W, C) -> Classifier, meta
+    Raises CheckpointError where there is none, or one of other pictures.
+    """
+    path = Path(model).parent / f"{pipe.dataset}_judge.npz"
+    how = f"`evaluate {model}` trains one"
+    if not path.exists():
+        raise checkpoint.CheckpointError(f"no classifier reads your own pictures yet ({how})")
+    judge, its = classifier.read(path)
+    if its.get("pictures", {}).get("key") != pipe.pictures.get("key"):
+        raise checkpoint.CheckpointError(f"{path} reads other pictures ({how})")
+    return judge, its
+
+
 def of(model, dataset, about, say, keep=True):
     """Load the judge of a user's own pictures from beside the model, or train it and keep it there.
 
