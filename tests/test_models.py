@@ -40,6 +40,13 @@ def test_grey_images_are_read_as_often_as_real_ones(name, share):
     assert row["recall"] > 0.6 and 0.8 < row["memorisation"] < 1.3
 
 
+def test_larger_patterns_show_what_was_requested():
+    row, floor, held_out = measured("patterns32", ("dpmpp_2m", 12, "snr"), 2.0, n=120)
+    assert row["agreement"]["palette"] > 0.97
+    assert row["agreement"]["kind"] > 0.9 * held_out["kind"]
+    assert 0.8 < row["memorisation"] < 1.3
+
+
 @pytest.mark.parametrize("name, often", [("patterns", 0.37), ("patterns32", 0.5)])
 def test_patterns_repeat_without_a_seam(name, often):
     """The step over the edge is like those inside; so is what is read with edges in the middle."""

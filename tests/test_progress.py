@@ -115,6 +115,7 @@ DRAWN = {
     "sample patterns --n 2 --tile --steps 3 --guidance 2 --label palette=ocean": 12,
     "sample patterns --n 2 --size 16x32 --steps 3": 6,
     "sample patterns --n 2 --steps 3 --palette #ff0000": 6,
+    "sample patterns32 --n 2 --steps 2 --size 32x64 --tile": 4,
     "edit portraits p.png --n 2 --steps 5 --mask m.png": 42,
     "edit portraits p.png --n 2 --steps 5 --mask m.png --rounds 1 --guidance 2": 20,
     "edit portraits p.png --n 2 --steps 5 --strength 0.5": 6,

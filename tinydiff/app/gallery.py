@@ -13,7 +13,7 @@ from ..measure import classifier
 from .cli import USUAL
 
 STEPS = 25  # of ddim, where a hole is filled and between two pictures
-EVALUATIONS = 5730  # of the networks, that all rows take, each of one image
+EVALUATIONS = 5890  # of the networks, that all rows take, each of one image
 FACES = [3, 5, 8, 13]  # held-out portraits to work on
 EMOJI = ("tomato", "penguin", "house with garden", "cactus")  # unseen subjects
 
@@ -109,18 +109,15 @@ def tiles(rng, tick=None):
 
 
 def cloth(rng, tick=None):
-    """Draw larger tiles, two by two, and a wall. rng -> a row, pictures (height, width, 3)"""
-    pipe = Pipeline.load("patterns32", tick)
-    asked = ("scales ocean", "arcs indigo", "petals terracotta", "triangles candy")
-    how = USUAL["sample --tile"][1:]
-    x = pipe.tile(labels_of(pipe, asked), rng, *how, w=2.0)[-1]
-    pictures = [
-        (words, sheet([np.tile(tile, (2, 2, 1))], scale=3))
-        for words, tile in zip(asked, x, strict=True)
-    ]
-    wall = pipe.tile(labels_of(pipe, ["waves berry"]), rng, *how, w=2.0, size=(64, 32))[-1]
-    pictures.append(("waves berry, 64 x 32", sheet(wall, scale=3)))
-    words = "The same at 32 x 32: prints for cloth and paper. Each is one tile, four times."
+    """Draw larger tiles, two by two, and a banner. rng -> a row, pictures (height, width, 3)"""
+    pipe, how = Pipeline.load("patterns32", tick), USUAL["sample --tile"][1:]
+    asked = ("checks berry", "arcs terracotta", "triangles indigo", "waves night")
+    x = pipe.tile(labels_of(pipe, asked), rng, *how, w=2.5)[-1]
+    sheets = [sheet([np.tile(tile, (2, 2, 1))], scale=3) for tile in x]
+    pictures = list(zip(asked, sheets, strict=True))
+    wide = pipe.tile(labels_of(pipe, ["stripes ocean"]), rng, *how, w=2.5, size=(64, 32))[-1]
+    pictures.append(("stripes ocean", sheet(wide, scale=3)))
+    words = "Tiles of 32 x 32 pixels, each four times; the last is one picture of 64 x 32."
     return "Cloth and paper", words, pictures
 
 
