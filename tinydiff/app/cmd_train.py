@@ -27,7 +27,7 @@ from .. import (
     sample,
 )
 from ..collect.network import FINE, network
-from ..collect.source import number
+from ..collect.source import number, some
 from ..data import Styles
 from ..design import paired
 from ..design.pipeline import Pipeline, evaluations
@@ -341,11 +341,12 @@ def _start(args, meta):
     meta["model"] |= {key: its["model"].get(key, value) for key, value in usual.items()}
     meta["schedule"] = its["schedule"]
     predict = its.get("train", {}).get("predict", "v")
-    meta["train"] |= {"predict": predict, "start": str(args.start)}
+    named = own.place(args.start) if os.path.isfile(args.start) else args.start
+    meta["train"] |= {"predict": predict, "start": named}
     meta["train"] |= {"lora": args.lora} if args.lora else {}
     meta["train"]["lr"] = args.lr or FINE[bool(args.lora)]
-    named, known = meta["labels"], its.get("labels", {})
-    return lambda model: finetune.start_from(model, source, named, known)
+    labels, known = meta["labels"], its.get("labels", {})
+    return lambda model: finetune.start_from(model, source, labels, known)
 
 
 def _resumed(args, dataset):
@@ -361,6 +362,7 @@ def _resumed(args, dataset):
         was = f"{args.resume} was trained on {meta.get('dataset')}, not on {dataset.name}"
         raise UsageError(f"{was}: name the same data set")
     fresh, fixed = describe(dataset, 0), ("size", "channels", "out", "classes")
+    _require_labels(args.resume, meta.get("labels", fresh["labels"]), dataset.name, fresh["labels"])
     if any(meta["model"].get(key) != fresh["model"].get(key) for key in fixed):
         raise UsageError(f"{args.resume} was trained on other images than {dataset.name} has")
     if missing := [name for name in fresh["train"] if name not in meta.get("train", {})]:
@@ -370,6 +372,19 @@ def _resumed(args, dataset):
     _require_memory(meta, run.theta.size)
     meta.pop("job", None)  # no longer what the main job may replace
     return run, s, meta
+
+
+def _require_labels(path, were, name, are):
+    """Refuse to go on with other labels, or in another order: what was learned is their numbers."""
+    flat = lambda labels: [f"{label}={v}" for label, values in labels.items() for v in values]
+    were, are = flat(were), flat(are)
+    if were != are:
+        gone, new = ([x for x in one if x not in two] for one, two in ((were, are), (are, were)))
+        what = " and ".join(
+            [f"has no {some(gone)}"] * bool(gone) + [f"has {some(new)}"] * bool(new)
+        )
+        why = f"was trained on other labels: {name} {what or 'has them in another order'}"
+        raise UsageError(f"{path} {why}; name them as they were, or begin a new training")
 
 
 def _require_free(path, force, job=None, exported=False):
