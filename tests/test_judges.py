@@ -74,7 +74,7 @@ def test_labels_are_learned_and_those_that_are_open_teach_nothing():
     assert yardstick.floor["agreement"]["corner"] == right
     wrong = yardstick.measure(dataset.test[:], (dataset.test_labels + 1) % 4)
     assert wrong["agreement"]["corner"] < 0.4  # an open one, 4 + 1, is read as 1 here
-    assert "read their labels" in pretext.told(meta, 60)
+    assert "read their labels" in pretext.in_words(meta, 60)
 
 
 def test_accuracy_leaves_out_what_is_not_known(rng):
