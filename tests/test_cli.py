@@ -281,6 +281,14 @@ def test_labels_in_words():
             parse_labels(labels, words)
 
 
+def test_a_label_whose_name_begins_another_s():
+    labels = {"a": ["c", "b=d"], "a=b": ["c", "e"]}
+    said = {"a=c": [0, 2], "a=b=d": [1, 2], "a=b=c": [2, 0], "a=b=e": [2, 1], "a=b=1": [2, 1]}
+    assert {word: parse_labels(labels, [word]).tolist() for word in said} == said
+    with pytest.raises(ValueError, match="a=b can't be 'f'; it can be: c, e"):
+        parse_labels(labels, ["a=b=f"])
+
+
 @pytest.mark.parametrize("name, channels", [("digits", 1), ("portraits", 3)])
 def test_models_that_come_with_tinydiff_are_drawn_by_name(name, channels, tmp_path, capsys):
     assert run("sample", name, "--n", 2, "--steps", 2, "--out", tmp_path / "a.png") == 0

@@ -375,3 +375,11 @@ def test_a_data_set_is_shown_in_one_line():
     assert repr(data.load("digits")) == shown
     shown = "<Styles emoji: 1,363 subjects in 5 styles, images of 16 x 16 x 3>"
     assert repr(data.load_styles("emoji")) == shown
+
+
+@pytest.mark.parametrize("side, wide", [(8, 8), (12, 4), (16, 8), (20, 4)])
+def test_thumbnails_are_means_of_blocks(side, wide):
+    x = np.random.default_rng(0).integers(0, 256, (3, side, side, 2), np.uint8)
+    small, k = data.thumbnails(x).reshape(3, wide, wide, 2), side // wide
+    assert small.dtype == np.float32
+    assert np.allclose(small[1, 2, 3], x[1, 2 * k : 3 * k, 3 * k : 4 * k].mean((0, 1)))

@@ -74,7 +74,7 @@ def test_labels_are_learned_and_those_that_are_open_teach_nothing():
     assert yardstick.floor["agreement"]["corner"] == right
     wrong = yardstick.measure(dataset.test[:], (dataset.test_labels + 1) % 4)
     assert wrong["agreement"]["corner"] < 0.4  # an open one, 4 + 1, is read as 1 here
-    assert "read their labels" in pretext.told(meta, 60)
+    assert "read their labels" in pretext.in_words(meta, 60)
 
 
 def test_accuracy_leaves_out_what_is_not_known(rng):
@@ -228,19 +228,22 @@ def test_edit_asks_the_judge_what_a_picture_shows(model, tmp_path, capsys):
     assert "before: kind=nw\nafter:  kind=ne\n" in capsys.readouterr().out
 
 
-def test_a_judge_of_other_pictures_is_trained_anew(model, tmp_path, capsys):
+def test_a_judge_of_other_pictures_stays_and_is_not_used(model, tmp_path, capsys):
     assert cli.main(["judge", "set", "--size", "8", "--steps", "1", "--out", "."]) == 0
+    judge = (tmp_path / "set_judge.npz").read_bytes()
     (tmp_path / "set" / "ne" / "1.png").write_bytes((tmp_path / "set/nw/0.png").read_bytes())
     (tmp_path / "cache").rename(tmp_path / "gone")
     capsys.readouterr()
     assert cli.main(["evaluate", model, *SHORT]) == 0
-    assert "set_judge.npz judges other pictures: trained anew" in capsys.readouterr().out
+    said = "set_judge.npz judges other pictures, and stays: the judge is not kept unless that is"
+    assert said in (out := capsys.readouterr().out) and "it is used again" not in out
+    assert (tmp_path / "set_judge.npz").read_bytes() == judge
 
 
 def test_what_is_no_judge_stays(model, tmp_path, capsys):
     (tmp_path / "set_judge.npz").write_bytes(b"mine")
     assert cli.main(["evaluate", model, *SHORT]) == 0
-    assert "set_judge.npz holds something else: the judge is not kept" in capsys.readouterr().out
+    assert "set_judge.npz holds something else, and stays: the judge" in capsys.readouterr().out
     assert (tmp_path / "set_judge.npz").read_bytes() == b"mine"
 
 

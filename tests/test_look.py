@@ -236,10 +236,22 @@ def test_after_the_pictures_are_gone_the_cache_stands_in_for_them(model, run):
     assert checkpoint.load(model)[0].step == 4
     shutil.rmtree(cache.folder())
     gone = run(*words, status=2)
-    assert "needs the pictures that it was trained on" in gone and "faces" in gone
+    assert "draws pictures of faces, which are not there: put them back" in gone
     assert "no file or folder 'faces'" in run("train", "faces", "--resume", model, status=2)
     shutil.move("elsewhere", "faces")
     run(*[word.replace("elsewhere", "faces") if word == picture else word for word in words])
+
+
+@pytest.mark.parametrize("more", [[], ["--pictures", "faces"]])
+def test_the_judge_of_pictures_that_are_not_kept_is_found_again(faces, run, more):
+    """Their size was chosen: `evaluate`, which reads them at the model's, means the same set."""
+    run("train", "faces", "--steps", 1, *SMALL, "--no-cache")
+    run("judge", "faces", "--steps", 2, "--no-cache")
+    judge = Path("out/faces_judge.npz").read_bytes()
+    words = ["--n", 64, "--samplers", "dpmpp_2m:1", "--out", "e.png", *more]
+    said = run("evaluate", "out/faces.npz", *words)
+    assert "out/faces_judge.npz: the judge, trained on these pictures before" in said
+    assert Path("out/faces_judge.npz").read_bytes() == judge
 
 
 def test_a_damaged_set_in_the_cache_is_read_anew_and_replaced(faces, run):
@@ -260,7 +272,7 @@ def test_a_checkpoint_names_no_home(tmp_path, monkeypatch):
     monkeypatch.chdir(here)
     said = {"cats": "cats", here / "cats/small": "cats/small", "../cats": "~/cats", ".": "."}
     said |= {tmp_path / "home/eve/cats": "cats", tmp_path / "home/adams": "adams"}
-    assert {path: own._place(path) for path in said} == said
+    assert {path: own.place(path) for path in said} == said
 
 
 def test_pictures_below_home_are_found_again_without_the_cache(model, run, monkeypatch, tmp_path):
@@ -281,6 +293,25 @@ def test_a_resumed_training_keeps_the_size_that_it_began_with(faces, run):
     assert (run_of.step, meta["model"]["size"], meta["pictures"]["size"]) == (2, 16, 16)
     text = run("train", "faces", "--size", 8, "--resume", "out/faces.npz", status=2)
     assert "was trained on other images than faces has" in text
+
+
+def test_a_training_does_not_go_on_with_labels_that_mean_something_else(faces, run):
+    run("train", "faces", "--steps", 1, *SMALL)
+    before = Path("out/faces.npz").read_bytes()
+    go_on = ["train", "faces", "--steps", 2, "--resume", "out/faces.npz"]
+    (faces / "7").rename(faces / "zebra")  # behind "red hat", which was number 1
+    err = run(*go_on, status=2)
+    said = "faces has no kind=7 and has kind=zebra; name them as they were, or begin a new training"
+    assert f"out/faces.npz was trained on other labels: {said}\n" in err
+    (faces / "zebra").rename(faces / "7")
+    save(sprites(1, 8)[0], faces / "new" / "0.png")
+    assert "other labels: faces has kind=new; name" in run(*go_on, status=2)
+    shutil.rmtree(faces / "new")
+    assert Path("out/faces.npz").read_bytes() == before
+    trained, _, meta = checkpoint.load("out/faces.npz")
+    meta["labels"]["kind"].reverse()
+    checkpoint.save("out/faces.npz", trained, meta)
+    assert "faces has them in another order; name" in run(*go_on, status=2)
 
 
 def test_a_sheet_trains_and_is_cut_again_when_it_is_resumed(run):

@@ -361,6 +361,16 @@ def test_the_directions_are_those_of_the_covariance():
     assert np.allclose(restore.principal(x[:6], 5)[1].shape, (12, 3))  # half as many as pictures
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_pictures_that_repeat_have_as_many_directions_as_differ(count):
+    """30 times each: the other eigenvalues are 0 to rounding, at times below."""
+    x = np.random.default_rng(0).uniform(-1, 1, (count, 4, 4, 3)).astype(np.float32)
+    x = np.tile(x, (30, 1, 1, 1))
+    lam, Q, rest = restore.principal(x)
+    assert lam.shape == (count - 1,) and Q.shape == (48, count - 1) and 0 <= rest < 1e-9
+    assert np.allclose(Q * lam @ Q.T, restore.covariance(x), atol=1e-9)
+
+
 def test_errata_log_p_gradient():
     """Noise not squared or left out, the data's covariance for what is left of it, a sign, ..."""
     for check, old, new in (

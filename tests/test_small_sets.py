@@ -109,6 +109,19 @@ def test_what_makes_no_sense_is_refused_in_one_line(faces, run, words):
     assert not (faces.parent / "out").exists()
 
 
+def test_a_checkpoint_names_no_home_of_the_model_that_it_starts_from(
+    faces, source, run, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "work" / "first").rename(tmp_path / "ada")
+    begin = ["train", "faces", "--steps", 1, "--batch", 4, "--from", tmp_path / "ada/others.npz"]
+    assert "begins with ~/ada/others.npz" in run(*begin)
+    assert checkpoint.load("out/faces.npz")[2]["train"]["start"] == "~/ada/others.npz"
+    monkeypatch.setenv("HOME", str(tmp_path / "eve"))
+    run(*begin, "--force")
+    assert checkpoint.load("out/faces.npz")[2]["train"]["start"] == "others.npz"
+
+
 def test_a_size_that_the_model_cannot_halve_is_refused(faces, run):
     save_at = ["--size", 8, "--steps", 1, *SMALL[:2], "--out", "first"]
     run("train", "faces", *save_at)

@@ -1,7 +1,8 @@
 """More pictures out of few: each flipped and shifted, while the network is told what was done.
 
 Trained on flipped pictures, a network draws flipped ones: the change leaks. So it gets, beside the
-labels, what was done to each picture, unet.UNet's `told`; while it draws, it is told 0: nothing.
+labels, what was done to each picture, unet.UNet's `told` (augmentation labels, in EDM's words);
+while it draws, it is told 0: nothing.
 What all variants have in common it learns from all of them.
 Source: Karras et al. 2022 (EDM), appendix F.2; Jun et al. 2020 (distribution augmentation).
 """

@@ -108,6 +108,17 @@ def _size(images):
     return f"{H} x {W} x {C}"
 
 
+def thumbnails(images):
+    """Average images down to 8 x 8 pixels, or 4 x 4 where 8 does not divide the side.
+
+    images: (N, H, W, C), H = W divisible by 4, of any type -> (N, D) float32
+    """
+    N, H, W, C = images.shape
+    side = 8 if H % 8 == 0 else 4
+    x = images.reshape(N, side, H // side, side, W // side, C)
+    return x.mean((2, 4), dtype=np.float32).reshape(N, -1)
+
+
 def meant(name, names):
     """Guess which of some names a mistyped one was meant to be.
 

@@ -104,7 +104,7 @@ MODEL = {  # the meta of checkpoint.py, of a network that draws
     "train.forget?": _number(0, 1),
     "train.seed?": _whole(0, 2**128),
     "train.memory?": _whole(1, 10**18),
-    "train.flip?": ("true or false", lambda x: type(x) is bool),
+    "train.flip?": BOOL,
     "train.shift?": _whole(0, 256),
     "train.start?": PATH,
     "train.lora?": _whole(1, 1024),

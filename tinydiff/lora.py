@@ -22,11 +22,11 @@ from . import kernels, ops
 from .nn import Module
 
 WHOLE = ("labels", "conv_in", "conv_out")  # few weights, or new ones: learned as they are
-ALPHA = 8.0
+ALPHA = 8.0  # stands in no checkpoint: another number would change what those trained before are
 
 
 class Change(Module):
-    """Add a low-rank matrix to a weight: W + (alpha / r) A B.
+    """Add a low-rank update to a weight: W + (alpha / r) A B.
 
     W: (..., C, O), seen as a matrix (rows, O); A: (rows, r) ~ N(0, 1 / rows); B: (r, O), 0 at first
     """
@@ -42,7 +42,7 @@ class Change(Module):
 
 
 class LowRank(Module):
-    """A trained network of which only low-rank changes are learned, and a few weights as they are.
+    """A trained network of which only low-rank updates are learned, and a few weights as they are.
 
     Called as the network is. Its parameters are A and B of each weight with two axes or more, and
     the weights whose names begin with one of `whole`; all others stay.

@@ -17,7 +17,7 @@ from .cli import RESTORE, STEPS, USUAL
 from .progress import Bar
 from .usage import (
     UsageError,
-    pictures_of,
+    pictures_named,
     require_figures,
     require_like,
     require_memory,
@@ -392,7 +392,11 @@ def _variance(args, pipe):
 
 def _learned(args, pipe, most):
     """Load at most so many of the images that a model has learned -> (M, H, W, C)"""
-    dataset = pictures_of(args.model, pipe)
+    if pipe.pictures:
+        back = "put them back, or start this in the folder where they lie"
+        dataset, _ = own.of_model(args.model, pipe, how=back)
+    else:
+        dataset = pictures_named(pipe.dataset)
     require_like(args.model, pipe, dataset)
     x = dataset.train
     return np.asarray(x[:: -(-len(x) // most)])

@@ -51,7 +51,7 @@ def cmd_evaluate(args):
         "guidance": w,
         "seed": args.seed,
         "judge": its["held_out"],
-        **({"features": pretext.told(its, len(dataset.train))} if about else {}),
+        **({"features": pretext.in_words(its, len(dataset.train))} if about else {}),
         "real": yardstick.floor,
         "samplers": rows,
         "cost": {

@@ -26,8 +26,8 @@ from .. import (
     plot,
     sample,
 )
-from ..collect.network import FINE, network
-from ..collect.source import number
+from ..collect.network import FINE, FINE_LORA, network
+from ..collect.source import number, some
 from ..data import Styles
 from ..design import paired
 from ..design.pipeline import Pipeline, evaluations
@@ -221,20 +221,13 @@ def _train_alone(args, dataset, path, team, pictures=None):
     run.most = room.at_once(limit, meta["model"], run.theta.size, share, dataset)
     goes_on = args.resume and path.exists() and path.samefile(args.resume)
     _require_free(path, args.force or goes_on)
-    if pictures:
+    if pictures and team.rank == 0:
         began = meta.get("pictures", {}).get("key")
-        if args.resume and began != pictures["key"] and team.rank == 0:
+        if args.resume and began != pictures["key"]:
             print(f"other pictures than {args.resume} began with: it goes on with these")
-        meta["pictures"] = pictures
-        if team.rank == 0:
-            own.show(dataset, args.out / f"{dataset.name}_look.png")
-    if dataset.name in data.STYLES:
-        source, _, labels = (x[:: len(x) // 64][:64] for x in paired.examples(dataset))
-    elif pictures:
-        source, labels = None, own.to_draw(dataset)
-    else:
-        source, in_turn = None, np.arange(64)[:, None] * dataset.classes[0] // 64
-        labels = in_turn if len(dataset.classes) == 1 else dataset.test_labels[:64]
+        own.show(dataset, args.out / f"{dataset.name}_look.png")
+    meta |= {"pictures": pictures} if pictures else {}
+    labels, source = _to_draw(dataset, pictures)
 
     def sheets(run, tick=None):
         pipe = Pipeline.of(checkpoint.averaged(run, meta), s, meta, tick)
@@ -260,6 +253,17 @@ def _train_alone(args, dataset, path, team, pictures=None):
         print(f"{path}: the checkpoint, {number(run.step, 'step')}; samples in {drawn}")
         if pictures:
             own.say_copies(x, dataset, meta["train"])
+
+
+def _to_draw(dataset, pictures):
+    """Choose what the sheets of samples show -> labels (64, number of them), sources or None"""
+    if dataset.name in data.STYLES:
+        source, _, labels = (x[:: len(x) // 64][:64] for x in paired.examples(dataset))
+        return labels, source
+    if pictures:
+        return own.to_draw(dataset), None
+    in_turn = np.arange(64)[:, None] * dataset.classes[0] // 64
+    return in_turn if len(dataset.classes) == 1 else dataset.test_labels[:64], None
 
 
 def _drawn(pipe, labels, source, most):
@@ -341,11 +345,12 @@ def _start(args, meta):
     meta["model"] |= {key: its["model"].get(key, value) for key, value in usual.items()}
     meta["schedule"] = its["schedule"]
     predict = its.get("train", {}).get("predict", "v")
-    meta["train"] |= {"predict": predict, "start": str(args.start)}
+    named = own.place(args.start) if os.path.isfile(args.start) else args.start
+    meta["train"] |= {"predict": predict, "start": named}
     meta["train"] |= {"lora": args.lora} if args.lora else {}
-    meta["train"]["lr"] = args.lr or FINE[bool(args.lora)]
-    named, known = meta["labels"], its.get("labels", {})
-    return lambda model: finetune.start_from(model, source, named, known)
+    meta["train"]["lr"] = args.lr or (FINE_LORA if args.lora else FINE)
+    labels, known = meta["labels"], its.get("labels", {})
+    return lambda model: finetune.start_from(model, source, labels, known)
 
 
 def _resumed(args, dataset):
@@ -361,6 +366,7 @@ def _resumed(args, dataset):
         was = f"{args.resume} was trained on {meta.get('dataset')}, not on {dataset.name}"
         raise UsageError(f"{was}: name the same data set")
     fresh, fixed = describe(dataset, 0), ("size", "channels", "out", "classes")
+    _require_labels(args.resume, meta.get("labels", fresh["labels"]), dataset.name, fresh["labels"])
     if any(meta["model"].get(key) != fresh["model"].get(key) for key in fixed):
         raise UsageError(f"{args.resume} was trained on other images than {dataset.name} has")
     if missing := [name for name in fresh["train"] if name not in meta.get("train", {})]:
@@ -370,6 +376,19 @@ def _resumed(args, dataset):
     _require_memory(meta, run.theta.size)
     meta.pop("job", None)  # no longer what the main job may replace
     return run, s, meta
+
+
+def _require_labels(path, were, name, are):
+    """Refuse to go on with other labels, or in another order: what was learned is their numbers."""
+    flat = lambda labels: [f"{label}={v}" for label, values in labels.items() for v in values]
+    were, are = flat(were), flat(are)
+    if were != are:
+        gone, new = ([x for x in one if x not in two] for one, two in ((were, are), (are, were)))
+        what = " and ".join(
+            [f"has no {some(gone)}"] * bool(gone) + [f"has {some(new)}"] * bool(new)
+        )
+        why = f"was trained on other labels: {name} {what or 'has them in another order'}"
+        raise UsageError(f"{path} {why}; name them as they were, or begin a new training")
 
 
 def _require_free(path, force, job=None, exported=False):

@@ -47,13 +47,14 @@ def kept(model, pipe):
         raise checkpoint.CheckpointError(f"no classifier reads your own pictures yet ({how})")
     judge, its = classifier.read(path)
     if its.get("pictures", {}).get("key") != pipe.pictures.get("key"):
-        raise checkpoint.CheckpointError(f"{path} reads other pictures ({how})")
+        raise checkpoint.CheckpointError(f"{path} reads other pictures (move it away: {how})")
     return judge, its
 
 
 def of(model, dataset, about, say, keep=True):
     """Load the judge of a user's own pictures from beside the model, or train it and keep it there.
 
+    What lies there and is no judge of these pictures stays, and is not used.
     model: Path; dataset, about: as own.pictures gives them; say: prints a line; keep: whether to
     write it -> Classifier, meta
     """
@@ -63,13 +64,13 @@ def of(model, dataset, about, say, keep=True):
         if there and (kept := found(path, dataset, about)):
             say(f"{path}: the judge, trained on these pictures before")
             return kept
-        free, why = True, "judges other pictures: trained anew"
+        holds = "judges other pictures"
     except checkpoint.CheckpointError:
-        free, why = False, "holds something else: the judge is not kept"
+        holds = "holds something else"
     if there:
-        say(f"{path} {why}")
+        say(f"{path} {holds}, and stays: the judge is not kept unless that is moved away")
     weights, meta = train(dataset, about)
-    if free and keep:
+    if keep and not there:
         try:
             checkpoint.export(path, weights, meta)
             say(f"{path}: the judge, trained on these pictures; it is used again the next time")

@@ -39,14 +39,15 @@ def pictures(path, size=None, grid=None, use_cache=True, check=None, before=None
             cache.save(key, *found)
     dataset, lines, plan = found
     print("\n".join(lines))
-    about = {"path": _place(path), "key": key, "size": dataset.train.shape[1], "plan": plan}
+    about = {"path": place(path), "key": key, "size": dataset.train.shape[1], "plan": plan}
     return dataset, about | ({"grid": list(grid)} if grid else {})
 
 
-def _place(path):
-    """Write down where pictures lie, for a file that may be shared: no one's name is in it -> str
+def place(path):
+    """Write down where a file or folder lies, for a file that may be shared -> str
 
-    From the working folder if they are below it, else from ~, else only what they are called.
+    No one's name is in it: from the working folder if it lies below it, else from ~, else only
+    what it is called.
     """
     path = Path(os.path.abspath(path))
     for here, sign in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):
@@ -93,7 +94,7 @@ def kept(path, name):
     if not found:
         raise UsageError(f"no file or folder {str(name)!r}: name what {path} learns from")
     print("\n".join(found[1]))
-    return found[0], own | {"path": _place(own.get("path", name))}
+    return found[0], own | {"path": place(own.get("path", name))}
 
 
 def as_trained(path, pictures, size, side=None, channels=3):
@@ -116,11 +117,12 @@ def as_trained(path, pictures, size, side=None, channels=3):
     return x[None], f"{path}: {W} x {H}, made {len(x)} x {len(x)} as its pictures were", mask
 
 
-def of_model(name, pipe, given=None):
-    """Find the pictures that a model has learned, or take the given ones in their place.
+def of_model(name, pipe, given=None, how="name them with --pictures PATH"):
+    """Find a user's pictures that a model has learned, or take the given ones in their place.
 
-    name: of the model's file, for the message; given: Path, or None, in which case they come from
-    the cache, or their place -> Dataset, what a checkpoint says of it, as `pictures` gives them
+    name: of the model's file; given: Path, or None, in which case they come from the cache, or
+    their place; how: what to do where they are gone
+    -> Dataset, what a checkpoint says of it, as `pictures` gives them
     """
     own = pipe.pictures
     if not given and (found := cache.load(own.get("key", ""))):
@@ -129,10 +131,10 @@ def of_model(name, pipe, given=None):
     if not given and not ("path" in own and os.path.exists(path)):
         there = f"of {own['path']}, which are not there" if "path" in own else ""
         where = there or "whose place it does not say"
-        raise UsageError(f"{name} draws pictures {where}: name them with --pictures PATH")
+        raise UsageError(f"{name} draws pictures {where}: {how}")
     grid = own.get("grid")
     with redirect_stdout(sys.stderr):  # what was found is no part of a table, or of JSON
-        return pictures(path, pipe.model.size, grid and tuple(grid))
+        return pictures(path, pipe.model.size, grid and tuple(grid), before=own.get("key"))
 
 
 def to_draw(dataset, n=64):

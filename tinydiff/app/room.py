@@ -31,15 +31,19 @@ def at_once(limit, model, weights, images, dataset):
     """Choose how many images of a batch (N, H, W, C) are computed at once, to stay within a limit.
 
     limit: in bytes, None = none; model: arguments of UNet; weights: how many it has; images: N
-    -> int, None = all. Raises UsageError where not even one fits.
+    -> int, None = all. Raises UsageError where not even one fits, or this process, which has read
+    the pictures, has taken more already.
     """
     if limit is None:
         return None
     besides = PROGRAM + of_steps(model, weights, 0) + _held(dataset)
-    least = max(besides + per_image(model), peak_memory() or 0)
-    if limit < least:
-        why = f"this training needs at least {-(-least // 1e6):.0f}MB"
-        raise UsageError(f"--memory {limit / 1e6:.0f}MB is too little: {why}, a picture at a time")
+    least, taken = besides + per_image(model), peak_memory() or 0
+    if limit < max(least, taken):
+        why = f"this training needs at least {-(-least // 1e6):.0f}MB, a picture at a time"
+        if limit >= least:
+            again = "give as much, or, where they are in the cache folder now, the same again"
+            why = f"reading the pictures took {-(-taken // 1e6):.0f}MB: {again}"
+        raise UsageError(f"--memory {limit / 1e6:.0f}MB is too little: {why}")
     most = int((limit - besides) / per_image(model))
     return None if most >= images else most
 

@@ -102,29 +102,6 @@ def pictures_named(name):
     return dataset.dataset() if hasattr(dataset, "styles") else dataset
 
 
-def pictures_of(name, pipe):
-    """Load the pictures that a model has learned, as single ones -> Dataset
-
-    name: of the model's file, for the message; a user's own come from the cache, or their place
-    """
-    if not pipe.pictures:
-        return pictures_named(pipe.dataset)
-    from ..collect import cache, collection
-
-    own = pipe.pictures
-    if found := cache.load(own.get("key", "")):
-        return found[0]
-    try:
-        grid = own.get("grid")
-        place = os.path.expanduser(own["path"])
-        return collection.collect(place, own["size"], grid and tuple(grid)).dataset
-    except (OSError, KeyError) as e:
-        why = f"{own.get('path')}: {getattr(e, 'strerror', None) or e}"
-        needs = f"{name} needs the pictures that it was trained on, for their statistics"
-        back = "put them back, or start this in the folder where they lie"
-        raise UsageError(f"{needs}, and they are gone ({why}): {back}") from None
-
-
 def choose_kernels(name):
     """Refuse at start-up the kernel set of --kernels, or of the environment, if it cannot run."""
     from .. import kernels

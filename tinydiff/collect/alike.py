@@ -4,22 +4,13 @@ from hashlib import blake2b
 
 import numpy as np
 
+from ..data import thumbnails
+
 SHARE = 0.07  # of the distance between two pictures of the set, taken at random: nearly the same
 LEAST = 0.004  # of the range from black to white: what JPEG changes
-BLOCK = 512  # pictures compared at once
+BLOCK, MANY = 512, 4096  # pictures compared at once, and averaged
 EVERY = 10  # one of so many groups is held out
 FEWEST = 10  # pictures of which some are held out
-
-
-def thumbnails(images):
-    """Average pictures down to 8 x 8: (M, H, W, C) uint8, H = W divisible by 4 -> (M, D) float32"""
-    M, H, W, C = images.shape
-    side = 8 if H % 8 == 0 else 4
-    out = np.empty((M, side * side * C), np.float32)
-    for i in range(0, M, 4096):
-        part = images[i : i + 4096].reshape(-1, side, H // side, side, W // side, C)
-        out[i : i + 4096] = part.mean((2, 4), dtype=np.float32).reshape(len(part), -1)
-    return out / 255
 
 
 def groups(images):
@@ -37,7 +28,8 @@ def groups(images):
     group = first[same.ravel()]
     copies = M - len(first)
     first = np.sort(first)
-    small = thumbnails(images)[first]
+    small = np.concatenate([thumbnails(images[k : k + MANY]) for k in range(0, M, MANY)])
+    small = small[first] / 255
     links = _joined(small, _nearness(small))
     near = len(first) - len(np.unique(links))
     parent = np.arange(M)

@@ -261,7 +261,7 @@ def fit(picture, how):
 
 
 def fit_mask(white, picture, how):
-    """Fit a mask as its picture is: a pixel is marked if there is any white in it.
+    """Fit a mask as its picture is: a pixel is marked if any white is blended into it.
 
     white: (H, W) bool; picture: source.Picture (H, W, C); how: a Plan -> (size, size) bool
     """

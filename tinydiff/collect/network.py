@@ -10,7 +10,7 @@ from ..optim import warmup_cosine
 from ..train import train
 
 WIDTHS = {8: [1, 2], 16: [1, 2, 2], 32: [1, 2, 2], 64: [1, 2, 2, 2]}  # multipliers, by size
-FINE = {False: 5e-4, True: 5e-3}  # highest learning rate from a trained model: whole, low-rank
+FINE, FINE_LORA = 5e-4, 5e-3  # highest learning rate of fine-tuning: all weights, low-rank updates
 FEW = 200  # pictures: fewer are learned better from a trained model, or flipped and shifted
 WORDS = "zero|one|two|three|four|five|six|seven|eight|nine|letter|digit|character"
 NAMED = re.compile(rf"(^|[\W_])([^\W_]|{WORDS})($|[\W_])", re.IGNORECASE)

@@ -58,13 +58,17 @@ def parse_labels(labels, words):
 
 
 def _label_and_value(word, labels):
-    """Cut a word at the "=" after its label; a value, or a label's name, may have one, too."""
+    """Cut a word at the "=" after its label; a value, or a label's name, may have one, too.
+
+    Where two labels could be meant, the one that has the rest among its values is, or the longer.
+    """
     only = next(iter(labels)) if len(labels) == 1 else ""
     if only and word in labels[only]:
         return only, word
-    for label in labels:
-        if word.startswith(f"{label}="):
-            return label, word[len(label) + 1 :]
+    could_be = [label for label in labels if word.startswith(f"{label}=")]
+    cut = [(label, word[len(label) + 1 :]) for label in sorted(could_be, key=len, reverse=True)]
+    if cut:
+        return next((one for one in cut if one[1] in labels[one[0]]), cut[0])
     label, _, value = word.rpartition("=")
     return label or only, value
 

@@ -88,18 +88,20 @@ def principal(images, most=512):
     """Measure the covariance of images that have too many values for (D, D): its largest part.
 
     The directions are those in which the images vary most; in all others the variance counts as
-    the same, the mean of what is left (probabilistic principal component analysis).
+    the same, the mean of what is left (probabilistic principal component analysis). Directions in
+    which they do not vary, as where pictures repeat, are left out.
     images: (M, ...), M >= 2; most: directions, at most half of M
     -> lam (r,), Q (D, r), rest, as guide.principal has them
     Source: Tipping & Bishop 1999, equations 7 and 8.
     """
-    x = images.reshape(len(images), -1) - images.reshape(len(images), -1).mean(0)
+    x = images.reshape(len(images), -1).astype(np.float64)
+    x -= x.mean(0)
     M, D = x.shape
-    r = min(most, M // 2, D - 1)
-    lam, u = np.linalg.eigh((x @ x.T).astype(np.float64) / (M - 1))  # x^T x has the same
-    lam, u, total = lam[-r:], u[:, -r:], lam.sum()
+    lam, u = np.linalg.eigh(x @ x.T / (M - 1))  # x^T x has the same
+    total, some = lam.sum(), np.flatnonzero(lam > 1e-6 * lam[-1])[-min(most, M // 2, D - 1) :]
+    lam, u = lam[some], u[:, some]
     Q = x.T @ u / np.sqrt((M - 1) * lam)
-    return lam, Q, (total - lam.sum()) / (D - r)
+    return lam, Q, max(0.0, total - lam.sum()) / (D - len(lam))
 
 
 def log_p_gradient(s, y, A, sigma_y, cov):

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 
+from ..data import thumbnails
 from . import classifier
 from .metrics import parts
 
@@ -36,7 +37,7 @@ def groups(images, rng):
     At most GROUPS, of MEMBERS on average or more. images: (M, H, W, C), array or data.Pixels
     -> group (M,) ints, how many there are. Source: Caron et al. 2018, with features for thumbnails.
     """
-    small = np.concatenate([_thumbnails(part) for _, part in parts(images)])
+    small = np.concatenate([thumbnails(part) for _, part in parts(images)])
     count = int(np.clip(len(small) // MEMBERS, 1, GROUPS))
     some = small[rng.choice(len(small), min(SAMPLE, len(small)), replace=False)]
     centres = some[:count]
@@ -48,19 +49,11 @@ def groups(images, rng):
     return _closest(small, centres), count
 
 
-def _thumbnails(images):
-    """Average images down to 8 x 8 pixels, or 4 x 4. (N, H, W, C) -> (N, D)"""
-    N, H, W, C = images.shape
-    side = 8 if H % 8 == 0 else 4
-    x = images.reshape(N, side, H // side, side, W // side, C)
-    return x.mean((2, 4)).reshape(N, -1)
-
-
 def _closest(x, centres):
     return ((centres**2).sum(1) - 2 * x @ centres.T).argmin(1)
 
 
-def told(meta, count):
+def in_words(meta, count):
     """Say what a judge was trained to do.
 
     meta: see `learn`; count: the M of its training images (M, H, W, C) -> str
