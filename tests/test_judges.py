@@ -141,6 +141,7 @@ def test_pictures_that_are_all_alike_have_no_usual_distance():
     yardstick = evaluate.Yardstick(judge(same, 2)[0], same, 6, np.random.default_rng(0))
     row = yardstick.measure(dataset.train[:], yardstick.labels[:12])
     assert "memorisation" not in row and "memorisation" not in yardstick.floor
+    assert row["copies"] == 1 / 12 and yardstick.floor["copies"] == 1
 
 
 def test_nearest_in_parts_is_nearest_at_once(rng, monkeypatch):

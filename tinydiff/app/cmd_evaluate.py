@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import plot
 from ..design.pipeline import Pipeline, evaluations
-from ..measure import classifier, evaluate, metrics, pretext
+from ..measure import classifier, evaluate, pretext
 from ..streams import Streams
 from . import judges, own, together
 from .progress import Bar
@@ -38,7 +38,8 @@ def cmd_evaluate(args):
         work += min(PAIRS, drawn) * evaluations(pipe.s, *ways[-1][:2], w)
     with Bar(work, f"evaluating on {dataset.name}") as bar:
         pipe = replace(pipe, tick=bar.tick)
-        yardstick = evaluate.Yardstick(judge, dataset, n, np.random.default_rng(args.seed))
+        rng, variants = np.random.default_rng(args.seed), (pipe.flip, pipe.shift)
+        yardstick = evaluate.Yardstick(judge, dataset, n, rng, *variants)
         rows = list(evaluate.rows(pipe, yardstick, ways, w, args.seed, team))
         stable = evaluate.stability(pipe, yardstick, main, w, seeds, team)
         if team.rank:
@@ -108,7 +109,7 @@ def _pairs(pipe, yardstick, way, w, seed):
     """Draw some of what was measured, each above the nearest training picture -> Figure"""
     i = np.unique(np.arange(PAIRS) * len(yardstick.labels) // PAIRS)
     drawn = pipe.draw(yardstick.labels[i], Streams(seed, i), *way, w)[-1]
-    nearest = yardstick.dataset.train[metrics.nearest(drawn, yardstick.dataset.train)[1]]
+    nearest = yardstick.dataset.train[yardstick.known.nearest(drawn)[1]]
     rows = [x[k : k + COLUMNS] for k in range(0, len(i), COLUMNS) for x in (drawn, nearest)]
     scale = max(1, 64 // pipe.model.size)
     names = ["drawn", "nearest of yours"] * (len(rows) // 2)

@@ -87,6 +87,7 @@ class Pipeline:
     predict: what its output is, "eps" or "v"; dataset: name of the data set that it has learned;
     tick: called with the number of images after each evaluation of the network, or None
     pictures: of a model of a user's pictures: where these are, see checkpoint.py, or None
+    flip, shift: the variants in which it was shown its pictures, see augment.ways
     """
 
     model: UNet
@@ -96,6 +97,8 @@ class Pipeline:
     dataset: str = ""
     tick: Callable | None = None
     pictures: dict | None = None
+    flip: bool = False
+    shift: int = 0
 
     @classmethod
     def load(cls, name, tick=None):
@@ -109,9 +112,10 @@ class Pipeline:
     @classmethod
     def of(cls, model, s, meta, tick=None):
         """Make a Pipeline of what checkpoint.ready gives: UNet, Schedule, meta -> Pipeline"""
-        labels, predict = meta.get("labels", {}), meta.get("train", {}).get("predict", "v")
+        labels, trained = meta.get("labels", {}), meta.get("train", {})
         name, pictures = meta.get("dataset", ""), meta.get("pictures")
-        return cls(model, s, labels, predict, name, tick, pictures)
+        how = {key: trained[key] for key in ("predict", "flip", "shift") if key in trained}
+        return cls(model, s, labels, dataset=name, tick=tick, pictures=pictures, **how)
 
     @property
     def paired(self):

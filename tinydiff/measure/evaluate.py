@@ -18,7 +18,7 @@ from ..design.pipeline import SAMPLERS as KNOWN
 from ..design.pipeline import TIMES, evaluations
 from ..machines import ALONE
 from ..streams import Streams
-from . import classifier, metrics
+from . import classifier, copies, metrics
 
 SAMPLERS = (  # name:steps:times, from few evaluations to many
     *("ddim:5", "ddim:10", "ddim:20", "ddim:50"),
@@ -38,8 +38,6 @@ SCORES = {  # of features, and the images of each half without which it tells no
     "coverage": (metrics.coverage, 32),
 }
 FEWEST = 64  # images drawn, also where there are fewer real ones
-UNSEEN, USUAL = 20, 2048  # held-out images that tell what is usual, at least and at most
-NEAR = 0.4  # of the usual distance to the nearest training image: nearly a copy
 BATCH, TRIPS = 256, 32  # images drawn at once, and inverted
 STABLE = 512  # images for each seed, at most
 
@@ -82,11 +80,12 @@ class Yardstick:
     mean variance over the real images: distances then have a unit. What n images cannot tell, see
     SCORES, is left out; labels are then those of FEWEST images, some of them repeated.
     model: a Classifier; dataset: a data.Dataset with (M, H, W, C) images; n: at most M / 2;
-    rng chooses the images
+    rng chooses the images; flip, shift: the variants that the network saw, see augment.ways
     """
 
-    def __init__(self, model, dataset, n, rng):
+    def __init__(self, model, dataset, n, rng, flip=False, shift=0):
         self.classifier, self.dataset, self.n = model, dataset, n
+        self.known = copies.Known(dataset, flip, shift)
         train, labels = dataset.train, dataset.train_labels
         order = rng.permutation(len(train))
         if dataset.labels:
@@ -96,25 +95,13 @@ class Yardstick:
         self.unit = np.sqrt(real.var(0).mean()) or 1.0
         self.real = real / self.unit
         self.labels = labels[np.resize(order[1::2], drawn(n))]
-        self.usual = self._usual()
         self.floor = self.measure(train[order[1::2]], labels[order[1::2]])
         # of images that the classifier has not been trained on
-        few = len(dataset.test) < UNSEEN
+        few = len(dataset.test) < copies.ENOUGH
         self.floor["agreement"] = {} if few else self._agreement(dataset.test, dataset.test_labels)
-        if self.usual:
+        if self.known.usual:
             self.floor["memorisation"] = 1.0
-        self.floor["copies"] = float(np.mean(self.unseen < NEAR * self.usual))
-
-    def _usual(self):
-        """Find how far real images usually are from the nearest training image, a median -> float
-
-        They are unseen ones, or, where these are few, training images compared with all others.
-        """
-        train, test = self.dataset.train, self.dataset.test
-        some = test if len(test) >= UNSEEN else train
-        i = np.unique(np.arange(USUAL) * len(some) // USUAL)
-        self.unseen, _ = metrics.nearest(some[i], train, i if some is train else None)
-        return float(np.median(self.unseen))
+        self.floor["copies"] = self.known.share
 
     def _agreement(self, images, labels):
         """Read labels with a choice off images -> {"kind": share that is read as in labels}"""
@@ -132,11 +119,11 @@ class Yardstick:
         fake = features(self.classifier, images[: self.n]) / self.unit
         able = {name: score for name, (score, least) in SCORES.items() if self.n >= least}
         row = {name: score(self.real, fake) for name, score in able.items()}
-        away, _ = metrics.nearest(images, self.dataset.train)
+        away, _ = self.known.nearest(images)
         row["agreement"] = self._agreement(images, labels)
-        if self.usual:
-            row["memorisation"] = float(np.median(away) / self.usual)
-        row["copies"] = float(np.mean(away < NEAR * self.usual))
+        if self.known.usual:
+            row["memorisation"] = float(np.median(away) / self.known.usual)
+        row["copies"] = float(np.mean(self.known.near(away)))
         if images.shape[3] == 3:
             few = max(16, BATCH * 1024 // max(1024, images[0, ..., 0].size))  # 64 x 64 takes long
             row["colours"] = float(np.mean(metrics.palette(images[:few])))
