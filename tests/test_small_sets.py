@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -239,6 +240,20 @@ def test_pictures_that_are_there_twice_are_not_what_is_usual():
     assert np.isclose(same.usual, known.usual, rtol=0.1) and same.share == 0
     x = np.concatenate([once[:10] + 0.05, new[:10]])
     assert same.near(same.nearest(x)[0]).tolist() == [True] * 10 + [False] * 10
+
+
+def test_looking_for_copies_takes_little_memory():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(256, size=(1120, 64, 64, 3), dtype=np.uint8)
+    train, held_out = data.Pixels(pixels[20:]), data.Pixels(pixels[:20])
+    labels = np.zeros((1100, 0), int)
+    dataset = data.Dataset("s", train, held_out, labels, labels[:20], {})
+    tracemalloc.start()
+    distance, index = copies.Known(dataset).nearest(train[700:764])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (distance == 0).all() and index.tolist() == list(range(700, 764))
+    assert peak < 80e6
 
 
 def test_copies_are_said_at_the_end(faces, run, monkeypatch):

@@ -10,7 +10,7 @@ image is known, such as drawing a subject in another style.
 import numpy as np
 
 ROWS = 256  # of a table of distances, made at a time: the whole of 5000 x 5000 would take 200 MB
-NUMBERS = 2**22  # of images in float64, at a time: 34 MB
+NUMBERS = 2**20  # of images in float64, at a time: 8 MB
 
 
 def finite(x):
