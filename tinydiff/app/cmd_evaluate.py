@@ -26,14 +26,14 @@ def cmd_evaluate(args):
     require_figures()
     dataset, about = _dataset(args, pipe)
     n = min(args.n or (2048 if about is None else 512), len(dataset.train) // 2)
-    drawn = evaluate.drawn(n)
+    drawn = evaluate.count_drawn(n)
     together.require_enough(min(drawn, evaluate.STABLE), "--n")
     to = sys.stderr if args.json else sys.stdout
     judge, its = _judge(args, pipe, dataset, about, team, to)
     main = next((way for way in ways if way[:2] == ("ddim", 50)), ways[-1])
     seeds = [args.seed + i for i in (1, 2, 3)]
     trips = len(evaluate.trips(dataset)[0])
-    work = evaluate.work(pipe.s, drawn // team.size, ways, main, w, seeds, trips)
+    work = evaluate.work(pipe, drawn // team.size, ways, main, w, seeds, trips)
     if about:
         work += min(PAIRS, drawn) * evaluations(pipe.s, *ways[-1][:2], w)
     with Bar(work, f"evaluating on {dataset.name}") as bar:

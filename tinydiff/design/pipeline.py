@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import checkpoint, guide, sample
 from ..schedule import Schedule
+from ..streams import Streams
 from ..train import denoiser
 from ..unet import UNet, circular
 from . import edit, paired, restore
@@ -187,7 +188,6 @@ class Pipeline:
     def pieces(self, pictures, size=None, most=None):
         """Cut a list of pictures into pieces to draw one after another, in bounded memory.
 
-        Drawn with a Streams each, they are the same as if drawn at once.
         pictures: sequence of N ints; size: (H, W), None = the model's own; most: in a piece, at
         most, None = as many as TOGETHER bytes take -> list of such sequences
         """
@@ -195,6 +195,15 @@ class Pipeline:
         fit = max(1, TOGETHER // (PER_PIXEL * self.model.width * H * W))
         n = min(fit, most or fit)
         return [pictures[i : i + n] for i in range(0, len(pictures), n)]
+
+    def in_pieces(self, draw, pictures, seed, size=None, most=None):
+        """Draw pictures some at a time: each has a stream of its own, so that changes none of them.
+
+        draw: function of a piece, (n,) ints, and its rng -> list of (n, H, W, C), as of `draw`;
+        pictures, size, most: see `pieces` -> list of (N, H, W, C)
+        """
+        chains = [draw(rows, Streams(seed, rows)) for rows in self.pieces(pictures, size, most)]
+        return [np.concatenate(x) for x in zip(*chains, strict=True)]
 
     def tile(self, labels, rng, steps=50, times="even", w=1.0, avoid=None, size=None):
         """Draw images that repeat without a seam, with ddim.
