@@ -21,7 +21,7 @@ PAIRS, COLUMNS = 24, 8  # drawings shown beside the nearest training picture
 def cmd_evaluate(args):
     """Run `evaluate`: args from the parser -> None; prints the table, writes a picture"""
     pipe = Pipeline.load(args.model)
-    ways, w, team = _ways(args, pipe), args.guidance, together.team()
+    ways, team = _ways(args, pipe), together.team()
     require_picture(args.out)
     require_figures()
     dataset, about = _dataset(args, pipe)
@@ -30,11 +30,30 @@ def cmd_evaluate(args):
     together.require_enough(min(drawn, evaluate.STABLE), "--n")
     to = sys.stderr if args.json else sys.stdout
     judge, its = _judge(args, pipe, dataset, about, team, to)
+    measured, figure, shown = _measured(args, pipe, ways, judge, dataset, n, team)
+    if team.rank:
+        return
+    found = {
+        "model": args.model,
+        "n": n,
+        "drawn": drawn,
+        "guidance": args.guidance,
+        "seed": args.seed,
+        "judge": its["held_out"],
+        **({"features": pretext.told(its, len(dataset.train))} if about else {}),
+        **measured,
+    }
+    print(json.dumps(found, indent=2) if args.json else evaluate.report(found))
+    print(f"{plot.save_figure(figure, args.out)}: {shown}", file=to)
+
+
+def _measured(args, pipe, ways, judge, dataset, n, team):
+    """Draw and measure, with a bar -> dict, Figure (None but for the first of a team), its title"""
+    w, drawn = args.guidance, evaluate.count_drawn(n)
     main = next((way for way in ways if way[:2] == ("ddim", 50)), ways[-1])
-    seeds = [args.seed + i for i in (1, 2, 3)]
-    trips = len(evaluate.trips(dataset)[0])
+    seeds, trips = [args.seed + i for i in (1, 2, 3)], len(evaluate.trips(dataset)[0])
     work = evaluate.work(pipe, drawn // team.size, ways, main, w, seeds, trips)
-    if about:
+    if pipe.pictures:
         work += min(PAIRS, drawn) * evaluations(pipe.s, *ways[-1][:2], w)
     with Bar(work, f"evaluating on {dataset.name}") as bar:
         pipe = replace(pipe, tick=bar.tick)
@@ -43,32 +62,19 @@ def cmd_evaluate(args):
         rows = list(evaluate.rows(pipe, yardstick, ways, w, args.seed, team))
         stable = evaluate.stability(pipe, yardstick, main, w, seeds, team)
         if team.rank:
-            return
-        pairs = about and _pairs(pipe, yardstick, ways[-1], w, args.seed)
-    found = {
-        "model": args.model,
-        "n": n,
-        "drawn": drawn,
-        "guidance": w,
-        "seed": args.seed,
-        "judge": its["held_out"],
-        **({"features": pretext.told(its, len(dataset.train))} if about else {}),
-        "real": yardstick.floor,
-        "samplers": rows,
-        "cost": {
-            "multiply_adds": evaluate.multiply_adds(pipe.model, yardstick.labels[:1]),
-            "peak_memory": evaluate.peak_memory(),
-        },
-        "stability": dict(zip(("sampler", "steps", "times"), main, strict=True)) | stable,
+            figure, shown = None, ""
+        elif pipe.pictures:
+            figure, shown = _pairs(pipe, yardstick, ways[-1], w, args.seed)
+        else:
+            figure = evaluate.quality(rows, yardstick.floor["frechet"])
+            shown = "quality against network evaluations"
+    cost = {
+        "multiply_adds": evaluate.multiply_adds(pipe.model, yardstick.labels[:1]),
+        "peak_memory": evaluate.peak_memory(),
     }
-    print(json.dumps(found, indent=2) if args.json else evaluate.report(found))
-    if about:
-        figure = pairs
-        what = f"drawn with {evaluate.title(rows[-1])}, and below each the nearest of your pictures"
-    else:
-        figure = evaluate.quality(rows, yardstick.floor["frechet"])
-        what = "quality against network evaluations"
-    print(f"{plot.save_figure(figure, args.out)}: {what}", file=to)
+    stable = dict(zip(("sampler", "steps", "times"), main, strict=True)) | stable
+    measured = {"real": yardstick.floor, "samplers": rows, "cost": cost, "stability": stable}
+    return measured, figure, shown
 
 
 def _ways(args, pipe):
@@ -106,11 +112,13 @@ def _judge(args, pipe, dataset, about, team, to):
 
 
 def _pairs(pipe, yardstick, way, w, seed):
-    """Draw some of what was measured, each above the nearest training picture -> Figure"""
+    """Draw some of what was measured, each above the nearest training picture -> Figure, title"""
     i = np.unique(np.arange(PAIRS) * len(yardstick.labels) // PAIRS)
     drawn = pipe.draw(yardstick.labels[i], Streams(seed, i), *way, w)[-1]
     nearest = yardstick.dataset.train[yardstick.known.nearest(drawn)[1]]
     rows = [x[k : k + COLUMNS] for k in range(0, len(i), COLUMNS) for x in (drawn, nearest)]
     scale = max(1, 64 // pipe.model.size)
     names = ["drawn", "nearest of yours"] * (len(rows) // 2)
-    return plot.labelled(np.concatenate(rows), COLUMNS, names, scale=scale)
+    how = evaluate.title(dict(zip(("sampler", "steps", "times"), way, strict=True)))
+    shown = f"drawn with {how}, and below each the nearest of your pictures"
+    return plot.labelled(np.concatenate(rows), COLUMNS, names, scale=scale), shown
