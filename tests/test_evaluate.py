@@ -134,11 +134,21 @@ def test_stability_by_hand(yardstick, digits):
     work, main = [], ("ddim", 2, "even")
     pipe = replace(Stub(digits.test[0].clip(-0.9, 0.9)).pipeline(), tick=work.append)
     stable = evaluate.stability(pipe, yardstick, main, 1.0, (1, 2))
-    assert sum(work) == evaluate.work(S, 200, [], main, 1.0, (1, 2)) - 200  # it warms nothing up
+    assert sum(work) == evaluate.work(pipe, 200, [], main, 1.0, (1, 2)) - 200  # it warms nothing up
     _, std = stable["spread"]["recall"]
     assert stable["seeds"] == 2 and std == pytest.approx(0, abs=1e-6)
     assert stable["out_of_range"] == 0.0
     assert set(stable["round_trip"]) == {1, 2, 4} and min(stable["round_trip"].values()) > 0.1
+
+
+def test_no_more_is_drawn_at_once_than_fits_into_the_memory(yardstick, digits, monkeypatch):
+    monkeypatch.setattr(pipeline, "TOGETHER", 20 * pipeline.PER_PIXEL * Stub.width * Stub.size**2)
+    work, way = [], ("ddim", 1, "even")
+    pipe = replace(Stub(digits.test[0].clip(-0.9, 0.9)).pipeline(), tick=work.append)
+    list(evaluate.rows(pipe, yardstick, [way], 2.0, 0))
+    evaluate.stability(pipe, yardstick, way, 2.0, (1, 2))
+    assert max(work) == 20
+    assert sum(work) == evaluate.work(pipe, 200, [way], way, 2.0, (1, 2))
 
 
 def test_multiply_adds_of_a_network_counted_on_paper():

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinydiff import checkpoint, data
+from tinydiff import augment, checkpoint, data
 from tinydiff.app import cli, judges, own
 from tinydiff.collect import cache
 from tinydiff.data import Dataset, Pixels
+from tinydiff.design.pipeline import Pipeline
 from tinydiff.measure import classifier, evaluate, metrics, pretext
 
 
@@ -141,6 +142,7 @@ def test_pictures_that_are_all_alike_have_no_usual_distance():
     yardstick = evaluate.Yardstick(judge(same, 2)[0], same, 6, np.random.default_rng(0))
     row = yardstick.measure(dataset.train[:], yardstick.labels[:12])
     assert "memorisation" not in row and "memorisation" not in yardstick.floor
+    assert row["copies"] == 1 / 12 and yardstick.floor["copies"] == 1
 
 
 def test_nearest_in_parts_is_nearest_at_once(rng, monkeypatch):
@@ -215,6 +217,19 @@ def test_evaluate_trains_the_judge_once(model, tmp_path, capsys):
     table = out.split("\n\n")[1]
     real, first = numbers["real"], numbers["samplers"][0]
     assert f"{real['energy']:.3g}" in table and f"{first['memorisation']:.3g}" in table
+
+
+def test_variants_that_the_network_saw_count_as_copies(model, monkeypatch, capsys):
+    _, _, meta = checkpoint.load(model)
+    meta["train"] = {"flip": True, "shift": 1}
+    meta["model"]["told"] = augment.told(True, 1)
+    checkpoint.save(model, checkpoint.build(meta, 0)[0], meta)
+    flipped = lambda x: augment.change(x, np.tile([1, 2, 0], (len(x), 1)), 1)
+    before = own.of_model(model, Pipeline.load(model))[0].train
+    draw = lambda self, labels, *_, **how: [flipped(before[np.arange(len(labels)) % 22])]
+    monkeypatch.setattr(Pipeline, "draw", draw)
+    assert cli.main(["evaluate", model, *SHORT]) == 0
+    assert "- nearly copies of yours: 100% (real pictures: 0%)" in capsys.readouterr().out
 
 
 def test_edit_asks_the_judge_what_a_picture_shows(model, tmp_path, capsys):

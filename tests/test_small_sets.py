@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from test_collect import save, sprites
 
 from tinydiff import augment, checkpoint, data, train
 from tinydiff.app import own
-from tinydiff.collect import collection, copies, network
+from tinydiff.collect import collection, network
 from tinydiff.design.pipeline import Pipeline, parse_labels
-from tinydiff.measure import metrics
+from tinydiff.measure import copies
 from tinydiff.unet import UNet
 
 SMALL = test_look.SMALL
@@ -219,8 +220,9 @@ def test_copies_are_told_from_new_pictures():
     for held_out in (new[:0], pictures(30, seed=2)):  # without any, the set is its own measure
         labels = np.zeros((60, 0), int)
         dataset = data.Dataset("s", train, held_out, labels, labels[: len(held_out)], {})
-        near, index, usual = copies.near_copies(x, dataset)
-        assert near.tolist() == [True] * 4 + [False] * 12 and usual == 0
+        known = copies.Known(dataset)
+        distance, index = known.nearest(x)
+        assert known.near(distance).tolist() == [True] * 4 + [False] * 12 and known.share == 0
         assert index[:4].tolist() == [5, 6, 7, 8]
 
 
@@ -229,20 +231,42 @@ def test_a_flipped_and_shifted_copy_is_one_where_the_network_saw_such():
     labels = np.zeros((40, 0), int)
     dataset = data.Dataset("s", train, train[:0], labels, labels[:0], {})
     x = augment.change(train[7:9], np.array([[1, 1, 0], [1, 1, 2]]), 1)
-    assert not copies.near_copies(x, dataset)[0].any()
-    near, index, _ = copies.near_copies(x, dataset, flip=True, shift=1)
-    assert near.all() and index.tolist() == [7, 8]
-    assert not copies.near_copies(x, dataset, flip=True)[0].any()
+    counts = []
+    near = lambda known: known.near(known.nearest(x)[0])
+    assert not near(copies.Known(dataset)).any()
+    known = copies.Known(dataset, True, 1, counts.append)
+    assert near(known).all() and known.nearest(x[:0])[1].size == 0
+    assert sum(counts) == copies.work(dataset, 2, True, 1) == 18 * 42
+    assert known.nearest(x)[1].tolist() == [7, 8]
+    assert not near(copies.Known(dataset, flip=True)).any()
 
 
-def test_the_nearest_is_found_in_pieces(rng, monkeypatch):
-    monkeypatch.setattr(copies, "BLOCK", 7)
-    x, among = rng.uniform(-1, 1, (2, 50, 4, 4, 3)).astype(np.float32)
-    distance, index = copies.nearest(x, among, augment.ways())
-    expected, where = metrics.nearest(x, among)
-    assert np.allclose(distance, expected, atol=1e-4) and (index == where).all()
-    distance, index = copies.nearest(among, among, augment.ways(), own=np.arange(50))
-    assert (index != np.arange(50)).all() and distance.min() > 0.1
+def test_pictures_that_are_there_twice_are_not_what_is_usual():
+    """Else the usual distance is 0, and no drawing is ever nearer: not even an exact copy."""
+    once, new = pictures(45), pictures(20, seed=1)
+    twice = data.Pixels(np.concatenate([once.raw, once.raw[:40]]))
+    labels = np.zeros((85, 0), int)
+    known, same = (
+        copies.Known(data.Dataset("s", x, x[:0], labels, labels[:0], {}), flip=True)
+        for x in (once, twice)
+    )
+    assert np.isclose(same.usual, known.usual, rtol=0.1) and same.share == 0
+    x = np.concatenate([once[:10] + 0.05, new[:10]])
+    assert same.near(same.nearest(x)[0]).tolist() == [True] * 10 + [False] * 10
+
+
+def test_looking_for_copies_takes_little_memory():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(256, size=(1120, 64, 64, 3), dtype=np.uint8)
+    train, held_out = data.Pixels(pixels[20:]), data.Pixels(pixels[:20])
+    labels = np.zeros((1100, 0), int)
+    dataset = data.Dataset("s", train, held_out, labels, labels[:20], {})
+    tracemalloc.start()
+    distance, index = copies.Known(dataset).nearest(train[700:764])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (distance == 0).all() and index.tolist() == list(range(700, 764))
+    assert peak < 80e6
 
 
 def test_copies_are_said_at_the_end(faces, run, monkeypatch):

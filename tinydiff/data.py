@@ -122,7 +122,7 @@ def thumbnails(images):
 def meant(name, names):
     """Guess which of some names a mistyped one was meant to be.
 
-    name: "digit"; names: () list of str -> " (did you mean digits?)", "" where none is like it
+    name: "digit"; names: list (N,) of str -> " (did you mean digits?)", "" where none is like it
     """
     found = difflib.get_close_matches(str(name), names, 1, 0.75)
     return f" (did you mean {found[0]}?)" if found else ""

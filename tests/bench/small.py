@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tinydiff import checkpoint, diffusion, plot
-from tinydiff.collect import collection, copies
+from tinydiff.collect import collection
 from tinydiff.design.pipeline import Pipeline
-from tinydiff.measure import classifier, evaluate, metrics
+from tinydiff.measure import classifier, copies, evaluate, metrics
 
 WAYS = {
     "scratch": [],
@@ -133,8 +133,8 @@ def main():
 
 def _near(x, few, settings=None):
     settings = settings or {}
-    changed = settings.get("flip", False), settings.get("shift", 0)
-    return copies.near_copies(x, few, *changed)[0].mean()
+    known = copies.Known(few, settings.get("flip", False), settings.get("shift", 0))
+    return known.near(known.nearest(x)[0]).mean()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from ..design import colour, edit, restore
 from ..design.picture import open_image, open_letter, open_mask, seen
 from ..design.pipeline import PER_PIXEL, Pipeline, evaluations, parse_labels
 from ..measure import classifier
-from ..streams import Streams
 from . import gallery, judges, own, together
 from .cli import RESTORE, STEPS, USUAL
 from .progress import Bar
@@ -129,20 +128,21 @@ def cmd_sample(args):
 
 
 def _in_pieces(args, pipe, pictures, labels, avoid, way, size, also):
-    """Draw pictures, some at a time; each has a stream of its own, so that changes none of them.
+    """Draw pictures, some at a time.
 
     pictures: which of the rows of labels and avoid; way: sampler, steps, times
     -> list of (N, H, W, C), x_T .. x_0 where an animation is asked for, else x_0 alone
     """
-    chains, w = [], args.guidance
-    for rows in pipe.pieces(pictures, size):
-        wished, without, rng = labels[rows], avoid[rows], Streams(args.seed, rows)
+
+    def draw(rows, rng):
+        wished, without, w = labels[rows], avoid[rows], args.guidance
         if args.tile:
             chain = pipe.tile(wished, rng, *way[1:], w, without, size)
         else:
             chain = pipe.draw(wished, rng, *way, w, without, size=size, also=also)
-        chains.append(chain if _animations(args) else chain[-1:])
-    return [np.concatenate(x) for x in zip(*chains, strict=True)]
+        return chain if _animations(args) else chain[-1:]
+
+    return pipe.in_pieces(draw, pictures, args.seed, size)
 
 
 def _sampler(args, pipe):

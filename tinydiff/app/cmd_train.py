@@ -33,7 +33,6 @@ from ..design import paired
 from ..design.pipeline import Pipeline, evaluations
 from ..measure import classifier, pretext
 from ..optim import warmup_cosine
-from ..streams import Streams
 from ..train import train
 from . import ahead, interrupt, judges, own, room, together
 from .cli import USUAL
@@ -268,11 +267,13 @@ def _to_draw(dataset, pictures):
 
 def _drawn(pipe, labels, source, most):
     """Draw an image for each row of labels, and of sources (N, H, W, S), if any -> (N, H, W, C)"""
-    parts = []
-    for rows in pipe.pieces(range(len(labels)), most=most):
+
+    def draw(rows, rng):
         given = None if source is None else source[rows]
-        parts += pipe.draw(labels[rows], Streams(0, rows), *USUAL["train"], source=given)[-1:]
-    return np.concatenate(parts)
+        return pipe.draw(labels[rows], rng, *USUAL["train"], source=given)[-1:]
+
+    (x,) = pipe.in_pieces(draw, range(len(labels)), 0, most=most)
+    return x
 
 
 def _require_one_training(run, batch, team):

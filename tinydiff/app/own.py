@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from .. import checkpoint, plot
-from ..collect import cache, collection, copies, fit, folder, network, report
+from ..collect import cache, collection, fit, folder, network, report
 from ..collect.source import Unusable
 from ..data import to_float
+from ..measure import copies
 from .progress import Bar
 from .usage import UsageError
 
@@ -183,8 +184,9 @@ def say_copies(x, dataset, settings):
     x: (N, H, W, C) in [-1, 1]; settings: of the training, see checkpoint.py
     """
     changed = settings.get("flip", False), settings.get("shift", 0)
-    with Bar(copies.comparisons(dataset, *changed), "looking for copies", "pictures") as bar:
-        near, _, usual = copies.near_copies(x, dataset, *changed, bar.tick)
+    with Bar(copies.work(dataset, len(x), *changed), "looking for copies", "pictures") as bar:
+        known = copies.Known(dataset, *changed, bar.tick)
+        near = known.near(known.nearest(x)[0])
     unseen = "pictures that it has not seen" if len(dataset.test) >= copies.ENOUGH else "the set"
     said = f"{near.sum()} of {len(x)} samples are nearly training pictures"
-    print(f"{said} (by the same measure {usual:.0%} of {unseen} are)")
+    print(f"{said} (by the same measure {known.share:.0%} of {unseen} are)")

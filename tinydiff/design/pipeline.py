@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import checkpoint, guide, sample
 from ..schedule import Schedule
+from ..streams import Streams
 from ..train import denoiser
 from ..unet import UNet, circular
 from . import edit, paired, restore
@@ -91,6 +92,7 @@ class Pipeline:
     predict: what its output is, "eps" or "v"; dataset: name of the data set that it has learned;
     tick: called with the number of images after each evaluation of the network, or None
     pictures: of a model of a user's pictures: where these are, see checkpoint.py, or None
+    flip, shift: the variants in which it was shown its pictures, see augment.ways
     """
 
     model: UNet
@@ -100,6 +102,8 @@ class Pipeline:
     dataset: str = ""
     tick: Callable | None = None
     pictures: dict | None = None
+    flip: bool = False
+    shift: int = 0
 
     @classmethod
     def load(cls, name, tick=None):
@@ -113,9 +117,10 @@ class Pipeline:
     @classmethod
     def of(cls, model, s, meta, tick=None):
         """Make a Pipeline of what checkpoint.ready gives: UNet, Schedule, meta -> Pipeline"""
-        labels, predict = meta.get("labels", {}), meta.get("train", {}).get("predict", "v")
+        labels, trained = meta.get("labels", {}), meta.get("train", {})
         name, pictures = meta.get("dataset", ""), meta.get("pictures")
-        return cls(model, s, labels, predict, name, tick, pictures)
+        how = {key: trained[key] for key in ("predict", "flip", "shift") if key in trained}
+        return cls(model, s, labels, dataset=name, tick=tick, pictures=pictures, **how)
 
     @property
     def paired(self):
@@ -187,7 +192,6 @@ class Pipeline:
     def pieces(self, pictures, size=None, most=None):
         """Cut a list of pictures into pieces to draw one after another, in bounded memory.
 
-        Drawn with a Streams each, they are the same as if drawn at once.
         pictures: sequence of N ints; size: (H, W), None = the model's own; most: in a piece, at
         most, None = as many as TOGETHER bytes take -> list of such sequences
         """
@@ -195,6 +199,15 @@ class Pipeline:
         fit = max(1, TOGETHER // (PER_PIXEL * self.model.width * H * W))
         n = min(fit, most or fit)
         return [pictures[i : i + n] for i in range(0, len(pictures), n)]
+
+    def in_pieces(self, draw, pictures, seed, size=None, most=None):
+        """Draw pictures some at a time: each has a stream of its own, so that changes none of them.
+
+        draw: function of a piece, (n,) ints, and its rng -> list of (n, H, W, C), as of `draw`;
+        pictures, size, most: see `pieces` -> list of (N, H, W, C)
+        """
+        chains = [draw(rows, Streams(seed, rows)) for rows in self.pieces(pictures, size, most)]
+        return [np.concatenate(x) for x in zip(*chains, strict=True)]
 
     def tile(self, labels, rng, steps=50, times="even", w=1.0, avoid=None, size=None):
         """Draw images that repeat without a seam, with ddim.

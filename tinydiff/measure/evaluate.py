@@ -17,8 +17,7 @@ from .. import kernels, plot, sample
 from ..design.pipeline import SAMPLERS as KNOWN
 from ..design.pipeline import TIMES, evaluations
 from ..machines import ALONE
-from ..streams import Streams
-from . import classifier, metrics
+from . import classifier, copies, metrics
 
 SAMPLERS = (  # name:steps:times, from few evaluations to many
     *("ddim:5", "ddim:10", "ddim:20", "ddim:50"),
@@ -38,8 +37,6 @@ SCORES = {  # of features, and the images of each half without which it tells no
     "coverage": (metrics.coverage, 32),
 }
 FEWEST = 64  # images drawn, also where there are fewer real ones
-UNSEEN, USUAL = 20, 2048  # held-out images that tell what is usual, at least and at most
-NEAR = 0.4  # of the usual distance to the nearest training image: nearly a copy
 BATCH, TRIPS = 256, 32  # images drawn at once, and inverted
 STABLE = 512  # images for each seed, at most
 
@@ -82,11 +79,12 @@ class Yardstick:
     mean variance over the real images: distances then have a unit. What n images cannot tell, see
     SCORES, is left out; labels are then those of FEWEST images, some of them repeated.
     model: a Classifier; dataset: a data.Dataset with (M, H, W, C) images; n: at most M / 2;
-    rng chooses the images
+    rng chooses the images; flip, shift: the variants that the network saw, see augment.ways
     """
 
-    def __init__(self, model, dataset, n, rng):
+    def __init__(self, model, dataset, n, rng, flip=False, shift=0):
         self.classifier, self.dataset, self.n = model, dataset, n
+        self.known = copies.Known(dataset, flip, shift)
         train, labels = dataset.train, dataset.train_labels
         order = rng.permutation(len(train))
         if dataset.labels:
@@ -95,26 +93,14 @@ class Yardstick:
         real = features(model, train[order[::2]])
         self.unit = np.sqrt(real.var(0).mean()) or 1.0
         self.real = real / self.unit
-        self.labels = labels[np.resize(order[1::2], drawn(n))]
-        self.usual = self._usual()
+        self.labels = labels[np.resize(order[1::2], count_drawn(n))]
         self.floor = self.measure(train[order[1::2]], labels[order[1::2]])
         # of images that the classifier has not been trained on
-        few = len(dataset.test) < UNSEEN
+        few = len(dataset.test) < copies.ENOUGH
         self.floor["agreement"] = {} if few else self._agreement(dataset.test, dataset.test_labels)
-        if self.usual:
+        if self.known.usual:
             self.floor["memorisation"] = 1.0
-        self.floor["copies"] = float(np.mean(self.unseen < NEAR * self.usual))
-
-    def _usual(self):
-        """Find how far real images usually are from the nearest training image, a median -> float
-
-        They are unseen ones, or, where these are few, training images compared with all others.
-        """
-        train, test = self.dataset.train, self.dataset.test
-        some = test if len(test) >= UNSEEN else train
-        i = np.unique(np.arange(USUAL) * len(some) // USUAL)
-        self.unseen, _ = metrics.nearest(some[i], train, i if some is train else None)
-        return float(np.median(self.unseen))
+        self.floor["copies"] = self.known.share
 
     def _agreement(self, images, labels):
         """Read labels with a choice off images -> {"kind": share that is read as in labels}"""
@@ -132,19 +118,19 @@ class Yardstick:
         fake = features(self.classifier, images[: self.n]) / self.unit
         able = {name: score for name, (score, least) in SCORES.items() if self.n >= least}
         row = {name: score(self.real, fake) for name, score in able.items()}
-        away, _ = metrics.nearest(images, self.dataset.train)
+        away, _ = self.known.nearest(images)
         row["agreement"] = self._agreement(images, labels)
-        if self.usual:
-            row["memorisation"] = float(np.median(away) / self.usual)
-        row["copies"] = float(np.mean(away < NEAR * self.usual))
+        if self.known.usual:
+            row["memorisation"] = float(np.median(away) / self.known.usual)
+        row["copies"] = float(np.mean(self.known.near(away)))
         if images.shape[3] == 3:
             few = max(16, BATCH * 1024 // max(1024, images[0, ..., 0].size))  # 64 x 64 takes long
             row["colours"] = float(np.mean(metrics.palette(images[:few])))
         return row
 
 
-def drawn(n):
-    """Tell how many images (N, H, W, C) are drawn where n of each half are compared: () -> int"""
+def count_drawn(n):
+    """Count the images (N, H, W, C) that are drawn where n of each half are compared -> int"""
     return max(n, FEWEST)
 
 
@@ -153,10 +139,10 @@ def sample_all(pipe, labels, seed, way, w=1.0, team=ALONE):
 
     way: sampler, steps, times; team: a machines.Team -> images (N, H, W, C), seconds
     """
-    parts, began, mine = [], time.perf_counter(), range(len(labels))[team.part(len(labels))]
-    for rows in pipe.pieces(mine, most=BATCH):
-        parts.append(pipe.draw(labels[rows], Streams(seed, rows), *way, w)[-1])
-    return team.gather(np.concatenate(parts)), time.perf_counter() - began
+    began, mine = time.perf_counter(), range(len(labels))[team.part(len(labels))]
+    draw = lambda rows, rng: pipe.draw(labels[rows], rng, *way, w)[-1:]
+    (x,) = pipe.in_pieces(draw, mine, seed, most=BATCH)
+    return team.gather(x), time.perf_counter() - began
 
 
 def rows(pipe, yardstick, ways, w, seed, team=ALONE):
@@ -167,7 +153,9 @@ def rows(pipe, yardstick, ways, w, seed, team=ALONE):
     Yardstick.measure (images (N, H, W, C))
     """
     labels = yardstick.labels
-    pipe.draw(labels[:BATCH], np.random.default_rng(0), steps=1)  # warm-up: compile before timing
+    mine = range(len(labels))[team.part(len(labels))]
+    first, *_ = pipe.pieces(mine, most=BATCH)
+    pipe.draw(labels[first], np.random.default_rng(0), steps=1)  # warm-up: compile before timing
     for way in ways:
         each = evaluations(pipe.s, *way[:2], w)
         images, seconds = sample_all(pipe, labels, seed, way, w, team)
@@ -194,19 +182,35 @@ def stability(pipe, yardstick, way, w, seeds, team=ALONE):
     for name in (name for name, value in found[0].items() if np.isscalar(value)):
         values = [row[name] for row in found]
         spread[name] = (float(np.mean(values)), float(np.std(values, ddof=1)))
-    x0, labels = trips(yardstick.dataset)
-    eps_model, times = pipe.eps_model(labels), sample.even_times(pipe.s, min(20, pipe.s.T))
+    chance = {"seeds": len(found), "spread": spread}
+    return chance | _there_and_back(pipe, yardstick.dataset, w, seeds[0])
+
+
+def _there_and_back(pipe, dataset, w, seed):
+    """Measure the second half of what `stability` does -> dict"""
+    x0, labels = trips(dataset)
+    s, times, every = pipe.s, sample.even_times(pipe.s, min(20, pipe.s.T)), range(len(x0))
     round_trip = {}
     for rounds in (1, 2, 4):
-        *_, x_T = sample.ddim_invert(eps_model, pipe.s, x0, times, rounds)
-        *_, back = sample.ddim(eps_model, pipe.s, x0.shape, None, times=times, x_T=x_T)
-        round_trip[rounds] = float(np.sqrt(np.mean((back - x0) ** 2)))
-    eps_model, rng = pipe.eps_model(labels, w), Streams(seeds[0], range(len(x0)))
-    *_, free = sample.ddim(eps_model, pipe.s, x0.shape, rng, times=times)
-    out = metrics.out_of_range(free, slack=0.1)
-    held_out = {"trips": len(x0), "unseen": len(yardstick.dataset.test) > 0}
-    chance = {"seeds": len(found), "spread": spread}
-    return chance | held_out | {"round_trip": round_trip, "out_of_range": out}
+
+        def back(rows, _, rounds=rounds):
+            eps_model = pipe.eps_model(labels[rows])
+            *_, x_T = sample.ddim_invert(eps_model, s, x0[rows], times, rounds)
+            *_, x = sample.ddim(eps_model, s, x_T.shape, None, times=times, x_T=x_T)
+            return [np.asarray(x)]
+
+        (x,) = pipe.in_pieces(back, every, seed)
+        round_trip[rounds] = float(np.sqrt(np.mean((x - x0) ** 2)))
+
+    def free(rows, rng):
+        eps_model = pipe.eps_model(labels[rows], w)
+        *_, x = sample.ddim(eps_model, s, x0[rows].shape, rng, times=times)
+        return [np.asarray(x)]
+
+    (x,) = pipe.in_pieces(free, every, seed)
+    held_out = {"trips": len(x0), "unseen": len(dataset.test) > 0}
+    out = metrics.out_of_range(x, slack=0.1)
+    return held_out | {"round_trip": round_trip, "out_of_range": out}
 
 
 def trips(dataset):
@@ -219,17 +223,19 @@ def trips(dataset):
     return dataset.train[:TRIPS], dataset.train_labels[:TRIPS]
 
 
-def work(s, n, ways, main, w, seeds, trips=TRIPS):
+def work(pipe, n, ways, main, w, seeds, trips=TRIPS):
     """Count the network evaluations, each of one image, of `rows` and of `stability` with `main`.
 
-    s: Schedule with arrays (T + 1,); n: images, as many as the Yardstick has labels; trips: images
-    (N, H, W, C) that are inverted -> int
+    pipe: Pipeline; n: images, as many as the Yardstick has labels; trips: images (N, H, W, C) that
+    are inverted -> int
     """
+    s = pipe.s
     drawn = n * sum(evaluations(s, *way[:2], w) for way in ways)
     drawn += min(n, STABLE) * len(seeds) * evaluations(s, *main[:2], w)
     guided = evaluations(s, "ddim", 1, w)
-    warm_up, there_and_back = min(n, BATCH), trips * min(20, s.T) * (1 + 2 + 4 + 3 + guided)
-    return drawn + warm_up + there_and_back
+    warm_up, *_ = pipe.pieces(range(n), most=BATCH)
+    there_and_back = trips * min(20, s.T) * (1 + 2 + 4 + 3 + guided)
+    return drawn + len(warm_up) + there_and_back
 
 
 def multiply_adds(model, labels):

@@ -10,7 +10,7 @@ image is known, such as drawing a subject in another style.
 import numpy as np
 
 ROWS = 256  # of a table of distances, made at a time: the whole of 5000 x 5000 would take 200 MB
-NUMBERS = 2**22  # of images in float64, at a time: 34 MB
+NUMBERS = 2**20  # of images in float64, at a time: 8 MB
 
 
 def finite(x):
@@ -170,13 +170,14 @@ def coverage(real, fake, k=5):
     return float(np.mean(_balls(real, fake, k)[0] > 0))
 
 
-def nearest(images, among, own=None):
+def nearest(images, among, own=None, apart=0.0, tick=lambda n: None):
     """Find for each image the one that is most like it, pixel by pixel.
 
     index[i] = the j where distance(i, j) is least
     distance(i, j) = sqrt(mean over pixels and channels of (images[i] - among[j])^2)
     images: (N, ...); among: (M, ...), arrays or data.Pixels, of which few at a time are converted
-    own: (N,) ints, for each image the one of among that it is not compared with, None = with all
+    own: (N,) ints, for each image the one of among that it is not compared with, None = with all;
+    apart: nor is it with those at a smaller distance; tick(n): called as n images are done
     -> distance (N,) to that image, in units of the images' scale, 0 for a copy; index (N,) ints
     Raises FloatingPointError where a value is not finite.
     """
@@ -184,9 +185,10 @@ def nearest(images, among, own=None):
     distance, index = np.zeros(len(images)), np.zeros(len(images), dtype=int)
     for some, part in parts(images):
         x = flat(part)
-        index[some] = _index_of_nearest(x, among, own[some])
+        index[some] = _index_of_nearest(x, among, own[some], apart)
         # from the differences, so that a copy is at exactly 0
         distance[some] = np.sqrt(((x - flat(among[index[some]])) ** 2).mean(1))
+        tick(len(part))
     return distance, index
 
 
@@ -198,13 +200,15 @@ def parts(images):
         yield some, images[some]
 
 
-def _index_of_nearest(x, among, own):
+def _index_of_nearest(x, among, own, apart):
     """Do most of the work of `nearest`: x (N, D); own (N,) ints, -1 = none -> (N,) ints"""
     least, index = np.full(len(x), np.inf), np.zeros(len(x), dtype=int)
     for some, part in parts(among):
         for i, d2 in _squared_distances(x, flat(part)):
             row = np.flatnonzero((some.start <= own[i]) & (own[i] < some.stop))
             d2[row, own[i][row] - some.start] = np.inf
+            if apart:
+                d2[d2 < apart**2 * x.shape[1]] = np.inf
             j = d2.argmin(1)
             closest = d2[np.arange(len(i)), j]
             nearer = closest < least[i]
