@@ -92,7 +92,7 @@ class UNet(Module):
     width: channels at full size, divisible by 8; multipliers: channels of each level, in units of
     width; depth: blocks per level; classes: how many values each label has, () for no labels
     padding: "zeros" or "circular"; out: channels of the output, None = as many as the input has
-    told: how many values each augmentation label has, which only training tells, see augment.py
+    told: how many values each thing has that only training tells, see augment.py, () for nothing
     x: (N, H, W, C); t: (N,) numbers; labels: (N, len(classes)) ints, label k in
     0 .. classes[k] - 1, or classes[k] for "any", a dropped label; None drops all. In training
     columns for `told` follow; without these they are 0
