@@ -428,7 +428,7 @@ def test_without_any_file_doctor_says_so_once(monkeypatch, capsys):
         monkeypatch.setattr(getattr(cmd_doctor, module), name, missing)
     monkeypatch.setattr(cmd_doctor.classifier, "load", missing)
     assert cmd_doctor._files() == ["data of digits is missing"]
-    assert "0 of 18" in capsys.readouterr().out
+    assert "0 of 21" in capsys.readouterr().out
 
 
 def test_compiled_kernels_beside_an_installed_package_are_wrong(tmp_path, monkeypatch):

@@ -575,7 +575,7 @@ def test_a_classifier_is_checked_too(tmp_path, monkeypatch):
 
 def test_all_files_that_tinydiff_ever_wrote_are_read():
     models = sorted((data.FOLDER / "models").glob("*.npz"))
-    assert len(models) == 13
+    assert len(models) == 15
     for path in models:
         name = path.stem.removesuffix("_judge")
         classifier.load(name) if path.stem.endswith("_judge") else Pipeline.load(path)
