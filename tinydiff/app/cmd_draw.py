@@ -25,7 +25,7 @@ from .usage import (
 )
 
 LARGEST = 320 * 320  # pixels: more take seconds per step, which nothing can interrupt
-MOST_VALUES = 3072  # of pictures whose covariance is measured whole
+MOST_VALUES = 1024  # of pictures whose covariance is measured whole; of larger ones its main part
 NOT_TEXTURES = ("digits", "fashion", "portraits")  # what they show has its place in the picture
 
 
