@@ -206,6 +206,17 @@ def test_few_pictures_are_advised_by_look_and_train_and_not_when_resumed(faces, 
     assert advised not in run("train", "faces", "--steps", 2, "--resume", "out/faces.npz")
 
 
+def test_few_pictures_are_seen_so_often_and_no_more(faces, run, monkeypatch):
+    monkeypatch.setattr(network, "SEEN", 9)
+    said = run("train", "faces", *SMALL)
+    M = int(said.split(" are trained on")[0].split()[-1])
+    steps = 9 * M // 4
+    assert f"stops after {steps} steps: each picture is seen 9 times by then" in said
+    assert f"{steps} steps; samples in" in said
+    asked = run("train", "faces", "--steps", 2, *SMALL, "--force")
+    assert "stops after" not in asked and "2 steps; samples in" in asked
+
+
 # --- copies ---
 
 

@@ -150,7 +150,8 @@ def _train(train):
     train.add_argument("dataset", help=f"{sets}; or your own pictures: {PICTURES}")
     _own_pictures(train)
     length = train.add_mutually_exclusive_group()
-    minutes = "train this long, in minutes (default: 10, unless --steps is given)"
+    minutes = "train this long, in minutes (default: 10, unless --steps is given; with fewer than "
+    minutes += "200 pictures of your own: at most until each was seen 1,000 times)"
     length.add_argument("--minutes", type=_in_range("--minutes"), help=minutes)
     steps = "train this many steps; stopping and resuming on the way changes nothing "
     fits = "(default: as many as fit into --minutes)"

@@ -26,7 +26,7 @@ from .. import (
     plot,
     sample,
 )
-from ..collect.network import FINE, FINE_LORA, network
+from ..collect.network import FINE, FINE_LORA, enough, network
 from ..collect.source import number, some
 from ..data import Styles
 from ..design import paired
@@ -234,12 +234,15 @@ def _train_alone(args, dataset, path, team, pictures=None):
         file = args.out / f"{dataset.name}_{run.step:06d}.png"
         return plot.save_png(plot.sheet(x, 16, scale=4), file), x
 
-    minutes = args.minutes or (None if args.steps else 10.0)
+    steps, minutes = args.steps, args.minutes or (None if args.steps else 10.0)
     seconds = minutes and 60 * minutes
+    if pictures and not (args.steps or args.minutes or args.resume):
+        steps = enough(dataset, batch)
     with nullcontext() if team.rank or limit else ahead.compiling(meta, whole=bool(pictures)):
         if pictures and team.rank == 0:
             own.say_plan(meta, dataset, run.most, hint=not args.resume)
-        limits = args.steps, seconds, args.save_every
+            own.say_end(steps if steps != args.steps else None)
+        limits = steps, seconds, args.save_every
         losses = learn(run, s, dataset, meta, path, *limits, sheets, name=args.dataset)
     if not losses:
         print(f"nothing to do: {args.resume} is at step {run.step} already", file=sys.stderr)

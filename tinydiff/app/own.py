@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import checkpoint, plot
 from ..collect import cache, collection, fit, folder, network, report
-from ..collect.source import Unusable
+from ..collect.source import Unusable, number
 from ..data import to_float
 from ..measure import copies
 from .progress import Bar
@@ -176,6 +176,13 @@ def say_plan(meta, dataset, most=None, hint=True):
         print(f"  begins with {start}{some if 'lora' in meta['train'] else ''}")
     for line in network.advice(meta, dataset) if hint else []:
         print(line)
+
+
+def say_end(steps):
+    """Say why a training on few pictures stops after so many steps; None = it does not -> None"""
+    if steps:
+        why = f"each picture is seen {network.SEEN:,} times by then: more often, and copies come"
+        print(f"stops after {number(steps, 'step')}: {why} (--steps or --minutes set another end)")
 
 
 def say_copies(x, dataset, settings):

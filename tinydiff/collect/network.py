@@ -12,6 +12,7 @@ from ..train import train
 WIDTHS = {8: [1, 2], 16: [1, 2, 2], 32: [1, 2, 2], 64: [1, 2, 2, 2]}  # multipliers, by size
 FINE, FINE_LORA = 5e-4, 5e-3  # highest learning rate of fine-tuning: all weights, low-rank updates
 FEW = 200  # pictures: fewer are learned better from a trained model, or flipped and shifted
+SEEN = 1000  # times that each of these is shown, unless asked otherwise: then copies begin
 WORDS = "zero|one|two|three|four|five|six|seven|eight|nine|letter|digit|character"
 NAMED = re.compile(rf"(^|[\W_])([^\W_]|{WORDS})($|[\W_])", re.IGNORECASE)
 TIMED, PATIENCE = 4, 4.0  # steps, and seconds after which fewer are enough
@@ -30,6 +31,15 @@ def network(size, labels):
     model = {"width": 32, "multipliers": multipliers, "depth": 1 if level == 8 else 2}
     batch = {8: 64, 16: 64, 32: 32, 64: 16}[level]
     return model, batch, 1e-3, 0.1 if labels < 2 else 0.3
+
+
+def enough(dataset, batch):
+    """Choose after how many steps to stop: few pictures are soon learned by heart.
+
+    dataset: data.Dataset, images (M, H, W, C); batch: images per step -> int, None where M is large
+    """
+    M = len(dataset.train)
+    return max(1, SEEN * M // batch) if M < FEW else None
 
 
 def advice(meta, dataset):
