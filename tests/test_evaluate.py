@@ -198,7 +198,9 @@ def test_the_command_prints_the_table_and_draws_the_picture(json_too, tmp_path, 
     else:
         starts = {line.split()[0] for line in out.splitlines() if line}
         assert {"sampler", "real", "ddim", "dpmpp_2m", "stability"} <= starts
-        assert evaluate.LEGEND in out
+        legend = " ".join(out.split())
+        assert "memorisation: about 1, samples are no closer" in legend and "energy:" not in out
+        assert out.startswith("64 images each, guidance 1, against 64 real ones\n")
         assert "agreement by label, dpmpp_2m 3 / the classifier on unseen real images:" in out
         assert "by rounds of inversion per step: " in out
         assert "million multiply-adds" in out and str(tmp_path / "e.png") in out

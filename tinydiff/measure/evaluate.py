@@ -8,6 +8,7 @@ Of a user's own pictures there may be few: what these cannot tell is left out.
 """
 
 import sys
+import textwrap
 import time
 from types import SimpleNamespace
 
@@ -292,15 +293,26 @@ def title(row):
     return f"{row['sampler']} {row['steps']}{times}"
 
 
-ENERGY = "energy: distance of the features' distributions, about 0 between equal ones"
 COLUMNS = "frechet kernel precision recall density coverage memorisation colours".split()
-LEGEND = """\
-frechet, kernel (KID): distance of the features' distributions, lower is better (kernel is about 0
-between equal ones, at times below); precision, density: samples that lie among real images; recall,
-coverage: real images that lie among samples; memorisation: about 1, samples are no closer to the
-training images than unseen real ones are, near 0, copies; colours: how many an image has;
-agreement: share of labels that the classifier reads as requested, in the first row on unseen real
-images; evaluations: of the network, per image (NFE)."""
+LEGEND = {  # columns -> what they say
+    "frechet": "distance of the features' distributions, lower is better",
+    "kernel": "the same by kernels (KID), about 0 between equal ones, at times below",
+    "energy": "the same for few pictures, about 0 between equal ones",
+    "precision, density": "samples that lie among real images",
+    "recall, coverage": "real images that lie among samples",
+    "memorisation": "about 1, samples are no closer to the training images than unseen real ones "
+    "are, near 0, copies",
+    "colours": "how many an image has",
+    "agreement": "share of labels that the classifier reads as requested, in the first row on "
+    "unseen real images",
+}
+
+
+def legend(floor):
+    """Explain the columns of a table. floor: dict of numbers, from images (N, H, W, C) -> string"""
+    told = {names: says for names, says in LEGEND.items() if names.split(",")[0] in floor}
+    parts = [f"{names}: {says}" for names, says in told.items()]
+    return textwrap.fill("; ".join([*parts, "evaluations: of the network, per image (NFE)."]), 100)
 
 
 def table(floor, found):
@@ -336,13 +348,13 @@ def report(found):
     real, stable, cost = found["real"]["agreement"], found["stability"], found["cost"]
     last = found["samplers"][-1]
     lines = [
-        f"{found['n']} images each, guidance {found['guidance']:g}, against as many real ones",
+        f"{found['drawn']} images each, guidance {found['guidance']:g}, "
+        f"against {found['n']} real {'one' if found['n'] == 1 else 'ones'}",
         *([found["features"]] if "features" in found else []),
         "",
         table(found["real"], found["samplers"]),
         "",
-        LEGEND,
-        *([ENERGY] if "kernel" not in found["real"] else []),
+        legend(found["real"]),
         "",
     ]
     if last["agreement"]:
@@ -391,10 +403,13 @@ def in_words(found):
             lines.append(f"- {what}: {last[name]:.0%} (real pictures: {real[name]:.0%})")
     copies = f"{last['copies']:.0%} (real pictures: {real['copies']:.0%})"
     lines.append(f"- nearly copies of yours: {copies}")
-    missing = {name: least for name, (_, least) in SCORES.items() if found["n"] < least}
-    if missing:
-        needs = f"it takes {2 * max(missing.values())} pictures to train on"
-        lines.append(f"- left out, as {needs}: {', '.join(missing)}")
+    if "colours" in last:
+        lines.append(
+            f"- colours of a picture: {last['colours']:.0f} (yours: {real['colours']:.0f})"
+        )
+    for least in sorted({least for _, least in SCORES.values() if found["n"] < least}):
+        missing = [name for name, (_, its) in SCORES.items() if its == least]
+        lines.append(f"- left out, as it takes {2 * least} pictures: {', '.join(missing)}")
     return lines
 
 

@@ -59,10 +59,11 @@ def in_words(meta, count):
     meta: see `learn`; count: the M of its training images (M, H, W, C) -> str
     """
     chosen = any(len(values) > 1 for values in meta["labels"].values())
-    labels = "read their labels, and to " if chosen else ""
-    groups = f"which of {meta['tasks']['group']} groups of similar ones it is in"
-    what = f"{labels}tell how a picture was turned, and {groups}"
-    return f"the features are those of a network trained on these {count:,} pictures to {what}"
+    labels, count_of = "read their labels, and to " if chosen else "", meta["tasks"]["group"]
+    groups = f", and which of {count_of} groups of similar ones it is in"
+    what = f"{labels}tell how a picture was turned{groups if count_of > 1 else ''}"
+    trained = f"trained on these {count:,} pictures, for {meta['train']['steps']:,} steps"
+    return f"the features are those of a network {trained}, to {what}"
 
 
 def learn(dataset, steps, seed, tick=lambda: None):
