@@ -308,9 +308,16 @@ LEGEND = {  # columns -> what they say
 }
 
 
+def columns(floor):
+    """Choose the columns of a table: floor, dict of numbers, from images (N, H, W, C) -> names"""
+    few = "energy" in floor and "kernel" not in floor  # the only one that few images allow
+    return [c for c in ["energy"] * few + COLUMNS if c in floor]
+
+
 def legend(floor):
     """Explain the columns of a table. floor: dict of numbers, from images (N, H, W, C) -> string"""
-    told = {names: says for names, says in LEGEND.items() if names.split(",")[0] in floor}
+    shown = [*columns(floor), "agreement"]
+    told = {names: says for names, says in LEGEND.items() if names.split(",")[0] in shown}
     parts = [f"{names}: {says}" for names, says in told.items()]
     return textwrap.fill("; ".join([*parts, "evaluations: of the network, per image (NFE)."]), 100)
 
@@ -327,7 +334,7 @@ def table(floor, found):
     lines = [["sampler", "evaluations", *columns, *["agreement"] * labelled, "ms/image"]]
     for row in [{"sampler": "real images"} | floor, *found]:
         name = title(row) if "steps" in row else row["sampler"]
-        numbers = [f"{row[c]:.4f}" if c == "kernel" else f"{row[c]:.3g}" for c in columns]
+        numbers = [f"{row[c]:.4f}" if c == "kernel" else f"{row[c]:.3g}" for c in names]
         shares = list(row["agreement"].values())
         agreement = [f"{np.mean(shares):.1%}" if shares else "-"] * labelled
         ms = f"{1000 * row['seconds']:.1f}" if "seconds" in row else "-"
