@@ -328,10 +328,9 @@ def table(floor, found):
     floor, found: dicts of numbers, measured on images (N, H, W, C), as in `rows` -> string, one
     line per row
     """
-    few = "energy" in floor and "kernel" not in floor  # the only one that few images allow
-    columns = [c for c in ["energy"] * few + COLUMNS if c in floor]
+    names = columns(floor)
     labelled = any(row["agreement"] for row in found)
-    lines = [["sampler", "evaluations", *columns, *["agreement"] * labelled, "ms/image"]]
+    lines = [["sampler", "evaluations", *names, *["agreement"] * labelled, "ms/image"]]
     for row in [{"sampler": "real images"} | floor, *found]:
         name = title(row) if "steps" in row else row["sampler"]
         numbers = [f"{row[c]:.4f}" if c == "kernel" else f"{row[c]:.3g}" for c in names]
