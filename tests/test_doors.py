@@ -155,7 +155,7 @@ def test_memory_that_ends_on_the_way_gets_one_line(monkeypatch, refused, tmp_pat
 def test_ten_thousand_images_on_a_sheet(tmp_path, capsys):
     words = "sample digits --n 10000 --steps 1 --out".split()
     assert cli.main([*words, str(tmp_path / "a.png")]) == 0
-    assert "10000 images" in capsys.readouterr().out
+    assert "10,000 images" in capsys.readouterr().out
 
 
 def test_a_model_without_labels_says_so():
