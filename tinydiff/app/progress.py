@@ -10,7 +10,7 @@ EVERY = 0.2  # seconds between two looks at a bar
 EVERY_LINE = 10.0  # and between two lines of a log file
 BAR = "{desc}: {percentage:3.0f}%|{bar}| "
 LINE = "{desc}: {percentage:.0f}%, "
-COUNT = "{n_fmt} of {total_fmt} {unit}, "
+COUNT = "{n:,.0f} of {total:,.0f} {unit}, "
 TIME = "{elapsed}, {remaining} left{postfix}"
 
 
@@ -29,7 +29,7 @@ class Bar:
         on_terminal = stream.isatty()
         self._every = EVERY if on_terminal else EVERY_LINE
         form = (BAR if on_terminal else LINE) + (COUNT if unit else "") + TIME
-        shown = {"desc": title, "unit": unit or "", "unit_scale": True, "bar_format": form}
+        shown = {"desc": title, "unit": unit or "", "bar_format": form}
         often = {"delay": delay, "leave": leave, "mininterval": 0, "miniters": 0}
         self._bar = tqdm(total=total, file=_Stream(stream, on_terminal), **shown, **often)
         self._over = threading.Event()
