@@ -1,6 +1,6 @@
 """Measure how well a few pictures of one style are learned: from scratch, or from a trained model.
 
-    python tests/bench/small.py FOLDER [--few 24] [--size 16] [--steps 3000] [--batch 64]
+    python tests/bench/small.py FOLDER [--few 24] [--size 16] [--steps 343] [--batch 64]
                                 [--ways scratch,whole,lora] [--out small]
 
 FOLDER holds some hundreds of pictures of one style, as the 32/color of the npm package
@@ -102,7 +102,7 @@ def titled(title, x):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    for name, usual in {"few": 24, "size": 16, "steps": 3000, "batch": 64}.items():
+    for name, usual in {"few": 24, "size": 16, "steps": 343, "batch": 64}.items():
         parser.add_argument(f"--{name}", type=int, default=usual)
     parser.add_argument("--ways", default="scratch,whole,lora")
     parser.add_argument("--out", type=Path, default=Path("small"))
