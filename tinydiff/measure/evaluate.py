@@ -297,7 +297,7 @@ COLUMNS = "frechet kernel precision recall density coverage memorisation colours
 LEGEND = {  # columns -> what they say
     "frechet": "distance of the features' distributions, lower is better",
     "kernel": "the same by kernels (KID), about 0 between equal ones, at times below",
-    "energy": "the same for few pictures, about 0 between equal ones",
+    "energy": "distance of the distributions for few pictures, about 0 between equal ones",
     "precision, density": "samples that lie among real images",
     "recall, coverage": "real images that lie among samples",
     "memorisation": "about 1, samples are no closer to the training images than unseen real ones "
