@@ -208,7 +208,10 @@ def test_evaluate_trains_the_judge_once(model, tmp_path, capsys):
     assert "- left out, as it takes 128 pictures: frechet\n" in out
     assert "- left out, as it takes 64 pictures: kernel, precision, recall, density, cov" in out
     assert "for 3 steps, to read their labels" in out and "- colours of a picture: " in out
-    assert "distance of the distributions for few pictures" in " ".join(out.split()) and "frechet: distance" not in out
+    assert (
+        "distance of the distributions for few pictures" in " ".join(out.split())
+        and "frechet: distance" not in out
+    )
     Image.open(tmp_path / "e.png").verify()
     before = (tmp_path / "set_judge.npz").read_bytes()
     assert cli.main(["evaluate", model, *SHORT, "--json"]) == 0
