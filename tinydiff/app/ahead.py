@@ -83,7 +83,9 @@ def _start(meta):
     """Start the second process, which no Ctrl-C reaches: the first one ends it -> Popen"""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path}; {BEGIN}"]
-    process = subprocess.Popen(command, **pipes, start_new_session=True, text=True)
+    windows = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+    apart = {"creationflags": windows} if windows else {"start_new_session": True}
+    process = subprocess.Popen(command, **pipes, text=True, encoding="utf-8", **apart)
     with process.stdin as pipe:
         json.dump({key: meta[key] for key in DESCRIBED if key in meta}, pipe)
     return process

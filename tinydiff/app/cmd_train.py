@@ -431,7 +431,7 @@ def _alone(path):
     there = path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
-    with open(lock, "w") as f:
+    with open(lock, "wb") as f:
         try:
             fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not (lock.exists() and os.path.samestat(os.fstat(f.fileno()), lock.stat())):

@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager, suppress
 
 NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "SIGHUP: the terminal was closed"}
+NAMES["SIGBREAK"] = "Ctrl-Break"  # of Windows
 SIGNALS = {getattr(signal, name): says for name, says in NAMES.items() if hasattr(signal, name)}
 PATIENCE = 2.0  # seconds in which no further signal disturbs the tidying up after one
 NOTHING = "nothing was written; give the same command to start again"

@@ -60,6 +60,7 @@ REPORT = 64 << 20  # bytes of a candidate's report
 GIB = 1 << 30
 LIMITS = {"AS": 4 * GIB, "FSIZE": GIB >> 4, "NOFILE": 256, "CORE": 0}
 PROCESSES = 64  # that an answer may start
+KILL = getattr(signal, "SIGKILL", 9)  # Windows does not name it
 
 
 # --- the desk ---
@@ -72,7 +73,7 @@ def serve(job, forget):
     """
     channel = os.dup(1)
     _close_streams()
-    prctl("PDEATHSIG", signal.SIGKILL)
+    prctl("PDEATHSIG", KILL)
     prctl("DUMPABLE", 0)  # nobody looks into this process, or writes into its pipes
     asked = [e for e in exercises() if e.name in job["exercises"]]
     submissions = [Submission.from_cells(*parts) for parts in job["submissions"]]
@@ -186,7 +187,7 @@ class _Desk:
 
     def _arbitrate(self, out):
         """Grade the exercise, in a process of its own: out, number of the pipe to the desk"""
-        prctl("PDEATHSIG", signal.SIGKILL)
+        prctl("PDEATHSIG", KILL)
         prctl("CHILD_SUBREAPER", 1)  # whatever the candidate starts comes to this process
         try:
             verdict = self._verdict(out)
@@ -280,7 +281,7 @@ class _Desk:
 
     def _candidate(self, report, noted):
         """Run the student's code, in a process of its own: report, number of the pipe"""
-        prctl("PDEATHSIG", signal.SIGKILL)
+        prctl("PDEATHSIG", KILL)
         os.setsid()
         _limit(self.seconds)
         if self.has_reference:
@@ -578,7 +579,7 @@ def _tasks():
 def prctl(option, value):
     """Set an option of this process where the system is Linux: name, int -> None"""
     number = {"PDEATHSIG": 1, "DUMPABLE": 4, "CHILD_SUBREAPER": 36}[option]
-    with suppress(OSError, AttributeError):
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(number, value, 0, 0, 0)
 
 

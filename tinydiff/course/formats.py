@@ -198,10 +198,11 @@ def write_autograder(path, lessons=None):
             shutil.copytree(ROOT / name, made / name, ignore=JUNK)
         shutil.rmtree(made / "lessons" / "pictures", ignore_errors=True)
         shutil.copy(ROOT / "pyproject.toml", made)
-        (made / "requirements.txt").write_text("".join(f"{text}\n" for text in packages()))
+        write = lambda name, text: (made / name).write_text(text, encoding="utf-8", newline="\n")
+        write("requirements.txt", "".join(f"{text}\n" for text in packages()))
         chosen = f" --lessons {lessons}" if lessons else ""
         for name, text in (("setup.sh", SETUP), ("run_autograder", RUN.format(lessons=chosen))):
-            (made / name).write_text(text)
+            write(name, text)  # for a Linux container, also from Windows
             (made / name).chmod(0o755)
         write_whole(path, lambda file: _zip(made, file))
 

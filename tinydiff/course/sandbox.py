@@ -10,9 +10,8 @@ verdict.
 import json
 import os
 import pickle
-import select
+import queue
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from .arbiter import REPORT, prctl
+from .arbiter import KILL, REPORT, prctl
 from .exercises import ROOT, exercises
 from .handout import blank
 
@@ -42,8 +41,11 @@ for name, (content, time) in job.pop("tree").items():
     (home / name).parent.mkdir(parents=True, exist_ok=True)
     (home / name).write_bytes(content)
     os.utime(home / name, (time, time))
-(home / "full/data").symlink_to(job["data"])
-(home / "bare/data").symlink_to(job["data"])
+for tree in ("full", "bare"):
+    try:
+        (home / tree / "data").symlink_to(job["data"])
+    except OSError:  # Windows lets few users make links
+        shutil.copytree(job["data"], home / tree / "data")
 sys.path.insert(0, str(home / "full"))
 sys.path.insert(1, str(home / "full/tests"))
 def forget():
@@ -206,7 +208,8 @@ class Sandbox:
         if not wrap:
             prctl("DUMPABLE", 0)  # see arbiter.serve
             home = str(self.folder)
-            more |= {"HOME": home, "TMPDIR": home, "NUMBA_CACHE_DIR": f"{home}/numba"}
+            more |= {"HOME": home, "USERPROFILE": home, "TMPDIR": home}
+            more |= {"NUMBA_CACHE_DIR": f"{home}/numba"}
         words = [sys.executable, "-P", "-c", BEGIN]
         self.process = subprocess.Popen(
             [*_walls(wrap, hidden), *words] if wrap else words,
@@ -217,9 +220,23 @@ class Sandbox:
             env=_environment(more),
             start_new_session=True,
         )
-        self.rest = bytearray()
+        self.lines = queue.SimpleQueue()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
         with _lock:
             _running.add(self)
+
+    def _read(self):
+        """Put each line that it says into a queue, and an empty one at the end; no more than REPORT.
+
+        A thread, as Windows cannot wait for a pipe for so many seconds.
+        """
+        left = REPORT
+        with suppress(OSError):
+            while line := self.process.stdout.readline(left):
+                left -= len(line)
+                self.lines.put(line)
+        self.lines.put(b"")
 
     def __enter__(self):
         return self
@@ -227,9 +244,11 @@ class Sandbox:
     def __exit__(self, *error):
         self.end()
         self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            with suppress(OSError):
-                stream.close()
+        self.reader.join(1.0)
+        with suppress(OSError):
+            self.process.stdin.close()
+        if not self.reader.is_alive():  # where marks cannot be read, what it started may hold on
+            self.process.stdout.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         with _lock:
             _running.discard(self)
@@ -237,7 +256,7 @@ class Sandbox:
     def end(self):
         """End all that runs in the sandbox, at once."""
         with suppress(ProcessLookupError, PermissionError, AttributeError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+            os.killpg(self.process.pid, KILL)
         self.process.kill()
         while any([_kill(pid) for pid in _marked(self.mark)]):
             time.sleep(0.01)
@@ -256,18 +275,13 @@ class Sandbox:
 
     def line(self, seconds):
         """Wait for what it says of one exercise: limit -> dict. Raises Ended."""
-        deadline, seen = time.monotonic() + seconds, 0
-        while (end := self.rest.find(b"\n", seen)) < 0:
-            seen = len(self.rest)
-            left = max(0.0, deadline - time.monotonic())
-            if not select.select([self.process.stdout], [], [], left)[0]:
-                raise Ended(True, 0)
-            new = os.read(self.process.stdout.fileno(), 1 << 16)
-            if not new or len(self.rest) > REPORT:
-                self.end()
-                raise Ended(False, self.process.wait())
-            self.rest += new
-        line, self.rest = bytes(self.rest[: end + 1]), self.rest[end + 1 :]
+        try:
+            line = self.lines.get(timeout=seconds)
+        except queue.Empty:
+            raise Ended(True, 0) from None
+        if not line.endswith(b"\n"):
+            self.end()
+            raise Ended(False, self.process.wait())
         return json.loads(line)
 
 
@@ -291,6 +305,6 @@ def _marked(mark):
 
 def _kill(pid):
     with suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, KILL)
         return True
     return False

@@ -177,5 +177,8 @@ def _replace(path, content):
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_bytes(content)
         os.replace(unfinished, path)
+    except PermissionError:  # on Windows, while another process reads what it has just kept
+        if not path.exists():
+            raise
     finally:
         unfinished.unlink(missing_ok=True)

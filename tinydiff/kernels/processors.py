@@ -169,10 +169,10 @@ def _limit(folder):
     """Read the limit of one control group, folder -> processors, inf where there is none"""
     try:
         if (folder / "cpu.max").exists():
-            limit, period = (folder / "cpu.max").read_text().split()
+            limit, period = (folder / "cpu.max").read_text("utf-8").split()
         else:
             names = "cpu.cfs_quota_us", "cpu.cfs_period_us"
-            limit, period = ((folder / name).read_text() for name in names)
+            limit, period = ((folder / name).read_text("utf-8") for name in names)
         return int(limit) / int(period) if int(limit) > 0 else math.inf
     except (OSError, ValueError):  # no such file, as at the root; "max"
         return math.inf
@@ -180,7 +180,7 @@ def _limit(folder):
 
 def _lines(path):
     try:
-        return path.read_text().splitlines()
+        return path.read_text("utf-8").splitlines()
     except OSError:  # not Linux
         return []
 
