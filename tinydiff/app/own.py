@@ -101,7 +101,7 @@ def kept(path, name):
 def as_trained(path, pictures, size, side=None, channels=3):
     """Read a picture as those were that a model learned from: to the bit, where it is one of them.
 
-    path: see design.picture.upright; pictures: what the model's checkpoint says of these; size: of
+    path: see design.upright.upright; pictures: what the model's checkpoint says of these; size: of
     its pictures; side: pixels per side that are wanted, size or a fraction of it, None = size
     -> x (1, side, side, channels) in [-1, 1], a line that says what was done, mask: function of a
     mask of the picture, (height, width) bool -> (size, size) bool

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..design.picture import upright
+from ..design.upright import upright
 from ..files import require_file
 from . import published
 from .source import Picture, Source, Unusable, coded, natural, number, printable, some
@@ -108,7 +108,7 @@ def _is_pickle(path):
 def load(path):
     """Read a picture, a large JPEG at a fraction of its size -> Picture with pixels (H, W, C)
 
-    Raises OSError as design.picture.upright does.
+    Raises OSError as design.upright.upright does.
     """
     return as_picture(*upright(path, LEAST))
 

@@ -1,0 +1,108 @@
+"""design/alpha.py: what is transparent in, is transparent out."""
+
+import numpy as np
+import pytest
+
+from tinydiff.design import alpha
+
+WHITE, NAVY, RED = np.float32([1, 1, 1]), np.float32([-0.9, -0.8, 0]), np.float32([0.8, -0.7, -0.7])
+
+
+def disc(side=16, radius=5.0):
+    away = np.hypot(*(np.mgrid[:side, :side] - (side - 1) / 2))
+    return away < radius
+
+
+def on(paper, where, colour):
+    """Draw in one colour on paper -> (1, H, W, 3)"""
+    return np.where(where[..., None], colour, np.float32(paper))[None]
+
+
+def snail(side):
+    """A winding path, one pixel wide, from a corner to the middle -> (side, side) bool"""
+    path, (r, c), (dr, dc) = np.zeros((side, side), bool), (0, 0), (0, 1)
+    free = lambda r, c: 0 <= r < side and 0 <= c < side and not path[r, c]
+    while True:
+        path[r, c] = True
+        ahead = free(r + dr, c + dc) and free(r + 2 * dr, c + 2 * dc) | (
+            not (0 <= r + 2 * dr < side and 0 <= c + 2 * dc < side)
+        )
+        if not ahead:
+            dr, dc = dc, -dr
+            if not (free(r + dr, c + dc) and free(r + 2 * dr, c + 2 * dc)):
+                return path
+        r, c = r + dr, c + dc
+
+
+def test_a_flood_finds_its_way_and_no_other():
+    path = snail(21)
+    apart = path.copy()
+    apart[0, 10] = False
+    start = np.zeros_like(path)
+    start[0, 0] = True
+    found = alpha.reached(np.stack([path, apart]), np.stack([start, start]))
+    assert (found[0] == path).all() and path.sum() > 100
+    assert np.argwhere(found[1]).tolist() == [[0, i] for i in range(10)]
+    corners = np.eye(4, dtype=bool)[None]  # corner to corner is not side by side
+    assert alpha.reached(corners, corners & (np.arange(4) == 0)).sum() == 1
+
+
+def test_a_plain_background_becomes_transparent_and_what_it_encloses_stays(rng):
+    eye = disc(16, 2.0)
+    noise = (rng.integers(-3, 4, (1, 16, 16, 3)) / 127.5).astype(np.float32)
+    x = on(WHITE - 0.1, disc() & ~eye, NAVY) + noise
+    cut, seen, plain = alpha.cut_out(x)
+    assert plain.all() and (seen[0] == np.where(disc(), 255, 0)).all()
+    assert len(np.unique(cut[0][~disc()], axis=0)) == 1 and (cut[0][disc()] == x[0][disc()]).all()
+
+
+def test_a_texture_has_no_background(rng):
+    x = rng.uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
+    cut, seen, plain = alpha.cut_out(x)
+    assert not plain.any() and (seen == 255).all() and (cut == x).all()
+
+
+def test_what_an_edit_leaves_alone_keeps_its_alpha():
+    a = np.random.default_rng(3).integers(0, 256, (16, 16)).astype(np.uint8)
+    a[disc(16, 3)] = 0
+    x = np.float32(1) + (on(1, disc(16, 9), NAVY) - 1) * a[..., None] / np.float32(255)
+    assert (alpha.carried(x, x, a, 1) == a).all()
+
+
+@pytest.mark.parametrize("paper", [1, -1])
+def test_an_edit_may_add_to_an_outline_and_take_from_it(paper):
+    a = np.where(disc(), 255, 0).astype(np.uint8)
+    x, hat, bald = on(paper, disc(), RED), np.zeros((16, 16), bool), np.zeros((16, 16), bool)
+    hat[1:4, 6:10], bald[:, 11:] = True, True
+    drawn = np.where(hat[..., None], RED * 0.5, np.where(bald[..., None], np.float32(paper), x))
+    seen = alpha.carried(drawn, x, a, paper)
+    assert (seen[0] == np.where((disc() | hat) & ~bald, 255, 0)).all()
+
+
+def test_the_picture_s_own_white_stays():
+    """A white shirt reaches the outline: it is no paper; what is emptied beside it is."""
+    shirt = disc() & (np.arange(16)[:, None] > 8)
+    a = np.where(disc(), 255, 0).astype(np.uint8)
+    x = on(1, disc() & ~shirt, NAVY)
+    assert (alpha.carried(x, x, a, 1) == a).all()
+    emptied = np.ones_like(x)
+    assert (alpha.carried(emptied, x, a, 1)[0] == np.where(shirt, 255, 0)).all()
+
+
+def test_an_edge_has_as_much_alpha_as_its_new_colour_needs():
+    a = np.array([[0, 128, 255]], np.uint8)
+    x = np.float32(1) + (NAVY - 1) * a[None, ..., None] / np.float32(255)
+    drawn = x.copy()
+    drawn[0, 0, 1] = -1  # black, where half of it was paper
+    assert alpha.carried(drawn, x, a, 1).tolist() == [[[0, 255, 255]]]
+
+
+@pytest.mark.parametrize("paper", [1, -1])
+def test_laid_on_its_paper_it_looks_as_drawn(paper, rng):
+    a = rng.integers(0, 256, (1, 16, 16)).astype(np.uint8)
+    ink = rng.uniform(-1, 1, (1, 16, 16, 3)).astype(np.float32)
+    share = a[..., None] / np.float32(255)
+    drawn = share * ink + (1 - share) * paper
+    bare = alpha.bare(drawn, a, paper)
+    assert np.abs(share * bare + (1 - share) * paper - drawn).max() < 1e-6
+    assert np.abs(bare - ink)[a > 20].max() < 1e-5 and (bare[a == 0] == paper).all()
