@@ -833,9 +833,11 @@ sample CKPT --gif --out a.gif
     --gif and --apng write the chain beside the picture: give --out a.png
 sample CKPT --apng --out a.apng
     --gif and --apng write the chain beside the picture: give --out a.png
-sample CKPT --out new
+sample CKPT --out FILE
+    --out FILE is a file: give a folder, or for one picture a name that ends in .png
+gallery --out new
     --out new: pictures are PNG files: give a name that ends in .png, as new.png
-sample CKPT --out new/
+gallery --out new/
     --out: takes the name of a file, got the folder 'new/'
 export CKPT new/
     FILE: takes the name of a file, got the folder 'new/'
@@ -850,7 +852,7 @@ train digits --resume THERE.npz --out LINKED
 judge digits --steps 1 --out OTHERS
     digits_judge.npz exists, and is no checkpoint that can be read: write elsewhere, or give --force
 sample CKPT --out PIPE
-    --out PIPE could not be written (it is a pipe, which is not replaced)
+    --out PIPE is a pipe: give a folder
 sample CKPT --out LINK.png
     --out LINK.png could not be written (it is a link to nowhere, which is not replaced)
 sample CKPT --tile --out TAKEN.png
@@ -937,8 +939,6 @@ edit digits IMAGE --strength 0.5 --out a.webp
     --out a.webp: pictures are PNG files
 evaluate digits --out a.pdf
     --out a.pdf: pictures are PNG files
-edit digits IMAGE --strength 0.5 --out FOLDER
-    --out FOLDER: pictures are PNG files: give a name that ends in .png, as FOLDER/picture.png
 evaluate emoji
     emoji redraws or completes what it is shown: python tests/bench/styles.py measures that
 export CKPT FOLDER
@@ -995,8 +995,6 @@ sample portraits --main-colour #ff0000 --pull 0
     --pull: takes a number above 0.01 up to 100, got '0'
 sample CKPT --sampler plms
     invalid choice: 'plms'
-sample CKPT --n 1 --steps 1 --out FOLDER
-    --out FOLDER: pictures are PNG files: give a name that ends in .png, as FOLDER/picture.png
 sample CKPT --n 1 --steps 1 --out FILE/a.png
     --out FILE/a.png could not be written (Not a directory): give another
 --kernels abacus doctor

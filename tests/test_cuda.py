@@ -28,7 +28,7 @@ from test_kernels import (
 from test_ops import CASES
 
 from tinydiff import autodiff, checkpoint, exact, gradcheck, guide, kernels, ops, sample, schedule
-from tinydiff.app import cli, cmd_draw, cmd_train
+from tinydiff.app import cli, cmd_sample, cmd_train
 from tinydiff.autodiff import Tensor
 from tinydiff.beyond import learned_schedule, learned_variance
 from tinydiff.data import Dataset
@@ -398,7 +398,7 @@ def test_the_command_line_says_so_too(monkeypatch, capsys):
     def rolled(args):
         np.roll(cuda_array.array(ONES), 1)
 
-    monkeypatch.setattr(cmd_draw, "cmd_sample", rolled)
+    monkeypatch.setattr(cmd_sample, "cmd_sample", rolled)
     assert cli.main(["sample", "digits"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     advice = "this does not run on a GPU, leave out --kernels cuda"

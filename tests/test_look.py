@@ -14,7 +14,7 @@ from PIL import Image
 from test_collect import bomb, enlarged, photographs, save, sprites
 
 from tinydiff import checkpoint, data, fields, kernels, train
-from tinydiff.app import cli, cmd_draw, cmd_train, own, progress
+from tinydiff.app import cli, cmd_train, drawing, own, progress
 from tinydiff.collect import cache, collection, network, report
 from tinydiff.design.pipeline import Pipeline
 
@@ -219,11 +219,11 @@ def test_small_and_grey_pictures_are_restored_from_what_training_saw(tmp_path):
 
 
 def test_colours_of_large_pictures_need_no_whole_covariance(model, run, monkeypatch):
-    monkeypatch.setattr(cmd_draw, "MOST_VALUES", 100)
-    monkeypatch.setattr(cmd_draw.restore, "covariance", None)
+    monkeypatch.setattr(drawing, "MOST_VALUES", 100)
+    monkeypatch.setattr(drawing.restore, "covariance", None)
     words = ["sample", model, "--n", 2, "--steps", 2, "--out", "a.png"]
     run(*words, "--main-colour", "#ff0000")
-    monkeypatch.setattr(cmd_draw.restore, "principal", None)
+    monkeypatch.setattr(drawing.restore, "principal", None)
     run(*words, "--palette", "#ff0000", "#00ff00")
 
 

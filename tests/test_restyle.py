@@ -169,7 +169,7 @@ BAD = {
     "restyle IMAGE --to flat --model digits": "was trained on digits: give one of `train emoji`",
     "restyle none.png --to flat EMOJI": f"none.png {UNREADABLE}",
     "restyle FILE --to flat EMOJI": "FILE is not a picture that can be read",
-    "restyle IMAGE --to flat --out FOLDER EMOJI": "--out FOLDER: pictures are PNG files",
+    "restyle IMAGE --to flat --out a.jpg EMOJI": "--out a.jpg: pictures are PNG files",
     "alphabet": "the following arguments are required: LETTERS",
     "alphabet lobster EMOJI": "was trained on emoji: give one of `train typefaces`",
     "alphabet comic FACES": FACES,

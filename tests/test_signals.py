@@ -98,7 +98,7 @@ def test_handlers_are_put_back_and_what_is_ignored_stays_ignored():
 
 @pytest.mark.parametrize("number", [INT, TERM, HUP])
 def test_what_is_whole_is_said_and_empty_folders_go(tmp_path, monkeypatch, capsys, number):
-    from tinydiff.app import cmd_draw
+    from tinydiff.app import cmd_sample
 
     out, writes = tmp_path / "new" / "deep" / "a.png", []
 
@@ -108,7 +108,7 @@ def test_what_is_whole_is_said_and_empty_folders_go(tmp_path, monkeypatch, capsy
             out.write_bytes(b"whole")
         signal.raise_signal(number)
 
-    monkeypatch.setattr(cmd_draw, "cmd_sample", cut_short)
+    monkeypatch.setattr(cmd_sample, "cmd_sample", cut_short)
     words = ["sample", "digits", "--out", str(out)]
     assert cli.main(words) == 128 + number
     assert "nothing was written" in in_one_line(capsys.readouterr().err)

@@ -1,7 +1,7 @@
 """Pictures out: sheets of images, chains as frames and as GIF, figures, and their colours.
 
 Images are (N, H, W, C) in [-1, 1], C = 1 or 3. The suffix of a file's name says what it is: PNG,
-or for animations GIF or APNG.
+or for animations GIF, APNG or WebP.
 """
 
 import io
@@ -142,13 +142,13 @@ def loss_curve(axes, values, window=50):
     axes.legend(frameon=False)
 
 
-def frames(chain, columns, scale=4, count=40):
+def frames(chain, columns, scale=4, count=40, gap=1):
     """Turn a sampler's steps into the frames of an animation: evenly spaced ones, the last held.
 
-    chain: list of (N, H, W, C), x_T .. x_0; columns, scale: as for sheet; count: frames before the
-    last is held -> list of (height, width, 3) uint8
+    chain: list of (N, H, W, C), x_T .. x_0; columns, scale, gap: as for sheet; count: frames before
+    the last is held -> list of (height, width, 3) uint8
     """
-    drawn = [sheet(chain[i], columns, scale=scale) for i in picked(len(chain), count)]
+    drawn = [sheet(chain[i], columns, gap, scale) for i in picked(len(chain), count)]
     return drawn + [drawn[-1]] * 15
 
 
@@ -174,6 +174,16 @@ def save_png(picture, path):
     Raises OSError when it cannot be written, or path has another suffix than .png.
     """
     return _save(path, (".png",), lambda f: Image.fromarray(picture).save(f, format="PNG"))
+
+
+def save_picture(picture, path, texts=None):
+    """Write a picture of any mode as PNG, whole or not at all.
+
+    picture: PIL.Image.Image of (height, width) pixels; texts: PIL.PngImagePlugin.PngInfo, or None
+    -> the path
+    Raises OSError when it cannot be written, or path has another suffix than .png.
+    """
+    return _save(path, (".png",), lambda f: picture.save(f, format="PNG", pnginfo=texts))
 
 
 def save_gif(pictures, path, seconds=0.06, tick=lambda: None):
@@ -245,6 +255,18 @@ def save_apng(pictures, path, seconds=0.06):
     frames, timing = [Image.fromarray(p) for p in pictures], {"duration": 1000 * seconds, "loop": 0}
     options = {"format": "PNG", "save_all": True, "append_images": frames[1:]} | timing
     return _save(path, (".apng", ".png"), lambda f: frames[0].save(f, **options))
+
+
+def save_webp(pictures, path, seconds=0.06):
+    """Write pictures as an endless animated WebP, with all their colours, whole or not at all.
+
+    pictures: list of (height, width, 3) uint8; seconds: of each frame -> the path
+    Raises OSError when it cannot be written, or path has another suffix than .webp.
+    """
+    frames, duration = [Image.fromarray(p) for p in pictures], round(1000 * seconds)
+    options = {"format": "WEBP", "save_all": True, "append_images": frames[1:], "lossless": True}
+    timing = {"duration": duration, "loop": 0}
+    return _save(path, (".webp",), lambda f: frames[0].save(f, **options, **timing))
 
 
 def _save(path, suffixes, write):

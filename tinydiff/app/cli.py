@@ -50,6 +50,7 @@ RANGES = {  # of numbers: what kind, and from where (fractions: above what) to w
     "--strength": (float, 0, 1),
     "--sigma": (float, 1e-4, 10),
     "--pull": (float, 0.01, 100),
+    "--scale": (int, 1, 256),
     "--lr": (float, 1e-7, 10),
     "--minutes": (float, 0, 100_000),
     "--save-every": (float, 0, 1_000_000),
@@ -70,7 +71,11 @@ UNWRITTEN = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
 COMMANDS = {  # command -> the file that does it, loaded only then: --help answers at once
     **dict.fromkeys((None, "train", "judge", "export"), "cmd_train"),
     "look": "cmd_look",
-    **dict.fromkeys(("sample", "edit", "restyle", "alphabet", "gallery"), "cmd_draw"),
+    "sample": "cmd_sample",
+    "edit": "cmd_edit",
+    **dict.fromkeys(("restyle", "alphabet"), "cmd_restyle"),
+    "again": "cmd_again",
+    "gallery": "cmd_gallery",
     "evaluate": "cmd_evaluate",
     **dict.fromkeys(("handout", "grade"), "cmd_teach"),
     "site": "cmd_site",
@@ -111,6 +116,7 @@ def parser():
     _edit(add("edit", help="redraw a picture, or a part of it, or change one thing in it"))
     _restyle(add("restyle", help="draw a picture once more in the style of an emoji set"))
     _alphabet(add("alphabet", help="complete an alphabet from a few of its letters"))
+    _again(add("again", help="draw once more what a picture of tinydiff says of itself"))
     gallery = add("gallery", help="draw one page that shows all of this, in half a minute")
     _out_and_seed(gallery, "out/gallery.png")
     tells = "judge a trained model: quality, diversity, stability, cost, in one table"
@@ -129,6 +135,26 @@ def parser():
 def _out_and_seed(command, path, what="picture to write"):
     kind = _file if Path(path).suffix else _path
     command.add_argument("--out", type=kind, default=Path(path), help=f"{what} (default: {path})")
+    seed = "seed of all random numbers (default: 0)"
+    command.add_argument("--seed", type=_in_range("--seed"), default=0, help=seed)
+
+
+def _files(command, path):
+    """Add the options of all commands that draw: where to, and as what."""
+    command.set_defaults(only=None)
+    where = f"picture to write, x.png, or a folder for single pictures (default: {path})"
+    command.add_argument("--out", type=_path, default=Path(path), metavar="OUT", help=where)
+    scale = "each pixel becomes K x K, without blur (default: 1 in a folder and with --sheet, else "
+    scale += "for looking at)"
+    command.add_argument("--scale", type=_in_range("--scale"), metavar="K", help=scale)
+    sheet = "write all as one sheet without gaps, and a .json of where each is, as Aseprite does"
+    command.add_argument("--sheet", action="store_true", help=sheet)
+    frames = "also write how it was drawn, step by step, as animations of these kinds: gif (256 "
+    frames += "colours), apng, webp (default: none)"
+    kinds = ("gif", "apng", "webp")
+    command.add_argument("--frames", nargs="+", choices=kinds, metavar="KIND", help=frames)
+    force = "replace pictures that are in the folder already"
+    command.add_argument("--force", action="store_true", help=force)
     seed = "seed of all random numbers (default: 0)"
     command.add_argument("--seed", type=_in_range("--seed"), default=0, help=seed)
 
@@ -247,10 +273,9 @@ def _sample(sample):
     sample.add_argument("--main-colour", metavar="COLOUR", help=main)
     pull = "how closely colours are kept to (default: 1; 3 is close)"
     sample.add_argument("--pull", type=_in_range("--pull"), metavar="X", help=pull)
-    chain = "also write the whole chain, beside the picture, as"
-    sample.add_argument("--gif", action="store_true", help=f"{chain} .gif")
-    sample.add_argument("--apng", action="store_true", help=f"{chain} .apng, with all its colours")
-    _out_and_seed(sample, "out/sample.png")
+    for kind in ("gif", "apng"):
+        sample.add_argument(f"--{kind}", action="store_true", help=f"the same as --frames {kind}")
+    _files(sample, "out/sample.png")
 
 
 def _edit(edit):
@@ -284,7 +309,7 @@ def _edit(edit):
     drawn = "number of results (default: 8, with --change 1)"
     says = [f"{USUAL[f'edit {how}'][1]} with {how}" for how in ("--mask", "--change")]
     _n_and_steps(edit, None, drawn, f"{USUAL['edit --restore'][1]}, {', '.join(says)}")
-    _out_and_seed(edit, "out/edit.png")
+    _files(edit, "out/edit.png")
 
 
 def _restyle(restyle):
@@ -304,7 +329,7 @@ def _restyle(restyle):
     restyle.add_argument("--model", default="emoji", help=model)
     _guidance(restyle, None, "(default: 1.5; 2 for --way inversion or noise)")
     _n_and_steps(restyle, 8, "number of results (default: 8)", USUAL["restyle"][1])
-    _out_and_seed(restyle, "out/restyle.png")
+    _files(restyle, "out/restyle.png")
 
 
 def _alphabet(alphabet):
@@ -319,7 +344,14 @@ def _alphabet(alphabet):
     alphabet.add_argument("--model", default="typefaces", help=model)
     _guidance(alphabet)
     _n_and_steps(alphabet, 4, "number of alphabets (default: 4)", USUAL["alphabet"][1])
-    _out_and_seed(alphabet, "out/alphabet.png")
+    _files(alphabet, "out/alphabet.png")
+
+
+def _again(again):
+    drawn = "a PNG that a command wrote into a folder, or with --sheet or --scale"
+    again.add_argument("file", type=_file, metavar="FILE", help=drawn)
+    out = "picture to write (default: out/again.png)"
+    again.add_argument("--out", type=_file, default=Path("out/again.png"), help=out)
 
 
 def _evaluate(evaluate):
@@ -461,6 +493,7 @@ def main(argv=None):
 
 def _run(argv):
     args, unknown = parser().parse_known_args(argv)
+    args.typed = sys.argv[1:] if argv is None else [str(word) for word in argv]
     if unknown:
         door = " ".join(filter(None, ("python -m tinydiff", args.command)))
         what = f"unrecognized arguments: {' '.join(unknown)}"

@@ -115,7 +115,7 @@ def _files():
 def _drawing():
     """Run `sample digits` in small -> list of what is wrong with it"""
     from .cli import parser
-    from .cmd_draw import cmd_sample
+    from .cmd_sample import cmd_sample
 
     def draw():
         with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):

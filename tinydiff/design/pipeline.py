@@ -83,6 +83,14 @@ def evaluations(s, sampler, steps, w=1.0):
     return count if w == 1 else 2 * count
 
 
+def _end(chain, whole):
+    """Give the last of a sampler's steps, (N, H, W, C), or the whole chain as a list of these."""
+    if whole:
+        return [np.asarray(x) for x in chain]
+    *_, x = chain
+    return np.asarray(x)
+
+
 @dataclass(frozen=True, eq=False)
 class Pipeline:
     """A trained network with all that drawing needs to know about it.
@@ -220,22 +228,21 @@ class Pipeline:
             shape = self._shape(labels, size)
             return list(edit.tile(eps_model, self.s, shape, rng, grid, clip=1.0))
 
-    def change(self, x0, before, after, rng, w=2.0, steps=20):
+    def change(self, x0, before, after, rng, w=2.0, steps=20, whole=False):
         """Change images from one set of labels to another and leave the rest as it is.
 
         edit.change over 0.8 T and those of even_times(s, steps) below it, drawn with guidance w,
         x0_hat clipped to [-1, 1]
-        x0: (N, H, W, C); before, after: (N, number of labels) ints -> (N, H, W, C), x0 where the
-        model sees nothing to change
+        x0: (N, H, W, C); before, after: (N, number of labels) ints; whole: see `_end`
+        -> (N, H, W, C), x0 where the model sees nothing to change
         Source: Couairon et al. 2023 (DiffEdit); 0.8 was chosen on 100 of the pairs of
         data.load_edits.
         """
         s, models = self.s, (self.eps_model(before), self.eps_model(after))
         guided, times = self.eps_model(after, w), self._from(0.8, steps)
-        *_, x = edit.change(*models, s, x0, rng, times, guided, clip=1.0)
-        return np.asarray(x)
+        return _end(edit.change(*models, s, x0, rng, times, guided, clip=1.0), whole)
 
-    def restore(self, labels, y, A, sigma_y, cov, rng, steps=50, w=1.0, times="even"):
+    def restore(self, labels, y, A, sigma_y, cov, rng, steps=50, w=1.0, times="even", whole=False):
         """Draw what a degraded picture may have been, once for each row of labels.
 
         ddim with eta = 1 over so many times, a name in TIMES, x0_hat clipped to [-1, 1], guided by
@@ -248,8 +255,8 @@ class Pipeline:
         gradient = restore.log_p_gradient(self.s, y, A, sigma_y, cov)
         eps_model, times = guide.by_x0_hat(believed, self.s, gradient), self.grid(steps, times)
         shape = self._shape(labels)
-        *_, x = sample.ddim(eps_model, self.s, shape, rng, times, eta=1.0, clip=1.0)
-        return np.asarray(x)
+        chain = sample.ddim(eps_model, self.s, shape, rng, times, eta=1.0, clip=1.0)
+        return _end(chain, whole)
 
     def restyle(
         self,
@@ -262,6 +269,7 @@ class Pipeline:
         w=1.0,
         strength=0.7,
         sampler="ddim",
+        whole=False,
     ):
         """Draw images in another style, in one of three ways, of which two need no pairs.
 
@@ -282,31 +290,31 @@ class Pipeline:
         s, times = self.s, self.grid(steps)
         if way == "source":
             labels = np.full((len(images), 1), self.labels["style"].index(to))
-            *_, x = self.draw(labels, rng, sampler, steps, w=w, source=images)
+            chain = self.draw(labels, rng, sampler, steps, w=w, source=images)
         elif way == "inversion":
             times = self._from(strength, steps)
             there, back = in_style(of), in_style(to, w)
-            *_, x = edit.translate(there, back, s, images, times, rounds=2, clip=1.0)
+            chain = edit.translate(there, back, s, images, times, rounds=2, clip=1.0)
         else:
             eps_model = in_style(to, w)
-            *_, x = edit.image_to_image(eps_model, s, images, strength, rng, times, clip=1.0)
-        return np.asarray(x)
+            chain = edit.image_to_image(eps_model, s, images, strength, rng, times, clip=1.0)
+        return _end(chain, whole)
 
-    def alphabet(self, known, rng, steps=50, w=1.0, sampler="ddim"):
+    def alphabet(self, known, rng, steps=50, w=1.0, sampler="ddim", whole=False):
         """Complete an alphabet from a few of its letters, which stay as they are.
 
-        known: {letter: (H, W, 1) in [-1, 1], white on black}; steps, w, sampler: as in `draw`
-        -> (26, H, W, 1)
+        known: {letter: (H, W, 1) in [-1, 1], white on black}; steps, w, sampler: as in `draw`;
+        whole: see `_end` -> (26, H, W, 1)
         """
         letters, size = self.labels["letter"], self.model.size
         source = np.zeros((1, size, size, len(letters)), np.float32)
         for letter, picture in known.items():
             source[0, :, :, letters.index(letter)] = picture[..., 0]
         labels = np.arange(len(letters))[:, None]
-        *_, x = self.draw(labels, rng, sampler=sampler, steps=steps, w=w, source=source)
+        chain = self.draw(labels, rng, sampler=sampler, steps=steps, w=w, source=source)
         for letter, picture in known.items():
-            x[letters.index(letter)] = picture
-        return x
+            chain[-1][letters.index(letter)] = picture
+        return _end(chain, whole)
 
     def steps_below(self, share, steps, times="even"):
         """Count the steps from `share` of T down to 0, of so many from T, see restyle -> int"""

@@ -1,0 +1,264 @@
+"""What a command has drawn, as files that other programs take: pictures, a sheet, an animation.
+
+--out x.png alone gives an overview to look at, with paper between the pictures. All else is made to
+be used: single pictures in a folder, a sheet without gaps and where each picture lies in it, pixel
+for pixel or enlarged by a whole factor. How they were drawn stands in each.
+"""
+
+import json
+import shlex
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from .. import __version__, plot
+from ..data import to_uint8
+from ..files import KINDS, write_whole
+from . import own
+from .progress import Bar
+from .usage import UsageError, require_output, require_picture
+
+ANIMATIONS = {"gif": plot.save_gif, "apng": plot.save_apng, "webp": plot.save_webp}
+LONGEST = 16_384  # pixels: longer sides of an image no program likes to open
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a command has drawn.
+
+    images: (N, H, W, C) in [-1, 1]; names: of their files, without suffix; says: for each what
+    else is known of it, {"seed": "0", "labels": "hat=red"}; words: what the overview shows
+    columns, zoom: of the overview; before: {name: (H, W, C)}, the originals, which it and the sheet
+    show first; after: (M, H, W, C), which the overview shows last, or None; chain: list of
+    (N, H, W, C), x_T .. x_0, what an animation shows, None = there is none
+    alpha: (N, H, W) uint8, 255 = opaque, None = all is; palette: (K, 3) uint8, the only colours
+    that there are, None = any
+    """
+
+    images: np.ndarray
+    names: list
+    says: list
+    words: str
+    columns: int
+    zoom: int = 4
+    before: dict = field(default_factory=dict)
+    after: np.ndarray | None = None
+    chain: list | None = None
+    alpha: np.ndarray | None = None
+    palette: np.ndarray | None = None
+
+
+def into_folder(args):
+    """Tell whether --out names a folder for single pictures, not one picture -> bool"""
+    return args.out.suffix.lower() != ".png" and (not args.out.suffix or args.out.is_dir())
+
+
+def animations(args):
+    """List the kinds of animation that were asked for, by --frames or by their older names"""
+    older = [kind for kind in ("gif", "apng") if getattr(args, kind, False)]
+    return [kind for kind in ANIMATIONS if kind in [*(args.frames or []), *older]]
+
+
+def require(args, names, *inputs):
+    """Refuse, before the work starts, an --out where results cannot be written.
+
+    names: of the pictures to come; inputs: files that the command reads, and must not replace
+    Raises UsageError; a file of an earlier result is only replaced as --force asks.
+    """
+    if not into_folder(args):
+        require_picture(args.out, *inputs)
+        beside = [args.out.with_suffix(f".{kind}") for kind in animations(args)]
+        beside += [args.out.with_suffix(".json")] * args.sheet
+        for path in beside:
+            require_output(path, inputs)
+        return
+    if args.out.exists() and not args.out.is_dir():
+        kind = KINDS.get(stat.S_IFMT(args.out.lstat().st_mode), "a file")
+        instead = "give a folder, or for one picture a name that ends in .png"
+        raise UsageError(f"--out {args.out} is {kind}: {instead}")
+    paths = [path for _, path in _files(args, names)]
+    for path in paths:
+        require_output(path, inputs)
+    if not args.force and (there := next((path for path in paths if path.exists()), None)):
+        raise UsageError(f"{there} exists: give another --out, or replace it with --force")
+
+
+def write(args, result):
+    """Write what was drawn, as --out, --sheet, --scale and --frames ask, and say so -> None"""
+    chosen = range(len(result.names)) if args.only is None else args.only
+    if into_folder(args):
+        _write_folder(args, result, chosen)
+    elif args.sheet:
+        _write_sheet(args, result, args.out)
+    elif args.only is not None or (args.scale and len(result.names) == 1):
+        (k,) = chosen
+        path = _save(_picture(result, k, args.scale or 1), args.out, _texts(args, result, k))
+        print(f"{path}: {result.names[k]}")
+    else:
+        _write_overview(args, result)
+
+
+def _files(args, names):
+    """List the files that go into a folder: kind ("picture", "sheet", ...), Path"""
+    files = [("picture", args.out / f"{name}.png") for name in names]
+    files += [("sheet", args.out / f"sheet.{suffix}") for suffix in ("png", "json") if args.sheet]
+    return files + [(k, args.out / f"{name}.{k}") for name in names for k in animations(args)]
+
+
+def _write_folder(args, result, chosen):
+    names = [result.names[k] for k in chosen]
+    for k, name in zip(chosen, names, strict=True):
+        _save(
+            _picture(result, k, args.scale or 1), args.out / f"{name}.png", _texts(args, result, k)
+        )
+    last = f" to {names[-1]}.png" if len(names) > 1 else ""
+    print(f"{args.out}: {names[0]}.png{last}")
+    if args.sheet:
+        _write_sheet(args, result, args.out / "sheet.png")
+    for kind in animations(args):
+        for k, name in zip(chosen, names, strict=True):
+            steps = [x[k : k + 1] for x in result.chain]
+            pictures = plot.frames(steps, 1, scale=args.scale or 1, gap=0)
+            ANIMATIONS[kind](pictures, args.out / f"{name}.{kind}")
+        print(f"{args.out}: the chain of each as .{kind}")
+
+
+def _write_overview(args, result):
+    """Write the sheet that is to be looked at, with paper between the pictures."""
+    first = list(result.before.values())
+    around = lambda x: [*first, *x, *([] if result.after is None else result.after)]
+    columns, zoom = result.columns, args.scale or result.zoom
+    sheet = plot.sheet(np.stack(around(result.images)), columns, scale=zoom)
+    print(f"{plot.save_png(sheet, args.out)}: {result.words}")
+    for kind in animations(args):
+        steps = [np.stack([*first, *x]) for x in result.chain]
+        frames, path, less = plot.frames(steps, columns, zoom), args.out.with_suffix(f".{kind}"), ""
+        with Bar(len(frames), "writing the animation", "pictures") as bar:
+            ANIMATIONS[kind](frames, path, **({"tick": bar.tick} if kind == "gif" else {}))
+        if kind == "gif" and not plot.fits_gif(frames):
+            less = " in 256 colours each; --frames apng keeps them all"
+        print(f"{path}: the chain, {len(steps) - 1:,} steps{less}")
+
+
+def _write_sheet(args, result, path):
+    """Write all pictures as one, without gaps, and beside it a JSON that says where each lies.
+
+    Source: the array of frames that Aseprite's `--sheet x.png --data x.json --format json-array`
+    writes.
+    """
+    scale, N = args.scale or 1, len(result.names)
+    first = [_as_picture(x, None, None, scale) for x in result.before.values()]
+    pictures = [*first, *(_picture(result, k, scale) for k in range(N))]
+    names = [*result.before, *result.names]
+    says = [{}] * len(first) + list(result.says)
+    (w, h), columns = pictures[-1].size, int(np.ceil(np.sqrt(len(pictures))))
+    rows = -(-len(pictures) // columns)
+    if max(columns * w, rows * h) > LONGEST:
+        raise UsageError(
+            f"--sheet would be {columns * w} x {rows * h}: take a smaller --scale or --n"
+        )
+    mode = {p.mode for p in pictures}
+    if result.palette is None or len(mode) > 1:
+        clear = "RGBA" if result.alpha is not None else "RGB"
+        pictures = [p.convert(clear) for p in pictures]
+    sheet = Image.new(pictures[-1].mode, (columns * w, rows * h))
+    if sheet.mode == "P":
+        _colour(sheet, result.palette, result.alpha is not None)
+    frames = []
+    for k, picture in enumerate(pictures):
+        x, y = k % columns * w, k // columns * h
+        sheet.paste(picture, (x, y))
+        frames.append(_frame(names[k], x, y, w, h, says[k]))
+    _save(sheet, path, _texts(args, result))
+    about = {
+        "app": "tinydiff",
+        "version": __version__,
+        "image": path.name,
+        "format": "I8" if sheet.mode == "P" else "RGBA8888",
+        "size": {"w": sheet.width, "h": sheet.height},
+        "scale": str(scale),
+        "frameTags": [],
+        "layers": [],
+        "slices": [],
+    }
+    text = json.dumps({"frames": frames, "meta": about}, indent=1, ensure_ascii=False)
+    beside = write_whole(path.with_suffix(".json"), lambda f: f.write(text.encode() + b"\n"))
+    print(f"{path}, {beside.name}: {len(pictures)} frames of {w} x {h}")
+
+
+def _frame(name, x, y, w, h, says):
+    whole = {"w": w, "h": h}
+    return {
+        "filename": name,
+        "frame": {"x": x, "y": y, **whole},
+        "rotated": False,
+        "trimmed": False,
+        "spriteSourceSize": {"x": 0, "y": 0, **whole},
+        "sourceSize": whole,
+        "duration": 100,
+        **({"data": " ".join(f"{key}={value}" for key, value in says.items())} if says else {}),
+    }
+
+
+# --- one picture ---
+
+
+def _picture(result, k, scale):
+    alpha = None if result.alpha is None else result.alpha[k]
+    return _as_picture(result.images[k], alpha, result.palette, scale)
+
+
+def _as_picture(image, alpha, palette, scale):
+    """Make a picture of a (H, W, C) image in [-1, 1], each pixel scale x scale -> PIL.Image.Image
+
+    alpha: (H, W) uint8 or None; palette: (K, 3) uint8 or None
+    """
+    large = lambda a: a.repeat(scale, 0).repeat(scale, 1)
+    pixels = to_uint8(image)
+    if palette is not None:
+        index = ((pixels[..., None, :].astype(int) - palette) ** 2).sum(-1).argmin(-1)
+        if alpha is not None:
+            index = np.where(alpha >= 128, index, len(palette))
+        picture = Image.fromarray(large(index.astype(np.uint8)))
+        _colour(picture, palette, alpha is not None)
+        return picture
+    if alpha is not None:
+        pixels = np.dstack([pixels.repeat(3 // pixels.shape[-1], -1), alpha])
+    return Image.fromarray(large(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels))
+
+
+def _colour(picture, palette, clear):
+    """Give a picture of indices its colours; clear: one more index, the last, is transparent."""
+    picture.putpalette(np.asarray(palette, np.uint8).tobytes() + bytes(3 * clear))
+    if clear:
+        picture.info["transparency"] = len(palette)
+
+
+def _save(picture, path, texts):
+    """Write a picture as PNG with texts in it, {keyword: text} -> the path"""
+    about = PngImagePlugin.PngInfo()
+    for key, text in texts.items():
+        about.add_itxt(key, text) if not text.isascii() else about.add_text(key, text)
+    return plot.save_picture(picture, path, about)
+
+
+# --- how it was drawn ---
+
+
+def _texts(args, result, k=None):
+    """Say how a picture, or with k = None a sheet, was drawn: {keyword of a PNG text: text}"""
+    model = getattr(args, "model", "")
+    texts = {"Software": f"tinydiff {__version__}", "Command": command(args.typed), "Model": model}
+    if k is None:
+        return texts | {"Seed": str(args.seed)}
+    return texts | {"Number": str(k)} | {key.capitalize(): v for key, v in result.says[k].items()}
+
+
+def command(words):
+    """Write a command line down, for a file that may be shared: no one's home folder is in it."""
+    known = lambda word: Path(word).is_absolute() and own.place(word).startswith("~/")
+    where = lambda word: own.place(word) if known(word) else word
+    return shlex.join(["python", "-m", "tinydiff", *map(where, words)])
