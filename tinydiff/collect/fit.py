@@ -209,6 +209,19 @@ def fit_mask(white, picture, how):
     return x[..., 0] > 0
 
 
+def fit_alpha(picture, how):
+    """Fit a picture's alpha as its colours are.
+
+    picture: source.Picture (H, W, 4); how: a Plan -> (size, size) uint8
+    """
+    x = picture.pixels[..., 3:]
+    if how.pixel_art:
+        x = _without_smoothing(reduce(x, _cell(picture.pixels, how)), how)
+    else:
+        x = _smoothly(x, replace(how, paper=0))
+    return x[..., 0]
+
+
 def grey(x):
     """Make a fitted picture grey, as its brightness: (H, W, 3) -> (H, W, 1), both uint8"""
     has_colour = (x.max(2) - x.min(2) > EVEN).any()

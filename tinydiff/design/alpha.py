@@ -94,3 +94,11 @@ def bare(drawn, alpha, paper):
     share = np.maximum(alpha, 1)[..., None].astype(drawn.dtype) / 255
     colours = paper + (drawn - paper) / share
     return np.where(alpha[..., None] > 0, colours.clip(-1, 1), drawn.dtype.type(paper))
+
+
+def on_colour(images, alpha, colour):
+    """Lay images on one colour without blending, for what takes a colour as transparent.
+
+    images: (N, H, W, C); alpha: (N, H, W) uint8, from 128 up opaque; colour: (C,) -> (N, H, W, C)
+    """
+    return np.where(alpha[..., None] >= 128, images, np.asarray(colour, images.dtype))

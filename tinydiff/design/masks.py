@@ -8,10 +8,11 @@ from .upright import seen, upright
 
 ALIKE = 0.9  # share of a mask's pixels that are the picture's: it is the picture, with a hole
 ENDS = 16  # of 255: how far from black or white what is painted in black and white may be
+WHITE, PAINTED, ERASED = "white", "painted", "erased"  # what counts in a mask
 WORDS = {  # of what counts in a mask: what its pixels do, and how to paint one
-    "white": ("have white in them", "paint white what is to be drawn anew, black the rest"),
-    "painted": ("are painted", "paint what is to be drawn anew, leave the rest transparent"),
-    "erased": ("are erased", "erase what is to be drawn anew"),
+    WHITE: ("have white in them", "paint white what is to be drawn anew, black the rest"),
+    PAINTED: ("are painted", "paint what is to be drawn anew, leave the rest transparent"),
+    ERASED: ("are erased", "erase what is to be drawn anew"),
 }
 
 
@@ -22,13 +23,16 @@ def open_mask(path, image, given):
     does, too. Of one with transparency what is painted counts, whatever its colour, unless it is
     painted in black and white: then white does. A copy of the picture with a hole means its hole.
     path, image: of the mask and of the picture, see upright; given: the picture, as
-    picture.open_given reads it -> drawn_anew (1, H, W, 1) bool, a line that says what counts
+    picture.open_given reads it -> drawn_anew (1, H, W, 1) bool,
+    WHITE, PAINTED or ERASED, a line that says so
     Raises OSError as upright does, ValueError where the sizes do not fit, or nothing, or all, would
     be drawn anew.
     """
     _require_fitting(path, image)
     picture, done = upright(path)
     marked, kind = _marked(picture, image)
+    if kind == ERASED and not marked.any():  # the picture itself
+        return open_hole(image, given)
     anew = given.mask(_resized(marked, given.size))
     if not anew.any() or anew.all():
         raise ValueError(f"{path} {_why(picture, marked, kind, anew, given)}: {WORDS[kind][1]}")
@@ -40,7 +44,7 @@ def open_hole(image, given):
 
     Its transparent parts are holes; where most of its border is transparent, and so this is no
     hole but what the picture is cut out of, those that are enclosed.
-    image, given: as for open_mask -> drawn_anew (1, H, W, 1) bool, a line that says so
+    image, given: as for open_mask -> as open_mask gives them
     Raises OSError as upright does, ValueError where there is no hole, or nothing else.
     """
     opaque = _opacity(upright(image)[0])
@@ -51,8 +55,8 @@ def open_hole(image, given):
     anew = given.mask(clear[0])
     if not anew.any() or anew.all():
         found = "nothing but" if anew.all() else "no pixels that are"
-        raise ValueError(f"{image} has {found} {where}: {WORDS['erased'][1]}")
-    return _counted(anew, f"{image}: what is {where} is its hole", "erased")
+        raise ValueError(f"{image} has {found} {where}: {WORDS[ERASED][1]}")
+    return _counted(anew, f"{image}: what is {where} is its hole", ERASED)
 
 
 def shown(x, anew):
@@ -63,7 +67,7 @@ def shown(x, anew):
 def _counted(anew, said, kind):
     size = f"{len(anew)} x {len(anew)}"
     drawn = f"{anew.sum()} of {size} pixels {WORDS[kind][0]} and are drawn anew"
-    return anew[None, ..., None], f"{said}; {drawn}"
+    return anew[None, ..., None], kind, f"{said}; {drawn}"
 
 
 def _marked(picture, image):
@@ -71,14 +75,14 @@ def _marked(picture, image):
     opaque = _opacity(picture)
     grey = np.asarray(picture.convert("RGB").convert("L"))
     if opaque is None:
-        return grey >= 128, "white"
+        return grey >= 128, WHITE
     painted = opaque >= max(1, opaque.max() / 2)
     if (hole := _erased(picture, painted, image)) is not None:
-        return hole, "erased"
+        return hole, ERASED
     black, white = grey[painted] <= ENDS, grey[painted] >= 255 - ENDS
     if black.any() and white.any() and (black | white).all():
-        return painted & (grey >= 128), "white"
-    return painted, "painted"
+        return painted & (grey >= 128), WHITE
+    return painted, PAINTED
 
 
 def _opacity(picture):
@@ -137,14 +141,12 @@ def _why(picture, marked, kind, anew, given):
     """Say why a mask leaves no choice -> "is all black" """
     seen_of_it = "its middle square" if given.box else "what the model sees of it"
     if not anew.any() and marked.any():
-        return (
-            f"has no white in {seen_of_it}" if kind == "white" else f"has nothing in {seen_of_it}"
-        )
-    if kind == "white" and not anew.any():
+        return f"has no white in {seen_of_it}" if kind == WHITE else f"has nothing in {seen_of_it}"
+    if kind == WHITE and not anew.any():
         lightest = picture.convert("RGB").convert("L").getextrema()[1]
         return f"has no white: its lightest is {lightest} of 255" if lightest else "is all black"
     if not anew.any():
-        return "has nothing erased" if kind == "erased" else "is all transparent"
+        return "is all transparent"
     what = {"white": "white", "painted": "something painted", "erased": "something erased"}[kind]
     size = "{0} x {0}".format(len(anew))
     return f"is all {kind}" if marked.all() else f"has {what} in all of {size} pixels"

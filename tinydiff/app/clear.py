@@ -1,0 +1,55 @@
+"""Transparency of what is drawn: kept from what was given, or made as --transparent asks."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+
+from ..collect.source import number
+from ..design import alpha, colour
+from .usage import UsageError
+
+
+def require(args, pipe):
+    """Read the colour of --transparent, before the work starts -> (3,) in [-1, 1], None = none"""
+    if args.transparent in (None, True):
+        return None
+    try:
+        key = colour.parse(args.transparent)
+    except ValueError as e:
+        raise UsageError(f"--transparent: {e}") from None
+    if pipe.model.out != 3:
+        suited = "--transparent COLOUR is for models of colour pictures"
+        raise UsageError(f"{args.model} draws in grey: {suited}")
+    return key
+
+
+def cleared(args, result, key=None, sources=()):
+    """Find what of a results.Result is transparent.
+
+    key: see `require`; sources: M pictures, each with N / M edits among the images, each as
+    x (1, H, W, C), alpha (H, W) uint8 or None, paper: see design.alpha.carried -> Result
+    """
+    sources = sources or [(None, None, 1)]
+    if args.transparent is None and all(clear is None for _, clear, _ in sources):
+        return result
+    parts = np.split(result.images, len(sources))
+    both = [_one(args, part, *source) for part, source in zip(parts, sources, strict=True)]
+    bare, clear = (np.concatenate(halves) for halves in zip(*both, strict=True))
+    if key is not None:
+        return replace(result, images=alpha.on_colour(bare, clear, key))
+    return replace(result, bare=bare, alpha=clear)
+
+
+def _one(args, drawn, x, clear, paper):
+    """Find what is transparent in (N, H, W, C) edits of a picture -> bare (N, H, W, C), alpha"""
+    if clear is not None:
+        clear = alpha.carried(drawn, x, clear, paper)
+        return alpha.bare(drawn, clear, paper), clear
+    if args.transparent is None:
+        return drawn, np.full(drawn.shape[:3], 255, np.uint8)
+    bare, clear, plain = alpha.cut_out(drawn)
+    if not plain.all():
+        opaque = number(np.sum(~plain), "image has", "images have")
+        print(f"--transparent: {opaque} no plain background, and no transparency", file=sys.stderr)
+    return bare, clear
