@@ -51,15 +51,16 @@ def test_a_plain_background_becomes_transparent_and_what_it_encloses_stays(rng):
     eye = disc(16, 2.0)
     noise = (rng.integers(-3, 4, (1, 16, 16, 3)) / 127.5).astype(np.float32)
     x = on(WHITE - 0.1, disc() & ~eye, NAVY) + noise
-    cut, seen, plain = alpha.cut_out(x)
+    ground, seen, plain = alpha.cut_out(x)
     assert plain.all() and (seen[0] == np.where(disc(), 255, 0)).all()
-    assert len(np.unique(cut[0][~disc()], axis=0)) == 1 and (cut[0][disc()] == x[0][disc()]).all()
+    cut = alpha.bare(x, seen, ground)[0]
+    assert len(np.unique(cut[~disc()], axis=0)) == 1 and (cut[disc()] == x[0][disc()]).all()
 
 
 def test_a_texture_has_no_background(rng):
     x = rng.uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
-    cut, seen, plain = alpha.cut_out(x)
-    assert not plain.any() and (seen == 255).all() and (cut == x).all()
+    _, seen, plain = alpha.cut_out(x, soft=True)
+    assert not plain.any() and (seen == 255).all()
 
 
 def test_what_an_edit_leaves_alone_keeps_its_alpha():
@@ -106,3 +107,28 @@ def test_laid_on_its_paper_it_looks_as_drawn(paper, rng):
     bare = alpha.bare(drawn, a, paper)
     assert np.abs(share * bare + (1 - share) * paper - drawn).max() < 1e-6
     assert np.abs(bare - ink)[a > 20].max() < 1e-5 and (bare[a == 0] == paper).all()
+
+
+@pytest.mark.parametrize("paper", [1, -1])
+def test_a_blended_outline_becomes_alpha(paper):
+    """A disc averaged over 8 x 8 parts of each pixel: its alpha is found, and its one colour."""
+    share = disc(128, 40.5).reshape(16, 8, 16, 8).mean((1, 3))
+    x = (np.float32(paper) + (NAVY - paper) * share[..., None]).astype(np.float32)[None]
+    _, seen, _ = alpha.cut_out(x, soft=True)
+    assert np.abs(seen[0] / 255 - share).max() < 0.06
+    ink = alpha.bare(x, seen, paper)[0]
+    assert np.abs(ink - NAVY)[seen[0] > 0].max() < 0.01
+    hard = alpha.cut_out(x)[1]
+    assert set(np.unique(hard)) == {0, 255}
+    blank = np.zeros((16, 16), np.uint8)
+    seen = alpha.carried(x, np.full_like(x, paper), blank, paper, soft=True)
+    assert np.abs(seen[0] / 255 - share).max() < 0.06
+
+
+def test_a_paper_that_comes_back_tinted_is_paper_and_one_that_was_asked_for_is_not():
+    a = np.where(disc(), 255, 0).astype(np.uint8)
+    x = on(1, disc(), NAVY)
+    for ground, opaque in (((0.98, 0.85, 0.9), False), ((1, 0.67, 0.73), True)):
+        drawn = on(np.float32(ground), disc(), RED)
+        seen = alpha.carried(drawn, x, a, 1)[0]
+        assert (seen == np.where(disc() | opaque, 255, 0)).all()

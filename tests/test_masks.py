@@ -29,7 +29,7 @@ def marked(tmp_path, mask, picture=None):
     Image.fromarray(sprite() if picture is None else picture).save(tmp_path / "a.png")
     Image.fromarray(mask).save(tmp_path / "m.png")
     given = open_given(tmp_path / "a.png", 16, 3)
-    anew, said = masks.open_mask(tmp_path / "m.png", tmp_path / "a.png", given)
+    anew, _, said = masks.open_mask(tmp_path / "m.png", tmp_path / "a.png", given)
     assert anew.shape == (1, 16, 16, 1)
     return anew[0, ..., 0], said
 
@@ -106,7 +106,9 @@ def holed(tmp_path, clear):
     """The pixels of 16 x 16 that are drawn anew where a picture is transparent."""
     Image.fromarray(layer(~clear, sprite())).save(tmp_path / "a.png")
     given = open_given(tmp_path / "a.png", 16, 3)
-    return masks.open_hole(tmp_path / "a.png", given)
+    anew, kind, said = masks.open_hole(tmp_path / "a.png", given)
+    assert kind == masks.ERASED
+    return anew, said
 
 
 def test_an_erased_hole_is_a_mask(tmp_path):

@@ -303,10 +303,11 @@ def mask(path, draw, size=(512, 512)):
 
 
 def open_mask(path, size):
-    """Read a mask of a picture that is as large -> see masks.open_mask"""
+    """Read a mask of a picture that is as large -> what it marks, what is said"""
     beside = path.with_name("picture.png")
     Image.new("RGB", Image.open(path).size, RED).save(beside)
-    return masks.open_mask(path, beside, picture.open_given(beside, size, 1))
+    anew, _, said = masks.open_mask(path, beside, picture.open_given(beside, size, 1))
+    return anew, said
 
 
 @pytest.mark.parametrize("width", [1, 2, 10])

@@ -9,6 +9,8 @@ from ..collect.source import number
 from ..design import alpha, colour
 from .usage import UsageError
 
+SMOOTH = ("digits", "fashion", "emoji", "typefaces")  # sets that are no pixel art
+
 
 def require(args, pipe):
     """Read the colour of --transparent, before the work starts -> (3,) in [-1, 1], None = none"""
@@ -24,7 +26,7 @@ def require(args, pipe):
     return key
 
 
-def cleared(args, result, key=None, sources=()):
+def cleared(args, pipe, result, key=None, sources=()):
     """Find what of a results.Result is transparent.
 
     key: see `require`; sources: M pictures, each with N / M edits among the images, each as
@@ -34,22 +36,29 @@ def cleared(args, result, key=None, sources=()):
     if args.transparent is None and all(clear is None for _, clear, _ in sources):
         return result
     parts = np.split(result.images, len(sources))
-    both = [_one(args, part, *source) for part, source in zip(parts, sources, strict=True)]
+    both = [_one(args, pipe, part, *source) for part, source in zip(parts, sources, strict=True)]
     bare, clear = (np.concatenate(halves) for halves in zip(*both, strict=True))
     if key is not None:
         return replace(result, images=alpha.on_colour(bare, clear, key))
     return replace(result, bare=bare, alpha=clear)
 
 
-def _one(args, drawn, x, clear, paper):
+def _one(args, pipe, drawn, x, clear, paper):
     """Find what is transparent in (N, H, W, C) edits of a picture -> bare (N, H, W, C), alpha"""
+    soft = _is_smooth(pipe)
     if clear is not None:
-        clear = alpha.carried(drawn, x, clear, paper)
+        clear = alpha.carried(drawn, x, clear, paper, soft)
         return alpha.bare(drawn, clear, paper), clear
     if args.transparent is None:
         return drawn, np.full(drawn.shape[:3], 255, np.uint8)
-    bare, clear, plain = alpha.cut_out(drawn)
+    paper, clear, plain = alpha.cut_out(drawn, soft)
     if not plain.all():
         opaque = number(np.sum(~plain), "image has", "images have")
         print(f"--transparent: {opaque} no plain background, and no transparency", file=sys.stderr)
-    return bare, clear
+    return alpha.bare(drawn, clear, paper), clear
+
+
+def _is_smooth(pipe):
+    """Tell whether a model draws outlines that are blended with the background -> bool"""
+    plan = (pipe.pictures or {}).get("plan")
+    return not plan["pixel_art"] if plan else pipe.dataset in SMOOTH

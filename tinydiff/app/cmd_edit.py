@@ -51,7 +51,7 @@ def cmd_edit(args):
     drawing.require_finite(args.model, chain[-1])
     result = _result(args, pipe, edits, n, chain)
     papers = [(one.x, one.opaque, one.given.paper) for one in edits]
-    results.write(args, clear.cleared(args, result, key, papers))
+    results.write(args, clear.cleared(args, pipe, result, key, papers))
     batch.finish(sources, left_out)
 
 

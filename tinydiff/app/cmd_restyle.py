@@ -60,7 +60,7 @@ def cmd_restyle(args):
     drawing.require_finite(args.model, chain[-1])
     result = _restyled(args, opened, chain)
     papers = [(given.x, given.alpha, given.paper) for _, given in opened]
-    results.write(args, clear.cleared(args, result, key, papers))
+    results.write(args, clear.cleared(args, pipe, result, key, papers))
     batch.finish(sources, left_out)
 
 

@@ -54,7 +54,7 @@ def cmd_sample(args):
     says = [{"seed": f"{args.seed}", "labels": drawing.said(pipe, row)} for row in labels]
     columns = min(args.n, max(1, 16 * pipe.model.size // size[1]))
     drawn = chain[-1], names, says, number(args.n, "image"), columns
-    results.write(args, clear.cleared(args, results.Result(*drawn, chain=chain), key))
+    results.write(args, clear.cleared(args, pipe, results.Result(*drawn, chain=chain), key))
     if beside:
         again = np.tile(chain[-1][:4], (1, 3, 3, 1))
         wall = plot.sheet(again, len(again), gap=4, scale=4)

@@ -135,6 +135,8 @@ def _write_overview(args, result):
     first, after = list(result.before.values()), [] if result.after is None else result.after
     columns, zoom = result.columns, args.scale or result.zoom
     sheet = plot.sheet(_grouped(result, first, result.images, after), columns, scale=zoom)
+    if getattr(args, "transparent", None) and result.alpha is not None:
+        sheet = _clear_overview(result, first, after, columns, zoom)
     print(f"{plot.save_png(sheet, args.out)}: {result.words}")
     for kind in animations(args):
         steps = [_grouped(result, first, x) for x in result.chain]
@@ -144,6 +146,19 @@ def _write_overview(args, result):
         if kind == "gif" and not plot.fits_gif(frames):
             less = " in 256 colours each; --frames apng keeps them all"
         print(f"{path}: the chain, {len(steps) - 1:,} steps{less}")
+
+
+def _clear_overview(result, first, after, columns, zoom):
+    """Draw the overview where --transparent asks for alpha, which there is between pictures, too
+
+    -> (height, width, 4) uint8
+    """
+    opaque = lambda images: [np.ones((*x.shape[:2], 1), np.float32) for x in images]
+    alphas = opaque(first), result.alpha[..., None] / np.float32(127.5) - 1, opaque(after)
+    colours = plot.sheet(_grouped(result, first, result.bare, after), columns, scale=zoom)
+    return np.dstack(
+        [colours, plot.sheet(_grouped(result, *alphas), columns, scale=zoom, paper=0)[..., :1]]
+    )
 
 
 def _grouped(result, *parts):
