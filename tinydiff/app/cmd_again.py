@@ -1,5 +1,6 @@
 """The command `again`: draw once more what a picture says of itself."""
 
+import os
 import shlex
 import sys
 from importlib import import_module
@@ -24,9 +25,8 @@ def cmd_again(args):
     again.sheet = "Number" not in said
     again.only = [int(said["Number"])] if "Number" in said else None
     print(said["Command"], file=sys.stderr)
-    return getattr(
-        import_module(f".{COMMANDS[again.command]}", __package__), f"cmd_{again.command}"
-    )(again)
+    module = import_module(f".{COMMANDS[again.command]}", __package__)
+    return getattr(module, f"cmd_{again.command}")(again)
 
 
 def _texts(path):
@@ -49,6 +49,7 @@ def _as_typed(path, command):
     if words[:3] != ["python", "-m", "tinydiff"] or words[3:4] not in [[name] for name in DRAWS]:
         known = f"python -m tinydiff, then {', '.join(DRAWS)}"
         raise UsageError(f"{path} was drawn by {command[:80]!r}; `again` takes {known}")
-    args = parser().parse_args(words[3:])
-    args.typed = words[3:]
+    words = [os.path.expanduser(word) if word.startswith("~/") else word for word in words[3:]]
+    args = parser().parse_args(words)
+    args.typed = words
     return args

@@ -6,6 +6,7 @@ for pixel or enlarged by a whole factor. How they were drawn stands in each.
 """
 
 import json
+import math
 import shlex
 import stat
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from .. import __version__, plot
+from ..collect.source import number
 from ..data import to_uint8
 from ..files import KINDS, write_whole
 from . import own
@@ -93,6 +95,8 @@ def require(args, names, *inputs):
 def write(args, result):
     """Write what was drawn, as --out, --sheet, --scale and --frames ask, and say so -> None"""
     chosen = range(len(result.names)) if args.only is None else args.only
+    if missing := [k for k in chosen if k >= len(result.names)]:
+        raise UsageError(f"that command has no picture {missing[0]}")
     if into_folder(args):
         _write_folder(args, result, chosen)
     elif args.sheet:
@@ -169,62 +173,69 @@ def _grouped(result, *parts):
 
 
 def _write_sheet(args, result, path):
-    """Write all pictures as one, without gaps, and beside it a JSON that says where each lies.
-
-    Source: the array of frames that Aseprite's `--sheet x.png --data x.json --format json-array`
-    writes.
-    """
-    scale, N = args.scale or 1, len(result.names)
-    first = [_as_picture(x, None, None, scale) for x in result.before.values()]
-    pictures = [*first, *(_picture(result, k, scale) for k in range(N))]
-    names = [*result.before, *result.names]
-    says = [{}] * len(first) + list(result.says)
-    (w, h), columns = pictures[-1].size, int(np.ceil(np.sqrt(len(pictures))))
-    rows = -(-len(pictures) // columns)
-    if max(columns * w, rows * h) > LONGEST:
-        raise UsageError(
-            f"--sheet would be {columns * w} x {rows * h}: take a smaller --scale or --n"
-        )
-    mode = {p.mode for p in pictures}
-    if result.palette is None or len(mode) > 1:
-        clear = "RGBA" if result.alpha is not None else "RGB"
-        pictures = [p.convert(clear) for p in pictures]
-    sheet = Image.new(pictures[-1].mode, (columns * w, rows * h))
-    if sheet.mode == "P":
-        _colour(sheet, result.palette, result.alpha is not None)
-    frames = []
+    """Write all pictures as one, without gaps, and beside it a JSON that says where each lies."""
+    scale = args.scale or 1
+    pictures = [_as_picture(x, None, None, scale) for x in result.before.values()]
+    pictures += [_picture(result, k, scale) for k in range(len(result.names))]
+    w, h = (max(sides) for sides in zip(*(p.size for p in pictures), strict=True))
+    columns = math.ceil(math.sqrt(len(pictures)))
+    size = columns * w, -(-len(pictures) // columns) * h
+    if max(size) > LONGEST:
+        needs = f"{size[0]} x {size[1]} pixels, and {LONGEST} is the most"
+        raise UsageError(f"--sheet needs {needs}: take a smaller --scale or --n")
+    sheet, places = _blank(result, size), []
     for k, picture in enumerate(pictures):
-        x, y = k % columns * w, k // columns * h
-        sheet.paste(picture, (x, y))
-        frames.append(_frame(names[k], x, y, w, h, says[k]))
+        places.append((k % columns * w, k // columns * h, *picture.size))
+        sheet.paste(picture.convert(sheet.mode) if sheet.mode != "P" else picture, places[-1][:2])
     _save(sheet, path, _texts(args, result))
-    about = {
+    names, says = [*result.before, *result.names], [{}] * len(result.before) + result.says
+    frames = [_frame(*each) for each in zip(names, places, says, strict=True)]
+    text = json.dumps({"frames": frames, "meta": _meta(path.name, sheet, scale)}, indent=1)
+    beside = write_whole(path.with_suffix(".json"), lambda f: f.write(text.encode() + b"\n"))
+    print(f"{path}, {beside.name}: {number(len(frames), 'frame')} of {w} x {h}")
+
+
+def _blank(result, size):
+    """Make the paper of a sheet, for pictures of given colours alone with these -> PIL.Image.Image
+
+    size: width, height
+    """
+    clear = result.alpha is not None
+    if result.palette is None or result.before:
+        return Image.new("RGBA" if clear else "RGB", size, (0, 0, 0, 0) if clear else "white")
+    sheet = Image.new("P", size, len(result.palette) if clear else 0)
+    _colour(sheet, result.palette, clear)
+    return sheet
+
+
+def _frame(name, place, says):
+    """Say where a picture lies in a sheet, as Aseprite does with --format json-array -> dict"""
+    x, y, w, h = place
+    data = {"data": " ".join(f"{key}: {text}" for key, text in says.items())} if says else {}
+    return {
+        "filename": name,
+        "frame": {"x": x, "y": y, "w": w, "h": h},
+        "rotated": False,
+        "trimmed": False,
+        "spriteSourceSize": {"x": 0, "y": 0, "w": w, "h": h},
+        "sourceSize": {"w": w, "h": h},
+        "duration": 100,
+        **data,
+    }
+
+
+def _meta(name, sheet, scale):
+    """Say what a sheet is, as Aseprite does -> dict"""
+    return {
         "app": "tinydiff",
         "version": __version__,
-        "image": path.name,
+        "image": name,
         "format": "I8" if sheet.mode == "P" else "RGBA8888",
         "size": {"w": sheet.width, "h": sheet.height},
         "scale": str(scale),
         "frameTags": [],
         "layers": [],
         "slices": [],
-    }
-    text = json.dumps({"frames": frames, "meta": about}, indent=1, ensure_ascii=False)
-    beside = write_whole(path.with_suffix(".json"), lambda f: f.write(text.encode() + b"\n"))
-    print(f"{path}, {beside.name}: {len(pictures)} frames of {w} x {h}")
-
-
-def _frame(name, x, y, w, h, says):
-    whole = {"w": w, "h": h}
-    return {
-        "filename": name,
-        "frame": {"x": x, "y": y, **whole},
-        "rotated": False,
-        "trimmed": False,
-        "spriteSourceSize": {"x": 0, "y": 0, **whole},
-        "sourceSize": whole,
-        "duration": 100,
-        **({"data": " ".join(f"{key}={value}" for key, value in says.items())} if says else {}),
     }
 
 
