@@ -9,7 +9,8 @@ from ..collect.source import number
 from ..design import alpha, colour
 from .usage import UsageError
 
-SMOOTH = ("digits", "fashion", "emoji", "typefaces")  # sets that are no pixel art
+SMOOTH = ("fashion", "emoji")  # sets that are no pixel art
+INK = ("digits", "typefaces")  # sets drawn in white on black
 
 
 def require(args, pipe):
@@ -43,6 +44,19 @@ def cleared(args, pipe, result, key=None, sources=()):
     return replace(result, bare=bare, alpha=clear)
 
 
+def in_ink(result, inks):
+    """Draw letters on a transparent ground where given ones lay on it, in their mean colour.
+
+    inks: of each that was given its colour (3,) in [-1, 1], or None -> Result
+    """
+    inks = [ink for ink in inks if ink is not None]
+    if not inks:
+        return result
+    images = result.images
+    bare = np.broadcast_to(np.mean(inks, 0).astype(images.dtype), (*images.shape[:3], 3))
+    return replace(result, bare=bare, alpha=alpha.of_ink(images))
+
+
 def _one(args, pipe, drawn, x, clear, paper):
     """Find what is transparent in (N, H, W, C) edits of a picture -> bare (N, H, W, C), alpha"""
     soft = _is_smooth(pipe)
@@ -51,6 +65,9 @@ def _one(args, pipe, drawn, x, clear, paper):
         return alpha.bare(drawn, clear, paper), clear
     if args.transparent is None:
         return drawn, np.full(drawn.shape[:3], 255, np.uint8)
+    if pipe.dataset in INK:
+        clear = alpha.of_ink(drawn)
+        return alpha.bare(drawn, clear, -1), clear
     paper, clear, plain = alpha.cut_out(drawn, soft)
     if not plain.all():
         opaque = number(np.sum(~plain), "image has", "images have")

@@ -42,13 +42,17 @@ def cmd_edit(args):
     batch.require(args, sources, names, args.mask)
     drawing.require_room(pipe, n)
     A, cov = _degradation(args, pipe) if args.restore else (None, None)
-    edits, left_out = batch.read(sources, _reading(args, pipe, A))
-    print("\n".join(dict.fromkeys(line for one in edits for line in one.said)))
+    edits, left_out = batch.read(sources, _reading(args, pipe, A, len(sources) == 1))
+    lines = dict.fromkeys(line for one in edits for line in one.said)  # each once
+    print(*lines, sep="\n", end="\n" * bool(lines))
     bar, pipe = drawing.with_bar(pipe, len(edits) * n * _evaluations_of_edit(args, pipe, steps, w))
     with bar:
         draw = _drawing(args, pipe, n, steps, w, A, cov)
         chain = batch.in_pieces(args, pipe, edits, n, draw)
     drawing.require_finite(args.model, chain[-1])
+    for k, one in enumerate(edits):
+        if args.change and np.array_equal(one.labels, one.wanted):
+            chain[-1][k * n : (k + 1) * n] = one.x
     result = _result(args, pipe, edits, n, chain)
     papers = [(one.x, one.opaque, one.given.paper) for one in edits]
     results.write(args, clear.cleared(args, pipe, result, key, papers))
@@ -59,10 +63,10 @@ def _n(args):
     return args.n or (1 if args.change else 8)
 
 
-def _reading(args, pipe, A):
+def _reading(args, pipe, A, alone):
     """Make the function that reads a picture and what is to be done to it: batch.Source -> _Edit
 
-    A: how the picture is degraded, see `_degradation`, or None
+    A: how the picture is degraded, see `_degradation`, or None; alone: whether there is only one
     """
     size = pipe.model.size
     shape = (len(A[0]), len(A[2])) if A else (size, pipe.model.out)
@@ -72,13 +76,15 @@ def _reading(args, pipe, A):
     def read(source):
         given = _opened(source.path, pipe, *shape)
         x = restore.enlarge(given.x, size, pipe.model.out) if args.restore else given.x
-        one = _Edit(source, given, x, labels, wanted, said=[given.said])
+        one = _Edit(source, given, x, labels, wanted)
+        if alone or given.box != (0, 0, size, size):
+            one.said.append(given.said)
         one.opaque = None if given.alpha is None else _enlarged(given.alpha, size)
         if args.mask:
             _add_mask(one, args.mask)
         if args.change:
-            one.labels, one.wanted, shows = _before_after(pipe, judge, given.x, labels, wanted)
-            one.said += [*note, *shows]
+            one.labels, one.wanted = _before_after(pipe, judge, given.x, labels, wanted)
+            one.said += [*note, *_shown(pipe, one, alone)]
         return one
 
     return read
@@ -130,25 +136,34 @@ def _judge_of(model, pipe):
 
 
 def _before_after(pipe, judge, x, labels, wanted):
-    """Tell what a picture x (1, H, W, C) shows, and what it should: -> two rows of labels, lines
+    """Tell what a picture x (1, H, W, C) shows, and what it should -> two rows of labels
 
     What labels leave open a classifier reads, if there is one: see `_judge_of`.
     """
-    values = list(pipe.labels.values())
-    dropped = np.array([len(v) for v in values])
+    dropped = np.array([len(values) for values in pipe.labels.values()])
     if judge:
         read = dict(zip(judge[1]["labels"], judge[0](x), strict=False))
         shown = [np.asarray(read[name])[0].argmax() for name in pipe.labels]
         labels = np.where(labels == dropped, shown, labels)
-    after = np.where(wanted == dropped, labels, wanted)
+    return labels, np.where(wanted == dropped, labels, wanted)
 
-    def show(row):
-        named = zip(pipe.labels, values, row, strict=True)
-        return " ".join(f"{name}={[*v, '?'][i]}" for name, v, i in named)
 
-    if np.array_equal(after, labels):
-        raise UsageError(f"--change asks for nothing new: the picture shows {show(labels)}")
-    return labels, after, [f"before: {show(labels)}", f"after:  {show(after)}"]
+def _shown(pipe, one, alone):
+    """Say what labels an _Edit has before and after; in a line, of many, only what changes."""
+
+    def show(row, which):
+        named = zip(pipe.labels.items(), row, which, strict=True)
+        return " ".join(f"{name}={[*v, '?'][i]}" for (name, v), i, asked in named if asked)
+
+    differs, all_ = one.wanted != one.labels, np.ones(len(one.labels), bool)
+    if not alone:
+        before, after = (show(row, differs) for row in (one.labels, one.wanted))
+        changes = f"{before}, to be {after}" if differs.any() else "shows this already: it stays"
+        return [f"{one.source.path}: {changes}"]
+    if not differs.any():
+        shows = show(one.labels, all_)
+        raise UsageError(f"--change asks for nothing new: the picture shows {shows}")
+    return [f"before: {show(one.labels, all_)}", f"after:  {show(one.wanted, all_)}"]
 
 
 # --- drawing ---

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import data
-from ..design.picture import open_given, open_letter
+from ..design.picture import ink_of, open_given, open_letter
 from ..design.pipeline import Pipeline, evaluations
 from . import batch, clear, drawing, results
 from .cli import USUAL
@@ -105,7 +105,9 @@ def cmd_alphabet(args):
     says = [{"seed": f"{args.seed}", "letter": name[-1]} for name in names]
     before = {f"given {c}": x for c, x in zip(letters, given, strict=True)}
     drawn = chain[-1], names, says, words, len(given), 3
-    results.write(args, results.Result(*drawn, before=before, chain=chain))
+    inks = [ink_of(path) for _, _, path in (word.partition("=") for word in args.known) if path]
+    result = results.Result(*drawn, before=before, chain=chain)
+    results.write(args, clear.in_ink(result, inks))
 
 
 def _numbered(n):

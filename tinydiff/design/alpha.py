@@ -92,6 +92,14 @@ def softened(images, outside, colours):
     return np.where(outline & blended, 255 * share, 255).round().astype(np.uint8)
 
 
+def of_ink(images):
+    """Take how light drawings in white on black are for how much ink there is, also inside a loop.
+
+    images: (N, H, W, 1) -> alpha (N, H, W) uint8
+    """
+    return (127.5 * (images[..., 0].clip(-1, 1) + 1)).round().astype(np.uint8)
+
+
 def carried(drawn, x, alpha, paper, soft=False):
     """Carry the transparency of a picture over to an edit of it.
 

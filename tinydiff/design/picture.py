@@ -194,3 +194,18 @@ def open_letter(path, size):
         share = 1 - share
         done.append("dark on light turned to light on dark")
     return (2 * share - 1).reshape(1, size, size, 1), f"{path}: {', '.join(done)}"
+
+
+def ink_of(path):
+    """Find the colour of a letter on a transparent ground: the mean of what is opaque.
+
+    path: see upright -> (3,) float32 in [-1, 1], or None where all of the picture is opaque
+    """
+    picture = upright(path)[0]
+    if "A" not in picture.getbands() and "transparency" not in picture.info:
+        return None
+    pixels = np.asarray(picture.convert("RGBA"))
+    opaque = pixels[..., 3]
+    if opaque.min() == 255 or not opaque.any():
+        return None
+    return to_float(np.average(pixels[..., :3], axis=(0, 1), weights=opaque))
