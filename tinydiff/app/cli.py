@@ -318,6 +318,10 @@ def _edit(edit):
     drawn = "number of results (default: 8, with --change 1)"
     says = [f"{USUAL[f'edit {how}'][1]} with {how}" for how in ("--mask", "--change")]
     _n_and_steps(edit, None, drawn, f"{USUAL['edit --restore'][1]}, {', '.join(says)}")
+    back = (
+        "put what is drawn back into each picture at its own size, as blocks; the rest of it stays"
+    )
+    edit.add_argument("--paste", action="store_true", help=back)
     _transparent(edit)
     _files(edit, "out/edit.png")
 

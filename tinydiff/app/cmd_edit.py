@@ -1,12 +1,13 @@
 """The command `edit`: redraw pictures, or a part of them, or change one thing in them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from .. import checkpoint
+from ..data import to_float, to_uint8
 from ..design import edit, masks, restore
-from ..design.picture import Given, open_given
+from ..design.picture import Given, open_given, open_whole, paste
 from ..design.pipeline import Pipeline
 from ..design.upright import seen
 from ..measure import classifier
@@ -43,6 +44,7 @@ def cmd_edit(args):
     drawing.require_room(pipe, n)
     A, cov = _degradation(args, pipe) if args.restore else (None, None)
     edits, left_out = batch.read(sources, _reading(args, pipe, A, len(sources) == 1))
+    _require_pasting(args, edits)
     lines = dict.fromkeys(line for one in edits for line in one.said)  # each once
     print(*lines, sep="\n", end="\n" * bool(lines))
     bar, pipe = drawing.with_bar(pipe, len(edits) * n * _evaluations_of_edit(args, pipe, steps, w))
@@ -55,7 +57,8 @@ def cmd_edit(args):
             chain[-1][k * n : (k + 1) * n] = one.x
     result = _result(args, pipe, edits, n, chain)
     papers = [(one.x, one.opaque, one.given.paper) for one in edits]
-    results.write(args, clear.cleared(args, pipe, result, key, papers))
+    result = clear.cleared(args, pipe, result, key, papers)
+    results.write(args, _pasted(result, edits, n) if args.paste else result)
     batch.finish(sources, left_out)
 
 
@@ -104,6 +107,16 @@ def _enlarged(opaque, size):
     """Bring the alpha of a picture to be restored to its size to come -> (size, size) uint8"""
     k = size // len(opaque)
     return opaque.repeat(k, 0).repeat(k, 1)
+
+
+def _require_pasting(args, edits):
+    """Refuse --paste where edits cannot go back into their pictures, or not side by side."""
+    if args.paste and any(one.given.box is None for one in edits):
+        raise UsageError("--paste is for the models that come with tinydiff, which see a square")
+    apart = args.sheet or not results.into_folder(args)
+    if args.paste and apart and len({one.given.size for one in edits}) > 1:
+        give = "give a folder as --out, without --sheet"
+        raise UsageError(f"--paste makes these pictures as large as each was: {give}")
 
 
 def _add_mask(one, name):
@@ -224,6 +237,31 @@ def _result(args, pipe, edits, n, chain):
     return results.Result(*drawn, before=before, after=after, groups=len(edits), chain=chain)
 
 
+def _pasted(result, edits, n):
+    """Put the edits back into the pictures that were given, at their own sizes -> results.Result"""
+    before, images, bare, alphas = {}, [], [], []
+    drawn = result.images if result.bare is None else result.bare
+    for k, one in enumerate(edits):
+        part, paper = slice(k * n, (k + 1) * n), one.given.paper
+        colours = np.broadcast_to(drawn[part], (*drawn[part].shape[:3], 3))
+        opaque = np.ones_like(colours[..., :1])
+        if result.alpha is not None:
+            opaque = to_float(result.alpha[part, ..., None])
+        whole = np.dstack(open_whole(one.source.path))
+        changed = np.abs(result.images[part] - one.x).max(-1) > 1e-4
+        back = paste(whole, np.concatenate([colours, opaque], -1), changed, one.given.box)
+        on_paper = lambda x, paper=paper: paper + (x[..., :3] - paper) * (x[..., 3:] + 1) / 2
+        before[f"given {one.source.name}"] = on_paper(whole)
+        images, bare = [*images, *on_paper(back)], [*bare, *back[..., :3]]
+        alphas += list(to_uint8(back[..., 3]))
+    alpha = alphas if any((a < 255).any() for a in alphas) else None
+    zoom, around = max(1, 96 // max(images[0].shape)), len(before) // len(edits) + n
+    found = {"images": images, "alpha": alpha, "bare": bare}
+    if len({x.shape for x in images}) == 1:
+        found = {name: x if x is None else np.stack(x) for name, x in found.items()}
+    return replace(result, **found, before=before, chain=None, zoom=zoom, columns=around)
+
+
 def _usual_of_edit(args):
     """Look up sampler, steps and times of what `edit` was asked to do"""
     asked = {"--mask": args.mask, "--restore": args.restore, "--change": args.change}
@@ -247,6 +285,10 @@ def _require_one_edit(args):
     """Refuse options of `edit` that do not go together."""
     if args.rounds and not args.mask:
         raise UsageError("--rounds is for --mask: how often the parts are brought to agree")
+    if args.paste and (args.restore or results.animations(args)):
+        raise UsageError(
+            "--paste is for edits at the picture's own size: leave out --restore and --frames"
+        )
     if args.sigma and not args.restore:
         raise UsageError("--sigma is for --restore: it says how noisy the picture is")
 

@@ -169,6 +169,37 @@ def open_image(path, size, channels):
     return given.x, given.said
 
 
+def open_whole(path):
+    """Read a user's picture at its own size, colours those of sRGB.
+
+    path: see upright -> (height, width, 3), alpha (height, width, 1), both float32 in [-1, 1]
+    Raises OSError as upright does.
+    """
+    picture = upright(path)[0]
+    profile = picture.info.get("icc_profile") if picture.mode == "RGB" else None
+    colours, alpha = picture.convert("RGBA").convert("RGB"), picture.convert("RGBA").getchannel("A")
+    colours = (profile and in_srgb(colours, profile)) or colours
+    return to_float(np.asarray(colours)), to_float(np.asarray(alpha)[..., None])
+
+
+def paste(whole, edits, changed, box):
+    """Put edits of a picture's middle square back into it, where they change it, as blocks.
+
+    whole: (height, width, D); edits: (N, H, W, D); changed: (N, H, W) bool; box: left, top, right,
+    bottom of the square, see Given, of which some may lie outside -> (N, height, width, D)
+    """
+    left, top, right, bottom = box
+    size, side = edits.shape[1], right - left
+    rows = np.arange(max(0, top), min(bottom, whole.shape[0]))
+    columns = np.arange(max(0, left), min(right, whole.shape[1]))
+    both = (rows, top), (columns, left)
+    down, across = ((2 * (at - first) + 1) * size // (2 * side) for at, first in both)
+    out = np.repeat(whole[None], len(edits), axis=0)
+    here, there = np.ix_(range(len(edits)), rows, columns), np.ix_(range(len(edits)), down, across)
+    out[here] = np.where(changed[there][..., None], edits[there], out[here])
+    return out
+
+
 def open_letter(path, size):
     """Read a user's picture of a letter, in any two colours, as white on black.
 
