@@ -44,7 +44,7 @@ def _median(values):
 
 
 def largest(values):
-    """Take the largest value of each block: (h, w, k^2, C), as from `blocks` -> (h, w, C)"""
+    """Take the largest value of each block, as from `blocks`: (H, W, k^2, C) -> (H, W, C)"""
     return values.max(2)
 
 

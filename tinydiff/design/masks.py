@@ -44,7 +44,7 @@ def open_hole(image, given):
 
     Its transparent parts are holes; where most of its border is transparent, and so this is no
     hole but what the picture is cut out of, those that are enclosed.
-    image, given: as for open_mask -> as open_mask gives them
+    image, given: as for open_mask -> drawn_anew (1, H, W, 1) bool, ERASED, a line that says so
     Raises OSError as upright does, ValueError where there is no hole, or nothing else.
     """
     opaque = _opacity(upright(image)[0])

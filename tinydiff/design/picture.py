@@ -123,7 +123,7 @@ def open_given(path, size, channels):
     """Read a user's picture and fit it to a model: its middle square, scaled, grey or RGB.
 
     Transparent parts become white, or black under what is itself white; colours those of sRGB.
-    path: see upright; size: pixels per side; channels: 1 or 3 -> Given, x (1, size, size, channels)
+    path: see upright; size: pixels per side; channels: 1 or 3 -> Given with x (1, H, W, C)
     Raises OSError as upright does.
     """
     square = _square(path, channels, size)
