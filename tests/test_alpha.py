@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from tinydiff.collect import fit
+from tinydiff.collect.source import Picture
 from tinydiff.design import alpha
 
 WHITE, NAVY, RED = np.float32([1, 1, 1]), np.float32([-0.9, -0.8, 0]), np.float32([0.8, -0.7, -0.7])
@@ -132,3 +134,18 @@ def test_a_paper_that_comes_back_tinted_is_paper_and_one_that_was_asked_for_is_n
         drawn = on(np.float32(ground), disc(), RED)
         seen = alpha.carried(drawn, x, a, 1)[0]
         assert (seen == np.where(disc() | opaque, 255, 0)).all()
+
+
+def test_the_alpha_of_own_pictures_is_fitted_as_their_colours_are(rng):
+    """Pixel art by its true pixels, photographs by areas; what is added around them is empty."""
+    true = np.dstack([rng.integers(0, 256, (16, 12, 3)), 255 * rng.integers(0, 2, (16, 12))])
+    true[:, [0, -1], 3] = 0
+    art = Picture(true.astype(np.uint8).repeat(3, 0).repeat(3, 1))
+    how = fit.Plan(16, pixel_art=True, cells={(48, 36): (3, 0, 0)})
+    found = fit.fit_alpha(art, how)
+    assert (found[:, 2:14] == true[..., 3]).all() and not found[:, [0, 1, 14, 15]].any()
+    opaque = np.full((48, 36), 255, np.uint8)
+    opaque[:3, :3] = 0
+    photograph = Picture(np.dstack([art.pixels[..., :3], opaque]))
+    found = fit.fit_alpha(photograph, fit.Plan(16, whole=True))
+    assert found[:, 2:14].sum() == 255 * (16 * 12 - 1) and not found[:, [0, 1, 14, 15]].any()

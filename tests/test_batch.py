@@ -63,6 +63,9 @@ def test_a_folder_comes_out_with_its_names_and_each_as_it_would_alone(folder, tm
     assert run("edit", "portraits", folder / "nested/c.png", *QUICK, "--n", 1, "--out", alone) == 0
     assert (pixels(alone / "c.png") == pixels(tmp_path / "out/nested/c.png")).all()
     assert (pixels(alone / "c.png") != face(2)).any()
+    once_more = tmp_path / "again.png"
+    assert run("again", tmp_path / "out/nested/c.png", "--out", once_more) == 0
+    assert (pixels(alone / "c.png") == pixels(once_more)).all()
 
 
 def test_names_that_meet_are_told_apart(tmp_path):

@@ -53,6 +53,24 @@ def _in_folder(path):
     return files
 
 
+def chosen(args, given, n):
+    """Keep of many pictures the one that `again` asks for: its n results are then counted from 0
+
+    given: list of Source; args.only: [number of the result], see `number_of`, or None -> list
+    """
+    if args.only is None or len(given) == 1:
+        return given
+    which, args.only = args.only[0] // n, [args.only[0] % n]
+    if which >= len(given):
+        raise UsageError("the pictures that it was made of are not all there: put them back")
+    return given[which : which + 1]
+
+
+def number_of(given, source, k, n):
+    """Say which result the k-th of n of a picture is, where there are many, for `again` -> dict"""
+    return {"number": str(given.index(source) * n + k)} if len(given) > 1 else {}
+
+
 def require(args, given, names, *inputs):
     """Refuse, before the work starts, an --out that cannot take results, or would be read next time
 

@@ -36,7 +36,9 @@ def cmd_edit(args):
     """Run `edit`: args from the parser -> None; writes args.n edits of each picture"""
     pipe = Pipeline.load(args.model)
     _require_one_edit(args)
-    sources, n, key = batch.sources(args.images), _n(args), clear.require(args, pipe)
+    n, key = _n(args), clear.require(args, pipe)
+    given = batch.sources(args.images)
+    sources = batch.chosen(args, given, n)
     steps = drawing.steps_of(args, pipe, _usual_of_edit(args)[1])
     w = args.guidance or (2.0 if args.change else 1.0)
     names = [name for one in sources for name in drawing.names_of(one.name, args.seed, n)]
@@ -55,7 +57,7 @@ def cmd_edit(args):
     for k, one in enumerate(edits):
         if args.change and np.array_equal(one.labels, one.wanted):
             chain[-1][k * n : (k + 1) * n] = one.x
-    result = _result(args, pipe, edits, n, chain)
+    result = _result(args, pipe, given, edits, n, chain)
     papers = [(one.x, one.opaque, one.given.paper) for one in edits]
     result = clear.cleared(args, pipe, result, key, papers)
     results.write(args, _pasted(result, edits, n) if args.paste else result)
@@ -215,7 +217,7 @@ def _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted):
     return [np.asarray(step) for step in chain]
 
 
-def _result(args, pipe, edits, n, chain):
+def _result(args, pipe, given, edits, n, chain):
     """Put together what was drawn, n edits of each picture -> results.Result"""
     drawn, count, done = chain[-1], f"{n} times", "changed" if args.change else "drawn anew"
     before, after, says, names = {}, None, [], []
@@ -224,7 +226,8 @@ def _result(args, pipe, edits, n, chain):
         if one.anew is not None and (args.sheet or one.kind != masks.WHITE):
             before[f"hole of {one.source.name}"] = masks.shown(one.x, one.anew)[0]
         labels = drawing.said(pipe, one.wanted if args.change else one.labels)
-        says += [{"seed": f"{args.seed}", "source": one.source.path.name, "labels": labels}] * n
+        about = {"seed": f"{args.seed}", "source": one.source.path.name, "labels": labels}
+        says += [about | batch.number_of(given, one.source, k, n) for k in range(n)]
         names += drawing.names_of(one.source.name, args.seed, n)
     words = f"then {count} {done}"
     if args.restore:

@@ -37,7 +37,8 @@ def cmd_restyle(args):
     if args.strength and args.way == "source":
         raise UsageError("--strength is for --way inversion or noise")
     drawing.require_room(pipe, args.n)
-    sources, n, key = batch.sources(args.images), args.n, clear.require(args, pipe)
+    n, key, given = args.n, clear.require(args, pipe), batch.sources(args.images)
+    sources = batch.chosen(args, given, n)
     names = [name for one in sources for name in drawing.names_of(one.name, args.seed, n)]
     batch.require(args, sources, names)
     size, channels = pipe.model.size, pipe.model.out
@@ -58,18 +59,19 @@ def cmd_restyle(args):
     with bar:
         chain = batch.in_pieces(args, pipe, opened, n, restyled)
     drawing.require_finite(args.model, chain[-1])
-    result = _restyled(args, opened, chain)
+    result = _restyled(args, given, opened, chain)
     papers = [(given.x, given.alpha, given.paper) for _, given in opened]
     results.write(args, clear.cleared(args, pipe, result, key, papers))
     batch.finish(sources, left_out)
 
 
-def _restyled(args, opened, chain):
+def _restyled(args, sources, opened, chain):
     """Put together what was drawn, args.n times each picture -> results.Result"""
     n, names, says = args.n, [], []
     for one, _ in opened:
         names += drawing.names_of(one.name, args.seed, n)
-        says += [{"seed": f"{args.seed}", "source": one.path.name, "style": args.to}] * n
+        about = {"seed": f"{args.seed}", "source": one.path.name, "style": args.to}
+        says += [about | batch.number_of(sources, one, k, n) for k in range(n)]
     before = {f"given {one.name}": given.x[0] for one, given in opened}
     words = f"{batch.said(opened)}, then {n} times in the style {args.to}"
     columns = batch.columns(opened, n + 1, len(chain[-1][0]))
