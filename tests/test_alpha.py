@@ -92,6 +92,14 @@ def test_the_picture_s_own_white_stays():
     assert (alpha.carried(emptied, x, a, 1)[0] == np.where(shirt, 255, 0)).all()
 
 
+def test_a_speck_on_what_was_transparent_is_not_drawn_and_one_on_the_picture_is(rng):
+    a = np.where(disc(), 255, 0).astype(np.uint8)
+    x, specks = on(1, disc(), NAVY), rng.random((16, 16)) < 0.2
+    drawn = np.where(specks[..., None], np.float32(1 - 28 / 127.5), x)
+    seen = alpha.carried(drawn, x, a, 1)[0]
+    assert (seen == a).all() and specks[disc()].any() and specks[~disc()].any()
+
+
 def test_an_edge_has_as_much_alpha_as_its_new_colour_needs():
     a = np.array([[0, 128, 255]], np.uint8)
     x = np.float32(1) + (NAVY - 1) * a[None, ..., None] / np.float32(255)

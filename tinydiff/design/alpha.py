@@ -6,16 +6,17 @@ Opacity is alpha / 255, as files have it; images lie in [-1, 1].
 import numpy as np
 
 EVEN = 12 / 127.5  # by how much a plain background may vary
-TINTED = 32 / 127.5  # by how much a paper that was drawn anew may differ from what it was
+TINTED = 32 / 127.5  # by how much paper that was drawn anew may differ from what it was
 TOUCHED = 0.35  # share of a border that may be of other colours: what is drawn may touch it
 
 
-def near(images, colour):
+def near(images, colour, within=EVEN):
     """Find the pixels of one colour, or nearly so.
 
-    images: (N, H, W, C); colour: broadcast to it -> (N, H, W) bool
+    images: (N, H, W, C); colour: broadcast to it; within: by how much they may differ, a number or
+    (N, H, W) -> (N, H, W) bool
     """
-    return np.abs(images - colour).max(-1) <= EVEN
+    return np.abs(images - colour).max(-1) <= within
 
 
 def reached(free, start):
@@ -105,7 +106,8 @@ def carried(drawn, x, alpha, paper, soft=False):
 
     Where the edit is of the paper's colour, or of a plain background hardly tinted, and joined to
     what was transparent by what it emptied, it is transparent; there the picture must not have been
-    opaque in that colour itself. What it draws where there was nothing is opaque. Any other pixel
+    opaque in that colour itself. What it draws where there was nothing, no mere speck of another
+    white, is opaque. Any other pixel
     keeps its alpha, or has as much more as its colour needs: laid on the paper it has to look as
     drawn. soft: of outlines that are new, what is blended with the paper is taken for alpha.
     drawn: (N, H, W, C), edits of x laid on paper; x: (1, H, W, C); alpha: (H, W) uint8 of x;
@@ -115,7 +117,9 @@ def carried(drawn, x, alpha, paper, soft=False):
     ground, plain = backdrop(drawn)
     tinted = plain & (np.abs(ground - paper).max((1, 2, 3)) <= TINTED)
     ground = np.where(tinted[:, None, None, None], ground, drawn.dtype.type(paper))
-    empty = (near(drawn, paper) | near(drawn, ground)) & ~(near(x, paper) & (alpha > 0))
+    within = np.where(alpha == 0, TINTED, EVEN)
+    empty = near(drawn, paper, within) | near(drawn, ground, within)
+    empty &= ~(near(x, paper) & (alpha > 0))
     outside = reached(empty, alpha == 0)
     least = np.ceil(255 * np.abs(drawn - paper).max(-1) / 2).clip(0, 255)  # of black on white: 255
     held = np.where(alpha == 0, 255, np.maximum(alpha, least))
