@@ -242,3 +242,19 @@ def test_an_edit_is_pasted_back_at_the_picture_s_own_size(tmp_path):
     assert (drawn[:, :32] == given[:, :32]).all() and (drawn != given).any()
     blocks = drawn[:, 32:].reshape(16, 4, 8, 4, 4)
     assert (blocks == blocks[:, :1, :, :1]).all()
+
+
+def test_pasting_is_refused_where_it_cannot_be_done(tmp_path, capsys):
+    small, large = save(face(1), tmp_path / "a.png"), save(face(2, 32), tmp_path / "b.png")
+    apart = ["edit", "portraits", small, large, *QUICK, "--paste", "--out", tmp_path / "x.png"]
+    restored = ["edit", "portraits", small, "--restore", "blur", "--paste"]
+    moving = ["edit", "portraits", small, *QUICK, "--paste", "--frames", "gif"]
+    for words, said in (
+        (apart, "as large as each was: give a folder as --out"),
+        (restored, "leave out --restore and --frames"),
+        (moving, "leave out --restore and --frames"),
+    ):
+        assert run(*words) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert said in line
+    assert not (tmp_path / "x.png").exists()

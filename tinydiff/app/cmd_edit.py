@@ -13,7 +13,7 @@ from ..design.upright import seen
 from ..measure import classifier
 from . import batch, clear, drawing, judges, own, results
 from .cli import HOLE, RESTORE, USUAL
-from .usage import UsageError
+from .usage import UsageError, require_memory
 
 
 @dataclass
@@ -46,7 +46,7 @@ def cmd_edit(args):
     drawing.require_room(pipe, n)
     A, cov = _degradation(args, pipe) if args.restore else (None, None)
     edits, left_out = batch.read(sources, _reading(args, pipe, A, len(sources) == 1))
-    _require_pasting(args, edits)
+    _require_pasting(args, edits, n)
     lines = dict.fromkeys(line for one in edits for line in one.said)  # each once
     print(*lines, sep="\n", end="\n" * bool(lines))
     bar, pipe = drawing.with_bar(pipe, len(edits) * n * _evaluations_of_edit(args, pipe, steps, w))
@@ -111,14 +111,18 @@ def _enlarged(opaque, size):
     return opaque.repeat(k, 0).repeat(k, 1)
 
 
-def _require_pasting(args, edits):
+def _require_pasting(args, edits, n):
     """Refuse --paste where edits cannot go back into their pictures, or not side by side."""
-    if args.paste and any(one.given.box is None for one in edits):
+    if not args.paste:
+        return
+    if any(one.given.box is None for one in edits):
         raise UsageError("--paste is for the models that come with tinydiff, which see a square")
-    apart = args.sheet or not results.into_folder(args)
-    if args.paste and apart and len({one.given.size for one in edits}) > 1:
+    together = args.sheet or not results.into_folder(args)
+    if together and len({one.given.size for one in edits}) > 1:
         give = "give a folder as --out, without --sheet"
         raise UsageError(f"--paste makes these pictures as large as each was: {give}")
+    pixels = sum(width * height for width, height in (one.given.size for one in edits))
+    require_memory(80 * n * pixels, "picture, or --n")
 
 
 def _add_mask(one, name):
@@ -221,9 +225,10 @@ def _result(args, pipe, given, edits, n, chain):
     """Put together what was drawn, n edits of each picture -> results.Result"""
     drawn, count, done = chain[-1], f"{n} times", "changed" if args.change else "drawn anew"
     before, after, says, names = {}, None, [], []
+    with_holes = args.mask and (args.sheet or any(one.kind != masks.WHITE for one in edits))
     for one in edits:
         before[f"given {one.source.name}"] = one.x[0]
-        if one.anew is not None and (args.sheet or one.kind != masks.WHITE):
+        if with_holes:
             before[f"hole of {one.source.name}"] = masks.shown(one.x, one.anew)[0]
         labels = drawing.said(pipe, one.wanted if args.change else one.labels)
         about = {"seed": f"{args.seed}", "source": one.source.path.name, "labels": labels}

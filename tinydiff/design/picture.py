@@ -177,7 +177,8 @@ def open_whole(path):
     """
     picture = upright(path)[0]
     profile = picture.info.get("icc_profile") if picture.mode == "RGB" else None
-    colours, alpha = picture.convert("RGBA").convert("RGB"), picture.convert("RGBA").getchannel("A")
+    picture = picture.convert("RGBA")
+    colours, alpha = picture.convert("RGB"), picture.getchannel("A")
     colours = (profile and in_srgb(colours, profile)) or colours
     return to_float(np.asarray(colours)), to_float(np.asarray(alpha)[..., None])
 
