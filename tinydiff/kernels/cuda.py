@@ -239,7 +239,7 @@ def _norm_grad(name, g, x, scale, shift, mean, rstd, add=None):
     _require(fits, name, g, x, scale, shift, mean, rstd)
     gx, per_image = cuda_array.empty(x.shape, x.dtype), cuda_array.empty((N, 2, C), x.dtype)
     arrays = g.nd(N, -1, C), x.nd(N, -1, C), scale.flat, shift.flat, mean.nd(N, G), rstd.nd(N, G)
-    besides = x if add is None else add
+    besides = x if add is None else _alike(add, x)[0]
     flags = name == "norm_silu_grad", add is not None
     results = besides.nd(N, -1, C), gx.nd(N, -1, C), per_image.nd(N, 2, C)
     _norm_silu_grad[(N, G), _threads(C // G)](*arrays, *flags, *results)
@@ -248,18 +248,27 @@ def _norm_grad(name, g, x, scale, shift, mean, rstd, add=None):
 
 
 def norm_conv(x, scale, shift, w, add, padding, G, eps):
+    (N, H, W, C), K, O = x.shape, len(w), w.shape[-1]
+    fits = scale.shape == shift.shape == (C,) and C % G == 0 and w.shape == (K, K, C, O)
+    fits = fits and K % 2 == 1 and add.shape in ((N, H, W, O), (N, 1, 1, O))
+    _require(fits, "norm_conv", x, scale, shift, w, add)
     y, mean, rstd = norm_silu(x, scale, shift, G, eps)
     return cuda_matmul.conv2d(y, w, padding, add), mean, rstd
 
 
 def norm_conv_grad(g, x, scale, shift, mean, rstd, w, add, padding, G, eps):
+    (N, H, W, C), K, O = x.shape, len(w), w.shape[-1]
+    fits = scale.shape == shift.shape == (C,) and w.shape == (K, K, C, O) and K % 2 == 1
+    fits = fits and mean.shape == rstd.shape == (N, G) and C % G == 0 and g.shape == (N, H, W, O)
+    shape = getattr(add, "shape", ())  # () of 0: then there is nothing to add
+    fits = fits and shape in ((), x.shape, (N, 1, 1, C))
+    _require(fits, "norm_conv_grad", g, x, scale, shift, mean, rstd, w, add)
     gy = conv2d(g, w[::-1, ::-1].swapaxes(2, 3), padding)
-    together = isinstance(add, Array) and add.shape == x.shape
-    rest = scale, shift, mean, rstd
-    gx, *gs = _norm_grad("norm_silu_grad", gy, x, *rest, add if together else None)
+    rest = scale, shift, mean, rstd, add if shape == x.shape else None
+    gx, *gs = _norm_grad("norm_silu_grad", gy, x, *rest)
     y, _, _ = norm_silu(x, scale, shift, G, eps)
-    gx = gx if together or (np.ndim(add) == 0 and add == 0) else gx + add
-    return gx, *gs, conv2d_grad_w(y, g, w.shape[0], padding)
+    gx = gx if shape in ((), x.shape) else gx + add
+    return gx, *gs, conv2d_grad_w(y, g, K, padding)
 
 
 @cuda.jit(device=True)
