@@ -11,12 +11,13 @@ a multiply-add (4 cycles, two per cycle), with registers left for b and a.
 """
 
 import math
+import platform
 from functools import partial
 
 import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
-from numba import njit, types
+from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -24,7 +25,22 @@ from .cpu_cache import Cache
 from .cpu_threads import guarded
 
 V = 16  # columns of a block, neighbours in memory
-P = 8 if get_host_cpu_features().get("avx512f") else 4  # its rows: 8 vector registers in all
+
+
+def _rows():
+    """Choose P, the rows of a block: as many as registers hold, with some left for b and a -> int
+
+    x86-64 has 32 registers of 16 numbers with AVX-512, 16 of 8 with AVX, 16 of 4 without; 64-bit
+    ARM 32 of 4. What counts is what Numba compiles for, see NUMBA_CPU_FEATURES.
+    """
+    asked = config.CPU_FEATURES
+    features = get_host_cpu_features().flatten() if asked is None else asked
+    if "+avx512f" in features:
+        return 8
+    return 4 if "+avx" in features or platform.machine() not in ("x86_64", "AMD64") else 2
+
+
+P = _rows()
 
 
 def _compile(f, parallel):
