@@ -47,7 +47,7 @@ def loops(assembly):
         elif re.match(r"\s+[a-z]", line):
             body.append(line.strip())
             if label and re.search(rf"^(?:j|b|cb|tb).*\W{re.escape(label)}$", line.strip()):
-                yield body
+                yield list(body)
                 label = None
 
 
@@ -69,7 +69,7 @@ def counted(body):
         "multiply-adds of vectors": sum(map(is_vector, work)),
         "of single numbers": sum(not is_vector(line) for line in work),
         "vectors moved": len(vectors),
-        "on the stack": sum(bool(re.search(r"%[re]?[sb]p\b|\[sp|\[x29", line)) for line in vectors),
+        "on the stack": sum(bool(re.search(r"%rsp|\[sp", line)) for line in vectors),
     }
 
 
