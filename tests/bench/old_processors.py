@@ -17,7 +17,8 @@ PROCESSORS = {
     "this one": {},
     "x86-64-v3 (AVX2)": {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"},
     "x86-64-v2 (SSE4.2)": OLD | {"NUMBA_CPU_NAME": "x86-64-v2"},
-    "the same, P = 4": OLD | {"NUMBA_CPU_NAME": "x86-64-v2", "ROWS": "4"},
+    "the same, P = 2": OLD | {"NUMBA_CPU_NAME": "x86-64-v2", "ROWS": "2"},
+    "the same, P = 8": OLD | {"NUMBA_CPU_NAME": "x86-64-v2", "ROWS": "8"},
     "generic (SSE2)": OLD | {"NUMBA_CPU_NAME": "generic"},
 }
 
