@@ -482,7 +482,7 @@ def test_edit_of_a_model_without_a_classifier_leaves_open_what_nobody_says(
     left_open = "none: what --label does not say of this one is left open"  # by whatever reason
     assert left_open in out and "then 2 times changed" in out
     rest = "glasses=? hair=short hair-colour=? beard=? mouth=? skin=? clothes=? background=?"
-    assert f"before: hat=? {rest}\nafter:  hat=red {rest}\n" in out
+    assert f"before: hat=? {rest}\nwanted: hat=red {rest}\n" in out
 
 
 @pytest.mark.parametrize(
