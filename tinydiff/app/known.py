@@ -35,7 +35,7 @@ def warn(name, pipe, x, paths, counts=None):
 def strangeness(pipe, x, counts=None):
     """Measure measure.strange.strangeness, some pictures at a time: (N, H, W, C) -> (N,)"""
     found = []
-    for some in pipe.pieces(range(len(x)), most=HELD_OUT):
+    for some in pipe.pieces(range(len(x))):
         part = np.ascontiguousarray(x[some.start : some.stop])
         stay = None if counts is None else counts[some.start : some.stop]
         rng = np.random.default_rng(0)  # the same noise, whoever is drawn beside it
