@@ -109,7 +109,8 @@ def kept(args, read, asked, images, names, advice=()):
     found = best(asked.log_p(reading), args.tries)
     reading = [log_p[found] for log_p in reading]
     ways = [] if args.tries > 1 else ["--tries 8"]
-    ways += ["more --guidance"] if (args.guidance or 1) < STRONG else []
+    stronger = (args.guidance or 1) < STRONG and not getattr(args, "change", None)
+    ways += ["more --guidance"] * stronger  # a change becomes no likelier by it: RESULTS.md
     print(line(asked, reading, names, f"try {', '.join([*ways, *advice])} or another --seed"))
     return found, [{"read": shown} for shown in asked.shown(reading)]
 
