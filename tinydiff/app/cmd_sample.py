@@ -71,13 +71,13 @@ def _says(args, pipe, place, row):
 
 def _beside(args, pipe):
     """Name the picture that shows tiles repeated, None where there is none -> Path or None"""
+    beside = None
+    if args.tile and not results.into_folder(args):
+        beside = args.out.with_stem(f"{args.out.stem}_3x3")
+        require_output(beside)
     if args.tile and pipe.dataset in NOT_TEXTURES:
         why = "what has its place in a picture fades in a tile"
         print(f"tiles suit textures such as patterns: of {pipe.dataset}, {why}", file=sys.stderr)
-    if not args.tile or results.into_folder(args):
-        return None
-    beside = args.out.with_stem(f"{args.out.stem}_3x3")
-    require_output(beside)
     return beside
 
 
