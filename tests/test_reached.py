@@ -61,6 +61,15 @@ def test_one_line_says_how_many_and_which_not():
     assert "not in" not in reached.line(asked("hat=none"), many, list("abcdef"), "try more")
 
 
+def test_a_reading_holds_probabilities_of_all_labels():
+    pipe = Pipeline.load("portraits")
+    read = judges.reader("portraits", pipe)(data.load("portraits").test[:40])
+    assert [log_p.shape for log_p in read] == [(40, len(v)) for v in pipe.labels.values()]
+    assert all(np.allclose(np.exp(log_p).sum(1), 1) for log_p in read)
+    hats = data.load("portraits").test_labels[:40, 0]
+    assert (read[0].argmax(1) == hats).mean() > 0.95
+
+
 # --- the commands ---
 
 
