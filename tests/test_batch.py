@@ -73,7 +73,10 @@ def test_what_was_drawn_into_a_folder_goes_on_without_its_sheet(tmp_path, capsys
     sample = ["sample", "portraits", "--n", "2", "--steps", "1", "--sheet", "--out", str(drawn)]
     assert main(sample) == 0 and (drawn / "sheet.png").exists()
     assert main(["edit", "portraits", str(drawn), *QUICK, "--n", "1", "--out", f"{drawn}2"]) == 0
-    assert [path.stem for path in batch.sources([drawn])] == ["portraits_0-000", "portraits_0-001"]
+    assert [source.name for source in batch.sources([drawn])] == [
+        "portraits_0-000",
+        "portraits_0-001",
+    ]
     assert len(list((tmp_path / "drawn2").iterdir())) == 2
     assert f"{drawn}: left out, as sheets: 1 picture\n" in capsys.readouterr().err
 
