@@ -1,5 +1,6 @@
 """Bug hunts: each suspect does what is said of it, and the right answers are known as right."""
 
+import inspect
 import json
 import re
 import runpy
@@ -44,7 +45,7 @@ def test_a_wrong_step_is_not_taken(hunt):
 
 @each_hunt
 def test_the_steps_are_numbered_in_the_docstring(hunt):
-    steps = re.findall(r"^    (\d)  ", getattr(hunts, hunt).__doc__, re.M)
+    steps = re.findall(r"^(\d)  ", inspect.getdoc(getattr(hunts, hunt)), re.M)
     assert [int(step) for step in steps] == list(range(1, len(steps) + 1)) and len(steps) >= 4
     found = {step for *_, step in LINEUPS[hunt].values()}
     assert found - {0} <= set(map(int, steps)) and 3 <= len(LINEUPS[hunt]) <= 5

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from test_worker import RIGHT, WRONG
 
+from tinydiff.course import classroom
+
 ROOT = Path(__file__).resolve().parents[1]
 LACKING = ROOT / "tests" / "windows"  # see the sitecustomize.py there
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="plays Windows on Linux")
@@ -95,3 +97,9 @@ return status, sorted(path.name for path in Path("out").iterdir() if path.name[0
 """
     made = ["chain.gif", "digits.npz", "loss.png", "samples.png", "triptych.png"]
     assert spawned(work, tmp_path) == f"(0, {made})"
+
+
+def test_feedback_gets_names_that_windows_takes():
+    made = classroom._file_names(["a:b", "a?b", "A*b", "<x>", "ada"])
+    assert not set(r'/\:*?"<>|') & set("".join(made.values()))
+    assert len({name.casefold() for name in made.values()}) == 5 and made["ada"] == "ada.txt"

@@ -3,7 +3,8 @@
 It compiles them anew for this processor, or for the one that NUMBA_CPU_NAME and NUMBA_CPU_FEATURES
 name, and counts in the loop that keeps the most sums in registers: multiply-adds (without FMA:
 multiplications and additions) of whole vectors and of single numbers, vectors read and written, and
-how many of these lie on the stack, because the registers were not enough. SHOW=1 prints it. So it also says of a processor that is only emulated whether P and V suit it.
+how many of these lie on the stack, because the registers were not enough. So it also says of a
+processor that is only emulated whether P and V suit it. SHOW=1 prints the loops.
 """
 
 import os

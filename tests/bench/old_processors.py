@@ -11,13 +11,14 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 
 OLD = {"NUMBA_CPU_FEATURES": ""}  # else Numba goes on using what this processor has
 PROCESSORS = {
     "this one": {},
     "x86-64-v3 (AVX2)": {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"},
     "x86-64-v2 (SSE4.2)": OLD | {"NUMBA_CPU_NAME": "x86-64-v2"},
-    "the same, P = 2": OLD | {"NUMBA_CPU_NAME": "x86-64-v2", "ROWS": "2"},
+    "the same, P = 4": OLD | {"NUMBA_CPU_NAME": "x86-64-v2", "ROWS": "4"},
     "the same, P = 8": OLD | {"NUMBA_CPU_NAME": "x86-64-v2", "ROWS": "8"},
     "generic (SSE2)": OLD | {"NUMBA_CPU_NAME": "generic"},
 }
@@ -41,7 +42,7 @@ def worker():
     steps = cmd_train.loop(run, s, dataset, meta["train"])
     model, labels = checkpoint.averaged(run, meta), dataset.test_labels[:64]
     x, t = np.zeros((64, 16, 16, 3), np.float32), np.ones(64)
-    for line in sys.stdin:
+    for _ in sys.stdin:
         times = []
         for f in (lambda: next(steps), lambda: model(x, t, labels)):
             began = time.process_time()
@@ -57,10 +58,11 @@ def main():
     rounds = parser.parse_args().rounds
     one = {"NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    start = lambda more: subprocess.Popen(
-        [sys.executable, __file__, "worker"], env=os.environ | one | more, **pipes
-    )
-    workers = {name: start(more) for name, more in PROCESSORS.items()}
+    workers = {}
+    for name, more in PROCESSORS.items():  # a cache each, as P is not in the files' names
+        more = more | one | {"NUMBA_CACHE_DIR": tempfile.mkdtemp()}
+        command = [sys.executable, __file__, "worker"]
+        workers[name] = subprocess.Popen(command, env=os.environ | more, **pipes)
     times = {name: [] for name in workers}
     for _ in range(rounds + 1):
         for name, process in workers.items():
@@ -68,9 +70,9 @@ def main():
             times[name].append(list(map(float, process.stdout.readline().split())))
     for process in workers.values():
         process.communicate()
-    medians = {n: [statistics.median(c) for c in zip(*t[1:], strict=True)] for n, t in times.items()}
+    medians = {n: list(map(statistics.median, zip(*t[1:], strict=True))) for n, t in times.items()}
+    first, second = medians["this one"]
     for name, (train, draw) in medians.items():
-        first, second = medians["this one"]
         ratios = f"{train / first:.2f} | {draw / second:.2f}"
         print(f"| {name} | {1000 * train:.0f} ms ({1000 * draw:.0f}) | {ratios} |")
 

@@ -263,7 +263,7 @@ def _file_names(names):
     """
     found, taken = {}, set()
     for name in names:
-        text = printable(name).replace("/", "_").replace("\\", "_")[:120]
+        text = re.sub(r'[/\\:*?"<>|]', "_", printable(name))[:120]  # Windows takes none of them
         if text.casefold() in taken or len(text) < len(name):
             text = f"{text[:100]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
         taken.add(text.casefold())

@@ -227,9 +227,9 @@ class Sandbox:
             _running.add(self)
 
     def _read(self):
-        """Put each line that it says into a queue, and an empty one at the end; no more than REPORT.
+        """Put each line that it says into a queue, up to REPORT bytes, and an empty one at the end.
 
-        A thread, as Windows cannot wait for a pipe for so many seconds.
+        In a thread, since nobody can wait for a pipe for so many seconds on Windows.
         """
         left = REPORT
         with suppress(OSError):

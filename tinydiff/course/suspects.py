@@ -69,7 +69,7 @@ def assert_named(hunt, answer):
 
 def _last_step(hunt):
     """Count the steps that a hunt's docstring numbers: "hunt_sampler" -> int"""
-    return len(re.findall(r"^    \d  ", original(find(hunt)).__doc__, re.M))
+    return len(re.findall(r"^\d  ", inspect.getdoc(original(find(hunt))), re.M))
 
 
 def packed(hunts):
