@@ -45,7 +45,7 @@ RANGES = {  # of numbers: what kind, and from where (fractions: above what) to w
     "--width": (int, 8, 1024),
     "--depth": (int, 1, 16),
     "--seed": (int, 0, 2**63 - 1),
-    "--size": (int, 1, 1024),  # each side
+    "--size": (int, 1, 4096),  # each side
     "--guidance": (float, 0, 100),
     "--strength": (float, 0, 1),
     "--sigma": (float, 1e-4, 10),
@@ -250,8 +250,8 @@ def _sample(sample):
     )
     kind = _in_range("--guidance")
     sample.add_argument("--guidance", type=kind, default=1.0, metavar="W", help=strength)
-    drawn = "number of images (default: 64)"
-    sample.add_argument("--n", type=_in_range("--n"), default=64, help=drawn)
+    drawn = "number of images (default: 64; 1 where --size is more than 128x128)"
+    sample.add_argument("--n", type=_in_range("--n"), help=drawn)
     which = "ddpm visits every step, others --steps of them (default: dpmpp_2m, ddim for tiles)"
     sample.add_argument("--sampler", choices=SAMPLERS, help=which)
     few = [USUAL[f"sample{how}"][1] for how in ("", " --palette", " --tile")]
@@ -263,9 +263,8 @@ def _sample(sample):
     sample.add_argument("--times", choices=TIMES, help=times)
     tile = "draw tiles that repeat without a seam, for a model of textures such as patterns"
     sample.add_argument("--tile", action="store_true", help=tile)
-    size = (
-        "height and width, in this order, as 16x64: wider than the model's own (default: its own)"
-    )
+    size = "height and width, in this order, as 16x64, for a model of textures: motifs stay as "
+    size += "large as they are, there are more of them; for print see --scale (default: its own)"
     sample.add_argument("--size", type=_size, metavar="HxW", help=size)
     palette = "draw with these colours only, about: '#1d2b53' '#ff77a8' '#fff1e8' (default: any)"
     sample.add_argument("--palette", nargs="+", metavar="COLOUR", help=palette)

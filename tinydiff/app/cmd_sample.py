@@ -8,13 +8,13 @@ import numpy as np
 from .. import plot
 from ..collect.source import number
 from ..design import colour
-from ..design.pipeline import Pipeline, evaluations
+from ..design.edit import windows
+from ..design.pipeline import Pipeline, evaluations, window
 from . import drawing, results, together
 from .cli import STEPS, USUAL
 from .usage import UsageError, require_output
 
-LARGEST = 320 * 320  # pixels: more take seconds per step, which nothing can interrupt
-NOT_TEXTURES = ("digits", "fashion", "portraits")  # what they show has its place in the picture
+NOT_TEXTURES = ("digits", "fashion", "portraits", "emoji", "typefaces")  # each thing has its place
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -23,17 +23,21 @@ def cmd_sample(args):
     pipe = Pipeline.load(args.model)
     _require_fitting(args)
     (sampler, steps, times), size = _sampler(args, pipe), _size(args, pipe)
+    large = window(size) is not None
+    args.n = args.n or (1 if large else 64)
+    if large and args.n == 1 and not args.sheet:
+        args.scale = args.scale or 1  # the picture itself, not one to look at
     rows = (drawing.labels_of(pipe, words) for words in (args.label, args.avoid))
     labels, avoid = (np.tile(row, (args.n, 1)) for row in rows)
     also = _colours(args, pipe)
     names = [f"{Path(args.model).stem}_{args.seed}-{k:03}" for k in range(args.n)]
     results.require(args, names)
     beside = None
-    if args.tile and not results.into_folder(args):
+    if args.tile and not large and not results.into_folder(args):
         beside = args.out.with_stem(f"{args.out.stem}_3x3")
         require_output(beside)
     kept, animated = pipe.s.T if sampler == "ddpm" else steps, bool(results.animations(args))
-    drawing.require_room(pipe, args.n, kept, size, animated)
+    needed = drawing.require_room(pipe, args.n, kept, size, animated)
     if args.tile and pipe.dataset in NOT_TEXTURES:
         why = "what has its place in a picture fades in a tile"
         print(f"tiles suit textures such as patterns: of {pipe.dataset}, {why}", file=sys.stderr)
@@ -42,9 +46,11 @@ def cmd_sample(args):
     team = together.team()
     together.require_enough(args.n, "--n")
     mine = range(args.n)[team.part(args.n)]
-    bar, pipe = drawing.with_bar(
-        pipe, len(mine) * evaluations(pipe.s, sampler, steps, args.guidance)
-    )
+    work = len(mine) * evaluations(pipe.s, sampler, steps, args.guidance)
+    if large:
+        work *= len(windows(size, window(size)))
+        drawing.say_large(args, pipe, size, work, needed)
+    bar, pipe = drawing.with_bar(pipe, work)
     with bar:
         how = (sampler, steps, times), size, also
         chain = [team.gather(x) for x in _in_pieces(args, pipe, mine, labels, avoid, *how)]
@@ -69,13 +75,13 @@ def _in_pieces(args, pipe, pictures, labels, avoid, way, size, also):
     -> list of (N, H, W, C), x_T .. x_0 where an animation is asked for, else x_0 alone
     """
 
+    whole = bool(results.animations(args))
+
     def draw(rows, rng):
         wished, without, w = labels[rows], avoid[rows], args.guidance
         if args.tile:
-            chain = pipe.tile(wished, rng, *way[1:], w, without, size)
-        else:
-            chain = pipe.draw(wished, rng, *way, w, without, size=size, also=also)
-        return chain if results.animations(args) else chain[-1:]
+            return pipe.tile(wished, rng, *way[1:], w, without, size, whole)
+        return pipe.draw(wished, rng, *way, w, without, size=size, also=also, whole=whole)
 
     return pipe.in_pieces(draw, pictures, args.seed, size)
 
@@ -112,9 +118,14 @@ def _size(args, pipe):
     if min(size) < own or any(side % unit for side in size):
         takes = f"sides of at least {own}, as the model was trained with, divisible by {unit}"
         raise UsageError(f"--size takes {takes}; got {size[0]}x{size[1]}")
-    if size[0] * size[1] > LARGEST:
-        takes = f"at most {LARGEST} pixels: attention looks at all pairs of places"
-        raise UsageError(f"--size takes {takes}; got {size[0]}x{size[1]}")
+    if size != (own, own) and pipe.dataset in NOT_TEXTURES:
+        why = f"of {pipe.dataset} each thing has its place, and would be torn apart"
+        scale = -(-max(size) // own)
+        instead = f"for larger pixels give --scale {scale}, for {scale * own} of them a side"
+        raise UsageError(f"--size is for models of textures, such as patterns: {why}; {instead}")
+    if size != (own, own) and pipe.pictures:
+        what = "what has its place in a picture is torn apart"
+        print(f"--size suits textures: {what}; for larger pixels see --scale", file=sys.stderr)
     return size
 
 

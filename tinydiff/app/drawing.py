@@ -1,16 +1,21 @@
 """What all commands that draw have in common: what they check, and what they look up."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from ..collect.source import number
 from ..design import restore
-from ..design.pipeline import PER_PIXEL, parse_labels
+from ..design.edit import windows
+from ..design.pipeline import PER_PIXEL, WHOLE, parse_labels, window
 from . import own
 from .progress import Bar
 from .usage import UsageError, pictures_named, require_like, require_memory
 
+PROGRAM = 300e6  # bytes: Python, NumPy, Numba and a network
+HELD = 12  # arrays as large as an image, while it is drawn by windows, and written
 MOST_VALUES = 1024  # of pictures whose covariance is measured whole; of larger ones its main part
 
 
@@ -34,16 +39,48 @@ def labels_of(pipe, words):
 
 
 def require_room(pipe, n, steps=0, size=None, animated=True):
-    """Refuse to draw n images if they, and the steps on the way, need too much memory.
+    """Refuse to draw n images if they, and the steps on the way, need too much memory -> bytes"""
+    less = "--n or --size" if size else "--n"
+    needed = PROGRAM + memory_of(pipe, n, steps, size, animated)
+    require_memory(needed, less)
+    return needed
 
-    Of those that are drawn at once all steps are kept, of the others if they are animated.
+
+def memory_of(pipe, n, steps=0, size=None, animated=True):
+    """Estimate the memory that drawing n images takes beside the program itself -> bytes
+
+    Of those that are drawn at once all steps are kept, of the others if they are animated; of large
+    ones, which are drawn by windows, only if they are.
     """
     H, W = size or (pipe.model.size, pipe.model.size)
-    inside, image = PER_PIXEL * pipe.model.width, 4 * pipe.model.out
+    h, w = window(size) or (H, W)
     at_once = len(pipe.pieces(range(n), size)[0]) if steps else n
-    kept = (n if animated else at_once) * steps + 2 * n
-    less = "--n or --size" if size else "--n"
-    require_memory(H * W * (at_once * inside + kept * image), less)
+    kept = (n if animated else 0 if window(size) else at_once) * steps + 2 * n
+    kept += HELD if window(size) else 0
+    return h * w * at_once * PER_PIXEL * pipe.model.width + H * W * kept * 4 * pipe.model.out
+
+
+def say_large(args, pipe, size, evaluations, needed):
+    """Say before the work starts how a large image is drawn, how long that takes and how much room.
+
+    evaluations: of the network; needed: bytes. What one evaluation takes is measured, on noise.
+    """
+    h, w = window(size)
+    x, labels = np.zeros((1, h, w, pipe.model.out), np.float32), np.array([pipe.model.classes])
+    eps_model, took = pipe.eps_model(labels), []
+    for t in (pipe.s.T, pipe.s.T, 1):  # the first compiles
+        began = time.perf_counter()
+        eps_model(x, t)
+        took.append(time.perf_counter() - began)
+    count, seconds = len(windows(size, (h, w))), evaluations * min(took)
+    lasts = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    each = "" if args.n == 1 else f", {args.n} times"
+    print(f"{size[0]}x{size[1]}: drawn by {number(count, 'window')} of {h}x{w}{each}, as a tile; ")
+    print(f"  motifs stay as large as they were learned; about {lasts}, {needed / 1e9:.1f} GB")
+    k = -(-max(size) // WHOLE)
+    print(
+        f"  for print draw less and enlarge: --size {WHOLE}x{WHOLE} --scale {k}, {k * WHOLE} pixels"
+    )
 
 
 def require_finite(name, *drawn):

@@ -295,3 +295,43 @@ def panorama(
         return total / count
 
     return ddim(averaged, s, shape, rng, times, eta, x_T, clip)
+
+
+def windowed(eps_model, window, rng):
+    """Make a model for large images of one that sees a window of them at a time, for any sampler.
+
+    At each call the image is taken as a tile, rolled by shift = rng.integers(0, (H, W)), so that no
+    place is always at a window's edge, and cut into ceil(H / h) x ceil(W / w) windows, spread
+    evenly from edge to edge: eps_hat at a pixel is the mean of what eps_model says in the windows
+    that hold it. So images come out as tiles, drawn in time that grows with their pixels, as that
+    of attention over all of them does not, and in the memory of one window.
+    Like tile, it is for models to which all places are alike.
+    eps_model: (x_t (N, h, w, C), t int) -> eps_hat; window: (h, w), at most the image
+    -> eps_model: (x_t (N, H, W, C), t int) -> eps_hat
+    Source: Frolov et al. 2024 (SpotDiffusion), there without the overlaps.
+    """
+
+    def averaged(x_t, t):
+        shift, places = rng.integers(0, x_t.shape[1:3]), windows(x_t.shape[1:3], window)
+        x_t = np.roll(x_t, shift, (1, 2))
+        total, count = np.zeros_like(x_t), np.zeros((*x_t.shape[1:3], 1), x_t.dtype)
+        for rows, columns in places:
+            total[:, rows, columns] += eps_model(x_t[:, rows, columns], t)
+            count[rows, columns] += 1
+        total /= count
+        return np.roll(total, -shift, (1, 2))
+
+    return averaged
+
+
+def windows(size, window):
+    """Cut an image into as few windows as hold all of it, spread evenly from edge to edge.
+
+    size: (H, W); window: (h, w), at most (H, W) -> list of (rows, columns), slices
+    """
+
+    def slices(side, w):
+        starts = np.linspace(0, side - w, -(-side // w)).round().astype(int)
+        return [slice(i, i + w) for i in starts]
+
+    return list(product(*map(slices, size, window)))

@@ -7,6 +7,7 @@
 The command line, evaluation and the lessons all draw with this.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # functions of sample.
 TIMES = ("even", "quadratic", "snr", "karras")  # grids of sample.py: even_times, ...
 PER_PIXEL = 50  # bytes for each channel at full size, at the network's widest place, as measured
 TOGETHER = 2**28  # bytes for images that are drawn at once
+WHOLE = 128  # pixels: larger images, of more than WHOLE^2, are drawn by windows with such sides
 WAYS = ("source", "inversion", "noise")  # of `restyle`
 
 
@@ -83,11 +85,17 @@ def evaluations(s, sampler, steps, w=1.0):
     return count if w == 1 else 2 * count
 
 
+def window(size):
+    """Choose the windows by which an image is drawn. size: (H, W) -> (h, w), or None: it is not"""
+    is_large = size is not None and size[0] * size[1] > WHOLE**2
+    return (min(WHOLE, size[0]), min(WHOLE, size[1])) if is_large else None
+
+
 def _end(chain, whole):
     """Give the last of a sampler's steps, (N, H, W, C), or the whole chain as a list of these."""
     if whole:
         return [np.asarray(x) for x in chain]
-    *_, x = chain
+    (x,) = deque(chain, maxlen=1)
     return np.asarray(x)
 
 
@@ -179,15 +187,20 @@ class Pipeline:
         source=None,
         size=None,
         also=None,
+        whole=True,
     ):
         """Draw one image for each row of labels, with x0_hat clipped to [-1, 1].
+
+        What is larger than WHOLE x WHOLE is drawn by windows, as a tile: see edit.windowed.
 
         labels: (N, number of labels) ints; sampler: a name in SAMPLERS (ddim with eta = 0);
         steps: of the sampler, ddpm takes all T; times: a name in TIMES; w, avoid, interval, source:
         see eps_model; size: (H, W), None = the model's own; also: further guidance, a function
-        from eps_model to eps_model -> list of (N, H, W, C), x_T .. x_0
+        from eps_model to eps_model; whole: whether all steps are kept
+        -> list of (N, H, W, C), x_T .. x_0, or x_0 alone
         """
         eps_model = self.eps_model(labels, w, avoid, interval, source)
+        eps_model = edit.windowed(eps_model, window(size), rng) if window(size) else eps_model
         eps_model = also(eps_model) if also else eps_model
         shape = self._shape(labels, size)
         if sampler == "ddpm":
@@ -195,7 +208,7 @@ class Pipeline:
         else:
             grid = self.grid(steps, times)
             chain = getattr(sample, sampler)(eps_model, self.s, shape, rng, times=grid, clip=1.0)
-        return [np.asarray(x) for x in chain]  # copied from the GPU, if the kernels run there
+        return _end(chain, True) if whole else [_end(chain, False)]
 
     def pieces(self, pictures, size=None, most=None):
         """Cut a list of pictures into pieces to draw one after another, in bounded memory.
@@ -203,9 +216,9 @@ class Pipeline:
         pictures: sequence of N ints; size: (H, W), None = the model's own; most: in a piece, at
         most, None = as many as TOGETHER bytes take -> list of such sequences
         """
-        H, W = size or (self.model.size, self.model.size)
+        H, W = window(size) or size or (self.model.size, self.model.size)
         fit = max(1, TOGETHER // (PER_PIXEL * self.model.width * H * W))
-        n = min(fit, most or fit)
+        n = 1 if window(size) else min(fit, most or fit)
         return [pictures[i : i + n] for i in range(0, len(pictures), n)]
 
     def in_pieces(self, draw, pictures, seed, size=None, most=None):
@@ -217,16 +230,21 @@ class Pipeline:
         chains = [draw(rows, Streams(seed, rows)) for rows in self.pieces(pictures, size, most)]
         return [np.concatenate(x) for x in zip(*chains, strict=True)]
 
-    def tile(self, labels, rng, steps=50, times="even", w=1.0, avoid=None, size=None):
+    def tile(self, labels, rng, steps=50, times="even", w=1.0, avoid=None, size=None, whole=True):
         """Draw images that repeat without a seam, with ddim.
 
-        edit.tile shifts them at each step, and the network sees the image as a tile (unet.circular)
-        labels, steps, times, w, avoid, size: as in `draw` -> list of (N, H, W, C), x_T .. x_0
+        edit.tile shifts them at each step, and the network sees the image as a tile (unet.circular);
+        large ones `draw` makes, which shows windows
+        labels, steps, times, w, avoid, size, whole: as in `draw` -> as `draw`
         """
+        if window(size):
+            how = {"w": w, "avoid": avoid, "size": size, "whole": whole}
+            return self.draw(labels, rng, "ddim", steps, times, **how)
         eps_model, grid = self.eps_model(labels, w, avoid), self.grid(steps, times)
         with circular(self.model):
             shape = self._shape(labels, size)
-            return list(edit.tile(eps_model, self.s, shape, rng, grid, clip=1.0))
+            chain = edit.tile(eps_model, self.s, shape, rng, grid, clip=1.0)
+            return _end(chain, True) if whole else [_end(chain, False)]
 
     def change(self, x0, before, after, rng, w=2.0, steps=20, whole=False):
         """Change images from one set of labels to another and leave the rest as it is.
