@@ -250,7 +250,7 @@ def _sample(sample):
     )
     kind = _in_range("--guidance")
     sample.add_argument("--guidance", type=kind, default=1.0, metavar="W", help=strength)
-    drawn = "number of images (default: 64; 1 where --size is more than 128x128)"
+    drawn = "number of images (default: 64; 1 where --size is more than 64x64)"
     sample.add_argument("--n", type=_in_range("--n"), help=drawn)
     which = "ddpm visits every step, others --steps of them (default: dpmpp_2m, ddim for tiles)"
     sample.add_argument("--sampler", choices=SAMPLERS, help=which)

@@ -8,8 +8,8 @@ import numpy as np
 from .. import plot
 from ..collect.source import number
 from ..design import colour
-from ..design.edit import windows
-from ..design.pipeline import Pipeline, evaluations, window
+from ..design.large import STRENGTH, window, windows
+from ..design.pipeline import Pipeline, evaluations
 from . import drawing, results, together
 from .cli import STEPS, USUAL
 from .usage import UsageError, require_output
@@ -21,12 +21,11 @@ NOT_TEXTURES = ("digits", "fashion", "portraits", "emoji", "typefaces")  # each 
 def cmd_sample(args):
     """Run `sample`: args from the parser -> None; writes a picture of args.n images"""
     pipe = Pipeline.load(args.model)
+    size = _size(args, pipe)
+    large = _as_large(args) if window(size) else False
+    args.n = args.n or 64
     _require_fitting(args)
-    (sampler, steps, times), size = _sampler(args, pipe), _size(args, pipe)
-    large = window(size) is not None
-    args.n = args.n or (1 if large else 64)
-    if large and args.n == 1 and not args.sheet:
-        args.scale = args.scale or 1  # the picture itself, not one to look at
+    sampler, steps, times = _sampler(args, pipe)
     rows = (drawing.labels_of(pipe, words) for words in (args.label, args.avoid))
     labels, avoid = (np.tile(row, (args.n, 1)) for row in rows)
     also = _colours(args, pipe)
@@ -48,8 +47,9 @@ def cmd_sample(args):
     mine = range(args.n)[team.part(args.n)]
     work = len(mine) * evaluations(pipe.s, sampler, steps, args.guidance)
     if large:
-        work *= len(windows(size, window(size)))
-        drawing.say_large(args, pipe, size, work, needed)
+        again = pipe.steps_below(STRENGTH, steps, times) * len(windows(size, window(size)))
+        work += work // steps * again
+        drawing.say_large(pipe, size, work, needed)
     bar, pipe = drawing.with_bar(pipe, work)
     with bar:
         how = (sampler, steps, times), size, also
@@ -68,13 +68,20 @@ def cmd_sample(args):
         print(f"{repeated}: the first {len(again)}, each repeated 3 x 3")
 
 
+def _as_large(args):
+    """Draw by windows, as a tile; one picture, and it alone, where nothing else is asked for"""
+    args.tile, args.n = True, args.n or 1
+    if args.n == 1 and not args.sheet:
+        args.scale = args.scale or 1
+    return True
+
+
 def _in_pieces(args, pipe, pictures, labels, avoid, way, size, also):
     """Draw pictures, some at a time.
 
     pictures: which of the rows of labels and avoid; way: sampler, steps, times
     -> list of (N, H, W, C), x_T .. x_0 where an animation is asked for, else x_0 alone
     """
-
     whole = bool(results.animations(args))
 
     def draw(rows, rng):
@@ -103,7 +110,8 @@ def _require_fitting(args):
     if args.sampler == "ddpm" and args.times:
         raise UsageError("--times is for the other samplers; ddpm visits every step")
     if args.tile and args.sampler not in (None, "ddim"):
-        raise UsageError(f"--tile draws with ddim, not with {args.sampler}: leave out --sampler")
+        what = "--tile, and what is larger than 64x64, is drawn with ddim"
+        raise UsageError(f"{what}, not with {args.sampler}: leave out --sampler")
     if (args.gif or args.apng) and args.out.suffix in (".gif", ".apng"):
         give = f"give --out {args.out.with_suffix('.png')}"
         raise UsageError(f"--gif and --apng write the chain beside the picture: {give}")

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..collect.source import number
 from ..design import restore
-from ..design.edit import windows
-from ..design.pipeline import PER_PIXEL, WHOLE, parse_labels, window
+from ..design.large import WHOLE, window
+from ..design.pipeline import PER_PIXEL, parse_labels
 from . import own
 from .progress import Bar
 from .usage import UsageError, pictures_named, require_like, require_memory
@@ -60,7 +59,7 @@ def memory_of(pipe, n, steps=0, size=None, animated=True):
     return h * w * at_once * PER_PIXEL * pipe.model.width + H * W * kept * 4 * pipe.model.out
 
 
-def say_large(args, pipe, size, evaluations, needed):
+def say_large(pipe, size, evaluations, needed):
     """Say before the work starts how a large image is drawn, how long that takes and how much room.
 
     evaluations: of the network; needed: bytes. What one evaluation takes is measured, on noise.
@@ -72,15 +71,12 @@ def say_large(args, pipe, size, evaluations, needed):
         began = time.perf_counter()
         eps_model(x, t)
         took.append(time.perf_counter() - began)
-    count, seconds = len(windows(size, (h, w))), evaluations * min(took)
+    seconds, k = evaluations * min(took), -(-max(size) // WHOLE)
     lasts = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
-    each = "" if args.n == 1 else f", {args.n} times"
-    print(f"{size[0]}x{size[1]}: drawn by {number(count, 'window')} of {h}x{w}{each}, as a tile; ")
-    print(f"  motifs stay as large as they were learned; about {lasts}, {needed / 1e9:.1f} GB")
-    k = -(-max(size) // WHOLE)
-    print(
-        f"  for print draw less and enlarge: --size {WHOLE}x{WHOLE} --scale {k}, {k * WHOLE} pixels"
-    )
+    motif = f"a motif of {pipe.model.size} pixels, as it was learned, repeated with variations"
+    print(f"{size[0]}x{size[1]}: {motif}; about {lasts}, {needed / 1e9:.1f} GB")
+    larger = f"--size {WHOLE}x{WHOLE} --scale {k} for {k * WHOLE} pixels"
+    print(f"for larger motifs, as for print, draw less and enlarge: {larger}")
 
 
 def require_finite(name, *drawn):

@@ -18,13 +18,12 @@ from ..schedule import Schedule
 from ..streams import Streams
 from ..train import denoiser
 from ..unet import UNet, circular
-from . import edit, paired, restore
+from . import edit, large, paired, restore
 
 SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # functions of sample.py
 TIMES = ("even", "quadratic", "snr", "karras")  # grids of sample.py: even_times, ...
 PER_PIXEL = 50  # bytes for each channel at full size, at the network's widest place, as measured
 TOGETHER = 2**28  # bytes for images that are drawn at once
-WHOLE = 128  # pixels: larger images, of more than WHOLE^2, are drawn by windows with such sides
 WAYS = ("source", "inversion", "noise")  # of `restyle`
 
 
@@ -83,12 +82,6 @@ def evaluations(s, sampler, steps, w=1.0):
     """
     count = {"ddpm": s.T, "heun": 2 * steps - 1}.get(sampler, steps)
     return count if w == 1 else 2 * count
-
-
-def window(size):
-    """Choose the windows by which an image is drawn. size: (H, W) -> (h, w), or None: it is not"""
-    is_large = size is not None and size[0] * size[1] > WHOLE**2
-    return (min(WHOLE, size[0]), min(WHOLE, size[1])) if is_large else None
 
 
 def _end(chain, whole):
@@ -191,7 +184,6 @@ class Pipeline:
     ):
         """Draw one image for each row of labels, with x0_hat clipped to [-1, 1].
 
-        What is larger than WHOLE x WHOLE is drawn by windows, as a tile: see edit.windowed.
 
         labels: (N, number of labels) ints; sampler: a name in SAMPLERS (ddim with eta = 0);
         steps: of the sampler, ddpm takes all T; times: a name in TIMES; w, avoid, interval, source:
@@ -200,7 +192,6 @@ class Pipeline:
         -> list of (N, H, W, C), x_T .. x_0, or x_0 alone
         """
         eps_model = self.eps_model(labels, w, avoid, interval, source)
-        eps_model = edit.windowed(eps_model, window(size), rng) if window(size) else eps_model
         eps_model = also(eps_model) if also else eps_model
         shape = self._shape(labels, size)
         if sampler == "ddpm":
@@ -216,9 +207,9 @@ class Pipeline:
         pictures: sequence of N ints; size: (H, W), None = the model's own; most: in a piece, at
         most, None = as many as TOGETHER bytes take -> list of such sequences
         """
-        H, W = window(size) or size or (self.model.size, self.model.size)
+        H, W = large.window(size) or size or (self.model.size, self.model.size)
         fit = max(1, TOGETHER // (PER_PIXEL * self.model.width * H * W))
-        n = 1 if window(size) else min(fit, most or fit)
+        n = 1 if large.window(size) else min(fit, most or fit)
         return [pictures[i : i + n] for i in range(0, len(pictures), n)]
 
     def in_pieces(self, draw, pictures, seed, size=None, most=None):
@@ -233,13 +224,16 @@ class Pipeline:
     def tile(self, labels, rng, steps=50, times="even", w=1.0, avoid=None, size=None, whole=True):
         """Draw images that repeat without a seam, with ddim.
 
-        edit.tile shifts them at each step, and the network sees the image as a tile (unet.circular);
-        large ones `draw` makes, which shows windows
+        edit.tile shifts them at each step, and the network sees the image as a tile, by
+        unet.circular; large ones: large.spread
         labels, steps, times, w, avoid, size, whole: as in `draw` -> as `draw`
         """
-        if window(size):
-            how = {"w": w, "avoid": avoid, "size": size, "whole": whole}
-            return self.draw(labels, rng, "ddim", steps, times, **how)
+        if large.window(size):
+            fit = [large.period(side, self.model.size, self.model.divisor) for side in size]
+            (once,) = self.tile(labels, rng, steps, times, w, avoid, fit, whole=False)
+            how = size, rng, self.grid(steps, times), 1.0
+            chain = large.spread(self.eps_model(labels, w, avoid), self.s, once, *how)
+            return _end(chain, True) if whole else [_end(chain, False)]
         eps_model, grid = self.eps_model(labels, w, avoid), self.grid(steps, times)
         with circular(self.model):
             shape = self._shape(labels, size)
