@@ -170,7 +170,7 @@ def _colours(command):
     command.add_argument("--palette", nargs="+", metavar="COLOUR", help=palette)
     found = "draw in exactly K colours, found in what is drawn freely (default: any number)"
     command.add_argument("--colours", type=_in_range("--colours"), metavar="K", help=found)
-    dither = "with --palette or --colours: show mixtures by pixels side by side"
+    dither = "with --palette or --colours: draw freely, and mix the colours pixel by pixel"
     command.add_argument("--dither", action="store_true", help=dither)
 
 

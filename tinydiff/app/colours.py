@@ -26,6 +26,8 @@ def require_fitting(args):
             raise UsageError(f"{option} is for --palette or --colours: say which colours")
         if asked and loosely(args):
             raise UsageError(f"{option} is for exact colours: leave out --about and --pull")
+    if shares and args.dither:
+        raise UsageError("--shares is met by choosing colours, --dither by mixing them: choose one")
     if shares and abs(sum(shares) - 100) > 1:
         raise UsageError(f"--shares takes percentages that add up to 100; got {sum(shares):g}")
 
@@ -83,6 +85,7 @@ def passes(args):
 def draw(args, pipe, colours, ours, again=None):
     """Draw in exactly these colours, or in those that --colours finds in what is drawn freely.
 
+    With --dither all is drawn freely, and mixed of the colours at the end.
     colours: (K, C) uint8 or None; ours: function of `also`, see Pipeline.draw, that draws all
     pictures, from the same noise each time; again: function of the numbers of pictures, see MOST,
     and `also`, that draws those that lack a colour anew, None = they stay
@@ -93,7 +96,8 @@ def draw(args, pipe, colours, ours, again=None):
     if colours is None:
         return ours(None), None, []
     shares = _shares(args, len(colours))
-    also = lambda m: palette.exact(m, pipe.s, to_float(colours), shares, args.dither)
+    also = lambda eps_model: palette.exact(eps_model, pipe.s, to_float(colours), shares)
+    also = None if args.dither else also
     settle = lambda chain: [*chain[:-1], settled(args, chain[-1], colours)]
     chain, told = settle(ours(also)), []
     if again:

@@ -13,7 +13,6 @@ from ..diffusion import predict_x0
 
 VAR = 0.3  # of the values in pictures, roughly; a third or three times as much draws alike
 HARD = 0.02  # variance left in x0_hat below which a pixel is of one colour
-SOFT = 0.05  # and which is never fallen short of where mixtures are to be dithered
 AGREE = 1.0  # log odds for the colour of all four neighbours
 FEW = 4  # colours that are all wanted in each picture; of larger palettes two are
 START = {True: 0.6, False: 0.2}  # share of T at which the choice begins: of FEW colours, of more
@@ -50,7 +49,7 @@ def _softmax(z):
     return r / r.sum(-1, keepdims=True)
 
 
-def exact(eps_model, s, palette, shares=None, mixed=False):
+def exact(eps_model, s, palette, shares=None):
     """Make a model draw in the colours of a palette and no others, for any sampler.
 
     From the time START T down x0_hat <- sum_k r[k] palette[k], the mean of the colours that a pixel
@@ -58,13 +57,12 @@ def exact(eps_model, s, palette, shares=None, mixed=False):
     c = (1 - alpha_bar[t]) VAR / (alpha_bar[t] VAR + 1 - alpha_bar[t])
     Where c < HARD the most probable colour takes the mean's place. Of FEW colours or less each is
     asked for in 0.6 / K of a picture at least.
-    shares: (K,), of the pixels, adding up to 1; None = as it comes; mixed: colours may be mixtures,
-    to be dithered: c is at least SOFT
+    shares: (K,), of the pixels, adding up to 1; None = as it comes
     -> eps_model: (x_t (N, H, W, C), t int) -> eps_hat; `nearest` makes the last image whole
     """
     few = len(palette) <= FEW
     least, start = 0.6 / len(palette) if few else 0.0, START[few or shares is not None] * s.T
-    colours, least_c = np.asarray(palette, np.float32), SOFT if mixed else HARD
+    colours = np.asarray(palette, np.float32)
 
     def in_colours(x_t, t):
         eps_hat = eps_model(x_t, t)
@@ -72,8 +70,8 @@ def exact(eps_model, s, palette, shares=None, mixed=False):
             return eps_hat
         ab, x0_hat = s.alpha_bar[t], np.asarray(predict_x0(s, x_t, t, eps_hat))  # may be on a GPU
         c = (1 - ab) * VAR / (ab * VAR + 1 - ab)
-        r = posterior(x0_hat, colours, max(c, least_c), shares, least)
-        x0 = colours[r.argmax(-1)] if max(c, least_c) == HARD else r @ colours
+        r = posterior(x0_hat, colours, max(c, HARD), shares, least)
+        x0 = colours[r.argmax(-1)] if c < HARD else r @ colours
         return eps_hat + (x0_hat - x0) * x0_hat.dtype.type(np.sqrt(ab / (1 - ab)))
 
     return in_colours
