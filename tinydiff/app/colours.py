@@ -7,6 +7,7 @@ import numpy as np
 from ..collect.source import number
 from ..data import to_float
 from ..design import colour, palette, swatches
+from . import drawing
 from .cli import RANGES
 from .usage import UsageError
 
@@ -92,7 +93,9 @@ def draw(args, pipe, colours, ours, again=None):
     -> list of (N, H, W, C), x_T .. x_0; the colours, as an indexed picture has them; what to say
     """
     if args.colours:
-        colours = palette.found(ours(None)[-1], args.colours)
+        free = ours(None)[-1]
+        drawing.require_finite(args.model, free)
+        colours = palette.found(free, args.colours)
     if colours is None:
         return ours(None), None, []
     shares = _shares(args, len(colours))
@@ -109,6 +112,7 @@ def draw(args, pipe, colours, ours, again=None):
 
 def settled(args, images, colours):
     """Bring images (N, H, W, C) to exactly these colours, (K, C) uint8 -> (N, H, W, C)"""
+    drawing.require_finite(args.model, images)
     choose = palette.dithered if args.dither else palette.nearest
     return to_float(colours)[choose(images, to_float(colours))]
 
