@@ -1,6 +1,6 @@
 """How do drawings in exactly given colours come out? Print a table in Markdown.
 
-    python tests/bench/palettes.py [--n 128] [--only portraits]    # some 5 minutes of processor time
+    python tests/bench/palettes.py [--n 128] [--only portraits]  # some minutes
 
 exact: pixels whose colour is one of the palette's; blank: draws that lack a colour (of up to four
 all are wanted, of more two), first as drawn, then after those have been drawn anew.
@@ -125,9 +125,8 @@ def main():
     parser.add_argument("--n", type=int, default=128, help="pictures for each row (default: 128)")
     parser.add_argument("--only", help="rows of this model only")
     args = parser.parse_args()
-    print(
-        "| model | asked for | colours | exact % | blank % | free | drawn | snapped | real | flat % |"
-    )
+    read_in = "free | drawn | snapped | real"
+    print(f"| model | asked for | colours | exact % | blank % | {read_in} | flat % |")
     print("| --- " * 10 + "|")
     for case in CASES:
         if args.only in (None, case[0]):
