@@ -9,7 +9,7 @@ from ..design import edit, restore
 from ..design.picture import open_image, open_mask, seen
 from ..design.pipeline import Pipeline
 from ..measure import classifier
-from . import drawing, judges, own, results
+from . import colours, drawing, judges, own, results
 from .cli import RESTORE, USUAL
 from .usage import UsageError
 
@@ -19,6 +19,8 @@ def cmd_edit(args):
     """Run `edit`: args from the parser -> None; writes the picture and args.n edits of it"""
     pipe = Pipeline.load(args.model)
     _require_one_edit(args)
+    colours.require_fitting(args)
+    palette = colours.given(args, pipe.model.out)
     usual, how = (1, 2.0) if args.change else (8, 1.0), _usual_of_edit(args)
     n, w = args.n or usual[0], args.guidance or usual[1]
     steps, names = drawing.steps_of(args, pipe, how[1]), drawing.names_of(args, n)
@@ -36,10 +38,15 @@ def cmd_edit(args):
         labels, wanted, shows = _before_after(args.model, pipe, x, labels, wanted)
         lines.append(shows)
     print("\n".join(lines))
-    rng, labels = np.random.default_rng(args.seed), np.tile(labels, (n, 1))
-    bar, pipe = drawing.with_bar(pipe, n * _evaluations_of_edit(args, pipe, steps, w))
+    labels, work = np.tile(labels, (n, 1)), n * _evaluations_of_edit(args, pipe, steps, w)
+    bar, pipe = drawing.with_bar(pipe, work * colours.passes(args))
+
+    def draw(also):
+        rng = np.random.default_rng(args.seed)
+        return _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted, also)
+
     with bar:
-        chain = _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted)
+        chain, palette, _ = colours.draw(args, pipe, palette, draw)
     drawn, after, columns = chain[-1], None, min(n + 1, 9)
     words = f"the picture, then {n} times {'changed' if args.change else 'drawn anew'}"
     if args.restore:
@@ -52,23 +59,26 @@ def cmd_edit(args):
     says = [{"seed": f"{args.seed}", "source": Path(args.image).name, "labels": labels}] * n
     before = {Path(args.image).stem: x[0]}
     drawn = drawn, names, says, words, columns, 6
-    results.write(args, results.Result(*drawn, before=before, after=after, chain=chain))
+    results.write(
+        args, results.Result(*drawn, before=before, after=after, chain=chain, palette=palette)
+    )
 
 
-def _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted):
+def _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted, also=None):
     """Edit a picture x (1, h, w, c), once for each row of labels, as `edit` was asked to
 
-    -> list of (N, H, W, C), x_T .. x_0
+    also: further guidance, see Pipeline.draw -> list of (N, H, W, C), x_T .. x_0
     """
     if args.restore:
         sigma_y = args.sigma or RESTORE[args.restore]
         times = _usual_of_edit(args)[2]
-        return pipe.restore(labels, x, A, sigma_y, cov, rng, steps, w, times, whole=True)
+        return pipe.restore(labels, x, A, sigma_y, cov, rng, steps, w, times, True, also)
     n, s = len(labels), pipe.s
     x0, times = np.repeat(x, n, axis=0), pipe.grid(steps, _usual_of_edit(args)[2])
     if args.change:
-        return pipe.change(x0, labels, np.tile(wanted, (n, 1)), rng, w, steps, whole=True)
+        return pipe.change(x0, labels, np.tile(wanted, (n, 1)), rng, w, steps, True, also)
     eps_model = pipe.eps_model(labels, w)
+    eps_model = also(eps_model) if also else eps_model
     if args.mask:
         options, keep = {"rounds": args.rounds or 5, "wide": True}, np.repeat(keep, n, axis=0)
         chain = edit.inpaint(eps_model, s, x0, keep, rng, times, clip=1.0, **options)

@@ -7,7 +7,7 @@ import numpy as np
 from .. import data
 from ..design.picture import open_image, open_letter
 from ..design.pipeline import Pipeline, evaluations
-from . import drawing, results
+from . import colours, drawing, results
 from .cli import USUAL
 from .usage import UsageError
 
@@ -38,26 +38,36 @@ def cmd_restyle(args):
         raise UsageError(f"--way inversion needs --from, {which}")
     if args.strength and args.way == "source":
         raise UsageError("--strength is for --way inversion or noise")
+    colours.require_fitting(args)
+    palette = colours.given(args, pipe.model.out)
     drawing.require_room(pipe, args.n)
     x, said = open_image(args.image, pipe.model.size, pipe.model.out)
     names = drawing.names_of(args, args.n)
     results.require(args, names, args.image)
     print(said)
-    images, rng = np.repeat(x, args.n, axis=0), np.random.default_rng(args.seed)
+    images = np.repeat(x, args.n, axis=0)
     w = args.guidance or (1.5 if args.way == "source" else 2.0)
     strength, each = args.strength or 0.7, 1 if w == 1 else 2
     work = steps * each
     if args.way != "source":
         work = pipe.steps_below(strength, steps) * (each + 2 * (args.way == "inversion"))
-    bar, pipe = drawing.with_bar(pipe, args.n * work)
+    bar, pipe = drawing.with_bar(pipe, args.n * work * colours.passes(args))
+
+    def draw(also):
+        rng, how = (
+            np.random.default_rng(args.seed),
+            (args.way, args.of, steps, w, strength, sampler),
+        )
+        return pipe.restyle(images, args.to, rng, *how, whole=True, also=also)
+
     with bar:
-        how = args.way, args.of, steps, w, strength, sampler
-        chain = pipe.restyle(images, args.to, rng, *how, whole=True)
+        chain, palette, told = colours.draw(args, pipe, palette, draw)
     drawing.require_finite(args.model, chain[-1])
+    print("\n".join(told), end="\n" * bool(told))
     says = [{"seed": f"{args.seed}", "source": Path(args.image).name, "style": args.to}] * args.n
     words = f"the picture, then {args.n} times in the style {args.to}"
     drawn, before = (chain[-1], names, says, words, min(args.n + 1, 9), 6), Path(args.image).stem
-    results.write(args, results.Result(*drawn, before={before: x[0]}, chain=chain))
+    results.write(args, results.Result(*drawn, before={before: x[0]}, chain=chain, palette=palette))
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")

@@ -1,6 +1,7 @@
 """The command `sample`: draw with a trained model."""
 
 import sys
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from ..collect.source import number
 from ..design import colour
 from ..design.large import STRENGTH, window, windows
 from ..design.pipeline import Pipeline, evaluations
-from . import drawing, results, together
+from . import colours, drawing, results, together
 from .cli import STEPS, USUAL
 from .usage import UsageError, require_output
 
@@ -28,7 +29,7 @@ def cmd_sample(args):
     sampler, steps, times = _sampler(args, pipe)
     rows = (drawing.labels_of(pipe, words) for words in (args.label, args.avoid))
     labels, avoid = (np.tile(row, (args.n, 1)) for row in rows)
-    also = _colours(args, pipe)
+    also, palette = _colours(args, pipe), colours.given(args, pipe.model.out)
     names = [f"{Path(args.model).stem}_{args.seed}-{k:03}" for k in range(args.n)]
     results.require(args, names)
     beside = None
@@ -49,18 +50,25 @@ def cmd_sample(args):
     if large:
         again = pipe.steps_below(STRENGTH, steps, times) * len(windows(size, window(size)))
         work += work // steps * again
-        drawing.say_large(pipe, size, work, needed)
-    bar, pipe = drawing.with_bar(pipe, work)
+        drawing.say_large(pipe, size, work * colours.passes(args), needed)
+    bar, pipe = drawing.with_bar(pipe, work * colours.passes(args))
+
+    def draw(pictures, exact=None):
+        further = [each for each in (also, exact) if each]
+        how = (sampler, steps, times), size, further
+        return _in_pieces(args, pipe, pictures, labels, avoid, *how)
+
     with bar:
-        how = (sampler, steps, times), size, also
-        chain = [team.gather(x) for x in _in_pieces(args, pipe, mine, labels, avoid, *how)]
+        ours = lambda exact: [team.gather(x) for x in draw(mine, exact)]
+        chain, palette, told = colours.draw(args, pipe, palette, ours, draw)
     if team.rank:
         return
     drawing.require_finite(args.model, chain[-1])
+    print("\n".join(told), end="\n" * bool(told))
     says = [{"seed": f"{args.seed}", "labels": drawing.said(pipe, row)} for row in labels]
     columns = min(args.n, max(1, 16 * pipe.model.size // size[1]))
     drawn = chain[-1], names, says, number(args.n, "image"), columns
-    results.write(args, results.Result(*drawn, chain=chain))
+    results.write(args, results.Result(*drawn, chain=chain, palette=palette))
     if beside:
         again = np.tile(chain[-1][:4], (1, 3, 3, 1))
         wall = plot.sheet(again, len(again), gap=4, scale=4)
@@ -76,18 +84,21 @@ def _as_large(args):
     return True
 
 
-def _in_pieces(args, pipe, pictures, labels, avoid, way, size, also):
+def _in_pieces(args, pipe, pictures, labels, avoid, way, size, further):
     """Draw pictures, some at a time.
 
-    pictures: which of the rows of labels and avoid; way: sampler, steps, times
+    pictures: which of the rows of labels and avoid, plus colours.MOST for each further try; way:
+    sampler, steps, times; further: guidance, functions from eps_model to eps_model, one by one
     -> list of (N, H, W, C), x_T .. x_0 where an animation is asked for, else x_0 alone
     """
     whole = bool(results.animations(args))
 
     def draw(rows, rng):
-        wished, without, w = labels[rows], avoid[rows], args.guidance
+        own = np.asarray(rows) % colours.MOST
+        wished, without, w = labels[own], avoid[own], args.guidance
+        also = lambda eps_model: reduce(lambda model, each: each(model), further, eps_model)
         if args.tile:
-            return pipe.tile(wished, rng, *way[1:], w, without, size, whole)
+            return pipe.tile(wished, rng, *way[1:], w, without, size, also, whole)
         return pipe.draw(wished, rng, *way, w, without, size=size, also=also, whole=whole)
 
     return pipe.in_pieces(draw, pictures, args.seed, size)
@@ -115,6 +126,7 @@ def _require_fitting(args):
     if (args.gif or args.apng) and args.out.suffix in (".gif", ".apng"):
         give = f"give --out {args.out.with_suffix('.png')}"
         raise UsageError(f"--gif and --apng write the chain beside the picture: {give}")
+    colours.require_fitting(args)
     if args.pull and not (args.palette or args.main_colour):
         raise UsageError("--pull is for --palette or --main-colour: name a colour")
 
@@ -138,20 +150,19 @@ def _size(args, pipe):
 
 
 def _colours(args, pipe):
-    """Read --palette, --main-colour and --pull -> further guidance for Pipeline.draw, or None"""
-    if not (args.palette or args.main_colour):
+    """Read --main-colour, --palette --about and --pull -> guidance for Pipeline.draw, or None"""
+    about = colours.loosely(args)
+    if not (about or args.main_colour):
         return None
+    palette = colours.read(args.palette) / 127.5 - 1 if about else None
     try:
-        palette = [colour.parse(text) for text in args.palette or []] or None
         main = colour.parse(args.main_colour) if args.main_colour else None
     except ValueError as e:
         raise UsageError(str(e)) from None
-    own = "--palette and --main-colour draw single pictures of the model's own size"
+    own = "--about and --main-colour draw single pictures of the model's own size"
     if args.tile or args.size:
         raise UsageError(f"{own}: leave out --tile and --size")
-    if pipe.model.out != 3:
-        suited = "--palette and --main-colour are for models of colour pictures"
-        raise UsageError(f"{args.model} draws in grey: {suited}")
+    colours.require_coloured(args, pipe.model.out)
     cov = drawing.covariance(args, pipe) if args.main_colour else drawing.variance(args, pipe)
     wanted = pipe.s, cov, pipe.model.size, palette, main, args.pull or 1.0
     return lambda eps_model: colour.coloured(eps_model, *wanted)

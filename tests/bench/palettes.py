@@ -1,0 +1,137 @@
+"""How do drawings in exactly given colours come out? Print a table in Markdown.
+
+    python tests/bench/palettes.py [--n 128] [--only portraits]  # some minutes
+
+exact: pixels whose colour is one of the palette's; blank: draws that lack a colour (of up to four
+all are wanted, of more two), first as drawn, then after those have been drawn anew.
+The shipped judge reads, of the labels that were asked for, in four kinds of pictures: `free`, drawn
+without a palette; `drawn`, as the command draws them; `snapped`, the free ones with each pixel
+brought to its nearest colour; `real`, held-out pictures with the same labels brought to the colours
+as the drawn ones are in their last step: what the judge can read at best in so few colours.
+flat: pixels that have a neighbour of their own colour. All with guidance 2.
+"""
+
+import argparse
+from types import SimpleNamespace
+
+import numpy as np
+
+from tinydiff import data
+from tinydiff.app import colours
+from tinydiff.app.cli import USUAL
+from tinydiff.data import to_float, to_uint8
+from tinydiff.design import palette
+from tinydiff.design.pipeline import Pipeline, parse_labels
+from tinydiff.measure import classifier
+
+TWO, BRAND = "#1d3557 #f1faee", "#14213d #fca311 #e5e5e5"
+BLUES = "#14213d #5a6b8c #a9b4c8 #f4f1e8"
+SIXTEEN = "#000000 #1d2b53 #7e2553 #008751 #ab5236 #5f574f #c2c3c7 #fff1e8 "
+SIXTEEN += "#ff004d #ffa300 #ffec27 #00e436 #29adff #83769c #ff77a8 #ffccaa"
+CASES = [  # model, what is asked for ("" = all values in turn), the colours, or how many to find
+    ("patterns", "kind=scales", BRAND),
+    ("patterns", "kind=checks", TWO),
+    ("patterns", "kind=checks", BLUES),
+    ("patterns", "kind=dots", TWO),
+    ("patterns", "kind=dots", BRAND),
+    ("patterns", "", TWO),
+    ("patterns", "", BRAND),
+    ("patterns", "", BLUES),
+    ("patterns", "", SIXTEEN),
+    ("patterns32", "kind=scales", BRAND),
+    ("patterns32", "kind=dots", TWO),
+    ("patterns32", "", BRAND),
+    ("patterns32", "", BLUES),
+    ("portraits", "", 16),
+    ("portraits", "", 32),
+    ("portraits", "", 64),
+    ("portraits", "", SIXTEEN),
+    ("portraits", "", "#1d2b53 #ff77a8 #fff1e8 #ffa300"),
+]
+
+
+def labels_for(pipe, words, n):
+    """Write n rows of labels: those of words, or of portraits at random, of patterns in turn."""
+    if words:
+        return np.tile(parse_labels(pipe.labels, [words]), (n, 1))
+    values = [len(v) for v in pipe.labels.values()]
+    if pipe.dataset == "portraits":
+        return np.random.default_rng(0).integers(0, values, (n, len(values)))
+    return np.stack([np.arange(n) % values[0], np.full(n, values[1])], axis=1)
+
+
+def read(judge, images, labels, classes):
+    """Read the labels that are asked for: (N, H, W, C), (N, number of labels) -> share, 0 .. 1"""
+    asked = [k for k, M in enumerate(classes) if (labels[:, k] < M).all()]
+    return np.mean(classifier.accuracy(judge, images, labels)[asked])
+
+
+def held_out(pipe, labels, judged):
+    """Choose real pictures that have the first label that each row asks for -> images, labels"""
+    real, rows = data.load(pipe.dataset), []
+    if pipe.dataset == "portraits":
+        return real.test[: len(labels)], real.test_labels[: len(labels)]
+    for k, row in enumerate(labels):
+        alike = np.flatnonzero(real.test_labels[:, 0] == row[0])
+        rows.append(alike[k % len(alike)])
+    return real.test[rows], labels
+
+
+def in_colours(images, chosen):
+    """Bring images to the colours as the last step of a drawing does."""
+    least = 0.6 / len(chosen) if len(chosen) <= palette.FEW else 0
+    return chosen[palette.posterior(images, chosen, palette.HARD, None, least).argmax(-1)]
+
+
+def measured(model, words, wanted, n):
+    pipe, (judge, _) = Pipeline.load(model), classifier.load(model)
+    labels, classes, lacked = labels_for(pipe, words, n), pipe.model.classes, []
+
+    def draw(pictures, also=None, how=USUAL["sample --palette"]):
+        rows = lambda piece, rng: pipe.draw(
+            labels[np.asarray(piece) % colours.MOST], rng, *how, 2.0, also=also
+        )
+        chain = pipe.in_pieces(rows, pictures, 0)[-1:]
+        lacked.append(chain[-1])
+        return chain
+
+    find = wanted if isinstance(wanted, int) else None
+    args = SimpleNamespace(model=model, colours=find, dither=False, shares=None)
+    given = None if find else colours.read(wanted.split())
+    free = draw(range(n))[-1]
+    lacked.clear()
+    chain, chosen, _ = colours.draw(args, pipe, given, lambda also: draw(range(n), also), draw)
+    drawn, first, K = chain[-1], lacked[1 if find else 0], len(chosen)
+    own, flat = to_float(chosen), palette.nearest(drawn, to_float(chosen))
+    blank = [palette.lacking(palette.nearest(x, own), K).mean() for x in (first, drawn)]
+    same = [flat == np.roll(flat, step, axis) for step in (1, -1) for axis in (1, 2)]
+    exact = (to_uint8(drawn)[..., None, :] == chosen).all(-1).any(-1).mean()
+    real, of_real = held_out(pipe, labels, judge)
+    readings = [
+        read(judge, x, labels, classes) for x in (free, drawn, own[palette.nearest(free, own)])
+    ]
+    readings.append(read(judge, in_colours(real, own), of_real, classes))
+    found = f"{K} found" if find else f"{K} given"
+    asked = words or {"portraits": "all nine labels"}.get(model, "kinds in turn")
+    figures = " | ".join(f"{100 * r:.1f}" for r in readings)
+    return (
+        f"| {model} | {asked} | {found} | {100 * exact:.1f} | {100 * blank[0]:.1f}, "
+        f"{100 * blank[1]:.1f} | {figures} | {100 * np.any(same, axis=0).mean():.1f} |"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=128, help="pictures for each row (default: 128)")
+    parser.add_argument("--only", help="rows of this model only")
+    args = parser.parse_args()
+    read_in = "free | drawn | snapped | real"
+    print(f"| model | asked for | colours | exact % | blank % | {read_in} | flat % |")
+    print("| --- " * 10 + "|")
+    for case in CASES:
+        if args.only in (None, case[0]):
+            print(measured(*case, args.n), flush=True)
+
+
+if __name__ == "__main__":
+    main()
