@@ -141,7 +141,7 @@ def _size(args, pipe):
     if size != (own, own) and pipe.dataset in NOT_TEXTURES:
         why = f"of {pipe.dataset} each thing has its place, and would be torn apart"
         scale = -(-max(size) // own)
-        instead = f"for larger pixels give --scale {scale}, for {scale * own} of them a side"
+        instead = f"enlarge pixels instead, --scale {scale} for {scale * own} a side"
         raise UsageError(f"--size is for models of textures, such as patterns: {why}; {instead}")
     if size != (own, own) and pipe.pictures:
         what = "what has its place in a picture is torn apart"
