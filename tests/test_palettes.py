@@ -1,6 +1,7 @@
 """Exact palettes: the choice of colours against Bayes' rule, files of colours, and the commands."""
 
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from test_cli import run
 
 from tinydiff import exact, sample, schedule
 from tinydiff.app import colours
+from tinydiff.app.usage import UsageError
 from tinydiff.data import to_float, to_uint8
 from tinydiff.design import palette, swatches
+from tinydiff.diffusion import predict_x0
 
 S = schedule.cosine(40)
 THREE = np.array([[0.9, -0.5, 0.1], [-0.8, -0.7, 0.6], [0.2, 0.8, -0.4]], np.float32)
@@ -74,6 +77,14 @@ def test_what_a_sampler_draws_has_exactly_these_colours(sampler):
     early, late = asked[0], asked[-3]
     assert np.array_equal(model(early[1], early[0]), early[2])
     assert not np.array_equal(model(late[1], late[0]), late[2])
+
+
+def test_at_the_end_no_pixel_is_a_mixture():
+    between = np.full((1, 4, 4, 3), 0.5, np.float32) * (THREE[0] + THREE[1])
+    between += np.float32(0.01) * (THREE[0] - THREE[1])
+    model = palette.exact(lambda x_t, t: np.zeros_like(x_t), S, THREE)
+    x0 = predict_x0(S, between, 1, model(between, 1))
+    assert np.abs(x0 - THREE[palette.nearest(x0, THREE)]).max() < 1e-4
 
 
 def test_shares_of_what_is_drawn():
@@ -269,6 +280,55 @@ def test_about_and_pull_are_the_softer_way(tmp_path):
     assert run(*words, "--pull", 1, "--out", files[1]) == 0
     assert files[0].read_bytes() == files[1].read_bytes()
     assert len(np.unique(np.asarray(Image.open(files[0])).reshape(-1, 3), axis=0)) > 20
+
+
+@pytest.mark.parametrize("dither", [False, True])
+def test_all_is_drawn_on_the_way_and_settled_at_the_end(dither):
+    """With --dither freely; with --colours twice, first freely; the last image has the colours."""
+    asked, pipe = [], SimpleNamespace(s=S)
+
+    def ours(also):
+        asked.append(also)
+        return [X, X]
+
+    for K, given in ((None, to_uint8(THREE)), (3, None)):
+        args = SimpleNamespace(colours=K, dither=dither, shares=None, model="m")
+        chain, chosen, told = colours.draw(args, pipe, given, ours)
+        own = to_float(chosen)
+        choose = palette.dithered if dither else palette.nearest
+        assert np.array_equal(chain[-1], own[choose(X, own)]) and chain[0] is X and not told
+    assert [also is None for also in asked] == [dither, True, dither]
+    args = SimpleNamespace(colours=None, dither=dither, shares=None, model="m")
+    with pytest.raises(UsageError, match="is not finite"):
+        colours.draw(args, pipe, to_uint8(THREE), lambda also: [X, X * np.float32(np.nan)])
+
+
+WAYS = {  # command: how often it asks which colour a pixel has, in three steps
+    "sample patterns --tile": 1,
+    "edit portraits P --strength 0.5": 2,
+    "edit portraits P --mask M": 1,
+    "edit portraits P --change hat=red": 1,
+    "restyle P --to noto": 1,
+    "restyle P --to noto --way noise": 1,
+}
+
+
+@pytest.mark.parametrize("words", WAYS)
+def test_each_command_chooses_colours_while_it_draws(words, tmp_path, monkeypatch):
+    Image.new("RGB", (16, 16), BRAND[0]).save(tmp_path / "P.png")
+    Image.fromarray(np.eye(16, dtype=np.uint8) * 255).save(tmp_path / "M.png")
+    chosen, asked = palette.posterior, []
+
+    def counted(x0_hat, *rest):
+        asked.append(len(x0_hat))
+        return chosen(x0_hat, *rest)
+
+    monkeypatch.setattr(palette, "posterior", counted)
+    expected = WAYS[words]
+    words = words.replace(" P", f" {tmp_path / 'P.png'}").replace(" M", f" {tmp_path / 'M.png'}")
+    how = ("--palette", *BRAND, "--n", 1, "--steps", 3, "--out", tmp_path / "o.png")
+    assert run(words, *how) == 0
+    assert len(asked) == expected
 
 
 def test_draws_that_lack_a_colour_are_drawn_anew():

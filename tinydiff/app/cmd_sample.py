@@ -11,7 +11,7 @@ from ..collect.source import number
 from ..design import colour
 from ..design.large import STRENGTH, window, windows
 from ..design.pipeline import Pipeline, evaluations
-from . import colours, drawing, results, together
+from . import clear, colours, drawing, results, together
 from .cli import STEPS, USUAL
 from .usage import UsageError, require_output
 
@@ -29,7 +29,8 @@ def cmd_sample(args):
     sampler, steps, times = _sampler(args, pipe)
     rows = (drawing.labels_of(pipe, words) for words in (args.label, args.avoid))
     labels, avoid = (np.tile(row, (args.n, 1)) for row in rows)
-    also, palette = _colours(args, pipe), colours.given(args, pipe.model.out)
+    also, key = _colours(args, pipe), clear.require(args, pipe)
+    palette = colours.given(args, pipe.model.out)
     names = [f"{Path(args.model).stem}_{args.seed}-{k:03}" for k in range(args.n)]
     results.require(args, names)
     beside = None
@@ -64,11 +65,12 @@ def cmd_sample(args):
     if team.rank:
         return
     drawing.require_finite(args.model, chain[-1])
-    print("\n".join(told), end="\n" * bool(told))
+    print(*told, sep="\n", end="\n" * bool(told))
     says = [{"seed": f"{args.seed}", "labels": drawing.said(pipe, row)} for row in labels]
     columns = min(args.n, max(1, 16 * pipe.model.size // size[1]))
     drawn = chain[-1], names, says, number(args.n, "image"), columns
-    results.write(args, results.Result(*drawn, chain=chain, palette=palette))
+    result = results.Result(*drawn, chain=chain, palette=palette)
+    results.write(args, clear.cleared(args, pipe, result, key))
     if beside:
         again = np.tile(chain[-1][:4], (1, 3, 3, 1))
         wall = plot.sheet(again, len(again), gap=4, scale=4)

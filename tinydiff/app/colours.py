@@ -83,14 +83,23 @@ def passes(args):
     return 2 if args.colours else 1
 
 
-def draw(args, pipe, colours, ours, again=None):
+def papers(given):
+    """List the papers that transparent pictures are laid on: list of Given -> numbers in [-1, 1]
+
+    Where a picture has its paper's colour, it stays transparent.
+    """
+    return {one.paper for one in given if one.alpha is not None and (one.alpha < 255).any()}
+
+
+def draw(args, pipe, colours, ours, again=None, papers=()):
     """Draw in exactly these colours, or in those that --colours finds in what is drawn freely.
 
     With --dither all is drawn freely, and mixed of the colours at the end.
     colours: (K, C) uint8 or None; ours: function of `also`, see Pipeline.draw, that draws all
     pictures, from the same noise each time; again: function of the numbers of pictures, see MOST,
-    and `also`, that draws those that lack a colour anew, None = they stay
-    -> list of (N, H, W, C), x_T .. x_0; the colours, as an indexed picture has them; what to say
+    and `also`, that draws those that lack a colour anew, None = they stay; papers: greys that may
+    be drawn, too -> list of (N, H, W, C), x_T .. x_0; the colours, as an indexed picture has them;
+    what to say
     """
     if args.colours:
         free = ours(None)[-1]
@@ -98,10 +107,13 @@ def draw(args, pipe, colours, ours, again=None):
         colours = palette.found(free, args.colours)
     if colours is None:
         return ours(None), None, []
-    shares = _shares(args, len(colours))
-    also = lambda eps_model: palette.exact(eps_model, pipe.s, to_float(colours), shares)
+    shares, C = _shares(args, len(colours)), colours.shape[1]
+    if papers and shares is not None:
+        raise UsageError("--shares counts all pixels: give pictures without transparency")
+    drawn_in = np.concatenate([to_float(colours), *(np.full((1, C), p, "f") for p in papers)])
+    also = lambda eps_model: palette.exact(eps_model, pipe.s, drawn_in, shares)
     also = None if args.dither else also
-    settle = lambda chain: [*chain[:-1], settled(args, chain[-1], colours)]
+    settle = lambda chain: [*chain[:-1], settled(args, chain[-1], drawn_in)]
     chain, told = settle(ours(also)), []
     if again:
         told = _anew(chain, colours, shares, lambda pictures: settle(again(pictures, also)))
@@ -110,11 +122,16 @@ def draw(args, pipe, colours, ours, again=None):
     return chain, colours.repeat(3 // colours.shape[1], 1), told
 
 
-def settled(args, images, colours):
-    """Bring images (N, H, W, C) to exactly these colours, (K, C) uint8 -> (N, H, W, C)"""
+def settled(args, images, own):
+    """Bring images (N, H, W, C) to exactly these colours, (K, C) in [-1, 1] -> (N, H, W, C)"""
     drawing.require_finite(args.model, images)
     choose = palette.dithered if args.dither else palette.nearest
-    return to_float(colours)[choose(images, to_float(colours))]
+    return own[choose(images, own)]
+
+
+def nearest(images, colours):
+    """Bring images (N, H, W, C) to the nearest of colours (K, 3) uint8 -> (N, H, W, C)"""
+    return to_float(colours)[palette.nearest(images, to_float(colours))]
 
 
 def _anew(chain, colours, shares, again):
