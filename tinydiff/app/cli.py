@@ -51,6 +51,7 @@ RANGES = {  # of numbers: what kind, and from where (fractions: above what) to w
     "--strength": (float, 0, 1),
     "--sigma": (float, 1e-4, 10),
     "--pull": (float, 0.01, 100),
+    "--keep": (float, 0.01, 100),
     "--scale": (int, 1, 256),
     "--colours": (int, 1, 256),
     "--shares": (float, 0, 100),  # percent, each
@@ -364,6 +365,13 @@ def _restyle(restyle):
     restyle.add_argument("--way", choices=WAYS, default="source", help=ways + noise)
     strength = "of --way inversion or noise: how much is drawn anew, above 0 up to 1 (default: 0.7)"
     restyle.add_argument("--strength", type=_in_range("--strength"), help=strength)
+    keep = "how closely the picture's colours and outline are held: 1 loosely, 10 as they are; the "
+    keep += "closer, the less of the style (default: not at all)"
+    restyle.add_argument("--keep", type=_in_range("--keep"), metavar="X", help=keep)
+    fill = (
+        "the colour of what a sketch's lines enclose, as '#d03030' (default: none, the network's)"
+    )
+    restyle.add_argument("--fill", metavar="COLOUR", help=fill)
     model = "a file that `train emoji` wrote (default: the one that comes with tinydiff)"
     restyle.add_argument("--model", default="emoji", help=model)
     _guidance(restyle, None, "(default: 1.5; 2 for --way inversion or noise)")
@@ -385,7 +393,13 @@ def _alphabet(alphabet):
     model = "a file that `train typefaces` wrote (default: the one that comes with tinydiff)"
     alphabet.add_argument("--model", default="typefaces", help=model)
     _guidance(alphabet)
-    _n_and_steps(alphabet, 4, "number of alphabets (default: 4)", USUAL["alphabet"][1])
+    drawn = "number of alphabets (default: 4; 1 with --font)"
+    _n_and_steps(alphabet, None, drawn, USUAL["alphabet"][1])
+    font = "also write a font into the folder --out: ttf, outlines around the pixels; fnt, a strip "
+    font += "of pictures and BMFont's table (default: none)"
+    alphabet.add_argument("--font", nargs="+", choices=("ttf", "fnt"), metavar="KIND", help=font)
+    sharp = "letters of black and white alone, without greys, in files and in the strip"
+    alphabet.add_argument("--one-bit", action="store_true", help=sharp)
     _files(alphabet, "out/alphabet.png")
 
 

@@ -40,6 +40,8 @@ class Result:
     alpha: (N, H, W) uint8, 255 = opaque, None = all is; bare: (N, H, W, C), the colours that go
     with it, where images lie on paper, or None; palette: (K, 3) uint8, the only colours that there
     are, None = any
+    as_given: {k: (h, w, C) and alpha (h, w) uint8 or None}, what stands for image k among single
+    pictures, whatever --scale is: it was not drawn, and has a size of its own
     """
 
     images: np.ndarray
@@ -55,6 +57,7 @@ class Result:
     alpha: np.ndarray | None = None
     bare: np.ndarray | None = None
     palette: np.ndarray | None = None
+    as_given: dict = field(default_factory=dict)
 
 
 def into_folder(args):
@@ -243,6 +246,8 @@ def _meta(name, sheet, scale):
 
 
 def _picture(result, k, scale):
+    if k in result.as_given:
+        return _as_picture(*result.as_given[k], result.palette, 1)
     alpha = None if result.alpha is None else result.alpha[k]
     images = result.images if result.bare is None else result.bare
     return _as_picture(images[k], alpha, result.palette, scale)

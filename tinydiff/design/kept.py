@@ -10,7 +10,9 @@ from .. import guide
 from . import restore
 
 PAPER = 0.6  # in [-1, 1]: where all channels are lighter there is paper
-GREY = 0.2  # a pixel's channels are as near to its mean where it has no colour
+GREY = 0.1  # a pixel's channels are as near to its mean where it has no colour
+HOLLOW = 0.25  # of a sketch's ink, at least, is as much paper as it encloses
+STD = 0.3  # of what is kept, in units in which black is -1 and white 1
 BLOCK = 2  # pixels: what is kept are means over blocks of 2 x 2
 
 
@@ -36,7 +38,8 @@ def enclosed(images):
 def is_sketch(images):
     """Tell which images are lines without colour around paper. (N, H, W, C) -> (N,) bool"""
     colourless = np.abs(images - images.mean(-1, keepdims=True)).max((1, 2, 3)) < GREY
-    return colourless & enclosed(images).any((1, 2))
+    ink, inside = (images.min(-1) <= PAPER).sum((1, 2)), enclosed(images).sum((1, 2))
+    return colourless & (inside > HOLLOW * ink)
 
 
 def filled(images, colour):
@@ -48,14 +51,14 @@ def keeping(eps_model, s, images, cov, pull=1.0):
     """Make a model keep the colours and the outline of pictures, for any sampler.
 
     A picture of half the size, of which each pixel is the mean of 2 x 2, is taken for a degraded
-    one that is to be restored, with noise of standard deviation 0.1 / pull: guide.by_x0_hat with
+    one that is to be restored, with noise of standard deviation STD / pull: guide.by_x0_hat with
     restore.log_p_gradient. What is finer than that is left to the model.
     images: (N, H, W, C), H = W divisible by 2; cov: the data's, as in guide.assume_gaussian;
     pull > 0: the larger, the closer
     -> eps_model: (x_t (N, H, W, C), t int) -> eps_hat
     """
     A = restore.shrink(images.shape[1], images.shape[3], BLOCK)
-    gradient = restore.log_p_gradient(s, restore.degrade(A, images), A, 0.1 / pull, cov)
+    gradient = restore.log_p_gradient(s, restore.degrade(A, images), A, STD / pull, cov)
     return guide.by_x0_hat(guide.assume_gaussian(eps_model, s, cov), s, gradient)
 
 
