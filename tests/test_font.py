@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from tinydiff.app import cli, fonts
 from tinydiff.design import font
 
 RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)
@@ -129,3 +130,73 @@ def test_a_font_says_what_it_is_and_is_the_same_file_again(rng):
     em, (advance, left) = read["head"].unitsPerEm, read["hmtx"]["A"]
     assert em == 8 * 125 and (advance, left) == (6 * 125, 0) and read["glyf"]["A"].yMin == 0
     assert read["glyf"]["Q"].yMin == -125 and read["hhea"].ascent == 7 * 125
+
+
+# --- from the command line ---
+
+
+def run(*argv):
+    return cli.main([str(a) for a in argv])
+
+
+@pytest.fixture
+def a(tmp_path):
+    """Save a picture of a letter, 48 pixels a side, dark on light: a bar that stands on row 42."""
+    picture = Image.new("L", (48, 48), 255)
+    ImageDraw.Draw(picture).rectangle((18, 6, 29, 41), fill=0)
+    picture.save(tmp_path / "a.png")
+    return f"A={tmp_path / 'a.png'}"
+
+
+def test_an_alphabet_becomes_files_and_a_font(a, tmp_path, capsys):
+    """The given letter keeps its 48 pixels, the drawn ones are the model's 16 in their files."""
+    pytest.importorskip("fontTools")
+    out = tmp_path / "Oak"
+    assert run("alphabet", a, "--font", "ttf", "fnt", "--steps", 2, "--out", out) == 0
+    assert {p.name for p in out.iterdir()} == {f"{c}.png" for c in font_letters()} | {
+        "Oak.ttf",
+        "Oak.fnt",
+        "Oak.png",
+    }
+    said = capsys.readouterr().out
+    assert "as given, whatever --scale is: A 48 x 48 pixels" in said
+    assert "in the font a drawn letter is 3 x 16 pixels a side, 48" in said
+    sizes = {p.stem: Image.open(p).size for p in out.glob("?.png")}
+    assert sizes.pop("A") == (48, 48) and set(sizes.values()) == {(16, 16)}
+    written = np.asarray(Image.open(out / "A.png"))
+    assert (written[6:42, 18:30] == 255).all() and (written == 255).sum() == 36 * 12
+    table = (out / "Oak.fnt").read_text()
+    assert 'face="Oak" size=48' in table and "id=65 x=1 y=1 width=12 height=36 xoffset=3" in table
+    strip = Image.open(out / "Oak.png")
+    assert strip.mode == "LA" and f"scaleW={strip.width} scaleH={strip.height}" in table
+    page = ImageFont.truetype(out / "Oak.ttf", 48)
+    assert page.getbbox("A", anchor="ls")[1] == -36 and page.getlength("A") == 12 + 6
+
+
+def font_letters():
+    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def test_letters_of_one_bit(a, tmp_path):
+    options = ("--one-bit", "--font", "fnt", "--scale", 2, "--steps", 2, "--out", tmp_path / "B")
+    assert run("alphabet", a, *options) == 0
+    with Image.open(tmp_path / "B" / "B.png") as b:
+        assert (b.mode, b.size) == ("P", (32, 32)) and set(np.unique(b.convert("L"))) <= {0, 255}
+    with Image.open(tmp_path / "B" / "B-font.png") as strip:  # not over the letter B
+        assert set(np.unique(strip)) == {0, 255}
+
+
+def test_fonts_that_cannot_be_written_are_refused_before_the_work(a, tmp_path, capsys, monkeypatch):
+    def refused(*options):
+        assert run("alphabet", a, "--steps", 2, *options) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        return said
+
+    assert "give a folder, --out letters" in refused("--font", "fnt", "--out", tmp_path / "x.png")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "new.fnt").touch()
+    assert "new.fnt exists" in refused("--font", "fnt", "--out", tmp_path / "new")
+    monkeypatch.setattr(fonts, "find_spec", lambda name: None)
+    assert "pip install 'tinydiff[font]'" in refused("--font", "ttf", "--out", tmp_path / "f")
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["new.fnt"]

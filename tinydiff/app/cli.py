@@ -274,6 +274,9 @@ def _sample(sample):
     sample.add_argument("model", metavar="MODEL", help=MODEL)
     label = f"{WISH} (default: all classes in turn, or no labels)"
     sample.add_argument("--label", nargs="+", metavar="WISH", help=label)
+    source = "of emoji: a picture of the subject to draw; without one there are styles alone "
+    source += "(default: none)"
+    sample.add_argument("--source", metavar="PICTURE", help=source)
     avoid = "what guidance leads away from (default: no labels)"
     sample.add_argument("--avoid", nargs="+", metavar="WISH", help=avoid)
     strength = (

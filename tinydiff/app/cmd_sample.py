@@ -10,6 +10,7 @@ from .. import plot
 from ..collect.source import number
 from ..design import colour
 from ..design.large import STRENGTH, window, windows
+from ..design.picture import open_image
 from ..design.pipeline import Pipeline, evaluations
 from . import clear, colours, drawing, results, together
 from .cli import STEPS, USUAL
@@ -32,7 +33,8 @@ def cmd_sample(args):
     also, key = _colours(args, pipe), clear.require(args, pipe)
     palette = colours.given(args, pipe.model.out)
     names = [f"{Path(args.model).stem}_{args.seed}-{k:03}" for k in range(args.n)]
-    results.require(args, names)
+    results.require(args, names, *([args.source] if args.source else []))
+    source = _source(args, pipe)
     beside = None
     if args.tile and not large and not results.into_folder(args):
         beside = args.out.with_stem(f"{args.out.stem}_3x3")
@@ -56,7 +58,7 @@ def cmd_sample(args):
 
     def draw(pictures, exact=None):
         further = [each for each in (also, exact) if each]
-        how = (sampler, steps, times), size, further
+        how = (sampler, steps, times), size, further, source
         return _in_pieces(args, pipe, pictures, labels, avoid, *how)
 
     with bar:
@@ -86,7 +88,22 @@ def _as_large(args):
     return True
 
 
-def _in_pieces(args, pipe, pictures, labels, avoid, way, size, further):
+def _source(args, pipe):
+    """Read --source, the picture that a network redraws -> (1, H, W, C), None = there is none"""
+    if args.source and (not pipe.paired or pipe.model.out != 3):
+        raise UsageError("--source is for emoji, or what `train emoji` wrote: the subject to draw")
+    if args.source:
+        x, said = open_image(args.source, pipe.model.size, pipe.model.out)
+        print(said)
+        return x
+    if pipe.paired:
+        use = {"style": "--source cat.png gives one, as `restyle cat.png --to noto` does"}
+        use = use.get(*pipe.labels, "`alphabet A=a.png` draws them in the hand of some letters")
+        print(f"without a source {args.model} invents what it draws: {use}", file=sys.stderr)
+    return None
+
+
+def _in_pieces(args, pipe, pictures, labels, avoid, way, size, further, source):
     """Draw pictures, some at a time.
 
     pictures: which of the rows of labels and avoid, plus colours.MOST for each further try; way:
@@ -98,10 +115,12 @@ def _in_pieces(args, pipe, pictures, labels, avoid, way, size, further):
     def draw(rows, rng):
         own = np.asarray(rows) % colours.MOST
         wished, without, w = labels[own], avoid[own], args.guidance
+        without = None if source is not None and not args.avoid else without  # see eps_model
         also = lambda eps_model: reduce(lambda model, each: each(model), further, eps_model)
         if args.tile:
             return pipe.tile(wished, rng, *way[1:], w, without, size, also, whole)
-        return pipe.draw(wished, rng, *way, w, without, size=size, also=also, whole=whole)
+        how = {"size": size, "also": also, "whole": whole}
+        return pipe.draw(wished, rng, *way, w, without, source=source, **how)
 
     return pipe.in_pieces(draw, pictures, args.seed, size)
 

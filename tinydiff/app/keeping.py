@@ -9,7 +9,7 @@ from . import drawing
 from .usage import UsageError
 
 SAME_SHAPE = 0.6  # overlap of the silhouettes, below which a shape is another
-SAME_COLOUR = 0.3  # distance of blurred colours, above which these are others
+SAME_COLOUR = 0.25  # distance of blurred colours, above which these are others
 UNCHANGED = 0.06  # distance of pixels, below which a picture looks as it did
 
 
@@ -76,6 +76,8 @@ def strayed(args, images, drawn):
     if same.any():
         more = "a larger --strength" if args.way != "source" else "a smaller --keep"
         lines.append(f"{same.sum()} {of}: nearly the picture as it was; {more} changes more")
+    if args.way == "inversion" and args.n > 1:
+        lines.append(f"--way inversion leaves nothing to chance: all {args.n} of a picture are one")
     return lines
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from .edit import image_to_image
 
 WHOLE = 64  # pixels: images of more than WHOLE x WHOLE are large
-STRENGTH = 0.7  # of edit.image_to_image: how much of the repeated tile is drawn anew
+STRENGTH = 0.8  # of edit.image_to_image: how much of the repeated tile is drawn anew
 
 
 def window(size):
