@@ -9,22 +9,18 @@ import numpy as np
 from .. import plot
 from ..collect.source import number
 from ..design import colour
-from ..design.large import STRENGTH, window, windows
-from ..design.picture import open_image
 from ..design.pipeline import Pipeline, evaluations
-from . import clear, colours, drawing, results, together
+from . import clear, colours, drawing, keeping, results, sizes, together
 from .cli import STEPS, USUAL
 from .usage import UsageError, require_output
-
-NOT_TEXTURES = ("digits", "fashion", "portraits", "emoji", "typefaces")  # each thing has its place
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def cmd_sample(args):
     """Run `sample`: args from the parser -> None; writes a picture of args.n images"""
     pipe = Pipeline.load(args.model)
-    size = _size(args, pipe)
-    large = _as_large(args) if window(size) else False
+    size = sizes.size_of(args, pipe)
+    large = sizes.if_large(args, size)
     args.n = args.n or 64
     _require_fitting(args)
     sampler, steps, times = _sampler(args, pipe)
@@ -34,14 +30,14 @@ def cmd_sample(args):
     palette = colours.given(args, pipe.model.out)
     names = [f"{Path(args.model).stem}_{args.seed}-{k:03}" for k in range(args.n)]
     results.require(args, names, *([args.source] if args.source else []))
-    source = _source(args, pipe)
+    source = keeping.source_of(args, pipe)
     beside = None
     if args.tile and not large and not results.into_folder(args):
         beside = args.out.with_stem(f"{args.out.stem}_3x3")
         require_output(beside)
     kept, animated = pipe.s.T if sampler == "ddpm" else steps, bool(results.animations(args))
     needed = drawing.require_room(pipe, args.n, kept, size, animated)
-    if args.tile and pipe.dataset in NOT_TEXTURES:
+    if args.tile and pipe.dataset in sizes.NOT_TEXTURES:
         why = "what has its place in a picture fades in a tile"
         print(f"tiles suit textures such as patterns: of {pipe.dataset}, {why}", file=sys.stderr)
     if not args.label and len(pipe.labels) == 1:
@@ -51,9 +47,8 @@ def cmd_sample(args):
     mine = range(args.n)[team.part(args.n)]
     work = len(mine) * evaluations(pipe.s, sampler, steps, args.guidance)
     if large:
-        again = pipe.steps_below(STRENGTH, steps, times) * len(windows(size, window(size)))
-        work += work // steps * again
-        drawing.say_large(pipe, size, work * colours.passes(args), needed)
+        work = sizes.evaluations_of(pipe, size, steps, times, work)
+        sizes.say_large(pipe, size, work * colours.passes(args), needed)
     bar, pipe = drawing.with_bar(pipe, work * colours.passes(args))
 
     def draw(pictures, exact=None):
@@ -78,29 +73,6 @@ def cmd_sample(args):
         wall = plot.sheet(again, len(again), gap=4, scale=4)
         repeated = plot.save_png(wall, beside)
         print(f"{repeated}: the first {len(again)}, each repeated 3 x 3")
-
-
-def _as_large(args):
-    """Draw by windows, as a tile; one picture, and it alone, where nothing else is asked for"""
-    args.tile, args.n = True, args.n or 1
-    if args.n == 1 and not args.sheet:
-        args.scale = args.scale or 1
-    return True
-
-
-def _source(args, pipe):
-    """Read --source, the picture that a network redraws -> (1, H, W, C), None = there is none"""
-    if args.source and (not pipe.paired or pipe.model.out != 3):
-        raise UsageError("--source is for emoji, or what `train emoji` wrote: the subject to draw")
-    if args.source:
-        x, said = open_image(args.source, pipe.model.size, pipe.model.out)
-        print(said)
-        return x
-    if pipe.paired:
-        use = {"style": "--source cat.png gives one, as `restyle cat.png --to noto` does"}
-        use = use.get(*pipe.labels, "`alphabet A=a.png` draws them in the hand of some letters")
-        print(f"without a source {args.model} invents what it draws: {use}", file=sys.stderr)
-    return None
 
 
 def _in_pieces(args, pipe, pictures, labels, avoid, way, size, further, source):
@@ -150,24 +122,6 @@ def _require_fitting(args):
     colours.require_fitting(args)
     if args.pull and not (args.palette or args.main_colour):
         raise UsageError("--pull is for --palette or --main-colour: name a colour")
-
-
-def _size(args, pipe):
-    """Check --size -> (H, W), the model's own without it"""
-    own, unit = pipe.model.size, pipe.model.divisor
-    size = args.size or (own, own)
-    if min(size) < own or any(side % unit for side in size):
-        takes = f"sides of at least {own}, as the model was trained with, divisible by {unit}"
-        raise UsageError(f"--size takes {takes}; got {size[0]}x{size[1]}")
-    if size != (own, own) and pipe.dataset in NOT_TEXTURES:
-        why = f"of {pipe.dataset} each thing has its place, and would be torn apart"
-        scale = -(-max(size) // own)
-        instead = f"enlarge pixels instead, --scale {scale} for {scale * own} a side"
-        raise UsageError(f"--size is for models of textures, such as patterns: {why}; {instead}")
-    if size != (own, own) and pipe.pictures:
-        what = "what has its place in a picture is torn apart"
-        print(f"--size suits textures: {what}; for larger pixels see --scale", file=sys.stderr)
-    return size
 
 
 def _colours(args, pipe):

@@ -1,12 +1,11 @@
 """What all commands that draw have in common: what they check, and what they look up."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
 
 from ..design import restore
-from ..design.large import WHOLE, window
+from ..design.large import window
 from ..design.pipeline import PER_PIXEL, parse_labels
 from . import own
 from .progress import Bar
@@ -56,26 +55,6 @@ def memory_of(pipe, n, steps=0, size=None, animated=True):
     kept = (n if animated else 0 if window(size) else at_once) * steps + 2 * n
     kept += HELD if window(size) else 0
     return h * w * at_once * PER_PIXEL * pipe.model.width + H * W * kept * 4 * pipe.model.out
-
-
-def say_large(pipe, size, evaluations, needed):
-    """Say before the work starts how a large image is drawn, how long that takes and how much room.
-
-    evaluations: of the network; needed: bytes. What one evaluation takes is measured, on noise.
-    """
-    h, w = window(size)
-    x, labels = np.zeros((1, h, w, pipe.model.out), np.float32), np.array([pipe.model.classes])
-    eps_model, took = pipe.eps_model(labels), []
-    for t in (pipe.s.T, pipe.s.T, 1):  # the first compiles
-        began = time.perf_counter()
-        eps_model(x, t)
-        took.append(time.perf_counter() - began)
-    seconds, k = evaluations * min(took), -(-max(size) // WHOLE)
-    lasts = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
-    motif = f"a motif of {pipe.model.size} pixels, as it was learned, repeated with variations"
-    print(f"{size[0]}x{size[1]}: {motif}; about {lasts}, {needed / 1e9:.1f} GB")
-    larger = f"--size {WHOLE}x{WHOLE} --scale {k} for {k * WHOLE} pixels"
-    print(f"for larger motifs, as for print, draw less and enlarge: {larger}")
 
 
 def require_finite(name, *drawn):

@@ -1,9 +1,12 @@
 """What `restyle` holds of a picture, as --keep and --fill ask, and what has strayed from it."""
 
+import sys
+
 import numpy as np
 
 from ..collect.source import number
 from ..design import colour, kept
+from ..design.picture import open_image
 from ..measure.metrics import silhouette_overlap
 from . import drawing
 from .usage import UsageError
@@ -83,3 +86,21 @@ def strayed(args, images, drawn):
 
 def _pairs(a, b):
     return zip(np.split(a, len(a)), np.split(b, len(b)), strict=True)
+
+
+# --- sample ---
+
+
+def source_of(args, pipe):
+    """Read --source, the picture that a network redraws -> (1, H, W, C), None = there is none"""
+    if args.source and (not pipe.paired or pipe.model.out != 3):
+        raise UsageError("--source is for emoji, or what `train emoji` wrote: the subject to draw")
+    if args.source:
+        x, said = open_image(args.source, pipe.model.size, pipe.model.out)
+        print(said)
+        return x
+    if pipe.paired:
+        use = {"style": "--source cat.png gives one, as `restyle cat.png --to noto` does"}
+        use = use.get(*pipe.labels, "`alphabet A=a.png` draws them in the hand of some letters")
+        print(f"without a source {args.model} invents what it draws: {use}", file=sys.stderr)
+    return None

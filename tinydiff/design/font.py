@@ -147,9 +147,9 @@ def outlines(ink):
     Each edge between ink and paper is walked once, with the ink on the right: so outer contours run
     clockwise, as TrueType wants them, and holes the other way. Where two pixels touch only at a
     corner, they are walked around apart.
-    ink: (h, w) bool -> list of contours, each a list of corners (x, y), y upwards from the last row
+    ink: (H, W) bool -> list of contours, each a list of corners (x, y), y upwards from the last row
     """
-    h = len(ink)
+    H = len(ink)
     solid = np.pad(ink, 1)
     onwards = {}  # from a corner (x, y), y downwards, to the next ones
     for y, x in np.argwhere(ink):
@@ -173,7 +173,7 @@ def outlines(ink):
             before, corner = corner, after
         straight = lambda i: _turn(contour[i - 1], contour[i], contour[(i + 1) % len(contour)]) == 0
         kept = [c for i, c in enumerate(contour) if not straight(i)]
-        contours.append([(int(x), int(h - y)) for x, y in kept])
+        contours.append([(int(x), int(H - y)) for x, y in kept])
     return contours
 
 
@@ -185,7 +185,8 @@ def _turn(a, b, c):
 def truetype(font, unit=None):
     """Write a Font as a TrueType file, whose outlines are those of the pixels -> bytes
 
-    unit: units of a pixel of the em, None = so many that the em has about 1000
+    font: of glyphs (H, W); unit: units of a pixel of the em, None = so many that the em has about
+    1000
     Needs fontTools. The same font gives the same bytes.
     """
     from fontTools.fontBuilder import FontBuilder

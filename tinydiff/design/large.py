@@ -38,7 +38,7 @@ def windows(size, window):
 def period(side, own, unit):
     """Choose after how many pixels a motif repeats along a side, so that it closes at the edge.
 
-    own: size of the model's images; unit: what sizes must be divisible by, see UNet.divisor
+    side: of an image (H, W); own: of the model's images; unit: what sides must be divisible by
     -> int: the first divisor of `side` from own to 2 own; where there is none: own
     """
     return next((d for d in range(own, 2 * own + 1, unit) if side % d == 0), own)
