@@ -303,8 +303,8 @@ def test_tiles_of_what_has_its_place_are_warned_of(trained, tmp_path, capsys):
 def test_a_tile_is_repeated_and_a_panorama_is_wide(tmp_path, capsys):
     """The 3 x 3 repeats are those of the sheet's tiles; without --tile the pixels differ."""
     out = tmp_path / "a.png"
-    tile = "--n 5 --steps 2 --tile --size 16x32 --out"
-    assert run("sample", "patterns", tile, out) == 0
+    words = "--n 5 --steps 2 --tile --size 16x32 --out"
+    assert run("sample", "patterns", words, out) == 0
     said, _ = capsys.readouterr()
     again = f"{tmp_path / 'a_3x3.png'}: the first 4, each repeated 3 x 3"
     assert said == f"{out}: 5 images\n{again}\n"
@@ -318,7 +318,7 @@ def test_a_tile_is_repeated_and_a_panorama_is_wide(tmp_path, capsys):
             np.array_equal(repeated[4:52, 4 + 100 * i : 100 + 100 * i], np.tile(tile, (3, 3)))
             and np.ptp(tile) > 50
         )
-    assert run("sample", "patterns", tile.replace("--tile", ""), out) == 0
+    assert run("sample", "patterns", words.replace("--tile", ""), out) == 0
     assert np.asarray(Image.open(out)).shape[:2] == (72, 664) and not np.array_equal(
         np.asarray(Image.open(out))[::4, ::4, 0], drawn
     )
