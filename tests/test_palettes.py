@@ -265,6 +265,25 @@ def test_an_edit_keeps_to_the_colours_of_its_picture(tmp_path):
     assert colours_in(tmp_path / "o" / "p.png")[0] <= {"#" + bytes(c).hex() for c in flat.tolist()}
 
 
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_transparent_picture_stays_transparent(k, tmp_path):
+    """What is clear is drawn on paper, which is not in the palette; with --paste k x k a pixel."""
+    pixels = np.zeros((16, 16, 4), np.uint8)
+    pixels[3:13, 4:12] = [20, 33, 61, 255]
+    pixels[6:9, 6:10] = [252, 163, 17, 255]
+    Image.fromarray(pixels.repeat(k, 0).repeat(k, 1)).save(tmp_path / "p.png")
+    words = ("--strength", 0.3, "--palette", tmp_path / "p.png", "--n", 1, "--steps", 4)
+    paste = ["--paste"] * (k > 1)
+    assert (
+        run("edit", "portraits", tmp_path / "p.png", *words, *paste, "--out", tmp_path / "o") == 0
+    )
+    with Image.open(tmp_path / "o" / "p.png") as picture:
+        assert picture.mode == "P" and picture.size == (16 * k, 16 * k)
+        after = np.asarray(picture.convert("RGBA"))
+    assert (after[0, :, 3] == 0).all() and (after[8 * k, 8 * k] == pixels[8, 8]).all()
+    assert set(map(tuple, after[after[..., 3] > 0])) <= {(20, 33, 61, 255), (252, 163, 17, 255)}
+
+
 def test_restyle_in_exact_colours(tmp_path):
     Image.new("RGB", (16, 16), BRAND[0]).save(tmp_path / "p.png")
     words = ("--palette", *BRAND, "--n", 1, "--steps", 4, "--out", tmp_path / "o")

@@ -261,14 +261,14 @@ def _pasted(result, edits, n):
     drawn = result.images if result.bare is None else result.bare
     for k, one in enumerate(edits):
         part, paper = slice(k * n, (k + 1) * n), one.given.paper
-        colours = np.broadcast_to(drawn[part], (*drawn[part].shape[:3], 3))
-        opaque = np.ones_like(colours[..., :1])
+        rgb = np.broadcast_to(drawn[part], (*drawn[part].shape[:3], 3))
+        opaque = np.ones_like(rgb[..., :1])
         if result.alpha is not None:
             opaque = to_float(result.alpha[part, ..., None])
         whole = np.dstack(open_whole(one.source.path))
         x = one.x if result.palette is None else colours.nearest(one.x, result.palette)
         changed = np.abs(result.images[part] - x).max(-1) > 1e-4
-        back = paste(whole, np.concatenate([colours, opaque], -1), changed, one.given.box)
+        back = paste(whole, np.concatenate([rgb, opaque], -1), changed, one.given.box)
         on_paper = lambda x, paper=paper: paper + (x[..., :3] - paper) * (x[..., 3:] + 1) / 2
         before[f"given {one.source.name}"] = on_paper(whole)
         images, bare = [*images, *on_paper(back)], [*bare, *back[..., :3]]
