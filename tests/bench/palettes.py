@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from tinydiff import data
-from tinydiff.app import colours
+from tinydiff.app import colours, picked
 from tinydiff.app.cli import USUAL
 from tinydiff.data import to_float, to_uint8
 from tinydiff.design import palette
@@ -83,17 +83,21 @@ def drawn_in(pipe, labels, wanted):
     """
     n, all_drawn, how = len(labels), [], USUAL["sample --palette"]
 
-    def draw(pictures, also=None):
-        rows = lambda piece: labels[np.asarray(piece) % colours.MOST]
-        draw_piece = lambda piece, rng: pipe.draw(rows(piece), rng, *how, 2.0, also=also)
-        all_drawn.append(pipe.in_pieces(draw_piece, pictures, 0)[-1].copy())
+    def draw(also, rows=range(n), attempt=0):
+        row = lambda numbers: labels[np.asarray(numbers) % picked.FURTHER]
+        draw_piece = lambda numbers, rng: pipe.draw(row(numbers), rng, *how, 2.0, also=also)
+        numbers = [k + attempt * picked.FURTHER for k in rows]
+        all_drawn.append(pipe.in_pieces(draw_piece, numbers, 0)[-1].copy())
         return [all_drawn[-1].copy()]
+
+    def again(lost, attempt, also):
+        return draw(also, lost, attempt)
 
     find = wanted if isinstance(wanted, int) else None
     args = SimpleNamespace(model=pipe.dataset, colours=find, dither=False, shares=None)
     given = None if find else colours.read(wanted.split())
-    draw(range(n))
-    chain, chosen, _ = colours.draw(args, pipe, given, lambda also: draw(range(n), also), draw)
+    draw(None)
+    chain, chosen, _ = colours.draw(args, pipe, given, draw, again)
     return all_drawn[0], chain[-1], all_drawn[2 if find else 1], to_float(chosen)
 
 
