@@ -65,7 +65,8 @@ def cmd_restyle(args):
         ours = lambda also: batch.in_pieces(args, pipe, opened, n, partial(restyled, also=also))
         papers = colours.papers([given for _, given in opened])
         chain, palette, told = colours.draw(args, pipe, palette, ours, papers=papers)
-    print(*told, sep="\n", end="\n" * bool(told))
+    for line in told:
+        print(line)
     drawing.require_finite(args.model, chain[-1])
     result = replace(_restyled(args, given, opened, chain), palette=palette)
     papers = [(given.x, given.alpha, given.paper) for _, given in opened]

@@ -46,7 +46,8 @@ def cmd_sample(args):
     if together.team().rank:
         return
     drawing.require_finite(args.model, chain[-1])
-    print(*redrawn, sep="\n", end="\n" * bool(redrawn))
+    for line in redrawn:
+        print(line)
     advice = ["more --strength"] if args.like else []
     best, told = reached.kept(args, read, asked, chain[-1], names, advice)
     says = [
