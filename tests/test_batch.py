@@ -68,6 +68,19 @@ def test_a_folder_comes_out_with_its_names_and_each_as_it_would_alone(folder, tm
     assert (pixels(alone / "c.png") == pixels(once_more)).all()
 
 
+def test_what_was_drawn_into_a_folder_goes_on_without_its_sheet(tmp_path, capsys):
+    drawn = tmp_path / "drawn"
+    sample = ["sample", "portraits", "--n", "2", "--steps", "1", "--sheet", "--out", str(drawn)]
+    assert main(sample) == 0 and (drawn / "sheet.png").exists()
+    assert main(["edit", "portraits", str(drawn), *QUICK, "--n", "1", "--out", f"{drawn}2"]) == 0
+    assert [source.name for source in batch.sources([drawn])] == [
+        "portraits_0-000",
+        "portraits_0-001",
+    ]
+    assert len(list((tmp_path / "drawn2").iterdir())) == 2
+    assert f"{drawn}: left out, as sheets: 1 picture\n" in capsys.readouterr().err
+
+
 def test_names_that_meet_are_told_apart(tmp_path):
     names = ["x/a.png", "y/a.png", "a.jpg", "B.png", "b.png"]
     found = [one.name for one in batch.sources([tmp_path / name for name in names])]

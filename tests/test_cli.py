@@ -449,7 +449,7 @@ def test_edit_changes_one_thing_and_says_what_it_read(tmp_path, capsys):
     wish = f"background={d.labels['background'][d.labels_after[i, 8]]}"
     how = "--change", wish, "--steps", 5, "--label", "mouth=sad", "--out", tmp_path / "e.png"
     assert run("edit", "portraits", tmp_path / "face.png", *how) == 0
-    _, before, after, last = capsys.readouterr().out.splitlines()
+    _, before, after, read, last = capsys.readouterr().out.splitlines()
     rows = [dict(word.split("=") for word in line.split()[1:]) for line in (before, after)]
     assert (
         list(rows[0]) == names
@@ -460,6 +460,7 @@ def test_edit_changes_one_thing_and_says_what_it_read(tmp_path, capsys):
         rows[0]["mouth"] == "sad"
         and rows[0]["background"] == d.labels["background"][d.labels_before[i, 8]]
     )
+    assert read == f"{wish}: reached in 1 of 1, as the judge reads them"
     assert last == f"{tmp_path / 'e.png'}: the picture, then 1 times changed"
     drawn = (
         np.asarray(Image.open(tmp_path / "e.png"))[6:, 6:]
@@ -486,7 +487,7 @@ def test_edit_of_a_model_without_a_classifier_leaves_open_what_nobody_says(
     left_open = "none: what --label does not say of this one is left open"  # by whatever reason
     assert left_open in out and "then 2 times changed" in out
     rest = "glasses=? hair=short hair-colour=? beard=? mouth=? skin=? clothes=? background=?"
-    assert f"before: hat=? {rest}\nafter:  hat=red {rest}\n" in out
+    assert f"before: hat=? {rest}\nwanted: hat=red {rest}\n" in out
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ def test_edit_asks_the_judge_what_a_picture_shows(model, tmp_path, capsys):
     assert cli.main(["judge", "set", "--size", "8", "--steps", "300", "--out", "."]) == 0
     capsys.readouterr()
     assert cli.main(change) == 0
-    assert "before: kind=nw\nafter:  kind=ne\n" in capsys.readouterr().out
+    assert "before: kind=nw\nwanted: kind=ne\n" in capsys.readouterr().out
 
 
 def test_a_judge_of_other_pictures_stays_and_is_not_used(model, tmp_path, capsys):

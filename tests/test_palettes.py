@@ -13,6 +13,7 @@ from tinydiff.app import colours
 from tinydiff.app.usage import UsageError
 from tinydiff.data import to_float, to_uint8
 from tinydiff.design import palette, swatches
+from tinydiff.design.pipeline import Pipeline
 from tinydiff.diffusion import predict_x0
 
 S = schedule.cosine(40)
@@ -265,6 +266,25 @@ def test_an_edit_keeps_to_the_colours_of_its_picture(tmp_path):
     assert colours_in(tmp_path / "o" / "p.png")[0] <= {"#" + bytes(c).hex() for c in flat.tolist()}
 
 
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_transparent_picture_stays_transparent(k, tmp_path):
+    """What is clear is drawn on paper, which is not in the palette; with --paste k x k a pixel."""
+    pixels = np.zeros((16, 16, 4), np.uint8)
+    pixels[3:13, 4:12] = [20, 33, 61, 255]
+    pixels[6:9, 6:10] = [252, 163, 17, 255]
+    Image.fromarray(pixels.repeat(k, 0).repeat(k, 1)).save(tmp_path / "p.png")
+    words = ("--strength", 0.3, "--palette", tmp_path / "p.png", "--n", 1, "--steps", 4)
+    paste = ["--paste"] * (k > 1)
+    assert (
+        run("edit", "portraits", tmp_path / "p.png", *words, *paste, "--out", tmp_path / "o") == 0
+    )
+    with Image.open(tmp_path / "o" / "p.png") as picture:
+        assert picture.mode == "P" and picture.size == (16 * k, 16 * k)
+        after = np.asarray(picture.convert("RGBA"))
+    assert (after[0, :, 3] == 0).all() and (after[8 * k, 8 * k] == pixels[8, 8]).all()
+    assert set(map(tuple, after[after[..., 3] > 0])) <= {(20, 33, 61, 255), (252, 163, 17, 255)}
+
+
 def test_restyle_in_exact_colours(tmp_path):
     Image.new("RGB", (16, 16), BRAND[0]).save(tmp_path / "p.png")
     words = ("--palette", *BRAND, "--n", 1, "--steps", 4, "--out", tmp_path / "o")
@@ -338,18 +358,32 @@ def test_draws_that_lack_a_colour_are_drawn_anew():
     blank = np.full_like(whole, whole[0, 0, 0])
     chain = [np.zeros((4, 2, 16, 3), np.float32), np.concatenate([whole, blank, whole, blank])]
 
-    def again(pictures):
-        asked.append(pictures.tolist())
-        good = [k % colours.MOST == 1 and k >= 2 * colours.MOST for k in pictures]
-        new = np.concatenate([whole if one else blank for one in good])
-        return [np.full_like(new, asked.__len__()), new]
+    def again(lost, attempt):
+        asked.append((attempt, lost.tolist()))
+        new = np.concatenate([whole if k == 1 and attempt == 2 else blank for k in lost])
+        return [np.full_like(new, attempt), new]
 
     told = colours._anew(chain, colour, None, again)
-    M = colours.MOST
-    assert asked[:3] == [[1 + M, 3 + M], [1 + 2 * M, 3 + 2 * M], [3 + 3 * M]]
-    assert len(asked) == colours.TRIES - 1 and np.array_equal(chain[-1][1], whole[0])
-    assert chain[0][:, 0, 0, 0].tolist() == [0, 2, 0, 7]
+    assert asked == [(1, [1, 3]), (2, [1, 3]), *((k, [3]) for k in range(3, colours.TRIES))]
+    assert np.array_equal(chain[-1][1], whole[0]) and np.array_equal(chain[-1][2], whole[0])
+    assert chain[0][:, 0, 0, 0].tolist() == [0, 2, 0, colours.TRIES - 1]
     assert told[0].startswith("2 draws lacked a colour") and "1 picture after 8 tries" in told[1]
+
+
+def test_sample_draws_anew_from_other_streams(tmp_path, monkeypatch, capsys):
+    """Each picture's noise is another one at each try, also where --tries draws several of each."""
+    numbers = []
+    monkeypatch.setattr(palette, "lacking", lambda *a: np.full(len(a[0]), len(numbers) < 6))
+
+    def in_pieces(pipe, draw, pictures, *rest):
+        numbers.extend(pictures)
+        return [np.tile(to_float(np.array([[20, 33, 61]])), (len(pictures), 16, 16, 1))]
+
+    monkeypatch.setattr(Pipeline, "in_pieces", in_pieces)
+    words = ("--palette", "#14213d", "--n", 2, "--out", tmp_path / "o.png")
+    assert run("sample", "patterns", *words) == 0
+    assert numbers == [0, 1, 10_000, 10_001, 20_000, 20_001]
+    assert capsys.readouterr().out.startswith("2 draws lacked a colour: drawn anew")
 
 
 REFUSED = {

@@ -90,7 +90,7 @@ def test_edit_takes_models_that_look_at_a_source(
     Image.fromarray(data.to_uint8(x).squeeze()).save(tmp_path / "x.png")
     argv = (trained / f"{name}.npz", tmp_path / "x.png", "--out", tmp_path / "e.png", "--steps", 2)
     assert run("edit", *argv, "--change", wanted, "--label", before) == 0
-    assert f"after:  {label}={wanted}" in capsys.readouterr().out
+    assert f"wanted: {label}={wanted}" in capsys.readouterr().out
     # 2: the classifier reads what is requested already
     assert run("edit", *argv, "--change", wanted) in (0, 2)
     assert "Traceback" not in capsys.readouterr().err

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from tinydiff import data
-from tinydiff.app import colours
+from tinydiff.app import colours, picked
 from tinydiff.app.cli import USUAL
 from tinydiff.data import to_float, to_uint8
 from tinydiff.design import palette
@@ -42,6 +42,7 @@ CASES = [  # model, what is asked for ("" = all values in turn), the colours, or
     ("patterns32", "kind=dots", TWO),
     ("patterns32", "", BRAND),
     ("patterns32", "", BLUES),
+    ("portraits", "skin=4 clothes=navy background=white hat=red", 16),
     ("portraits", "", 16),
     ("portraits", "", 32),
     ("portraits", "", 64),
@@ -53,28 +54,20 @@ CASES = [  # model, what is asked for ("" = all values in turn), the colours, or
 def labels_for(pipe, words, n):
     """Write n rows of labels: those of words, or of portraits at random, of patterns in turn."""
     if words:
-        return np.tile(parse_labels(pipe.labels, [words]), (n, 1))
+        return np.tile(parse_labels(pipe.labels, words.split()), (n, 1))
     values = [len(v) for v in pipe.labels.values()]
     if pipe.dataset == "portraits":
         return np.random.default_rng(0).integers(0, values, (n, len(values)))
     return np.stack([np.arange(n) % values[0], np.full(n, values[1])], axis=1)
 
 
-def read(judge, images, labels, classes):
-    """Read the labels that are asked for: (N, H, W, C), (N, number of labels) -> share, 0 .. 1"""
-    asked = [k for k, M in enumerate(classes) if (labels[:, k] < M).all()]
-    return np.mean(classifier.accuracy(judge, images, labels)[asked])
-
-
-def held_out(pipe, labels, judged):
-    """Choose real pictures that have the first label that each row asks for -> images, labels"""
-    real, rows = data.load(pipe.dataset), []
+def held_out(pipe, labels):
+    """Choose real pictures, of patterns with the kind that each row asks for -> images, labels"""
+    real, n = data.load(pipe.dataset), len(labels)
     if pipe.dataset == "portraits":
-        return real.test[: len(labels)], real.test_labels[: len(labels)]
-    for k, row in enumerate(labels):
-        alike = np.flatnonzero(real.test_labels[:, 0] == row[0])
-        rows.append(alike[k % len(alike)])
-    return real.test[rows], labels
+        return real.test[:n], real.test_labels[:n]
+    alike = [np.flatnonzero(real.test_labels[:, 0] == kind) for kind in labels[:, 0]]
+    return real.test[[rows[k % len(rows)] for k, rows in enumerate(alike)]], labels
 
 
 def in_colours(images, chosen):
@@ -83,41 +76,52 @@ def in_colours(images, chosen):
     return chosen[palette.posterior(images, chosen, palette.HARD, None, least).argmax(-1)]
 
 
-def measured(model, words, wanted, n):
-    pipe, (judge, _) = Pipeline.load(model), classifier.load(model)
-    labels, classes, lacked = labels_for(pipe, words, n), pipe.model.classes, []
+def drawn_in(pipe, labels, wanted):
+    """Draw as `sample` does -> images: free, in exact colours, these before any was drawn anew;
 
-    def draw(pictures, also=None, how=USUAL["sample --palette"]):
-        rows = lambda piece, rng: pipe.draw(
-            labels[np.asarray(piece) % colours.MOST], rng, *how, 2.0, also=also
-        )
-        chain = pipe.in_pieces(rows, pictures, 0)[-1:]
-        lacked.append(chain[-1])
-        return chain
+    and the colours (K, C)
+    """
+    n, all_drawn, how = len(labels), [], USUAL["sample --palette"]
+
+    def draw(also, rows=range(n), attempt=0):
+        row = lambda numbers: labels[np.asarray(numbers) % picked.FURTHER]
+        draw_piece = lambda numbers, rng: pipe.draw(row(numbers), rng, *how, 2.0, also=also)
+        numbers = [k + attempt * picked.FURTHER for k in rows]
+        all_drawn.append(pipe.in_pieces(draw_piece, numbers, 0)[-1].copy())
+        return [all_drawn[-1].copy()]
+
+    def again(lost, attempt, also):
+        return draw(also, lost, attempt)
 
     find = wanted if isinstance(wanted, int) else None
-    args = SimpleNamespace(model=model, colours=find, dither=False, shares=None)
+    args = SimpleNamespace(model=pipe.dataset, colours=find, dither=False, shares=None)
     given = None if find else colours.read(wanted.split())
-    free = draw(range(n))[-1]
-    lacked.clear()
-    chain, chosen, _ = colours.draw(args, pipe, given, lambda also: draw(range(n), also), draw)
-    drawn, first, K = chain[-1], lacked[1 if find else 0], len(chosen)
-    own, flat = to_float(chosen), palette.nearest(drawn, to_float(chosen))
-    blank = [palette.lacking(palette.nearest(x, own), K).mean() for x in (first, drawn)]
-    same = [flat == np.roll(flat, step, axis) for step in (1, -1) for axis in (1, 2)]
-    exact = (to_uint8(drawn)[..., None, :] == chosen).all(-1).any(-1).mean()
-    real, of_real = held_out(pipe, labels, judge)
-    readings = [
-        read(judge, x, labels, classes) for x in (free, drawn, own[palette.nearest(free, own)])
-    ]
-    readings.append(read(judge, in_colours(real, own), of_real, classes))
-    found = f"{K} found" if find else f"{K} given"
-    asked = words or {"portraits": "all nine labels"}.get(model, "kinds in turn")
-    figures = " | ".join(f"{100 * r:.1f}" for r in readings)
-    return (
-        f"| {model} | {asked} | {found} | {100 * exact:.1f} | {100 * blank[0]:.1f}, "
-        f"{100 * blank[1]:.1f} | {figures} | {100 * np.any(same, axis=0).mean():.1f} |"
-    )
+    draw(None)
+    chain, chosen, _ = colours.draw(args, pipe, given, draw, again)
+    return all_drawn[0], chain[-1], all_drawn[2 if find else 1], to_float(chosen)
+
+
+def measured(model, words, wanted, n):
+    """Draw and judge n pictures -> a row of the table"""
+    pipe, (judge, _) = Pipeline.load(model), classifier.load(model)
+    labels = labels_for(pipe, words, n)
+    asked = [k for k, M in enumerate(pipe.model.classes) if (labels[:, k] < M).all()]
+    free, drawn, first, own = drawn_in(pipe, labels, wanted)
+    snapped = own[palette.nearest(free, own)]
+    read = lambda x, y: 100 * np.mean(classifier.accuracy(judge, x, y)[asked])
+    readings = [read(x, labels) for x in (free, drawn, snapped)]
+    real, of_real = held_out(pipe, labels)
+    alike = model != "portraits" or not words  # of portraits too few have all of the words
+    readings.append(read(in_colours(real, own), of_real) if alike else np.nan)
+    index = [palette.nearest(x, own) for x in (first, drawn)]
+    blank = [f"{100 * palette.lacking(x, len(own)).mean():.1f}" for x in index]
+    same = [index[1] == np.roll(index[1], step, axis) for step in (1, -1) for axis in (1, 2)]
+    exact = (to_uint8(drawn)[..., None, :] == to_uint8(own)).all(-1).any(-1)
+    figures = [exact.mean() * 100, *readings, 100 * np.any(same, axis=0).mean()]
+    exact, *judged, flat = (f"{figure:.1f}" for figure in figures)
+    found = f"{len(own)} {'found' if isinstance(wanted, int) else 'given'}"
+    words = words or {"portraits": "all nine labels"}.get(model, "kinds in turn")
+    return f"| {' | '.join([model, words, found, exact, ', '.join(blank), *judged, flat])} |"
 
 
 def main():

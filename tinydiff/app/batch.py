@@ -43,7 +43,11 @@ def sources(paths):
 
 def _in_folder(path):
     said = []
-    files, others = folder.listed(path, said)
+    listed, others = folder.listed(path, said)
+    files = [file for file in listed if not file.with_suffix(".json").exists()]
+    if len(files) < len(listed):  # what `sample --sheet` wrote beside its pictures
+        others = [other for other in others if other.suffix != ".json"]
+        said.append(f"{path}: left out, as sheets: {number(len(listed) - len(files), 'picture')}")
     if others:
         said.append(f"{path}: left out, as no pictures: {folder.endings(others)}")
     if said:

@@ -31,6 +31,7 @@ USUAL = {  # sampler, steps and how they are spread, where nothing else is asked
     "edit --restore": ("ddim", 15, "snr"),
     "edit --strength": ("ddim", 15, "snr"),
     "edit --change": ("ddim", 20, "even"),
+    "between": ("ddim", 25, "even"),
     "restyle": ("dpmpp_2m", 15, "even"),
     "restyle --way": ("ddim", 15, "even"),  # inversion or noise
     "alphabet": ("dpmpp_2m", 15, "even"),
@@ -40,12 +41,14 @@ HOLE = "hole"  # of `edit --mask`: what is erased in the picture itself
 STEPS = 50  # of a sampler that was asked for
 RANGES = {  # of numbers: what kind, and from where (fractions: above what) to where
     "--n": (int, 1, 10_000),
+    "--tries": (int, 1, 100),
     "--steps": (int, 1, 10_000_000),  # of a sampler: at most the model's own
     "--rounds": (int, 1, 1000),
     "--batch": (int, 1, 65_536),
     "--width": (int, 8, 1024),
     "--depth": (int, 1, 16),
     "--seed": (int, 0, 2**63 - 1),
+    "picture": (int, 0, 10_000_000),  # of a seed
     "--size": (int, 1, 4096),  # each side
     "--guidance": (float, 0, 100),
     "--strength": (float, 0, 1),
@@ -78,6 +81,8 @@ COMMANDS = {  # command -> the file that does it, loaded only then: --help answe
     "sample": "cmd_sample",
     "edit": "cmd_edit",
     **dict.fromkeys(("restyle", "alphabet"), "cmd_restyle"),
+    "between": "cmd_between",
+    "labels": "cmd_labels",
     "again": "cmd_again",
     "gallery": "cmd_gallery",
     "evaluate": "cmd_evaluate",
@@ -120,6 +125,8 @@ def parser():
     _edit(add("edit", help="redraw a picture, or a part of it, or change one thing in it"))
     _restyle(add("restyle", help="draw a picture once more in the style of an emoji set"))
     _alphabet(add("alphabet", help="complete an alphabet from a few of its letters"))
+    _between(add("between", help="draw the way from one picture to another"))
+    _labels(add("labels", help="say what may be asked of a model, and draw a picture of each"))
     _again(add("again", help="draw once more what a picture of tinydiff says of itself"))
     gallery = add("gallery", help="draw one page that shows all of this, in half a minute")
     _out_and_seed(gallery, "out/gallery.png")
@@ -143,7 +150,7 @@ def _out_and_seed(command, path, what="picture to write"):
     command.add_argument("--seed", type=_in_range("--seed"), default=0, help=seed)
 
 
-def _files(command, path):
+def _files(command, path, many_seeds=False):
     """Add the options of all commands that draw: where to, and as what."""
     command.set_defaults(only=None)
     where = f"picture to write, x.png, or a folder for single pictures (default: {path})"
@@ -160,6 +167,13 @@ def _files(command, path):
     force = "replace pictures that are in the folder already"
     command.add_argument("--force", action="store_true", help=force)
     seed = "seed of all random numbers (default: 0)"
+    if many_seeds:
+        each = (
+            "; of several seeds, and of SEED:NUMBER, one picture each: 7:3 is what --seed 7 calls 3"
+        )
+        kind = {"type": _seed, "nargs": "+", "action": _Seeds, "metavar": "SEED"}
+        command.add_argument("--seed", **kind, default=0, help=seed + each)
+        return
     command.add_argument("--seed", type=_in_range("--seed"), default=0, help=seed)
 
 
@@ -193,6 +207,14 @@ def _transparent(command):
 def _guidance(command, default=1.0, says="(default: 1)"):
     strength, kind = f"strength of guidance, 1 = none {says}", _in_range("--guidance")
     command.add_argument("--guidance", type=kind, default=default, metavar="W", help=strength)
+
+
+def _tries(command):
+    best = (
+        "draw each N times, and keep the one that the judge of the model's pictures most believes "
+    )
+    best += "to show what is asked for, by --label, --avoid or --change (default: 1)"
+    command.add_argument("--tries", type=_in_range("--tries"), default=1, metavar="N", help=best)
 
 
 def _n_and_steps(command, n, drawn, says):
@@ -284,7 +306,7 @@ def _sample(sample):
     )
     kind = _in_range("--guidance")
     sample.add_argument("--guidance", type=kind, default=1.0, metavar="W", help=strength)
-    drawn = "number of images (default: 64; 1 where --size is more than 64x64)"
+    drawn = "number of images (default: 64; 8 with --like, 1 with --size above 64x64)"
     sample.add_argument("--n", type=_in_range("--n"), help=drawn)
     which = "ddpm visits every step, others --steps of them (default: dpmpp_2m, ddim for tiles)"
     sample.add_argument("--sampler", choices=SAMPLERS, help=which)
@@ -312,7 +334,13 @@ def _sample(sample):
     for kind in ("gif", "apng"):
         sample.add_argument(f"--{kind}", action="store_true", help=f"the same as --frames {kind}")
     _transparent(sample)
-    _files(sample, "out/sample.png")
+    like = "draw more like this one: a picture, or one of a sheet, as heroes.png#3, counted from 0"
+    sample.add_argument("--like", metavar="PICTURE", help=f"{like} (default: none)")
+    strength = "with --like: how much of it is drawn anew, above 0 up to 1 (default: 0.4)"
+    sample.add_argument("--strength", type=_in_range("--strength"), help=strength)
+    sample.set_defaults(picks=None)
+    _tries(sample)
+    _files(sample, "out/sample.png", many_seeds=True)
 
 
 def _edit(edit):
@@ -352,6 +380,7 @@ def _edit(edit):
     )
     edit.add_argument("--paste", action="store_true", help=back)
     _transparent(edit)
+    _tries(edit)
     _files(edit, "out/edit.png")
 
 
@@ -404,6 +433,26 @@ def _alphabet(alphabet):
     sharp = "letters of black and white alone, without greys, in files and in the strip"
     alphabet.add_argument("--one-bit", action="store_true", help=sharp)
     _files(alphabet, "out/alphabet.png")
+
+
+def _between(between):
+    between.add_argument("model", metavar="MODEL", help=MODEL)
+    for name in ("first", "second"):
+        end = f"the {name} picture, cropped and scaled to the model's size"
+        between.add_argument(name, type=_file, metavar=name.upper(), help=end)
+    drawn = "pictures from one to the other, of which the ends are as the model draws the two"
+    _n_and_steps(between, 7, f"{drawn} (default: 7)", USUAL["between"][1])
+    _files(between, "out/between.png")
+
+
+def _labels(labels):
+    labels.add_argument("model", metavar="MODEL", help=MODEL)
+    sheet = "draw a picture of each value, into out/labels.png, or where --out says"
+    labels.add_argument("--sheet", action="store_true", help=sheet)
+    out = "picture to write (default: none, the names alone are printed)"
+    labels.add_argument("--out", type=_file, metavar="PICTURE", help=out)
+    seed = "seed of all random numbers (default: 0)"
+    labels.add_argument("--seed", type=_in_range("--seed"), default=0, help=seed)
 
 
 def _again(again):
@@ -490,6 +539,20 @@ def _in_range(option):
         return found
 
     return number
+
+
+class _Seeds(argparse.Action):
+    def __call__(self, parser, args, found, option_string=None):
+        args.seed = found[0][0]
+        alone = len(found) == 1 and found[0][1] is None
+        args.picks = None if alone else [(seed, number or 0) for seed, number in found]
+        if args.picks and len(set(args.picks)) < len(found):
+            raise argparse.ArgumentError(self, "names one picture twice")
+
+
+def _seed(text):
+    seed, _, number = text.partition(":")
+    return _in_range("--seed")(seed), _in_range("picture")(number) if ":" in text else None
 
 
 def _memory(text):

@@ -9,7 +9,7 @@ from ..design.upright import opened
 from .cli import COMMANDS, parser
 from .usage import UsageError, require_picture
 
-DRAWS = ("sample", "edit", "restyle", "alphabet")  # what `again` may run; a file may say anything
+DRAWS = ("sample", "edit", "restyle", "alphabet", "between")  # a file may name any command
 WRITES = ("out", "frames", "sheet", "force", "gif", "apng")  # where to: asked for anew
 
 

@@ -7,11 +7,10 @@ import numpy as np
 from .. import checkpoint
 from ..data import to_float, to_uint8
 from ..design import edit, masks, restore
-from ..design.picture import Given, open_given, open_whole, paste
+from ..design.picture import Given, open_whole, paste
 from ..design.pipeline import Pipeline
 from ..design.upright import seen
-from ..measure import classifier
-from . import batch, clear, colours, drawing, judges, own, results
+from . import batch, clear, colours, drawing, judges, known, reached, results
 from .cli import HOLE, RESTORE, USUAL
 from .usage import UsageError, require_memory
 
@@ -45,32 +44,54 @@ def cmd_edit(args):
     w = args.guidance or (2.0 if args.change else 1.0)
     names = [name for one in sources for name in drawing.names_of(one.name, args.seed, n)]
     batch.require(args, sources, names, args.mask)
-    drawing.require_room(pipe, n)
+    drawing.require_room(pipe, n * args.tries)
+    asked = reached.wished(pipe, drawing.labels_of(pipe, args.change or args.label))
+    read = reached.reader(args, pipe, asked)
     A, cov = _degradation(args, pipe) if args.restore else (None, None)
     edits, left_out = batch.read(sources, _reading(args, pipe, A, len(sources) == 1))
     _require_pasting(args, edits, n)
     lines = dict.fromkeys(line for one in edits for line in one.said)  # each once
     print(*lines, sep="\n", end="\n" * bool(lines))
-    work = len(edits) * n * _evaluations_of_edit(args, pipe, steps, w)
-    bar, pipe = drawing.with_bar(pipe, work * colours.passes(args))
+    _warn(args, pipe, edits)
+    draws, each = n * args.tries, _evaluations_of_edit(args, pipe, steps, w)
+    bar, pipe = drawing.with_bar(pipe, len(edits) * draws * each * colours.passes(args))
 
     def draw(also):
-        drawn = _drawing(args, pipe, n, steps, w, A, cov, also)
-        chain = batch.in_pieces(args, pipe, edits, n, drawn)
+        drawn = _drawing(args, pipe, draws, steps, w, A, cov, also)
+        chain = batch.in_pieces(args, pipe, edits, draws, drawn)
         for k, one in enumerate(edits):
             if args.change and np.array_equal(one.labels, one.wanted):
-                chain[-1][k * n : (k + 1) * n] = one.x
+                chain[-1][k * draws : (k + 1) * draws] = one.x
         return chain
 
     with bar:
         papers = colours.papers([one.given for one in edits])
         chain, palette, _ = colours.draw(args, pipe, palette, draw, papers=papers)
     drawing.require_finite(args.model, chain[-1])
-    result = replace(_result(args, pipe, given, edits, n, chain), palette=palette)
+    names = [name for one in edits for name in drawing.names_of(one.source.name, args.seed, n)]
+    best, told = reached.kept(args, read, asked, chain[-1], names, _advice(args))
+    result = _result(args, pipe, given, edits, n, [x[best] for x in chain], told)
+    result = replace(result, palette=palette)
     papers = [(one.x, one.opaque, one.given.paper) for one in edits]
     result = clear.cleared(args, pipe, result, key, papers)
     results.write(args, _pasted(result, edits, n) if args.paste else result)
     batch.finish(sources, left_out)
+
+
+def _warn(args, pipe, edits):
+    """Say which pictures the model cannot know; those to be restored are not yet what they were."""
+    if args.restore:
+        return
+    x, paths = np.concatenate([one.x for one in edits]), [one.source.path for one in edits]
+    stays = np.concatenate([~one.anew[..., 0] for one in edits]) if args.mask else None
+    known.warn(args.model, pipe, x, paths, stays)
+
+
+def _advice(args):
+    """List what may help where an edit does not show what is asked for -> list of str"""
+    if args.mask:
+        return ["a larger --mask"]
+    return ["--mask with --label"] if args.change else ["more --strength"] * bool(args.strength)
 
 
 def _n(args):
@@ -88,7 +109,7 @@ def _reading(args, pipe, A, alone):
     judge, note = _judge_of(args.model, pipe) if args.change else (None, [])
 
     def read(source):
-        given = _opened(source.path, pipe, *shape)
+        given = drawing.opened(source.path, pipe, *shape)
         x = restore.enlarge(given.x, size, pipe.model.out) if args.restore else given.x
         one = _Edit(source, given, x, labels, wanted)
         if alone or given.box != (0, 0, size, size):
@@ -102,16 +123,6 @@ def _reading(args, pipe, A, alone):
         return one
 
     return read
-
-
-def _opened(path, pipe, side, channels):
-    """Read a picture to be edited as a model takes it, of a user's pictures as it was trained
-
-    -> Given with x (1, side, side, channels)
-    """
-    if "plan" in (pipe.pictures or {}):
-        return own.as_trained(path, pipe.pictures, pipe.model.size, side, channels)
-    return open_given(path, side, channels)
 
 
 def _enlarged(opaque, size):
@@ -150,17 +161,11 @@ def _add_mask(one, name):
 
 
 def _judge_of(model, pipe):
-    """Load the classifier of a model's pictures -> it, and []; or None, and a line that says why"""
+    """Find who reads a model's pictures -> see judges.reader, and []; or None, and why as a line"""
     try:
-        own = pipe.pictures
-        judge, its = judges.kept(model, pipe) if own else classifier.load(pipe.dataset)
+        return judges.reader(model, pipe), []
     except checkpoint.CheckpointError as e:
         return None, [f"{e}: what --label does not say of this one is left open"]
-    alike = (its["size"], its["channels"]) == (pipe.model.size, pipe.model.out)
-    if alike and all(its["labels"].get(name) == v for name, v in pipe.labels.items()):
-        return (judge, its), []
-    why = f"the classifier of {pipe.dataset} reads other pictures"
-    return None, [f"{why}: what --label does not say of this one is left open"]
 
 
 def _before_after(pipe, judge, x, labels, wanted):
@@ -170,8 +175,7 @@ def _before_after(pipe, judge, x, labels, wanted):
     """
     dropped = np.array([len(values) for values in pipe.labels.values()])
     if judge:
-        read = dict(zip(judge[1]["labels"], judge[0](x), strict=False))
-        shown = [np.asarray(read[name])[0].argmax() for name in pipe.labels]
+        shown = [log_p[0].argmax() for log_p in judge(x)]
         labels = np.where(labels == dropped, shown, labels)
     return labels, np.where(wanted == dropped, labels, wanted)
 
@@ -191,7 +195,7 @@ def _shown(pipe, one, alone):
     if not differs.any():
         shows = show(one.labels, all_)
         raise UsageError(f"--change asks for nothing new: the picture shows {shows}")
-    return [f"before: {show(one.labels, all_)}", f"after:  {show(one.wanted, all_)}"]
+    return [f"before: {show(one.labels, all_)}", f"wanted: {show(one.wanted, all_)}"]
 
 
 # --- drawing ---
@@ -231,8 +235,8 @@ def _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted, also):
     return [np.asarray(step) for step in chain]
 
 
-def _result(args, pipe, given, edits, n, chain):
-    """Put together what was drawn, n edits of each picture -> results.Result"""
+def _result(args, pipe, given, edits, n, chain, told):
+    """Put together what was drawn, n edits of each picture, and what each is read as -> Result"""
     drawn, count, done = chain[-1], f"{n} times", "changed" if args.change else "drawn anew"
     before, after, says, names = {}, None, [], []
     with_holes = args.mask and (args.sheet or any(one.kind != masks.WHITE for one in edits))
@@ -244,6 +248,7 @@ def _result(args, pipe, given, edits, n, chain):
         about = {"seed": f"{args.seed}", "source": one.source.path.name, "labels": labels}
         says += [about | batch.number_of(given, one.source, k, n) for k in range(n)]
         names += drawing.names_of(one.source.name, args.seed, n)
+    says = [one | more for one, more in zip(says, told, strict=True)]
     words = f"then {count} {done}"
     if args.restore:
         after = drawn.reshape(len(edits), n, *drawn.shape[1:]).mean(1)
@@ -261,14 +266,14 @@ def _pasted(result, edits, n):
     drawn = result.images if result.bare is None else result.bare
     for k, one in enumerate(edits):
         part, paper = slice(k * n, (k + 1) * n), one.given.paper
-        colours = np.broadcast_to(drawn[part], (*drawn[part].shape[:3], 3))
-        opaque = np.ones_like(colours[..., :1])
+        rgb = np.broadcast_to(drawn[part], (*drawn[part].shape[:3], 3))
+        opaque = np.ones_like(rgb[..., :1])
         if result.alpha is not None:
             opaque = to_float(result.alpha[part, ..., None])
         whole = np.dstack(open_whole(one.source.path))
         x = one.x if result.palette is None else colours.nearest(one.x, result.palette)
         changed = np.abs(result.images[part] - x).max(-1) > 1e-4
-        back = paste(whole, np.concatenate([colours, opaque], -1), changed, one.given.box)
+        back = paste(whole, np.concatenate([rgb, opaque], -1), changed, one.given.box)
         on_paper = lambda x, paper=paper: paper + (x[..., :3] - paper) * (x[..., 3:] + 1) / 2
         before[f"given {one.source.name}"] = on_paper(whole)
         images, bare = [*images, *on_paper(back)], [*bare, *back[..., :3]]

@@ -70,8 +70,8 @@ def cmd_restyle(args):
         papers = colours.papers([given for _, given in opened])
         chain, palette, told = colours.draw(args, pipe, palette, ours, papers=papers)
     drawing.require_finite(args.model, chain[-1])
-    told += keeping.strayed(args, np.repeat(shown, n, axis=0), chain[-1])
-    print(*told, sep="\n", end="\n" * bool(told))
+    for line in told + keeping.strayed(args, np.repeat(shown, n, axis=0), chain[-1]):
+        print(line)
     result = replace(_restyled(args, given, opened, chain), palette=palette)
     papers = [(given.x, given.alpha, given.paper) for _, given in opened]
     results.write(args, clear.cleared(args, pipe, result, key, papers))

@@ -8,11 +8,9 @@ from ..collect.source import number
 from ..data import to_float
 from ..design import colour, palette, swatches
 from . import drawing
-from .cli import RANGES
 from .usage import UsageError
 
 TRIES = 8  # of a picture that lacks a colour
-MOST = RANGES["--n"][2]  # pictures: the streams of picture k's further tries are k + MOST, ...
 
 
 def require_fitting(args):
@@ -96,10 +94,10 @@ def draw(args, pipe, colours, ours, again=None, papers=()):
 
     With --dither all is drawn freely, and mixed of the colours at the end.
     colours: (K, C) uint8 or None; ours: function of `also`, see Pipeline.draw, that draws all
-    pictures, from the same noise each time; again: function of the numbers of pictures, see MOST,
-    and `also`, that draws those that lack a colour anew, None = they stay; papers: greys that may
-    be drawn, too -> list of (N, H, W, C), x_T .. x_0; the colours, as an indexed picture has them;
-    what to say
+    pictures, from the same noise each time; again: function of the places of those that lack a
+    colour, of the number of the try, 1 .. TRIES - 1, and `also`, that draws them anew, None = they
+    stay; papers: greys that may be drawn, too
+    -> list of (N, H, W, C), x_T .. x_0; the colours, as an indexed picture has them; what to say
     """
     if args.colours:
         free = ours(None)[-1]
@@ -116,7 +114,7 @@ def draw(args, pipe, colours, ours, again=None, papers=()):
     settle = lambda chain: [*chain[:-1], settled(args, chain[-1], drawn_in)]
     chain, told = settle(ours(also)), []
     if again:
-        told = _anew(chain, colours, shares, lambda pictures: settle(again(pictures, also)))
+        told = _anew(chain, colours, shares, lambda *lost: settle(again(*lost, also)))
     if shares is not None:
         told.append(_reached(chain[-1], colours, shares))
     return chain, colours.repeat(3 // colours.shape[1], 1), told
@@ -143,7 +141,7 @@ def _anew(chain, colours, shares, again):
         if len(lost) == 0 or attempt == TRIES:
             break
         anew[lost] = True
-        for x, new in zip(chain, again(lost + attempt * MOST), strict=True):
+        for x, new in zip(chain, again(lost, attempt), strict=True):
             x[lost] = new
     told = []
     if anew.any():

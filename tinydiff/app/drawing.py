@@ -6,6 +6,7 @@ import numpy as np
 
 from ..design import restore
 from ..design.large import window
+from ..design.picture import open_given
 from ..design.pipeline import PER_PIXEL, parse_labels
 from . import own
 from .progress import Bar
@@ -75,6 +76,16 @@ def with_bar(pipe, work):
 def names_of(stem, seed, n):
     """Name n results after the picture that they are made of -> list of str, without suffix"""
     return [stem] if n == 1 else [f"{stem}_{seed}-{k:03}" for k in range(n)]
+
+
+def opened(path, pipe, side, channels):
+    """Read a picture to be edited as a model takes it, of a user's pictures as it was trained
+
+    -> design.picture.Given with x (1, side, side, channels)
+    """
+    if "plan" in (pipe.pictures or {}):
+        return own.as_trained(path, pipe.pictures, pipe.model.size, side, channels)
+    return open_given(path, side, channels)
 
 
 def covariance(args, pipe):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from .. import checkpoint
 from ..measure import classifier, pretext
 from .progress import Bar
@@ -49,6 +51,29 @@ def kept(model, pipe):
     if its.get("pictures", {}).get("key") != pipe.pictures.get("key"):
         raise checkpoint.CheckpointError(f"{path} reads other pictures (move it away: {how})")
     return judge, its
+
+
+def reader(model, pipe):
+    """Find who reads what a model draws: the judge of its pictures, if there is one that fits.
+
+    model: its name, or Path; pipe: its Pipeline -> function of images (N, H, W, C) in [-1, 1] that
+    gives, for each label of the model, log p (N, number of values)
+    Raises CheckpointError where there is none, saying why.
+    """
+    judge, its = kept(model, pipe) if pipe.pictures else classifier.load(pipe.dataset)
+    alike = (its["size"], its["channels"]) == (pipe.model.size, pipe.model.out)
+    if not alike or any(its["labels"].get(name) != v for name, v in pipe.labels.items()):
+        raise checkpoint.CheckpointError(f"the classifier of {pipe.dataset} reads other pictures")
+
+    def read(images):
+        scores = dict(zip(its["labels"], map(np.asarray, judge(images)), strict=False))
+        return [_log_softmax(scores[name]) for name in pipe.labels]
+
+    return read
+
+
+def _log_softmax(scores):
+    return scores - np.logaddexp.reduce(scores, 1, keepdims=True)
 
 
 def of(model, dataset, about, say, keep=True):

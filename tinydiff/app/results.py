@@ -24,6 +24,7 @@ from .progress import Bar
 from .usage import UsageError, require_output, require_picture
 
 ANIMATIONS = {"gif": plot.save_gif, "apng": plot.save_apng, "webp": plot.save_webp}
+HELD = 8  # frames for which the ends of a film stand still
 LONGEST = 16_384  # pixels: longer sides of an image no program likes to open
 
 
@@ -39,7 +40,8 @@ class Result:
     x_T .. x_0, what an animation shows, None = there is none
     alpha: (N, H, W) uint8, 255 = opaque, None = all is; bare: (N, H, W, C), the colours that go
     with it, where images lie on paper, or None; palette: (K, 3) uint8, the only colours that there
-    are, None = any
+    are, None = any; film: name of one animation that shows the images one by one, "" = of each its
+    chain
     as_given: {k: (h, w, C) and alpha (h, w) uint8 or None}, what stands for image k among single
     pictures, whatever --scale is: it was not drawn, and has a size of its own
     """
@@ -57,6 +59,7 @@ class Result:
     alpha: np.ndarray | None = None
     bare: np.ndarray | None = None
     palette: np.ndarray | None = None
+    film: str = ""
     as_given: dict = field(default_factory=dict)
 
 
@@ -71,10 +74,11 @@ def animations(args):
     return [kind for kind in ANIMATIONS if kind in [*(args.frames or []), *older]]
 
 
-def require(args, names, *inputs):
+def require(args, names, *inputs, film=""):
     """Refuse, before the work starts, an --out where results cannot be written.
 
-    names: of the pictures to come; inputs: files that the command reads, and must not replace
+    names: of the pictures to come; inputs: files that the command reads, and must not replace;
+    film: see Result
     Raises UsageError; a file of an earlier result is only replaced as --force asks.
     """
     if not into_folder(args):
@@ -88,7 +92,7 @@ def require(args, names, *inputs):
         kind = KINDS.get(stat.S_IFMT(args.out.lstat().st_mode), "a file")
         instead = "give a folder, or for one picture a name that ends in .png"
         raise UsageError(f"--out {args.out} is {kind}: {instead}")
-    paths = [path for _, path in _files(args, names)]
+    paths = [path for _, path in _files(args, names, film)]
     for path in paths:
         require_output(path, inputs)
     if not args.force and (there := next((path for path in paths if path.exists()), None)):
@@ -112,11 +116,12 @@ def write(args, result):
         _write_overview(args, result)
 
 
-def _files(args, names):
+def _files(args, names, film):
     """List the files that go into a folder: kind ("picture", "sheet", ...), Path"""
     files = [("picture", args.out / f"{name}.png") for name in names]
     files += [("sheet", args.out / f"sheet.{suffix}") for suffix in ("png", "json") if args.sheet]
-    return files + [(k, args.out / f"{name}.{k}") for name in names for k in animations(args)]
+    moving = [film] if film else names
+    return files + [(k, args.out / f"{name}.{k}") for name in moving for k in animations(args)]
 
 
 def _write_folder(args, result, chosen):
@@ -129,6 +134,8 @@ def _write_folder(args, result, chosen):
     print(f"{args.out}: {names[0]}.png{last}")
     if args.sheet:
         _write_sheet(args, result, args.out / "sheet.png")
+    if result.film:
+        return _write_film(args, result, args.out / f"{result.film}.png", args.scale or 1)
     for kind in animations(args):
         for k, name in zip(chosen, names, strict=True):
             steps = [x[k : k + 1] for x in result.chain]
@@ -145,6 +152,8 @@ def _write_overview(args, result):
     if getattr(args, "transparent", None) and result.alpha is not None:
         sheet = _clear_overview(result, first, after, columns, zoom)
     print(f"{plot.save_png(sheet, args.out)}: {result.words}")
+    if result.film:
+        return _write_film(args, result, args.out, zoom)
     for kind in animations(args):
         steps = [_grouped(result, first, x) for x in result.chain]
         frames, path, less = plot.frames(steps, columns, zoom), args.out.with_suffix(f".{kind}"), ""
@@ -173,6 +182,15 @@ def _grouped(result, *parts):
     size = lambda part: len(part) // result.groups
     groups = range(result.groups)
     return np.stack([x for g in groups for p in parts for x in p[g * size(p) : (g + 1) * size(p)]])
+
+
+def _write_film(args, result, path, zoom):
+    """Write the images one by one as one animation, there and back: path, but for its suffix."""
+    pictures = [plot.sheet(x[None], 1, gap=0, scale=zoom) for x in result.images]
+    there = pictures[:1] * HELD + pictures + pictures[-1:] * HELD
+    for kind in animations(args):
+        ANIMATIONS[kind](there + pictures[::-1], path.with_suffix(f".{kind}"))
+        print(f"{path.with_suffix(f'.{kind}')}: {number(len(pictures), 'picture')}, there and back")
 
 
 def _write_sheet(args, result, path):

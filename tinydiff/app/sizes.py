@@ -29,14 +29,17 @@ def size_of(args, pipe):
     return size
 
 
+def is_large(size):
+    """Tell whether an image of a size (H, W) is drawn by windows -> bool"""
+    return window(size) is not None
+
+
 def if_large(args, size):
-    """Set what goes for large pictures: tiles, a single one, pixel for pixel -> bool: it is one"""
-    if not window(size):
-        return False
-    args.tile, args.n = True, args.n or 1
-    if args.n == 1 and not args.sheet:
-        args.scale = args.scale or 1
-    return True
+    """Set what goes for large pictures: they are tiles, and a single one is itself, no overview."""
+    if is_large(size):
+        args.tile, args.n = True, args.n or (None if args.picks else 1)
+        if args.n == 1 and not args.sheet:
+            args.scale = args.scale or 1
 
 
 def evaluations_of(pipe, size, steps, times, small):

@@ -60,8 +60,8 @@ def exact(eps_model, s, palette, shares=None):
     shares: (K,), of the pixels, adding up to 1; None = as it comes
     -> eps_model: (x_t (N, H, W, C), t int) -> eps_hat; `nearest` makes the last image whole
     """
-    few = len(palette) <= FEW
-    least, start = 0.6 / len(palette) if few else 0.0, START[few or shares is not None] * s.T
+    few, priced = len(palette) <= FEW, len(palette) <= FEW or shares is not None
+    least, start, rounds = 0.6 / len(palette) * few, START[priced] * s.T, 5 if priced else 2
     colours = np.asarray(palette, np.float32)
 
     def in_colours(x_t, t):
@@ -70,8 +70,10 @@ def exact(eps_model, s, palette, shares=None):
             return eps_hat
         ab, x0_hat = s.alpha_bar[t], np.asarray(predict_x0(s, x_t, t, eps_hat))  # may be on a GPU
         c = (1 - ab) * VAR / (ab * VAR + 1 - ab)
-        r = posterior(x0_hat, colours, max(c, HARD), shares, least)
-        x0 = colours[r.argmax(-1)] if c < HARD else r @ colours
+        x0 = np.empty_like(x0_hat)
+        for x, guess in zip(x0, x0_hat, strict=True):  # one by one: r is K / C times as large
+            r = posterior(guess[None], colours, max(c, HARD), shares, least, rounds)[0]
+            x[...] = colours[r.argmax(-1)] if c < HARD else r @ colours
         return eps_hat + (x0_hat - x0) * x0_hat.dtype.type(np.sqrt(ab / (1 - ab)))
 
     return in_colours
