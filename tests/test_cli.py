@@ -988,8 +988,8 @@ sample portraits --palette #ff0000 red
     a colour is written as '#rrggbb', such as '#ff8000' for orange; got 'red'
 sample portraits --main-colour #ff00
     a colour is written as '#rrggbb', such as '#ff8000' for orange; got '#ff00'
-sample portraits --palette #ff0000 --size 16x32
-    --palette and --main-colour draw single pictures of the model's own size
+sample portraits --main-colour #ff0000 --size 16x32
+    --about and --main-colour draw single pictures of the model's own size
 sample portraits --pull 2
     --pull is for --palette or --main-colour: name a colour
 sample portraits --main-colour #ff0000 --pull 0

@@ -55,6 +55,8 @@ RANGES = {  # of numbers: what kind, and from where (fractions: above what) to w
     "--sigma": (float, 1e-4, 10),
     "--pull": (float, 0.01, 100),
     "--scale": (int, 1, 256),
+    "--colours": (int, 1, 256),
+    "--shares": (float, 0, 100),  # percent, each
     "--lr": (float, 1e-7, 10),
     "--minutes": (float, 0, 100_000),
     "--save-every": (float, 0, 1_000_000),
@@ -172,6 +174,26 @@ def _files(command, path, many_seeds=False):
         command.add_argument("--seed", **kind, default=0, help=seed + each)
         return
     command.add_argument("--seed", type=_in_range("--seed"), default=0, help=seed)
+
+
+def _colours(command):
+    """Add the options of the commands that draw in exactly given colours."""
+    palette = (
+        "draw in exactly these colours, as '#1d2b53' '#ff77a8', or those of files: .gpl, .hex, "
+    )
+    palette += ".ase, .aseprite, a picture of at most 256 (default: any)"
+    command.add_argument("--palette", nargs="+", metavar="COLOUR", help=palette)
+    found = "draw in exactly K colours, found in what is drawn freely (default: any number)"
+    command.add_argument("--colours", type=_in_range("--colours"), metavar="K", help=found)
+    dither = "with --palette or --colours: draw freely, and mix the colours pixel by pixel"
+    command.add_argument("--dither", action="store_true", help=dither)
+
+
+def _shares(command):
+    share = "with --palette or --colours: percent of the pixels for each colour, as 60 30 10 "
+    kind = _in_range("--shares")
+    usual = "(default: as it comes)"
+    command.add_argument("--shares", nargs="+", type=kind, metavar="PERCENT", help=share + usual)
 
 
 def _transparent(command):
@@ -297,11 +319,14 @@ def _sample(sample):
         "height and width, in this order, as 16x64: wider than the model's own (default: its own)"
     )
     sample.add_argument("--size", type=_size, metavar="HxW", help=size)
-    palette = "draw with these colours only, about: '#1d2b53' '#ff77a8' '#fff1e8' (default: any)"
-    sample.add_argument("--palette", nargs="+", metavar="COLOUR", help=palette)
+    _colours(sample)
+    _shares(sample)
+    about = "keep to --palette only about, as --pull says: mixtures of its colours, too"
+    sample.add_argument("--about", action="store_true", help=about)
     main = "the mean colour to draw around, as '#3060c0' (default: any)"
     sample.add_argument("--main-colour", metavar="COLOUR", help=main)
-    pull = "how closely colours are kept to (default: 1; 3 is close)"
+    pull = "how closely to keep to --main-colour, or to --palette, which then is no longer exact "
+    pull += "(default: 1; 3 is close)"
     sample.add_argument("--pull", type=_in_range("--pull"), metavar="X", help=pull)
     for kind in ("gif", "apng"):
         sample.add_argument(f"--{kind}", action="store_true", help=f"the same as --frames {kind}")
@@ -346,6 +371,7 @@ def _edit(edit):
     drawn = "number of results (default: 8, with --change 1)"
     says = [f"{USUAL[f'edit {how}'][1]} with {how}" for how in ("--mask", "--change")]
     _n_and_steps(edit, None, drawn, f"{USUAL['edit --restore'][1]}, {', '.join(says)}")
+    _colours(edit)
     back = (
         "put what is drawn back into each picture at its own size, as blocks; the rest of it stays"
     )
@@ -372,6 +398,8 @@ def _restyle(restyle):
     restyle.add_argument("--model", default="emoji", help=model)
     _guidance(restyle, None, "(default: 1.5; 2 for --way inversion or noise)")
     _n_and_steps(restyle, 8, "number of results (default: 8)", USUAL["restyle"][1])
+    _colours(restyle)
+    _shares(restyle)
     _transparent(restyle)
     _files(restyle, "out/restyle.png")
 

@@ -1,11 +1,14 @@
 """The commands `restyle` and `alphabet`, whose networks look at what they are given."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 
 from .. import data
 from ..design.picture import ink_of, open_given, open_letter
 from ..design.pipeline import Pipeline, evaluations
-from . import batch, clear, drawing, results
+from . import batch, clear, colours, drawing, results
 from .cli import USUAL
 from .usage import UsageError
 
@@ -36,6 +39,8 @@ def cmd_restyle(args):
         raise UsageError(f"--way inversion needs --from, {which}")
     if args.strength and args.way == "source":
         raise UsageError("--strength is for --way inversion or noise")
+    colours.require_fitting(args)
+    palette = colours.given(args, pipe.model.out)
     drawing.require_room(pipe, args.n)
     n, key, given = args.n, clear.require(args, pipe), batch.sources(args.images)
     sources = batch.chosen(args, given, n)
@@ -49,17 +54,21 @@ def cmd_restyle(args):
     work = steps * each
     if args.way != "source":
         work = pipe.steps_below(strength, steps) * (each + 2 * (args.way == "inversion"))
-    bar, pipe = drawing.with_bar(pipe, len(opened) * n * work)
+    bar, pipe = drawing.with_bar(pipe, len(opened) * n * work * colours.passes(args))
 
-    def restyled(part, rng):
+    def restyled(part, rng, also=None):
         images = np.repeat(np.concatenate([given.x for _, given in part]), n, axis=0)
         how = args.way, args.of, steps, w, strength, sampler
-        return pipe.restyle(images, args.to, rng, *how, whole=True)
+        return pipe.restyle(images, args.to, rng, *how, whole=True, also=also)
 
     with bar:
-        chain = batch.in_pieces(args, pipe, opened, n, restyled)
+        ours = lambda also: batch.in_pieces(args, pipe, opened, n, partial(restyled, also=also))
+        papers = colours.papers([given for _, given in opened])
+        chain, palette, told = colours.draw(args, pipe, palette, ours, papers=papers)
+    for line in told:
+        print(line)
     drawing.require_finite(args.model, chain[-1])
-    result = _restyled(args, given, opened, chain)
+    result = replace(_restyled(args, given, opened, chain), palette=palette)
     papers = [(given.x, given.alpha, given.paper) for _, given in opened]
     results.write(args, clear.cleared(args, pipe, result, key, papers))
     batch.finish(sources, left_out)

@@ -9,7 +9,7 @@ from .. import plot
 from ..collect.source import number
 from ..design import colour, edit
 from ..design.pipeline import Pipeline, evaluations
-from . import clear, drawing, known, picked, reached, results, together
+from . import clear, colours, drawing, known, picked, reached, results, together
 from .cli import STEPS, USUAL
 from .usage import UsageError, require_output
 
@@ -29,6 +29,7 @@ def cmd_sample(args):
     read = reached.reader(args, pipe, asked, size)
     where = picked.places(args.seed, args.picks, args.n or (8 if args.like else 64), args.tries)
     also, key = _colours(args, pipe), clear.require(args, pipe)
+    palette = colours.given(args, pipe.model.out)
     names = [f"{Path(args.model).stem}_{seed}-{k:03}" for seed, k in where[:: args.tries]]
     results.require(args, names, *picked.files(args.like))
     beside = _beside(args, pipe)
@@ -39,16 +40,14 @@ def cmd_sample(args):
     if not args.label and len(pipe.labels) == 1:
         labels = np.arange(len(names)).repeat(args.tries)[:, None]
         labels = labels * pipe.model.classes[0] // len(names)
-    team = together.team()
     together.require_enough(len(where), "--n")
-    mine = team.part(len(where))
-    bar, pipe = drawing.with_bar(pipe, len(where[mine]) * _evaluations(args, pipe, way))
-    with bar:
-        each = where[mine], labels[mine], avoid[mine]
-        chain = [team.gather(x) for x in _in_pieces(args, pipe, *each, way, size, also, like)]
-    if team.rank:
+    how = way, size, also, like
+    chain, palette, redrawn = _drawn(args, pipe, palette, where, labels, avoid, *how)
+    if together.team().rank:
         return
     drawing.require_finite(args.model, chain[-1])
+    for line in redrawn:
+        print(line)
     advice = ["more --strength"] if args.like else []
     best, told = reached.kept(args, read, asked, chain[-1], names, advice)
     says = [
@@ -56,7 +55,7 @@ def cmd_sample(args):
     ]
     columns = min(len(names), max(1, 16 * pipe.model.size // size[1]))
     drawn = chain[-1][best], names, says, number(len(names), "image"), columns
-    result = results.Result(*drawn, chain=[x[best] for x in chain])
+    result = results.Result(*drawn, chain=[x[best] for x in chain], palette=palette)
     results.write(args, clear.cleared(args, pipe, result, key))
     if beside:
         _write_wall(result.images, beside)
@@ -105,6 +104,30 @@ def _evaluations(args, pipe, way):
     return evaluations(pipe.s, *way[:2], args.guidance)
 
 
+def _drawn(args, pipe, palette, where, labels, avoid, way, size, also, like):
+    """Draw all pictures, each process a part of them -> what colours.draw gives
+
+    where: of each its seed and number; of those that are drawn anew it is changed
+    """
+    team = together.team()
+    mine = team.part(len(where))
+    work = len(where[mine]) * _evaluations(args, pipe, way) * colours.passes(args)
+    bar, pipe = drawing.with_bar(pipe, work)
+
+    def draw(exact, places, rows):
+        how = way, size, _both(also, exact), like
+        return _in_pieces(args, pipe, places, labels[rows], avoid[rows], *how)
+
+    def again(lost, attempt, exact):
+        for i in lost:
+            where[i] = where[i][0], where[i][1] + picked.FURTHER * args.tries
+        return draw(exact, [where[i] for i in lost], lost)
+
+    with bar:
+        ours = lambda exact: [team.gather(x) for x in draw(exact, where[mine], mine)]
+        return colours.draw(args, pipe, palette, ours, again)
+
+
 def _in_pieces(args, pipe, where, labels, avoid, way, size, also, like):
     """Draw pictures, some at a time, those of one seed together.
 
@@ -130,7 +153,7 @@ def _chain(args, pipe, labels, avoid, rng, way, size, also, like):
     """Draw an image for each row of labels -> list of (N, H, W, C), x_T .. x_0"""
     w = args.guidance
     if args.tile:
-        return pipe.tile(labels, rng, *way[1:], w, avoid, size)
+        return pipe.tile(labels, rng, *way[1:], w, avoid, size, also)
     if like is None:
         return pipe.draw(labels, rng, *way, w, avoid, size=size, also=also)
     eps_model, x0 = pipe.eps_model(labels, w, avoid), np.repeat(like, len(labels), axis=0)
@@ -170,6 +193,7 @@ def _require_fitting(args):
     if args.picks and args.n:
         why = "several seeds, or SEED:PICTURE, draw one picture each"
         raise UsageError(f"{why}: leave out --n")
+    colours.require_fitting(args)
     if args.pull and not (args.palette or args.main_colour):
         raise UsageError("--pull is for --palette or --main-colour: name a colour")
 
@@ -188,20 +212,26 @@ def _size(args, pipe):
 
 
 def _colours(args, pipe):
-    """Read --palette, --main-colour and --pull -> further guidance for Pipeline.draw, or None"""
-    if not (args.palette or args.main_colour):
+    """Read --main-colour, --palette --about and --pull -> guidance for Pipeline.draw, or None"""
+    about = colours.loosely(args)
+    if not (about or args.main_colour):
         return None
+    palette = colours.read(args.palette) / 127.5 - 1 if about else None
     try:
-        palette = [colour.parse(text) for text in args.palette or []] or None
         main = colour.parse(args.main_colour) if args.main_colour else None
     except ValueError as e:
         raise UsageError(str(e)) from None
-    own = "--palette and --main-colour draw single pictures of the model's own size"
+    own = "--about and --main-colour draw single pictures of the model's own size"
     if args.tile or args.size:
         raise UsageError(f"{own}: leave out --tile and --size")
-    if pipe.model.out != 3:
-        suited = "--palette and --main-colour are for models of colour pictures"
-        raise UsageError(f"{args.model} draws in grey: {suited}")
+    colours.require_coloured(args, pipe.model.out)
     cov = drawing.covariance(args, pipe) if args.main_colour else drawing.variance(args, pipe)
     wanted = pipe.s, cov, pipe.model.size, palette, main, args.pull or 1.0
     return lambda eps_model: colour.coloured(eps_model, *wanted)
+
+
+def _both(first, then):
+    """Join two functions from eps_model to eps_model, or None: first the one, then the other."""
+    if first and then:
+        return lambda eps_model: then(first(eps_model))
+    return first or then

@@ -83,6 +83,11 @@ def evaluations(s, sampler, steps, w=1.0):
     return count if w == 1 else 2 * count
 
 
+def _and(also, eps_model):
+    """Guide an eps_model further, if also, a function from eps_model to eps_model, is not None."""
+    return also(eps_model) if also else eps_model
+
+
 def _end(chain, whole):
     """Give the last of a sampler's steps, (N, H, W, C), or the whole chain as a list of these."""
     if whole:
@@ -188,7 +193,7 @@ class Pipeline:
         from eps_model to eps_model -> list of (N, H, W, C), x_T .. x_0
         """
         eps_model = self.eps_model(labels, w, avoid, interval, source)
-        eps_model = also(eps_model) if also else eps_model
+        eps_model = _and(also, eps_model)
         shape = self._shape(labels, size)
         if sampler == "ddpm":
             chain = sample.ddpm(eps_model, self.s, shape, rng, clip=1.0)
@@ -217,32 +222,47 @@ class Pipeline:
         chains = [draw(rows, Streams(seed, rows)) for rows in self.pieces(pictures, size, most)]
         return [np.concatenate(x) for x in zip(*chains, strict=True)]
 
-    def tile(self, labels, rng, steps=50, times="even", w=1.0, avoid=None, size=None):
+    def tile(self, labels, rng, steps=50, times="even", w=1.0, avoid=None, size=None, also=None):
         """Draw images that repeat without a seam, with ddim.
 
         edit.tile shifts them at each step, and the network sees the image as a tile (unet.circular)
-        labels, steps, times, w, avoid, size: as in `draw` -> list of (N, H, W, C), x_T .. x_0
+        labels, steps, times, w, avoid, size, also: as in `draw`
+        -> list of (N, H, W, C), x_T .. x_0
         """
-        eps_model, grid = self.eps_model(labels, w, avoid), self.grid(steps, times)
+        eps_model, grid = _and(also, self.eps_model(labels, w, avoid)), self.grid(steps, times)
         with circular(self.model):
             shape = self._shape(labels, size)
             return list(edit.tile(eps_model, self.s, shape, rng, grid, clip=1.0))
 
-    def change(self, x0, before, after, rng, w=2.0, steps=20, whole=False):
+    def change(self, x0, before, after, rng, w=2.0, steps=20, whole=False, also=None):
         """Change images from one set of labels to another and leave the rest as it is.
 
         edit.change over 0.8 T and those of even_times(s, steps) below it, drawn with guidance w,
         x0_hat clipped to [-1, 1]
-        x0: (N, H, W, C); before, after: (N, number of labels) ints; whole: see `_end`
+        x0: (N, H, W, C); before, after: (N, number of labels) ints; whole: see `_end`; also: as in
+        `draw`, for what is drawn, not for finding what changes
         -> (N, H, W, C), x0 where the model sees nothing to change
         Source: Couairon et al. 2023 (DiffEdit); 0.8 was chosen on 100 of the pairs of
         data.load_edits.
         """
         s, models = self.s, (self.eps_model(before), self.eps_model(after))
-        guided, times = self.eps_model(after, w), self._from(0.8, steps)
+        guided, times = _and(also, self.eps_model(after, w)), self._from(0.8, steps)
         return _end(edit.change(*models, s, x0, rng, times, guided, clip=1.0), whole)
 
-    def restore(self, labels, y, A, sigma_y, cov, rng, steps=50, w=1.0, times="even", whole=False):
+    def restore(
+        self,
+        labels,
+        y,
+        A,
+        sigma_y,
+        cov,
+        rng,
+        steps=50,
+        w=1.0,
+        times="even",
+        whole=False,
+        also=None,
+    ):
         """Draw what a degraded picture may have been, once for each row of labels.
 
         ddim with eta = 1 over so many times, a name in TIMES, x0_hat clipped to [-1, 1], guided by
@@ -253,7 +273,8 @@ class Pipeline:
         """
         believed = guide.assume_gaussian(self.eps_model(labels, w), self.s, cov)
         gradient = restore.log_p_gradient(self.s, y, A, sigma_y, cov)
-        eps_model, times = guide.by_x0_hat(believed, self.s, gradient), self.grid(steps, times)
+        eps_model = _and(also, guide.by_x0_hat(believed, self.s, gradient))
+        times = self.grid(steps, times)
         shape = self._shape(labels)
         chain = sample.ddim(eps_model, self.s, shape, rng, times, eta=1.0, clip=1.0)
         return _end(chain, whole)
@@ -270,6 +291,7 @@ class Pipeline:
         strength=0.7,
         sampler="ddim",
         whole=False,
+        also=None,
     ):
         """Draw images in another style, in one of three ways, of which two need no pairs.
 
@@ -290,13 +312,13 @@ class Pipeline:
         s, times = self.s, self.grid(steps)
         if way == "source":
             labels = np.full((len(images), 1), self.labels["style"].index(to))
-            chain = self.draw(labels, rng, sampler, steps, w=w, source=images)
+            chain = self.draw(labels, rng, sampler, steps, w=w, source=images, also=also)
         elif way == "inversion":
             times = self._from(strength, steps)
-            there, back = in_style(of), in_style(to, w)
+            there, back = in_style(of), _and(also, in_style(to, w))
             chain = edit.translate(there, back, s, images, times, rounds=2, clip=1.0)
         else:
-            eps_model = in_style(to, w)
+            eps_model = _and(also, in_style(to, w))
             chain = edit.image_to_image(eps_model, s, images, strength, rng, times, clip=1.0)
         return _end(chain, whole)
 
