@@ -25,6 +25,7 @@ from traceback import walk_tb
 from types import SimpleNamespace
 
 import llvmlite.binding as llvm
+from numba import void
 from numba.core import sigutils
 
 from .cuda_array import MOST_SHARED, MOST_THREADS, SIMULATED, cuda
@@ -80,15 +81,20 @@ class Look:
         return f"{self.threads} threads a block, {self.shared:,} bytes shared{registers}, {kinds}"
 
 
+@cache
 def missing():
     """Say why no kernel can be compiled in this process: () -> str, or None if one can"""
     if SIMULATED:
         return "numba's simulator is in its place here"
     try:
-        _prepared()
-        _machine()
-    except (ImportError, AttributeError, RuntimeError) as error:
-        return f"this numba has no CUDA compiler ({error})"
+        tried = look(_nothing, "void()", 1)
+    except Exception as error:  # whatever another numba or LLVM lacks
+        return f"this numba has no CUDA compiler ({type(error).__name__}: {error})"
+    return tried.refused and f"this numba's CUDA compiler does not work ({tried.refused[1]})"
+
+
+def _nothing():
+    pass
 
 
 def look(kernel, signature, threads):
@@ -98,12 +104,13 @@ def look(kernel, signature, threads):
     "void(float32[::1])" or a tuple of numba's types; threads: in a block -> Look
     """
     f = getattr(kernel, "py_func", kernel)
-    types, _ = sigutils.normalize_signature(signature) if signature else ((), None)
+    types, _ = sigutils.normalize_signature(signature)
+    compile_cuda = _prepared()
     try:
-        text = _lowered(f, types)
+        done = compile_cuda(f, void, types, cc=CAPABILITY, lineinfo=True)
     except Exception as error:  # numba has many kinds
         return Look(threads, _refusal(error, f))
-    module = _linked(text)
+    module = _linked(done.library.get_llvm_str())
     shared = sum(map(_size, module.global_variables))
     _optimise(module)
     is_double = "float64" in str(types)
@@ -120,16 +127,9 @@ def _prepared():
     compiler = import_module(f"{cuda.__name__}.compiler")
     dispatcher = import_module(f"{cuda.__name__}.dispatcher")
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=CAPABILITY)
-    dispatcher.CUDADispatcher.compile = lambda *_: None  # @cuda.jit("void(...)") would load it, too
+    kind = dispatcher.CUDADispatcher  # @cuda.jit("void(...)") would have it load the kernel, too
+    kind.compile = kind.disable_compile = lambda *_: None
     return compiler.compile_cuda
-
-
-def _lowered(f, types):
-    """Give types to a function and lower it: function, tuple -> str, one module or several"""
-    from numba import void
-
-    done = _prepared()(f, void, types, cc=CAPABILITY, lineinfo=True)
-    return done.library.get_llvm_str()
 
 
 def _refusal(error, f):
