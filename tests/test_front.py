@@ -246,7 +246,12 @@ def add_noise(x0, eps, signal, noise, y):
 @pytest.mark.parametrize(
     "value, state, says",
     [
-        ("fmaf(signal, x0[i], noise * eps[i])", "passed", "a GPU's compiler takes it: 64 threads"),
+        pytest.param(
+            "fmaf(signal, x0[i], noise * eps[i])",
+            "passed",
+            "a GPU's compiler takes it: 64 threads",
+            marks=pytest.mark.slow,
+        ),
         ("(signal * x0[i] + noise * eps[i]) * 1.000000001", "failed", "in line 8 of its cell or"),
     ],
 )
