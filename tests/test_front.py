@@ -1,7 +1,7 @@
 """What a GPU's compiler sees and numba's simulator lets pass: tests, and the kernels that show it.
 
 A Python without the simulator compiles the kernels below, `python tests/test_front.py` in the
-environment that cuda_front.py asks for. Nothing here needs a GPU.
+environment that cuda_front.py needs. Nothing here needs a GPU.
 """
 
 import dataclasses
@@ -194,15 +194,15 @@ REFUSED = ("why", "in line 3 of its cell or file: no")
 @pytest.mark.parametrize(
     "simulated, compiled_, state, says",
     [
-        (("passed", RAN), ("passed", ("card", "64 threads")), "passed", "takes it: 64 threads"),
+        (("passed", RAN), ("passed", ("gpu", "64 threads")), "passed", "takes it: 64 threads"),
         (("passed", RAN), ("failed", REFUSED), "failed", "why      in line 3"),
-        (("passed", RAN), ("cannot be graded", ("why", "gone")), "passed", "compiler: gone"),
-        (("failed", ("slip", "x")), ("passed", ("card", "64")), "failed", "slip     x"),
+        (("passed", RAN), ("cannot be graded", ("why", "gone")), "passed", "asked: gone"),
+        (("failed", ("slip", "x")), ("passed", ("gpu", "64")), "failed", "slip     x"),
         (("failed", ("slip", "x")), ("failed", REFUSED), "failed", "says: in line 3"),
         (("not attempted",), ("not attempted",), "not attempted", ""),
         (
             ("failed", ("why", "OnlyOnGPU in line 9: cuda.syncwarp"), RAN),
-            ("passed", ("card", "64")),
+            ("passed", ("gpu", "64")),
             "cannot be graded",
             "grade it where there is a GPU",
         ),
@@ -229,7 +229,7 @@ def test_what_a_student_reads():
         line = first_line(kernel) + WRONG[kernel][0][0]
         lines = dict(found[kernel].lines)
         assert lines["why"].startswith(f"in line {line} of its cell or file: ")
-        assert WRONG[kernel][1] in lines["why"] and "and passed; then" in lines["ran"]
+        assert WRONG[kernel][1] in lines["why"] and "and passed; but" in lines["ran"]
 
 
 ANSWER = """from numba import cuda
@@ -249,7 +249,7 @@ def add_noise(x0, eps, signal, noise, y):
         pytest.param(
             "fmaf(signal, x0[i], noise * eps[i])",
             "passed",
-            "a GPU's compiler takes it: 64 threads",
+            "its compiler takes it: 64 threads",
             marks=pytest.mark.slow,
         ),
         ("(signal * x0[i] + noise * eps[i]) * 1.000000001", "failed", "in line 8 of its cell or"),
@@ -274,7 +274,7 @@ def test_where_numba_has_no_cuda_compiler_the_simulator_decides(tmp_path, monkey
 
     monkeypatch.setattr(elsewhere, "surroundings", near)
     verdict = grade.judge(ADD_NOISE, libdevice_call)
-    assert verdict.state == "passed" and "not seen by a GPU's compiler: this numba" in str(verdict)
+    assert verdict.state == "passed" and "its compiler was not asked: this numba" in str(verdict)
 
 
 def _looks():

@@ -43,7 +43,7 @@ def test_a_right_kernel_passes_with_what_it_uses_around_it(capsys):
     first, now, ran, card = capsys.readouterr().out.splitlines()
     assert first == "kernels.threads.add_noise: passed"
     assert now.startswith("  now  ") and ran == "  ran      in numba's simulator"
-    assert card.startswith("  card     a GPU's compiler takes it: 64 threads a block")
+    assert card.startswith("  gpu      its compiler takes it: 64 threads a block")
     assert cuda_ladder.add_noise is not add_noise
 
 
@@ -177,7 +177,7 @@ def test_a_gpu_has_the_last_word(monkeypatch):
     ran, why = ("ran", "on this GPU: X"), ("why", "2 is not 1")
     passed, failed = on_a_gpu("passed", ran), on_a_gpu("failed", ran, why)
     both = ("ran", "in numba's simulator, and passed; then on this GPU: X")
-    card = ("card", "not seen by a GPU's compiler: no compiler")
+    card = ("gpu", "its compiler was not asked: no compiler")
     assert (passed.state, passed.lines) == ("passed", (both,))
     assert (failed.state, failed.lines) == ("failed", (why, both))
     assert on_a_gpu("cannot be graded", ("why", "no GPU")).lines == (RAN, card)

@@ -28,10 +28,14 @@ def verdict(exercise, f):
 
     if not launched(f):
         return Verdict(exercise.name, "failed", (("why", "it is no kernel"),))
-    seen = cuda_front.look(f, *cuda_ladder.LAUNCHES[exercise.function])
+    try:
+        seen = cuda_front.look(f, *cuda_ladder.LAUNCHES[exercise.function])
+    except Exception as error:  # LLVM's, about what numba wrote
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Verdict(exercise.name, "cannot be graded", (("why", why),))
     found = [f"{_where(line)}{sentence}" for line, sentence in seen.problems()]
     if not found:
-        return Verdict(exercise.name, "passed", (("card", str(seen)),))
+        return Verdict(exercise.name, "passed", (("gpu", str(seen)),))
     others = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return Verdict(exercise.name, "failed", (("why", found[0] + others),))
 
@@ -43,10 +47,10 @@ def _where(line):
 def joined(exercise, simulated, compiled):
     """Join what the simulator and the compiler have found: Exercise, two Verdicts -> Verdict"""
     lines, found = dict(simulated.lines), dict(compiled.lines)
-    told = found.get("card") or found.get("why", "")
-    takes = f"a GPU's compiler takes it: {told}"
+    told = found.get("gpu") or found.get("why", "")
+    takes = f"its compiler takes it: {told}"
     if compiled.state == "cannot be graded":
-        return _with(simulated, f"not seen by a GPU's compiler: {told}")
+        return _with(simulated, f"its compiler was not asked: {told}")
     if compiled.state == "passed":
         if simulated.state == "failed" and lines.get("why", "").startswith(ONLY_ON_GPU):
             why = f"{lines['why']}: grade it where there is a GPU, or do without"
@@ -55,12 +59,12 @@ def joined(exercise, simulated, compiled):
             return _with(unknown, takes)
         return _with(simulated, takes) if simulated.state == "passed" else simulated
     if simulated.state != "passed":
-        return _with(simulated, f"a GPU's compiler says: {told}") if told else simulated
-    ran = f"{lines['ran']}, and passed; then a GPU's compiler saw it"
+        return _with(simulated, f"its compiler says: {told}") if told else simulated
+    ran = f"{lines['ran']}, and passed; but not past the compiler of a GPU"
     kept = [line for line in simulated.lines if line[0] != "ran"]
     new = [("why", told), ("ran", ran), *reread(exercise)]
     return replace(simulated, state="failed", lines=in_order([*kept, *new]))
 
 
 def _with(verdict, told):
-    return replace(verdict, lines=in_order([*verdict.lines, ("card", told)]))
+    return replace(verdict, lines=in_order([*verdict.lines, ("gpu", told)]))

@@ -7,8 +7,8 @@ Numba's CUDA front end gives every value a type and lowers the kernel to LLVM's 
 it needs neither a GPU nor a driver nor a toolkit. LLVM, which came with numba, then optimises it as
 the compiler of a GPU does: the float64 arithmetic that is left is what a GPU would do in float64.
 
-For a Python of its own, started with SURROUNDINGS: it cannot have the simulator, and LLVM reads
-only what was lowered with pointers of no type.
+For a Python of its own, with NUMBA_ENABLE_CUDASIM=0 and LLVMLITE_ENABLE_IR_LAYER_TYPED_POINTERS=0
+in its environment: it cannot have the simulator, and LLVM reads pointers only if they have no type.
 """
 
 import os
@@ -30,7 +30,6 @@ from numba.core import sigutils
 
 from .cuda_array import MOST_SHARED, MOST_THREADS, SIMULATED, cuda
 
-SURROUNDINGS = {"NUMBA_ENABLE_CUDASIM": "0", "LLVMLITE_ENABLE_IR_LAYER_TYPED_POINTERS": "0"}
 CAPABILITY = (8, 0)  # of the GPU that is compiled for, as PROCESSOR names it
 MOST_REGISTERS = 64 << 10  # of a block, on every GPU since 2014
 TRIPLE, PROCESSOR = "nvptx64-nvidia-cuda", "sm_80"
@@ -89,8 +88,8 @@ def missing():
     try:
         tried = look(_nothing, "void()", 1)
     except Exception as error:  # whatever another numba or LLVM lacks
-        return f"this numba has no CUDA compiler ({type(error).__name__}: {error})"
-    return tried.refused and f"this numba's CUDA compiler does not work ({tried.refused[1]})"
+        return f"this numba's CUDA compiler cannot be used ({type(error).__name__}: {error})"
+    return tried.refused and f"this numba's CUDA compiler cannot be used ({tried.refused[1]})"
 
 
 def _nothing():
