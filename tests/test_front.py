@@ -1,7 +1,7 @@
 """What a GPU's compiler sees and numba's simulator lets pass: tests, and the kernels that show it.
 
-A Python without the simulator compiles the kernels below, `python tests/test_front.py` in the
-environment that cuda_front.py needs. Nothing here needs a GPU.
+A Python without the simulator compiles the kernels below: `python tests/test_front.py`. Nothing
+here needs a GPU.
 """
 
 import dataclasses

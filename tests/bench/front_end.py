@@ -6,7 +6,8 @@ Kernels and the types of their arguments are those that the seam's functions lau
 and those of lesson 15. Each row is a kernel in float32, with the largest block that they ask for.
 Threads, bytes of shared memory and registers of a thread are what limits a launch; registers are
 counted where CUDA's assembler and library are at hand, which come with numba-cuda[cu12]. The status
-is 1 where a kernel is refused, too large, or computes in float64.
+is 1 where a kernel is refused, too large, or computes in float64. A second table is of answers to
+an exercise, some of them wrong (test_front.py).
 """
 
 import os
@@ -14,42 +15,57 @@ import sys
 import time
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[1]
-READY = "TINYDIFF_FRONT_END"  # in the environment once it is as cuda_front.py needs it
+os.environ["NUMBA_ENABLE_CUDASIM"] = "0"  # before numba is imported
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import test_front
+import test_ptx
+
+from tinydiff.kernels import cuda_front, cuda_ladder
+
 HEAD = "kernel typed threads shared registers float64".split()
 
 
 def main():
-    import numpy as np
-    import test_ptx
-
-    from tinydiff.kernels import cuda_front, cuda_ladder
-
     if why := cuda_front.missing():
         print(why)
         return 77
-    tried = test_ptx.launches(cuda_front.CAPABILITY, [np.float32])
-    tried = {key: threads for key, threads in tried.items() if "float64" not in str(key[1])}
-    for name, (signature, threads) in cuda_ladder.LAUNCHES.items():
-        tried[getattr(cuda_ladder, name), signature] = threads
+    launches = cuda_ladder.LAUNCHES.items()
+    tried = {(getattr(cuda_ladder, name), types): n for name, (types, n) in launches}
+    noted = test_ptx.launches(cuda_front.CAPABILITY, [np.float32])
+    tried |= {key: threads for key, threads in noted.items() if "float64" not in str(key[1])}
     began, rows = time.process_time(), {}
     for (kernel, types), threads in tried.items():
         seen, name = cuda_front.look(kernel, types, threads), _name(kernel)
         rows[name] = _worse(rows.get(name), seen)
-    for cells in (HEAD, ["---"] * len(HEAD), *(_cells(*row) for row in sorted(rows.items()))):
-        print(f"| {' | '.join(map(str, cells))} |")
+    _table(sorted(rows.items()))
     seconds = time.process_time() - began
-    print(
-        f"\n{len(rows)} kernels, {len(tried)} combinations of types, {seconds:.1f} s of processor"
-    )
+    print(f"\n{len(rows)} kernels, {len(tried)} combinations of types: {seconds:.1f} s of CPU\n")
+    _table(_wrong_answers())
     wrong = [f"{name}: {why}" for name, seen in rows.items() for _, why in seen.problems()]
     print(*wrong, sep="\n")
     return int(bool(wrong))
 
 
+def _wrong_answers():
+    """Look at test_front.py's answers to lesson 15: yields (name, Look)"""
+    types, threads = cuda_ladder.LAUNCHES["add_noise"]
+    for kernel in test_front.KERNELS:
+        yield f"answer: {kernel.py_func.__name__}", cuda_front.look(kernel, types, threads)
+    yield "add_noise, 2,048 threads", cuda_front.look(cuda_ladder.add_noise, types, 2048)
+
+
+def _table(rows):
+    for cells in (HEAD, ["---"] * len(HEAD), *(_cells(*row) for row in rows)):
+        print(f"| {' | '.join(map(str, cells))} |")
+
+
 def _cells(name, seen):
-    typed, double = "no" if seen.refused else "yes", "found" if seen.float64 else "not found"
-    return name, typed, seen.threads, f"{seen.shared:,}", seen.registers or "-", double
+    if seen.refused:
+        return name, "no", f"{seen.threads:,}", "-", "-", "-"
+    double = "found" if seen.float64 else "not found"
+    return name, "yes", f"{seen.threads:,}", f"{seen.shared:,}", seen.registers or "-", double
 
 
 def _name(kernel):
@@ -64,11 +80,4 @@ def _worse(one, other):
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(TESTS), str(TESTS.parent)]
-    if not os.environ.get(READY):
-        from tinydiff.course import elsewhere
-
-        more = elsewhere.surroundings(elsewhere.COMPILER) | {READY: "1"}
-        more["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
-        os.execve(sys.executable, [sys.executable, __file__, *sys.argv[1:]], os.environ | more)
     sys.exit(main())

@@ -50,7 +50,6 @@ def surroundings(where):
     """
     return {
         "NUMBA_ENABLE_CUDASIM": str(int(where == SIMULATOR)),
-        "LLVMLITE_ENABLE_IR_LAYER_TYPED_POINTERS": str(int(where != COMPILER)),
         "PYTHONPATH": str(ROOT),
         "MPLBACKEND": "agg",
         "TINYDIFF_KERNELS": "reference",

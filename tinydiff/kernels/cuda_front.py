@@ -7,8 +7,7 @@ Numba's CUDA front end gives every value a type and lowers the kernel to LLVM's 
 it needs neither a GPU nor a driver nor a toolkit. LLVM, which came with numba, then optimises it as
 the compiler of a GPU does: the float64 arithmetic that is left is what a GPU would do in float64.
 
-For a Python of its own, with NUMBA_ENABLE_CUDASIM=0 and LLVMLITE_ENABLE_IR_LAYER_TYPED_POINTERS=0
-in its environment: it cannot have the simulator, and LLVM reads pointers only if they have no type.
+This works only in a Python without the simulator, and afterwards no kernel can be launched there.
 """
 
 import os
