@@ -9,7 +9,10 @@ warps, nor speed.
 
 import math
 import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -276,6 +279,85 @@ def test_arithmetic_and_shapes_are_numpys(rng):
     for k, (got, expected) in enumerate(pairs):
         assert got.shape == expected.shape and got.dtype == expected.dtype, k
         np.testing.assert_allclose(got, expected, rtol=2e-6, atol=2e-6, err_msg=str(k))
+
+
+def test_views_of_views_are_one_copy(rng, monkeypatch):
+    w = rng.standard_normal((3, 3, 2, 5), dtype=np.float32)
+    W, z = cuda_array.array(w), kernels.normal(np.random.default_rng(0), (4, 3), np.float32)
+    copies, launch = [], cuda_array.launch
+    monkeypatch.setattr(cuda_array, "launch", lambda *args: copies.append(launch(*args)))
+    for got, expected in (
+        (W[::-1, ::-1].swapaxes(2, 3), w[::-1, ::-1].swapaxes(2, 3)),
+        (W.swapaxes(0, 2)[1:, ..., ::2], w.swapaxes(0, 2)[1:, ..., ::2]),
+        (W.swapaxes(0, 3).swapaxes(0, 3), w),
+        (W.swapaxes(1, 2)[:, 1].reshape(-1), w.swapaxes(1, 2)[:, 1].reshape(-1)),
+    ):
+        copies.clear()
+        assert got.shape == expected.shape and np.array_equal(np.asarray(got), expected)
+        assert len(copies) <= 1
+    assert np.array_equal(np.asarray(z.swapaxes(0, 1)), np.asarray(z).T)
+
+
+def test_products_read_swapped_and_turned_arrays_where_they_lie(rng, monkeypatch):
+    a, b, c = (rng.standard_normal(n, dtype=np.float32) for n in ((2, 5, 3), (2, 5, 4), (6, 3)))
+    x, w = (rng.standard_normal(n, dtype=np.float32) for n in ((1, 4, 3, 5), (3, 3, 2, 5)))
+    A, B, C, X, W = map(cuda_array.array, (a, b, c, x, w))
+    turned = w[::-1, ::-1].swapaxes(2, 3)
+    expected = [
+        a.swapaxes(1, 2) @ b,
+        b.swapaxes(1, 2) @ a,
+        a @ c.T,
+        a.swapaxes(0, 1) @ c.T,  # other axes were swapped: a copy
+        reference.conv2d(x, turned, "circular"),
+    ]
+    monkeypatch.setattr(cuda_array, "_gather", None)
+    got = [
+        A.swapaxes(1, 2) @ B,
+        B.swapaxes(1, 2) @ A,
+        A @ C.swapaxes(0, 1),
+        cuda_array.array(np.ascontiguousarray(a.swapaxes(0, 1))) @ C.swapaxes(0, 1),
+        kernels.conv2d(X, W[::-1, ::-1].swapaxes(2, 3), "circular"),
+    ]
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    monkeypatch.undo()
+    np.testing.assert_allclose(A.swapaxes(0, 1) @ C.swapaxes(0, 1), expected[3], rtol=1e-5)
+    one_for_all = A.swapaxes(1, 2) @ cuda_array.array(np.ones((5, 2), np.float32))
+    np.testing.assert_allclose(one_for_all, a.swapaxes(1, 2) @ np.ones((5, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 31, 32, 33, 70])
+def test_any_number_of_arrays_are_joined(count, rng):
+    xs = [rng.standard_normal((2, 1 + k % 3), dtype=np.float32) for k in range(count)]
+    for arrays in (xs, [x.reshape(-1) for x in xs]):
+        got = kernels.concat(*(cuda_array.array(x) for x in arrays))
+        np.testing.assert_array_equal(got, np.concatenate(arrays, -1))
+
+
+def test_what_follows_a_convolution_is_added_in_its_pass(rng):
+    x, g = (rng.standard_normal((2, 3, 2, 8), dtype=np.float32) for _ in range(2))
+    w, ones = rng.standard_normal((3, 3, 8, 8), dtype=np.float32), np.ones(8, np.float32)
+    rest = "zeros", 4, 1e-5
+    for add in (rng.standard_normal((2, 1, 1, 8), dtype=np.float32), g):
+        got = kernels.norm_conv(*map(cuda_array.array, (x, ones, ones, w, add)), *rest)
+        for one, other in zip(got, reference.norm_conv(x, ones, ones, w, add, *rest), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    _, *stats = reference.norm_conv(x, ones, ones, w, g, *rest)
+    for add in (0, g):
+        arrays = (g, x, ones, ones, *stats, w)
+        got = kernels.norm_conv_grad(*map(cuda_array.array, arrays), add, *rest)
+        expected = reference.norm_conv_grad(*arrays, add, *rest)
+        for one, other in zip(got, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not cuda_array.SIMULATED, reason="counts them in the simulator")
+def test_a_step_launches_few_kernels():
+    """Each costs Python time: they were 790 and 169 before several were made one."""
+    script = Path(__file__).parent / "bench" / "launches.py"
+    said = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100)
+    training, drawing = (int(line.split()[1]) for line in said.stdout.splitlines())
+    assert training <= 470 and drawing <= 134
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -178,7 +178,7 @@ def test_a_picture_of_the_set_is_edited_as_the_network_saw_it_to_the_bit(name, t
     fields.require({"plan": fields.MODEL["pictures.plan?"]}, about)
     seen = {x.tobytes() for side in (dataset.train, dataset.test) for x in data.to_float(side.raw)}
     files = sorted((tmp_path / "set").iterdir())
-    given = [own.as_trained(file, about, *shape)[0] for file in files]
+    given = [own.as_trained(file, about, *shape).x for file in files]
     assert {x.tobytes() for x in given} == seen and len(seen) == 16
 
 
@@ -189,14 +189,15 @@ def test_a_mask_is_fitted_as_its_picture(name, tmp_path):
     for i, x in enumerate(pictures):
         save(x, tmp_path / "set" / f"{i:02d}.png")
     dataset, about = own.pictures(tmp_path / "set")
-    x, _, fitted = own.as_trained(tmp_path / "set" / "03.png", about, dataset.train.shape[1])
+    given = own.as_trained(tmp_path / "set" / "03.png", about, dataset.train.shape[1])
+    x, fitted = given.x, given.mask
     H, W = pictures[3].shape[:2]
     white = np.zeros((H, W), bool)
     white[H // 4 + 1 : H // 2, W // 3 : W // 2] = True
     changed = pictures[3].copy()
     changed[white, :3] = 255 - changed[white, :3]
     save(changed, tmp_path / "changed.png")
-    y = own.as_trained(tmp_path / "changed.png", about, dataset.train.shape[1])[0]
+    y = own.as_trained(tmp_path / "changed.png", about, dataset.train.shape[1]).x
     differs, mask = np.abs(x - y)[0].max(-1) > 0.01, fitted(white)
     assert differs.any() and not (differs & ~mask).any()
     assert mask.sum() <= 1.5 * white.mean() * mask.size + 8
@@ -208,13 +209,13 @@ def test_small_and_grey_pictures_are_restored_from_what_training_saw(tmp_path):
         save(x, tmp_path / "set" / f"{i:02d}.png")
     dataset, about = own.pictures(tmp_path / "set")
     path = tmp_path / "set" / "02.png"
-    whole = own.as_trained(path, about, 16)[0]
-    small = own.as_trained(path, about, 16, side=8)[0]
+    whole = own.as_trained(path, about, 16).x
+    small = own.as_trained(path, about, 16, side=8).x
     assert np.allclose(small, whole.reshape(1, 8, 2, 8, 2, 3).mean((2, 4)), atol=1e-6)
-    grey = own.as_trained(path, about, 16, channels=1)[0]
+    grey = own.as_trained(path, about, 16, channels=1).x
     assert np.allclose(grey[..., 0], whole @ [0.299, 0.587, 0.114], atol=0.01)
     save(sprites(1, 8)[0], tmp_path / "small.png")
-    shrunk = own.as_trained(tmp_path / "small.png", about, 16, side=8)[0]
+    shrunk = own.as_trained(tmp_path / "small.png", about, 16, side=8).x
     assert (data.to_uint8(shrunk) == sprites(1, 8)).all(), "small already: as it is"
 
 

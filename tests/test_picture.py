@@ -12,8 +12,9 @@ from PIL import Image, ImageCms, ImageDraw, ImageFont
 
 from tinydiff import data
 from tinydiff.app.cli import main
-from tinydiff.design import picture
+from tinydiff.design import masks, picture, upright
 
+RED = (200, 20, 20)
 RAMP = np.linspace(0, 65535, 1024).reshape(32, 32)  # from black to white
 
 
@@ -54,7 +55,7 @@ def test_a_picture_is_turned_as_the_camera_was_held(tmp_path):
     exif[274] = 6  # orientation: turned by 90 degrees
     pixels = np.arange(8 * 4, dtype=np.uint8).reshape(4, 8) * 8
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    held, done = picture.upright(tmp_path / "a.png")
+    held, done = upright.upright(tmp_path / "a.png")
     assert held.size == (4, 8) and np.array_equal(np.asarray(held), np.rot90(pixels, -1))
     assert done == ["8 x 4 L", "turned as it was taken"]
 
@@ -249,7 +250,7 @@ def test_a_picture_that_is_too_large_is_refused_by_its_header(tmp_path, monkeypa
         picture.open_image(tmp_path / "a.png", 8, 1)
     assert "\n" not in str(e.value)
     Image.new("RGB", (1200, 600), "white").save(tmp_path / "a.jpg")
-    monkeypatch.setattr(picture, "LARGEST", 200_000)
+    monkeypatch.setattr(upright, "LARGEST", 200_000)
     x, said = picture.open_image(tmp_path / "a.jpg", 8, 3)  # a JPEG is read at a fraction
     assert (x == 1).all() and said.startswith(
         f"{tmp_path / 'a.jpg'}: 1200 x 600 RGB, read as 600 x 300"
@@ -301,6 +302,14 @@ def mask(path, draw, size=(512, 512)):
     return path
 
 
+def open_mask(path, size):
+    """Read a mask of a picture that is as large -> what it marks, what is said"""
+    beside = path.with_name("picture.png")
+    Image.new("RGB", Image.open(path).size, RED).save(beside)
+    anew, _, said = masks.open_mask(path, beside, picture.open_given(beside, size, 1))
+    return anew, said
+
+
 @pytest.mark.parametrize("width", [1, 2, 10])
 def test_any_white_in_a_pixel_counts(width, tmp_path):
     """512 to 16: 32 pixels become one. A line of 1 is lost in their mean, not in their largest."""
@@ -308,7 +317,7 @@ def test_any_white_in_a_pixel_counts(width, tmp_path):
     def draw(pixels):
         pixels[100 : 100 + width] = 255
 
-    anew, said = picture.open_mask(mask(tmp_path / "m.png", draw), 16)
+    anew, said = open_mask(mask(tmp_path / "m.png", draw), 16)
     wanted = np.zeros((1, 16, 16, 1), bool)
     wanted[:, 100 // 32 : -(-(100 + width) // 32)] = True
     assert np.array_equal(anew, wanted)
@@ -318,7 +327,7 @@ def test_any_white_in_a_pixel_counts(width, tmp_path):
 @pytest.mark.parametrize("side", [100, 37, 16, 5])
 def test_every_white_pixel_lies_in_one_pixel_of_the_model(side, tmp_path):
     for k in range(0, side, 7):
-        anew, _ = picture.open_mask(
+        anew, _ = open_mask(
             mask(
                 tmp_path / "m.png",
                 lambda p, k=k: p.__setitem__((k, side - 1 - k), 255),
@@ -348,29 +357,29 @@ def test_every_white_pixel_lies_in_one_pixel_of_the_model(side, tmp_path):
 def test_a_mask_that_leaves_no_choice_says_why(draw, why, tmp_path):
     path = mask(tmp_path / "m.png", draw, (512, 700))
     with pytest.raises(ValueError, match=f"{why}: paint white what is to be drawn anew"):
-        picture.open_mask(path, 16)
+        open_mask(path, 16)
 
 
 def test_white_strokes_on_nothing_are_a_mask(tmp_path):
     strokes = np.zeros((64, 64, 4), np.uint8)
     strokes[8:12] = 255
     Image.fromarray(strokes).save(tmp_path / "m.png")
-    anew, _ = picture.open_mask(tmp_path / "m.png", 16)
+    anew, _ = open_mask(tmp_path / "m.png", 16)
     assert np.flatnonzero(anew[0, :, 0, 0]).tolist() == [2] and anew.sum() == 16
 
 
 def test_a_mask_in_white_and_black_on_nothing(tmp_path):
-    """What is not painted stays, unless all that is painted is black."""
+    """White counts; black alone is paint as any other."""
     strokes = np.zeros((64, 64, 4), np.uint8)
     strokes[8:12] = 255
     strokes[40:44, :, 3] = 255
     Image.fromarray(strokes).save(tmp_path / "m.png")
-    anew, _ = picture.open_mask(tmp_path / "m.png", 16)
+    anew, _ = open_mask(tmp_path / "m.png", 16)
     assert np.flatnonzero(anew[0, :, 0, 0]).tolist() == [2] and anew.sum() == 16
     strokes[8:12] = 0
     Image.fromarray(strokes).save(tmp_path / "m.png")
-    anew, _ = picture.open_mask(tmp_path / "m.png", 16)
-    assert np.flatnonzero(~anew[0, :, 0, 0]).tolist() == [10] and (~anew).sum() == 16
+    anew, _ = open_mask(tmp_path / "m.png", 16)
+    assert np.flatnonzero(anew[0, :, 0, 0]).tolist() == [10] and anew.sum() == 16
 
 
 # --- letters ---

@@ -39,3 +39,26 @@ class Streams:
         low, high: as for np.random.Generator.integers -> ints
         """
         return self._common.integers(low, high)
+
+
+class Alike:
+    """An rng for samplers that draws the same for each of several pictures.
+
+    So an edit of a picture comes out of a batch as it does alone: the same bits.
+    rng: np.random.Generator; pictures: how many, each with as many images of the batch, in order
+    """
+
+    def __init__(self, rng, pictures):
+        self._rng, self._pictures = rng, pictures
+
+    def standard_normal(self, shape, dtype=np.float64):
+        """Draw noise for the images of one picture, and give it to each. shape: (N, ...) -> same
+
+        Raises ValueError where N images are not as many for each picture.
+        """
+        each, rest = divmod(shape[0], self._pictures)
+        if rest:
+            what = f"images of {self._pictures} pictures"
+            raise ValueError(f"{what}, as many of each; noise was asked for of shape {shape}")
+        z = self._rng.standard_normal((each, *shape[1:]), dtype)
+        return np.tile(z, (self._pictures, *[1] * (len(shape) - 1)))

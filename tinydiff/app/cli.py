@@ -36,6 +36,7 @@ USUAL = {  # sampler, steps and how they are spread, where nothing else is asked
     "alphabet": ("dpmpp_2m", 15, "even"),
     "train": ("dpmpp_2m", 10, "even"),  # its sheets of samples
 }
+HOLE = "hole"  # of `edit --mask`: what is erased in the picture itself
 STEPS = 50  # of a sampler that was asked for
 RANGES = {  # of numbers: what kind, and from where (fractions: above what) to where
     "--n": (int, 1, 10_000),
@@ -159,6 +160,13 @@ def _files(command, path):
     command.add_argument("--seed", type=_in_range("--seed"), default=0, help=seed)
 
 
+def _transparent(command):
+    clear = "make a plain background transparent, in the files of a folder and in sheets, or, with "
+    clear += "a COLOUR, as '#ff00ff', exactly of that one colour (default: as it is drawn)"
+    kind = {"nargs": "?", "const": True, "default": None, "metavar": "COLOUR"}
+    command.add_argument("--transparent", **kind, help=clear)
+
+
 def _guidance(command, default=1.0, says="(default: 1)"):
     strength, kind = f"strength of guidance, 1 = none {says}", _in_range("--guidance")
     command.add_argument("--guidance", type=kind, default=default, metavar="W", help=strength)
@@ -275,19 +283,20 @@ def _sample(sample):
     sample.add_argument("--pull", type=_in_range("--pull"), metavar="X", help=pull)
     for kind in ("gif", "apng"):
         sample.add_argument(f"--{kind}", action="store_true", help=f"the same as --frames {kind}")
+    _transparent(sample)
     _files(sample, "out/sample.png")
 
 
 def _edit(edit):
     edit.add_argument("model", metavar="MODEL", help=MODEL)
-    fitted = (
-        "a picture, which is cropped and scaled to the model's size, or, for a model of your own "
-    )
-    fitted += "pictures, fitted as these were"
-    edit.add_argument("image", metavar="IMAGE", help=fitted)
+    fitted = "pictures, or folders of them, each cropped and scaled to the model's size, or, for a "
+    fitted += "model of your own pictures, fitted as these were; what is transparent stays so"
+    edit.add_argument("images", nargs="+", type=_path, metavar="IMAGE", help=fitted)
     how = edit.add_mutually_exclusive_group(required=True)
-    mask = "a picture: what is white in it is drawn anew, what is black stays (default: none)"
-    how.add_argument("--mask", help=mask)
+    mask = "a picture, as large or a multiple: what is white in it is drawn anew, what is black "
+    mask += "stays; of a transparent layer what is painted, in any colour; without a name: what is "
+    mask += "erased in the picture itself (default: none)"
+    how.add_argument("--mask", nargs="?", const=HOLE, metavar="MASK", help=mask)
     restore = (
         "the picture is small, grey, blurred or noisy: draw what it may have been (default: none)"
     )
@@ -309,13 +318,18 @@ def _edit(edit):
     drawn = "number of results (default: 8, with --change 1)"
     says = [f"{USUAL[f'edit {how}'][1]} with {how}" for how in ("--mask", "--change")]
     _n_and_steps(edit, None, drawn, f"{USUAL['edit --restore'][1]}, {', '.join(says)}")
+    back = (
+        "put what is drawn back into each picture at its own size, as blocks; the rest of it stays"
+    )
+    edit.add_argument("--paste", action="store_true", help=back)
+    _transparent(edit)
     _files(edit, "out/edit.png")
 
 
 def _restyle(restyle):
-    fitted = "a picture, which is cropped and scaled to the model's size"
-    suited = f"{fitted}; flat drawings on white suit it best"
-    restyle.add_argument("image", metavar="IMAGE", help=suited)
+    fitted = "pictures, or folders of them, each cropped and scaled to the model's size"
+    suited = f"{fitted}; flat drawings on white, or on nothing, suit it best"
+    restyle.add_argument("images", nargs="+", type=_path, metavar="IMAGE", help=suited)
     styles = "line, flat, shaded, noto or twemoji"
     restyle.add_argument("--to", required=True, metavar="STYLE", help=styles)
     of = "style of the picture, for --way inversion (default: none)"
@@ -329,6 +343,7 @@ def _restyle(restyle):
     restyle.add_argument("--model", default="emoji", help=model)
     _guidance(restyle, None, "(default: 1.5; 2 for --way inversion or noise)")
     _n_and_steps(restyle, 8, "number of results (default: 8)", USUAL["restyle"][1])
+    _transparent(restyle)
     _files(restyle, "out/restyle.png")
 
 

@@ -5,7 +5,7 @@ import shlex
 import sys
 from importlib import import_module
 
-from ..design.picture import opened
+from ..design.upright import opened
 from .cli import COMMANDS, parser
 from .usage import UsageError, require_picture
 

@@ -1,80 +1,273 @@
-"""The command `edit`: redraw a picture, or a part of it, or change one thing in it."""
+"""The command `edit`: redraw pictures, or a part of them, or change one thing in them."""
 
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from .. import checkpoint
-from ..design import edit, restore
-from ..design.picture import open_image, open_mask, seen
+from ..data import to_float, to_uint8
+from ..design import edit, masks, restore
+from ..design.picture import Given, open_given, open_whole, paste
 from ..design.pipeline import Pipeline
+from ..design.upright import seen
 from ..measure import classifier
-from . import drawing, judges, own, results
-from .cli import RESTORE, USUAL
-from .usage import UsageError
+from . import batch, clear, drawing, judges, own, results
+from .cli import HOLE, RESTORE, USUAL
+from .usage import UsageError, require_memory
+
+
+@dataclass
+class _Edit:
+    """What is to be done to a picture: labels before and after, what is drawn anew, None = all."""
+
+    source: batch.Source
+    given: Given
+    x: np.ndarray  # (1, H, W, C), as large as its edits
+    labels: np.ndarray
+    wanted: np.ndarray
+    anew: np.ndarray | None = None  # (1, H, W, 1) bool
+    kind: str = ""  # of the mask, see masks.py
+    opaque: np.ndarray | None = None  # alpha of the picture, its hole filled: (H, W) uint8
+    said: list = field(default_factory=list)
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def cmd_edit(args):
-    """Run `edit`: args from the parser -> None; writes the picture and args.n edits of it"""
+    """Run `edit`: args from the parser -> None; writes args.n edits of each picture"""
     pipe = Pipeline.load(args.model)
     _require_one_edit(args)
-    usual, how = (1, 2.0) if args.change else (8, 1.0), _usual_of_edit(args)
-    n, w = args.n or usual[0], args.guidance or usual[1]
-    steps, names = drawing.steps_of(args, pipe, how[1]), drawing.names_of(args, n)
-    results.require(args, names, args.image, args.mask)
+    n, key = _n(args), clear.require(args, pipe)
+    given = batch.sources(args.images)
+    sources = batch.chosen(args, given, n)
+    steps = drawing.steps_of(args, pipe, _usual_of_edit(args)[1])
+    w = args.guidance or (2.0 if args.change else 1.0)
+    names = [name for one in sources for name in drawing.names_of(one.name, args.seed, n)]
+    batch.require(args, sources, names, args.mask)
     drawing.require_room(pipe, n)
     A, cov = _degradation(args, pipe) if args.restore else (None, None)
-    shape = (len(A[0]), len(A[2])) if A else (pipe.model.size, pipe.model.out)
-    x, said, fitted = _opened(args.image, pipe, *shape)
-    lines, keep = [said], None
-    if args.mask:
-        keep, how = _mask(args, pipe, fitted)
-        lines.append(how)
-    labels, wanted = drawing.labels_of(pipe, args.label), drawing.labels_of(pipe, args.change)
-    if args.change:
-        labels, wanted, shows = _before_after(args.model, pipe, x, labels, wanted)
-        lines.append(shows)
-    print("\n".join(lines))
-    rng, labels = np.random.default_rng(args.seed), np.tile(labels, (n, 1))
-    bar, pipe = drawing.with_bar(pipe, n * _evaluations_of_edit(args, pipe, steps, w))
+    edits, left_out = batch.read(sources, _reading(args, pipe, A, len(sources) == 1))
+    _require_pasting(args, edits, n)
+    lines = dict.fromkeys(line for one in edits for line in one.said)  # each once
+    print(*lines, sep="\n", end="\n" * bool(lines))
+    bar, pipe = drawing.with_bar(pipe, len(edits) * n * _evaluations_of_edit(args, pipe, steps, w))
     with bar:
-        chain = _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted)
-    drawn, after, columns = chain[-1], None, min(n + 1, 9)
-    words = f"the picture, then {n} times {'changed' if args.change else 'drawn anew'}"
-    if args.restore:
-        x = restore.enlarge(x, pipe.model.size, pipe.model.out)
-        after, columns = drawn.mean(0, keepdims=True), min(n + 2, 10)
-        words = f"the picture, {n} times what it may have been, and their mean, which has the "
-        words += "least error"
-    drawing.require_finite(args.model, *chain[-1:])
-    labels = drawing.said(pipe, wanted if args.change else labels[0])
-    says = [{"seed": f"{args.seed}", "source": Path(args.image).name, "labels": labels}] * n
-    before = {Path(args.image).stem: x[0]}
-    drawn = drawn, names, says, words, columns, 6
-    results.write(args, results.Result(*drawn, before=before, after=after, chain=chain))
+        draw = _drawing(args, pipe, n, steps, w, A, cov)
+        chain = batch.in_pieces(args, pipe, edits, n, draw)
+    drawing.require_finite(args.model, chain[-1])
+    for k, one in enumerate(edits):
+        if args.change and np.array_equal(one.labels, one.wanted):
+            chain[-1][k * n : (k + 1) * n] = one.x
+    result = _result(args, pipe, given, edits, n, chain)
+    papers = [(one.x, one.opaque, one.given.paper) for one in edits]
+    result = clear.cleared(args, pipe, result, key, papers)
+    results.write(args, _pasted(result, edits, n) if args.paste else result)
+    batch.finish(sources, left_out)
+
+
+def _n(args):
+    return args.n or (1 if args.change else 8)
+
+
+def _reading(args, pipe, A, alone):
+    """Make the function that reads a picture and what is to be done to it: batch.Source -> _Edit
+
+    A: how the picture is degraded, see `_degradation`, or None; alone: whether there is only one
+    """
+    size = pipe.model.size
+    shape = (len(A[0]), len(A[2])) if A else (size, pipe.model.out)
+    labels, wanted = drawing.labels_of(pipe, args.label), drawing.labels_of(pipe, args.change)
+    judge, note = _judge_of(args.model, pipe) if args.change else (None, [])
+
+    def read(source):
+        given = _opened(source.path, pipe, *shape)
+        x = restore.enlarge(given.x, size, pipe.model.out) if args.restore else given.x
+        one = _Edit(source, given, x, labels, wanted)
+        if alone or given.box != (0, 0, size, size):
+            one.said.append(given.said)
+        one.opaque = None if given.alpha is None else _enlarged(given.alpha, size)
+        if args.mask:
+            _add_mask(one, args.mask)
+        if args.change:
+            one.labels, one.wanted = _before_after(pipe, judge, given.x, labels, wanted)
+            one.said += [*note, *_shown(pipe, one, alone)]
+        return one
+
+    return read
+
+
+def _opened(path, pipe, side, channels):
+    """Read a picture to be edited as a model takes it, of a user's pictures as it was trained
+
+    -> Given with x (1, side, side, channels)
+    """
+    if "plan" in (pipe.pictures or {}):
+        return own.as_trained(path, pipe.pictures, pipe.model.size, side, channels)
+    return open_given(path, side, channels)
+
+
+def _enlarged(opaque, size):
+    """Bring the alpha of a picture to be restored to its size to come -> (size, size) uint8"""
+    k = size // len(opaque)
+    return opaque.repeat(k, 0).repeat(k, 1)
+
+
+def _require_pasting(args, edits, n):
+    """Refuse --paste where edits cannot go back into their pictures, or not side by side."""
+    if not args.paste:
+        return
+    if any(one.given.box is None for one in edits):
+        raise UsageError("--paste is for the models that come with tinydiff, which see a square")
+    together = args.sheet or not results.into_folder(args)
+    if together and len({one.given.size for one in edits}) > 1:
+        give = "give a folder as --out, without --sheet"
+        raise UsageError(f"--paste makes these pictures as large as each was: {give}")
+    pixels = sum(width * height for width, height in (one.given.size for one in edits))
+    require_memory(80 * n * pixels, "picture, or --n")
+
+
+def _add_mask(one, name):
+    """Read the mask of an _Edit: a file, or HOLE, what is erased in the picture itself."""
+    path, given = one.source.path, one.given
+    try:
+        if name == HOLE:
+            one.anew, one.kind, how = masks.open_hole(path, given)
+        else:
+            one.anew, one.kind, how = masks.open_mask(name, path, given)
+    except ValueError as e:
+        raise UsageError(f"--mask {e}") from None
+    if one.kind == masks.ERASED and one.opaque is not None:
+        one.opaque = np.where(one.anew[0, ..., 0], np.uint8(255), one.opaque)
+    one.said.append(how + "; the mask is of the picture as turned" * seen(path)[1])
+
+
+def _judge_of(model, pipe):
+    """Load the classifier of a model's pictures -> it, and []; or None, and a line that says why"""
+    try:
+        own = pipe.pictures
+        judge, its = judges.kept(model, pipe) if own else classifier.load(pipe.dataset)
+    except checkpoint.CheckpointError as e:
+        return None, [f"{e}: what --label does not say of this one is left open"]
+    alike = (its["size"], its["channels"]) == (pipe.model.size, pipe.model.out)
+    if alike and all(its["labels"].get(name) == v for name, v in pipe.labels.items()):
+        return (judge, its), []
+    why = f"the classifier of {pipe.dataset} reads other pictures"
+    return None, [f"{why}: what --label does not say of this one is left open"]
+
+
+def _before_after(pipe, judge, x, labels, wanted):
+    """Tell what a picture x (1, H, W, C) shows, and what it should -> two rows of labels
+
+    What labels leave open a classifier reads, if there is one: see `_judge_of`.
+    """
+    dropped = np.array([len(values) for values in pipe.labels.values()])
+    if judge:
+        read = dict(zip(judge[1]["labels"], judge[0](x), strict=False))
+        shown = [np.asarray(read[name])[0].argmax() for name in pipe.labels]
+        labels = np.where(labels == dropped, shown, labels)
+    return labels, np.where(wanted == dropped, labels, wanted)
+
+
+def _shown(pipe, one, alone):
+    """Say what labels an _Edit has before and after; in a line, of many, only what changes."""
+
+    def show(row, which):
+        named = zip(pipe.labels.items(), row, which, strict=True)
+        return " ".join(f"{name}={[*v, '?'][i]}" for (name, v), i, asked in named if asked)
+
+    differs, all_ = one.wanted != one.labels, np.ones(len(one.labels), bool)
+    if not alone:
+        before, after = (show(row, differs) for row in (one.labels, one.wanted))
+        changes = f"{before}, to be {after}" if differs.any() else "shows this already: it stays"
+        return [f"{one.source.path}: {changes}"]
+    if not differs.any():
+        shows = show(one.labels, all_)
+        raise UsageError(f"--change asks for nothing new: the picture shows {shows}")
+    return [f"before: {show(one.labels, all_)}", f"after:  {show(one.wanted, all_)}"]
+
+
+# --- drawing ---
+
+
+def _drawing(args, pipe, n, steps, w, A, cov):
+    """Make the function that edits some pictures n times each: list of _Edit, rng -> see _edited"""
+
+    def draw(part, rng):
+        each = lambda rows: np.repeat(np.concatenate(list(rows)), n, axis=0)
+        x, labels = each(one.given.x for one in part), each([one.labels] for one in part)
+        wanted = each([one.wanted] for one in part)
+        keep = each(~one.anew for one in part) if args.mask else None
+        return _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted)
+
+    return draw
 
 
 def _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted):
-    """Edit a picture x (1, h, w, c), once for each row of labels, as `edit` was asked to
+    """Edit pictures x (N, h, w, c), each with a row of labels, as `edit` was asked to
 
     -> list of (N, H, W, C), x_T .. x_0
     """
+    how = _usual_of_edit(args)[2]
     if args.restore:
         sigma_y = args.sigma or RESTORE[args.restore]
-        times = _usual_of_edit(args)[2]
-        return pipe.restore(labels, x, A, sigma_y, cov, rng, steps, w, times, whole=True)
-    n, s = len(labels), pipe.s
-    x0, times = np.repeat(x, n, axis=0), pipe.grid(steps, _usual_of_edit(args)[2])
+        return pipe.restore(labels, x, A, sigma_y, cov, rng, steps, w, how, whole=True)
     if args.change:
-        return pipe.change(x0, labels, np.tile(wanted, (n, 1)), rng, w, steps, whole=True)
-    eps_model = pipe.eps_model(labels, w)
+        return pipe.change(x, labels, wanted, rng, w, steps, whole=True)
+    eps_model, times, s = pipe.eps_model(labels, w), pipe.grid(steps, how), pipe.s
     if args.mask:
-        options, keep = {"rounds": args.rounds or 5, "wide": True}, np.repeat(keep, n, axis=0)
-        chain = edit.inpaint(eps_model, s, x0, keep, rng, times, clip=1.0, **options)
+        options = {"rounds": args.rounds or 5, "wide": True}
+        chain = edit.inpaint(eps_model, s, x, keep, rng, times, clip=1.0, **options)
     else:
-        chain = edit.image_to_image(eps_model, s, x0, args.strength, rng, times, clip=1.0)
+        chain = edit.image_to_image(eps_model, s, x, args.strength, rng, times, clip=1.0)
     return [np.asarray(step) for step in chain]
+
+
+def _result(args, pipe, given, edits, n, chain):
+    """Put together what was drawn, n edits of each picture -> results.Result"""
+    drawn, count, done = chain[-1], f"{n} times", "changed" if args.change else "drawn anew"
+    before, after, says, names = {}, None, [], []
+    with_holes = args.mask and (args.sheet or any(one.kind != masks.WHITE for one in edits))
+    for one in edits:
+        before[f"given {one.source.name}"] = one.x[0]
+        if with_holes:
+            before[f"hole of {one.source.name}"] = masks.shown(one.x, one.anew)[0]
+        labels = drawing.said(pipe, one.wanted if args.change else one.labels)
+        about = {"seed": f"{args.seed}", "source": one.source.path.name, "labels": labels}
+        says += [about | batch.number_of(given, one.source, k, n) for k in range(n)]
+        names += drawing.names_of(one.source.name, args.seed, n)
+    words = f"then {count} {done}"
+    if args.restore:
+        after = drawn.reshape(len(edits), n, *drawn.shape[1:]).mean(1)
+        words = f"{count} what it may have been, and their mean, which has the least error"
+    around = n + (len(before) + (0 if after is None else len(after))) // len(edits)
+    columns = batch.columns(edits, around, pipe.model.size, 10 if args.restore else 9)
+    words = f"{batch.said(edits)}, {words}"
+    drawn = drawn, names, says, words, columns, 6
+    return results.Result(*drawn, before=before, after=after, groups=len(edits), chain=chain)
+
+
+def _pasted(result, edits, n):
+    """Put the edits back into the pictures that were given, at their own sizes -> results.Result"""
+    before, images, bare, alphas = {}, [], [], []
+    drawn = result.images if result.bare is None else result.bare
+    for k, one in enumerate(edits):
+        part, paper = slice(k * n, (k + 1) * n), one.given.paper
+        colours = np.broadcast_to(drawn[part], (*drawn[part].shape[:3], 3))
+        opaque = np.ones_like(colours[..., :1])
+        if result.alpha is not None:
+            opaque = to_float(result.alpha[part, ..., None])
+        whole = np.dstack(open_whole(one.source.path))
+        changed = np.abs(result.images[part] - one.x).max(-1) > 1e-4
+        back = paste(whole, np.concatenate([colours, opaque], -1), changed, one.given.box)
+        on_paper = lambda x, paper=paper: paper + (x[..., :3] - paper) * (x[..., 3:] + 1) / 2
+        before[f"given {one.source.name}"] = on_paper(whole)
+        images, bare = [*images, *on_paper(back)], [*bare, *back[..., :3]]
+        alphas += list(to_uint8(back[..., 3]))
+    alpha = alphas if any((a < 255).any() for a in alphas) else None
+    zoom, around = max(1, 96 // max(images[0].shape)), len(before) // len(edits) + n
+    found = {"images": images, "alpha": alpha, "bare": bare}
+    if len({x.shape for x in images}) == 1:
+        found = {name: x if x is None else np.stack(x) for name, x in found.items()}
+    return replace(result, **found, before=before, chain=None, zoom=zoom, columns=around)
 
 
 def _usual_of_edit(args):
@@ -100,66 +293,12 @@ def _require_one_edit(args):
     """Refuse options of `edit` that do not go together."""
     if args.rounds and not args.mask:
         raise UsageError("--rounds is for --mask: how often the parts are brought to agree")
+    if args.paste and (args.restore or results.animations(args)):
+        raise UsageError(
+            "--paste is for edits at the picture's own size: leave out --restore and --frames"
+        )
     if args.sigma and not args.restore:
         raise UsageError("--sigma is for --restore: it says how noisy the picture is")
-
-
-def _opened(path, pipe, side, channels):
-    """Read a picture to be edited as a model takes it, of a user's pictures as it was trained
-
-    -> x (1, side, side, channels), what was done to it, what fits a mask to it, see open_mask
-    """
-    if "plan" in (pipe.pictures or {}):
-        return own.as_trained(path, pipe.pictures, pipe.model.size, side, channels)
-    return *open_image(path, side, channels), None
-
-
-def _mask(args, pipe, fitted):
-    """Read --mask -> what to keep (1, H, W, 1) bool, and what was done to the mask"""
-    (its_size, turned), (size, _) = seen(args.image), seen(args.mask)
-    if size != its_size:
-        sizes = ["{} x {}".format(*each) for each in (size, its_size)]
-        give = "give a mask of the picture's size"
-        if turned and size == its_size[::-1]:
-            give = "the picture is turned as it was taken: turn the mask, too"
-        raise UsageError(f"--mask is {sizes[0]}, the picture {sizes[1]}: {give}")
-    try:
-        anew, how = open_mask(args.mask, pipe.model.size, fitted)
-    except ValueError as e:
-        raise UsageError(f"--mask {e}") from None
-    return ~anew, how + "; the mask is of the picture as turned" * turned
-
-
-def _before_after(model, pipe, x, labels, wanted):
-    """Tell what a picture x (1, H, W, C) shows, and what it should: -> two rows of labels, a text
-
-    What labels leave open a classifier reads, if there is one for the model's pictures.
-    """
-    values, note = list(pipe.labels.values()), ""
-    dropped = np.array([len(v) for v in values])
-    try:
-        own = pipe.pictures
-        judge, its = judges.kept(model, pipe) if own else classifier.load(pipe.dataset)
-        alike = (its["size"], its["channels"]) == (pipe.model.size, pipe.model.out)
-        why = f"the classifier of {pipe.dataset} reads other pictures"
-        fits = alike and all(its["labels"].get(name) == v for name, v in pipe.labels.items())
-    except checkpoint.CheckpointError as e:
-        fits, why = False, e
-    if fits:
-        read = dict(zip(its["labels"], judge(x), strict=False))
-        shown = [np.asarray(read[name])[0].argmax() for name in pipe.labels]
-        labels = np.where(labels == dropped, shown, labels)
-    else:
-        note = f"{why}: what --label does not say of this one is left open\n"
-    after = np.where(wanted == dropped, labels, wanted)
-
-    def show(row):
-        named = zip(pipe.labels, values, row, strict=True)
-        return " ".join(f"{name}={[*v, '?'][i]}" for name, v, i in named)
-
-    if np.array_equal(after, labels):
-        raise UsageError(f"--change asks for nothing new: the picture shows {show(labels)}")
-    return labels, after, f"{note}before: {show(labels)}\nafter:  {show(after)}"
 
 
 def _degradation(args, pipe):

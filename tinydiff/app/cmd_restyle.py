@@ -1,13 +1,11 @@
 """The commands `restyle` and `alphabet`, whose networks look at what they are given."""
 
-from pathlib import Path
-
 import numpy as np
 
 from .. import data
-from ..design.picture import open_image, open_letter
+from ..design.picture import ink_of, open_given, open_letter
 from ..design.pipeline import Pipeline, evaluations
-from . import drawing, results
+from . import batch, clear, drawing, results
 from .cli import USUAL
 from .usage import UsageError
 
@@ -23,7 +21,7 @@ def _pipeline_for(args, label, command):
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def cmd_restyle(args):
-    """Run `restyle`: args from the parser -> None; writes the picture and args.n restyled"""
+    """Run `restyle`: args from the parser -> None; writes each picture args.n times restyled"""
     pipe = _pipeline_for(args, "style", "emoji")
     sampler, usual, _ = USUAL["restyle" if args.way == "source" else "restyle --way"]
     steps, styles = drawing.steps_of(args, pipe, usual), pipe.labels["style"]
@@ -39,25 +37,46 @@ def cmd_restyle(args):
     if args.strength and args.way == "source":
         raise UsageError("--strength is for --way inversion or noise")
     drawing.require_room(pipe, args.n)
-    x, said = open_image(args.image, pipe.model.size, pipe.model.out)
-    names = drawing.names_of(args, args.n)
-    results.require(args, names, args.image)
-    print(said)
-    images, rng = np.repeat(x, args.n, axis=0), np.random.default_rng(args.seed)
+    n, key, given = args.n, clear.require(args, pipe), batch.sources(args.images)
+    sources = batch.chosen(args, given, n)
+    names = [name for one in sources for name in drawing.names_of(one.name, args.seed, n)]
+    batch.require(args, sources, names)
+    size, channels = pipe.model.size, pipe.model.out
+    opened, left_out = batch.read(sources, lambda one: (one, open_given(one.path, size, channels)))
+    print("\n".join(given.said for _, given in opened))
     w = args.guidance or (1.5 if args.way == "source" else 2.0)
     strength, each = args.strength or 0.7, 1 if w == 1 else 2
     work = steps * each
     if args.way != "source":
         work = pipe.steps_below(strength, steps) * (each + 2 * (args.way == "inversion"))
-    bar, pipe = drawing.with_bar(pipe, args.n * work)
-    with bar:
+    bar, pipe = drawing.with_bar(pipe, len(opened) * n * work)
+
+    def restyled(part, rng):
+        images = np.repeat(np.concatenate([given.x for _, given in part]), n, axis=0)
         how = args.way, args.of, steps, w, strength, sampler
-        chain = pipe.restyle(images, args.to, rng, *how, whole=True)
+        return pipe.restyle(images, args.to, rng, *how, whole=True)
+
+    with bar:
+        chain = batch.in_pieces(args, pipe, opened, n, restyled)
     drawing.require_finite(args.model, chain[-1])
-    says = [{"seed": f"{args.seed}", "source": Path(args.image).name, "style": args.to}] * args.n
-    words = f"the picture, then {args.n} times in the style {args.to}"
-    drawn, before = (chain[-1], names, says, words, min(args.n + 1, 9), 6), Path(args.image).stem
-    results.write(args, results.Result(*drawn, before={before: x[0]}, chain=chain))
+    result = _restyled(args, given, opened, chain)
+    papers = [(given.x, given.alpha, given.paper) for _, given in opened]
+    results.write(args, clear.cleared(args, pipe, result, key, papers))
+    batch.finish(sources, left_out)
+
+
+def _restyled(args, sources, opened, chain):
+    """Put together what was drawn, args.n times each picture -> results.Result"""
+    n, names, says = args.n, [], []
+    for one, _ in opened:
+        names += drawing.names_of(one.name, args.seed, n)
+        about = {"seed": f"{args.seed}", "source": one.path.name, "style": args.to}
+        says += [about | batch.number_of(sources, one, k, n) for k in range(n)]
+    before = {f"given {one.name}": given.x[0] for one, given in opened}
+    words = f"{batch.said(opened)}, then {n} times in the style {args.to}"
+    columns = batch.columns(opened, n + 1, len(chain[-1][0]))
+    drawn = chain[-1], names, says, words, columns, 6
+    return results.Result(*drawn, before=before, groups=len(opened), chain=chain)
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -88,7 +107,9 @@ def cmd_alphabet(args):
     says = [{"seed": f"{args.seed}", "letter": name[-1]} for name in names]
     before = {f"given {c}": x for c, x in zip(letters, given, strict=True)}
     drawn = chain[-1], names, says, words, len(given), 3
-    results.write(args, results.Result(*drawn, before=before, chain=chain))
+    inks = [ink_of(path) for _, _, path in (word.partition("=") for word in args.known) if path]
+    result = results.Result(*drawn, before=before, chain=chain)
+    results.write(args, clear.in_ink(result, inks))
 
 
 def _numbered(n):

@@ -9,7 +9,7 @@ from .. import plot
 from ..collect.source import number
 from ..design import colour
 from ..design.pipeline import Pipeline, evaluations
-from . import drawing, results, together
+from . import clear, drawing, results, together
 from .cli import STEPS, USUAL
 from .usage import UsageError, require_output
 
@@ -25,7 +25,7 @@ def cmd_sample(args):
     (sampler, steps, times), size = _sampler(args, pipe), _size(args, pipe)
     rows = (drawing.labels_of(pipe, words) for words in (args.label, args.avoid))
     labels, avoid = (np.tile(row, (args.n, 1)) for row in rows)
-    also = _colours(args, pipe)
+    also, key = _colours(args, pipe), clear.require(args, pipe)
     names = [f"{Path(args.model).stem}_{args.seed}-{k:03}" for k in range(args.n)]
     results.require(args, names)
     beside = None
@@ -54,7 +54,7 @@ def cmd_sample(args):
     says = [{"seed": f"{args.seed}", "labels": drawing.said(pipe, row)} for row in labels]
     columns = min(args.n, max(1, 16 * pipe.model.size // size[1]))
     drawn = chain[-1], names, says, number(args.n, "image"), columns
-    results.write(args, results.Result(*drawn, chain=chain))
+    results.write(args, clear.cleared(args, pipe, results.Result(*drawn, chain=chain), key))
     if beside:
         again = np.tile(chain[-1][:4], (1, 3, 3, 1))
         wall = plot.sheet(again, len(again), gap=4, scale=4)

@@ -1,7 +1,6 @@
 """What all commands that draw have in common: what they check, and what they look up."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -61,10 +60,9 @@ def with_bar(pipe, work):
     return bar, replace(pipe, tick=bar.tick)
 
 
-def names_of(args, n):
+def names_of(stem, seed, n):
     """Name n results after the picture that they are made of -> list of str, without suffix"""
-    stem = Path(args.image).stem
-    return [stem] if n == 1 else [f"{stem}_{args.seed}-{k:03}" for k in range(n)]
+    return [stem] if n == 1 else [f"{stem}_{seed}-{k:03}" for k in range(n)]
 
 
 def covariance(args, pipe):

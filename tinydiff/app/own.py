@@ -12,6 +12,7 @@ from .. import checkpoint, plot
 from ..collect import cache, collection, fit, folder, network, report
 from ..collect.source import Unusable, number
 from ..data import to_float
+from ..design.picture import Given
 from ..measure import copies
 from .progress import Bar
 from .usage import UsageError
@@ -101,13 +102,13 @@ def kept(path, name):
 def as_trained(path, pictures, size, side=None, channels=3):
     """Read a picture as those were that a model learned from: to the bit, where it is one of them.
 
-    path: see design.picture.upright; pictures: what the model's checkpoint says of these; size: of
+    path: see design.upright.upright; pictures: what the model's checkpoint says of these; size: of
     its pictures; side: pixels per side that are wanted, size or a fraction of it, None = size
-    -> x (1, side, side, channels) in [-1, 1], a line that says what was done, mask: function of a
-    mask of the picture, (height, width) bool -> (size, size) bool
+    -> design.picture.Given, x (1, side, side, channels), whose mask and alpha are (size, size)
     """
     picture, how = folder.load(path), fit.from_fields(pictures["plan"], size)
     mask = lambda white: fit.fit_mask(white, picture, how)
+    alpha = fit.fit_alpha(picture, how) if picture.pixels.shape[2] == 4 else None
     H, W = picture.pixels.shape[:2]
     if side and max(H, W) <= side < size:  # it is small already
         how = replace(how, size=side, factor=1)
@@ -115,7 +116,8 @@ def as_trained(path, pictures, size, side=None, channels=3):
     x = to_float(fit.grey(x) if channels == 1 else x)
     k = how.size // (side or size)
     x = x.reshape(how.size // k, k, how.size // k, k, channels).mean((1, 3))
-    return x[None], f"{path}: {W} x {H}, made {len(x)} x {len(x)} as its pictures were", mask
+    said = f"{path}: {W} x {H}, made {len(x)} x {len(x)} as its pictures were"
+    return Given(x[None], said, alpha, 1 if how.paper else -1, picture.size, mask)
 
 
 def of_model(name, pipe, given=None, how="name them with --pictures PATH"):

@@ -34,10 +34,12 @@ class Result:
     images: (N, H, W, C) in [-1, 1]; names: of their files, without suffix; says: for each what
     else is known of it, {"seed": "0", "labels": "hat=red"}; words: what the overview shows
     columns, zoom: of the overview; before: {name: (H, W, C)}, the originals, which it and the sheet
-    show first; after: (M, H, W, C), which the overview shows last, or None; chain: list of
-    (N, H, W, C), x_T .. x_0, what an animation shows, None = there is none
-    alpha: (N, H, W) uint8, 255 = opaque, None = all is; palette: (K, 3) uint8, the only colours
-    that there are, None = any
+    show first; after: (M, H, W, C), which the overview shows last, or None; groups: how many
+    originals, each of which it shows with what was made of it; chain: list of (N, H, W, C),
+    x_T .. x_0, what an animation shows, None = there is none
+    alpha: (N, H, W) uint8, 255 = opaque, None = all is; bare: (N, H, W, C), the colours that go
+    with it, where images lie on paper, or None; palette: (K, 3) uint8, the only colours that there
+    are, None = any
     """
 
     images: np.ndarray
@@ -49,7 +51,9 @@ class Result:
     before: dict = field(default_factory=dict)
     after: np.ndarray | None = None
     chain: list | None = None
+    groups: int = 1
     alpha: np.ndarray | None = None
+    bare: np.ndarray | None = None
     palette: np.ndarray | None = None
 
 
@@ -132,19 +136,40 @@ def _write_folder(args, result, chosen):
 
 def _write_overview(args, result):
     """Write the sheet that is to be looked at, with paper between the pictures."""
-    first = list(result.before.values())
-    around = lambda x: [*first, *x, *([] if result.after is None else result.after)]
+    first, after = list(result.before.values()), [] if result.after is None else result.after
     columns, zoom = result.columns, args.scale or result.zoom
-    sheet = plot.sheet(np.stack(around(result.images)), columns, scale=zoom)
+    sheet = plot.sheet(_grouped(result, first, result.images, after), columns, scale=zoom)
+    if getattr(args, "transparent", None) and result.alpha is not None:
+        sheet = _clear_overview(result, first, after, columns, zoom)
     print(f"{plot.save_png(sheet, args.out)}: {result.words}")
     for kind in animations(args):
-        steps = [np.stack([*first, *x]) for x in result.chain]
+        steps = [_grouped(result, first, x) for x in result.chain]
         frames, path, less = plot.frames(steps, columns, zoom), args.out.with_suffix(f".{kind}"), ""
         with Bar(len(frames), "writing the animation", "pictures") as bar:
             ANIMATIONS[kind](frames, path, **({"tick": bar.tick} if kind == "gif" else {}))
         if kind == "gif" and not plot.fits_gif(frames):
             less = " in 256 colours each; --frames apng keeps them all"
         print(f"{path}: the chain, {len(steps) - 1:,} steps{less}")
+
+
+def _clear_overview(result, first, after, columns, zoom):
+    """Draw the overview where --transparent asks for alpha, which there is between pictures, too
+
+    -> (height, width, 4) uint8
+    """
+    opaque = lambda images: [np.ones((*x.shape[:2], 1), np.float32) for x in images]
+    alphas = opaque(first), result.alpha[..., None] / np.float32(127.5) - 1, opaque(after)
+    colours = plot.sheet(_grouped(result, first, result.bare, after), columns, scale=zoom)
+    return np.dstack(
+        [colours, plot.sheet(_grouped(result, *alphas), columns, scale=zoom, paper=0)[..., :1]]
+    )
+
+
+def _grouped(result, *parts):
+    """Put each original beside what was made of it: lists of images -> (N, H, W, C)"""
+    size = lambda part: len(part) // result.groups
+    groups = range(result.groups)
+    return np.stack([x for g in groups for p in parts for x in p[g * size(p) : (g + 1) * size(p)]])
 
 
 def _write_sheet(args, result, path):
@@ -219,7 +244,8 @@ def _meta(name, sheet, scale):
 
 def _picture(result, k, scale):
     alpha = None if result.alpha is None else result.alpha[k]
-    return _as_picture(result.images[k], alpha, result.palette, scale)
+    images = result.images if result.bare is None else result.bare
+    return _as_picture(images[k], alpha, result.palette, scale)
 
 
 def _as_picture(image, alpha, palette, scale):

@@ -9,18 +9,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from PIL import Image
 
-from ..design.picture import in_srgb
+from ..design.cells import blocks, grid, largest, reduce
+from ..design.upright import in_srgb
 
 SIZES = (8, 16, 32, 64)
 KEPT = 0.95  # share of the variance at 64 x 64 that a smaller size has to keep ...
 OWN = 0.99  # ... and of that of pictures that are no larger than 64 x 64 themselves
-COMB = 0.9  # share of all change between neighbours that lies on the lines of a grid
 FEW = 32  # colours: a picture that has no more is pixel art
 FRAMED = 0.7  # share of pictures with a border of one colour: these are drawings on paper
 TOUCHED = 0.35  # share of a border that may be of other colours: what is drawn may touch it
 EVEN = 12  # of 255: by how much a border of one colour may vary, and the channels of a grey pixel
 VOTING = 8  # pixels per side of the largest block whose pixels vote on its colour
-LEAST_CELLS = 4  # per side of a picture that is taken for an enlarged one
 MOST_ART, MOST = 0.85, 0.95  # share of the pictures, of pixel art or other, that have to fit
 
 
@@ -135,72 +134,6 @@ def _enlarged(x, size):
     return x[:, :, low] * (1 - share) + x[:, :, low + 1] * share
 
 
-def grid(group):
-    """Find the true pixels of enlarged pictures: the largest k whose grid holds all edges.
-
-    Between neighbours inside a k x k block nothing changes, so all change lies on every k-th line;
-    in a photograph it lies on each k-th line by chance, one in k. Sums over the pictures decide, so
-    that a single picture with few edges does not.
-    group: list of arrays (H, W, C) uint8 of one size -> k, top, left: the first lines of the grid
-    k = 1, 0, 0 where there is none
-    """
-    H, W = group[0].shape[:2]
-    down, across = np.zeros(H), np.zeros(W)  # change from line i - 1 to line i
-    for x in group:
-        x = x.astype(np.float32)
-        down[1:] += (np.diff(x, axis=0) ** 2).sum((1, 2))
-        across[1:] += (np.diff(x, axis=1) ** 2).sum((0, 2))
-    if not (down.any() and across.any()):
-        return 1, 0, 0
-    most = [np.cumsum(np.sort(change)[::-1]) / change.sum() for change in (down, across)]
-    for k in range(min(H, W) // LEAST_CELLS, 1, -1):
-        if any(share[min(len(share), -(-len(share) // k)) - 1] < COMB for share in most):
-            continue  # not even the largest changes of so many lines would do
-        tops, lefts = _comb(down, k), _comb(across, k)
-        if tops[1] >= COMB * down.sum() and lefts[1] >= COMB * across.sum():
-            return k, tops[0], lefts[0]
-    return 1, 0, 0
-
-
-def _comb(change, k):
-    sums = [change[first::k].sum() for first in range(k)]
-    return int(np.argmax(sums)), max(sums)
-
-
-def _median(blocks):
-    return np.sort(blocks, axis=2)[:, :, blocks.shape[2] // 2]
-
-
-def _most(blocks):
-    return blocks.max(2)
-
-
-def reduce(x, cell, value=_median):
-    """Take one value for each k x k block of a picture: its median, which JPEG hardly moves.
-
-    What is cut off at an edge counts if it is at least half a block.
-    x: (H, W, C) uint8; cell: k, top, left, as from `grid`; value: another function of blocks
-    (h, w, k^2, C) -> (h, w, C) uint8
-    """
-    k, *firsts = cell
-    if k == 1:
-        return x
-    for axis, first in enumerate(firsts):
-        before = (k - first) % k if first * 2 >= k else -first
-        after = -(x.shape[axis] + before) % k
-        after = after if after * 2 <= k else after - k
-        widths = [(0, 0)] * 3
-        widths[axis] = (max(0, before), max(0, after))
-        keep = slice(max(0, -before), x.shape[axis] - max(0, -after))
-        x = np.pad(x[keep] if axis == 0 else x[:, keep], widths, mode="edge")
-    return value(_blocks(x, k))
-
-
-def _blocks(x, k):
-    H, W, C = x.shape
-    return x.reshape(H // k, k, W // k, k, C).swapaxes(1, 2).reshape(H // k, W // k, k * k, C)
-
-
 def colours(x, most):
     """Count the colours of a picture, up to a number: (H, W, C) uint8 -> int"""
     flat = x.reshape(-1, x.shape[2])[:4096]
@@ -270,10 +203,23 @@ def fit_mask(white, picture, how):
         x = np.asarray(Image.fromarray(x).resize(own[::-1], Image.Resampling.BOX))
     x = 255 * np.float32(x > 0)[..., None]
     if how.pixel_art:
-        x = _without_smoothing(reduce(x, _cell(picture.pixels, how), _most), how, _most)
+        x = _without_smoothing(reduce(x, _cell(picture.pixels, how), largest), how, largest)
     else:
         x = _smoothly(x, replace(how, paper=0))
     return x[..., 0] > 0
+
+
+def fit_alpha(picture, how):
+    """Fit a picture's alpha as its colours are.
+
+    picture: source.Picture (H, W, 4); how: a Plan -> (size, size) uint8
+    """
+    x = picture.pixels[..., 3:]
+    if how.pixel_art:
+        x = _without_smoothing(reduce(x, _cell(picture.pixels, how)), how)
+    else:
+        x = _smoothly(x, replace(how, paper=0))
+    return x[..., 0]
 
 
 def grey(x):
@@ -337,7 +283,7 @@ def _by_blocks(x, k, value):
         return x
     H, W = (side // k * k for side in x.shape[:2])
     top, left = (x.shape[0] - H) // 2, (x.shape[1] - W) // 2
-    return value(_blocks(x[top : top + H, left : left + W], k))
+    return value(blocks(x[top : top + H, left : left + W], k))
 
 
 def _smoothly(x, how):

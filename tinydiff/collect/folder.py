@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..design.picture import upright
+from ..design.upright import upright
 from ..files import require_file
 from . import published
 from .source import Picture, Source, Unusable, coded, natural, number, printable, some
@@ -35,18 +35,18 @@ def from_folder(path, boxes=None):
     -> Source with M pictures, rows (M, L). Raises Unusable where there are none.
     """
     said = []
-    files, others = _listed(path, said)
+    files, others = listed(path, said)
     if not files:
         arrays = [p for p in sorted(path.iterdir()) if p.is_file() and published.is_array(p)]
         if arrays:
             return published.from_files(path.resolve().name, arrays, path)
         if pickles := [p for p in sorted(path.iterdir()) if p.is_file() and _is_pickle(p)]:
             raise Unusable(published.refusal(pickles[0]))
-        there = f"; it has {_endings(others)}" if others else "; it is empty"
+        there = f"; it has {endings(others)}" if others else "; it is empty"
         if not others and any(p.is_dir() for p in path.iterdir()):
             there = "; nor have the folders in it"
         raise Unusable(f"{path} has no pictures{there}: give PNG, JPEG, WebP, GIF, BMP or TIFF")
-    said += [f"left out, as no pictures: {_endings(others)}"] if others else []
+    said += [f"left out, as no pictures: {endings(others)}"] if others else []
     relative = [p.relative_to(path) for p in files]
     words, test = _from_folders(relative, said)
     if found := _from_tables(path, files, said):
@@ -64,13 +64,14 @@ def from_folder(path, boxes=None):
     return Source(name, len(files), read, names.__getitem__, labels, rows, test, said, files)
 
 
-def _listed(path, said):
-    """List the pictures below a folder, and the files that are none: -> two lists of Paths
+def listed(path, said):
+    """List the pictures below a folder, and the files that are none.
 
     Links are followed, but not up to where the folder itself lies.
+    path: Path; said: list to which is added which folders cannot be read -> () two lists of Paths
     """
     files, others = [], []
-    endings = {e for e in Image.registered_extensions() if e not in NEVER} or {".png", ".jpg"}
+    readable = {e for e in Image.registered_extensions() if e not in NEVER} or {".png", ".jpg"}
     seen = set(map(str, Path(os.path.realpath(path)).parents))  # no folder is read twice
     closed, tops = [], [path]  # links are followed last
     walk = lambda top: os.walk(top, onerror=lambda e: closed.append(e.filename))
@@ -85,7 +86,7 @@ def _listed(path, said):
             if name[0] == "." or name.lower() in HARMLESS or name.lower() in TABLES:
                 continue
             here = Path(root) / name
-            (files if here.suffix.lower() in endings else others).append(here)
+            (files if here.suffix.lower() in readable else others).append(here)
         if len(files) > MOST_FILES:
             raise Unusable(f"{path} has more than {MOST_FILES:,} pictures: give a part of it")
     if files and closed:
@@ -93,8 +94,8 @@ def _listed(path, said):
     return files, others
 
 
-def _endings(paths):
-    """Count files by their endings: -> "2 .svg, 1 .txt" """
+def endings(paths):
+    """Count files by their endings: () Paths -> "2 .svg, 1 .txt" """
     counts = Counter(p.suffix.lower() or "without ending" for p in paths).most_common()
     more = f" and {len(counts) - 4} other kinds" if len(counts) > 4 else ""
     return ", ".join(f"{n:,} {ending}" for ending, n in counts[:4]) + more
@@ -108,7 +109,7 @@ def _is_pickle(path):
 def load(path):
     """Read a picture, a large JPEG at a fraction of its size -> Picture with pixels (H, W, C)
 
-    Raises OSError as design.picture.upright does.
+    Raises OSError as design.upright.upright does.
     """
     return as_picture(*upright(path, LEAST))
 

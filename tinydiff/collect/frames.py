@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from ..design.picture import opened, require_bounded, upright
+from ..design.upright import opened, require_bounded, upright
 from .folder import as_picture
 from .source import Picture, Source, Unusable, number
 

@@ -16,6 +16,7 @@ _elementwise, _launch, _alike = cuda_array.elementwise, cuda_array.launch, cuda_
 
 STEPS_AHEAD = 20
 _MOST = 512  # threads of a block that add up together, at most
+TOGETHER = 32  # arrays that one kernel joins: all that a kernel is given has to fit into 4 kB
 
 
 def array(x):
@@ -229,29 +230,45 @@ def norm_silu_grad(g, x, scale, shift, mean, rstd):
     return _norm_grad("norm_silu_grad", g, x, scale, shift, mean, rstd)
 
 
-def _norm_grad(name, g, x, scale, shift, mean, rstd):
+def _norm_grad(name, g, x, scale, shift, mean, rstd, add=None):
+    """Take g back through a norm; add: (N, ..., C), added to the gradient of x, or None"""
     g, x, scale, shift, mean, rstd = _alike(g, x, scale, shift, mean, rstd)
     N, C, G = x.shape[0], x.shape[-1], mean.shape[-1]
     fits = g.shape == x.shape and scale.shape == shift.shape == (C,) and x.size > 0
     fits = fits and mean.shape == rstd.shape == (N, G) and G > 0 and C % G == 0
     _require(fits, name, g, x, scale, shift, mean, rstd)
-    gx, gscale, gshift = (cuda_array.empty(shape, x.dtype) for shape in (x.shape, (N, C), (N, C)))
+    gx, per_image = cuda_array.empty(x.shape, x.dtype), cuda_array.empty((N, 2, C), x.dtype)
     arrays = g.nd(N, -1, C), x.nd(N, -1, C), scale.flat, shift.flat, mean.nd(N, G), rstd.nd(N, G)
-    results = gx.nd(N, -1, C), gscale.nd(N, C), gshift.nd(N, C)
-    _norm_silu_grad[(N, G), _threads(C // G)](*arrays, name == "norm_silu_grad", *results)
-    return gx, gscale.sum(0), gshift.sum(0)
+    besides = x if add is None else _alike(add, x)[0]
+    flags = name == "norm_silu_grad", add is not None
+    results = besides.nd(N, -1, C), gx.nd(N, -1, C), per_image.nd(N, 2, C)
+    _norm_silu_grad[(N, G), _threads(C // G)](*arrays, *flags, *results)
+    gscale_gshift = per_image.sum(0)
+    return gx, gscale_gshift[0], gscale_gshift[1]
 
 
 def norm_conv(x, scale, shift, w, add, padding, G, eps):
+    (N, H, W, C), K, O = x.shape, len(w), w.shape[-1]
+    fits = scale.shape == shift.shape == (C,) and C % G == 0 and w.shape == (K, K, C, O)
+    fits = fits and K % 2 == 1 and add.shape in ((N, H, W, O), (N, 1, 1, O))
+    _require(fits, "norm_conv", x, scale, shift, w, add)
     y, mean, rstd = norm_silu(x, scale, shift, G, eps)
-    return conv2d(y, w, padding) + add, mean, rstd
+    return cuda_matmul.conv2d(y, w, padding, add), mean, rstd
 
 
 def norm_conv_grad(g, x, scale, shift, mean, rstd, w, add, padding, G, eps):
+    (N, H, W, C), K, O = x.shape, len(w), w.shape[-1]
+    fits = scale.shape == shift.shape == (C,) and w.shape == (K, K, C, O) and K % 2 == 1
+    fits = fits and mean.shape == rstd.shape == (N, G) and C % G == 0 and g.shape == (N, H, W, O)
+    shape = getattr(add, "shape", ())  # () of 0: then there is nothing to add
+    fits = fits and shape in ((), x.shape, (N, 1, 1, C))
+    _require(fits, "norm_conv_grad", g, x, scale, shift, mean, rstd, w, add)
     gy = conv2d(g, w[::-1, ::-1].swapaxes(2, 3), padding)
-    gx, gscale, gshift = norm_silu_grad(gy, x, scale, shift, mean, rstd)
+    rest = scale, shift, mean, rstd, add if shape == x.shape else None
+    gx, *gs = _norm_grad("norm_silu_grad", gy, x, *rest)
     y, _, _ = norm_silu(x, scale, shift, G, eps)
-    return gx + add, gscale, gshift, conv2d_grad_w(y, g, w.shape[0], padding)
+    gx = gx if shape in ((), x.shape) else gx + add
+    return gx, *gs, conv2d_grad_w(y, g, K, padding)
 
 
 @cuda.jit(device=True)
@@ -264,7 +281,7 @@ def _through_silu(g, x, scale, shift, m, r, with_silu):
 
 
 @cuda.jit
-def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshift):
+def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, with_add, add, gx, per_image):
     """Take one group of an image back per block, read as _norm_silu reads it.
 
     Each thread sums over pixels of one channel, the block over all.
@@ -286,13 +303,14 @@ def _norm_silu_grad(g, x, scale, shift, mean, rstd, with_silu, gx, gscale, gshif
         for other in range(t + size, cuda.blockDim.x, size):
             total += box[other]
             total_x += box_x[other]
-        gshift[n, c], gscale[n, c] = total, total_x
+        per_image[n, 0, c], per_image[n, 1, c] = total_x, total
     cuda.syncthreads()
     own, count = (scale[c] if t < size else ZERO), x.dtype.type(L * size)
     mean_g, mean_gx = _add_up(own * total, box) / count, _add_up(own * total_x, box_x) / count
     for i in range(t // size, L, pixels):
         gv, x_hat = _through_silu(g[n, i, c], x[n, i, c], scale[c], shift[c], m, r, with_silu)
-        gx[n, i, c] = r * (scale[c] * gv - mean_g - x_hat * mean_gx)
+        step = r * (scale[c] * gv - mean_g - x_hat * mean_gx)
+        gx[n, i, c] = step + add[n, i, c] if with_add else step
 
 
 def _rows(kernel, *arrays):
@@ -393,21 +411,28 @@ def concat(*xs):
     xs, first = _alike(*xs), 0
     _require(all(x.shape[:-1] == xs[0].shape[:-1] for x in xs), "concat", *xs)
     y = cuda_array.empty((*xs[0].shape[:-1], sum(x.shape[-1] for x in xs)), xs[0].dtype)
-    for x in xs:
-        _launch(_place, x.size, x.nd(-1, x.shape[-1]), first, y.nd(-1, y.shape[-1]))
-        first += x.shape[-1]
+    rows = max(1, math.prod(y.shape[:-1]))
+    for k in range(0, len(xs), TOGETHER):
+        some = [x.nd(rows, x.shape[-1]) for x in xs[k : k + TOGETHER]]
+        rest = [some[-1]] * (TOGETHER - len(some))
+        largest = max(x.size for x in some)
+        _launch(_place, largest, (*some, *rest), len(some), first, y.nd(rows, y.shape[-1]))
+        first += sum(x.shape[-1] for x in xs[k : k + TOGETHER])
     return y
 
 
 @cuda.jit
-def _place(x, first, y):
-    """Copy x into the columns of y from `first` on, one element per thread.
+def _place(xs, count, first, y):
+    """Copy the first arrays of a tuple into the columns of y from `first` on, side by side.
 
-    Neighbours read and write neighbours.
+    Each in turn, one element per thread; neighbours read and write neighbours.
     """
-    C = x.shape[1]
-    for i in range(cuda.grid(1), x.shape[0] * C, cuda.gridsize(1)):
-        y[i // C, first + i % C] = x[i // C, i % C]
+    for k in range(count):
+        x = xs[k]
+        C = x.shape[1]
+        for i in range(cuda.grid(1), x.shape[0] * C, cuda.gridsize(1)):
+            y[i // C, first + i % C] = x[i // C, i % C]
+        first += C
 
 
 def _indices(i, M):
@@ -544,7 +569,7 @@ class Noise(Array):
 
     dtype = property(lambda self: self.factor.dtype)
     size = property(lambda self: math.prod(self.shape))
-    flat = property(lambda self: self._write().flat)
+    base, walk = property(lambda self: self._write().flat), None
     memory = property(lambda self: self._write().memory)
 
     def _write(self):

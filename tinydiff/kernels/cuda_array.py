@@ -242,17 +242,44 @@ class Array:
     What it has means the same as in NumPy; anything else is an error, not a hidden copy.
     shape: tuple; flat: its memory as a kernel takes it, (size,), contiguous, last axis fastest.
     np.asarray(x) copies it to the host. reshape, and slices of the first axis, share memory; other
-    slices and swapaxes copy.
+    slices and swapaxes copy, when a kernel first wants them: several in a row are one copy.
+    walk: of such a copy to be made: the first of its elements in `base`, and their steps, or None
     """
 
-    __slots__ = ("shape", "flat", "memory")
+    __slots__ = ("shape", "base", "memory", "walk")
 
-    def __init__(self, shape, flat, memory):
-        self.shape, self.flat, self.memory = shape, flat, memory
+    def __init__(self, shape, base, memory, walk=None):
+        self.shape, self.base, self.memory, self.walk = shape, base, memory, walk
 
     ndim = property(lambda self: len(self.shape))
-    size = property(lambda self: self.flat.size)
-    dtype = property(lambda self: self.flat.dtype)
+    size = property(lambda self: math.prod(self.shape))
+    dtype = property(lambda self: self.base.dtype)
+
+    @property
+    def flat(self):
+        if self.walk:
+            y, (start, steps) = empty(self.shape, self.dtype), self.walk
+            launch(_gather, y.size, self.base, start, *_merged(self.shape, steps), y.base)
+            self.base, self.memory, self.walk = y.base, y.memory, None
+        return self.base
+
+    def unswapped(self):
+        """Give a matrix as it lies in memory -> Array, whether its last two axes were swapped"""
+        shape = (*self.shape[:-2], *self.shape[:-3:-1])
+        steps = _steps(shape)
+        if self.walk != (0, [*steps[:-2], *steps[:-3:-1]]):
+            return self, False
+        return Array(shape, self.base, self.memory), True
+
+    def unturned(self):
+        """Give weights (K, K, C, O) as they lie in memory -> Array, whether they are to be turned
+
+        Then this is w[::-1, ::-1].swapaxes(2, 3), and the Array w, (K, K, O, C).
+        """
+        K, _, C, O = self.shape
+        if self.walk != ((K * K - 1) * C * O, [-K * C * O, -C * O, 1, C]):
+            return self, False
+        return Array((K, K, O, C), self.base, self.memory), True
 
     def __array_ufunc__(self, f, method, *args, **kwargs):
         ours = {np.add: "add", np.subtract: "sub", np.multiply: "mul"}
@@ -306,8 +333,8 @@ class Array:
     def swapaxes(self, i, j):
         axes = list(range(self.ndim))
         axes[i], axes[j] = axes[j], axes[i]
-        steps = _steps(self.shape)
-        return self._view(0, [self.shape[k] for k in axes], [steps[k] for k in axes])
+        start, steps = self.walk or (0, _steps(self.shape))
+        return self._view(start, [self.shape[k] for k in axes], [steps[k] for k in axes])
 
     def __getitem__(self, index):
         index = index if isinstance(index, tuple) else (index,)
@@ -317,8 +344,8 @@ class Array:
             k = index.index(Ellipsis)
             index = index[:k] + (slice(None),) * (self.ndim - len(index) + 1) + index[k + 1 :]
         index = index + (slice(None),) * (self.ndim - len(index))
-        start, shape, steps = 0, [], []
-        for k, n, step in zip(index, self.shape, _steps(self.shape), strict=True):
+        (start, walk), shape, steps = self.walk or (0, _steps(self.shape)), [], []
+        for k, n, step in zip(index, self.shape, walk, strict=True):
             picked = range(n)[k] if isinstance(k, slice) else range(n)[k : k + 1 or None]
             start += picked.start * step
             if isinstance(k, slice):
@@ -331,10 +358,8 @@ class Array:
         shape = tuple(shape)
         merged = _merged(shape, steps)
         if len(merged[0]) == 1 and merged[1] == (1,):
-            return Array(shape, self.flat[start : start + math.prod(shape)], self.memory)
-        y = empty(shape, self.dtype)
-        launch(_gather, y.size, self.flat, start, *merged, y.flat)
-        return y
+            return Array(shape, self.base[start : start + math.prod(shape)], self.memory)
+        return Array(shape, self.base, self.memory, (start, steps))
 
     def astype(self, dtype, copy=False):
         if self.dtype == dtype and not copy:

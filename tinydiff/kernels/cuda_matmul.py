@@ -24,12 +24,17 @@ BLOCK = (2, 4, 4) if cuda_array.SIMULATED else (16, 4, 16)
 PARTS = 3 if cuda_array.SIMULATED else 512  # about how many blocks to split a long sum over
 
 
-def product(of_row, of_outer, a_at, down_the_rows, block):
+def _row_of(b, outer, inner, j, sizes):
+    return b[outer, inner, j]
+
+
+def product(of_row, of_outer, a_at, b_at, down_the_rows, block):
     """Compile the kernel of the product above.
 
     The position in memory of a row, and of an outer, is computed once, not for each element:
     of_row(i, sizes) -> three integers; of_outer(outer, sizes) -> two;
     a_at(a, row, pair, inner, sizes), given those -> A(outer, i, inner)
+    b_at(b, outer, inner, j, sizes) -> B(outer, inner, j)
     down_the_rows: whether neighbours in memory are neighbours in i, or else in inner
     block: as BLOCK, with side a divisor of PER times depth -> kernel
     """
@@ -37,11 +42,12 @@ def product(of_row, of_outer, a_at, down_the_rows, block):
     width, threads = side * per, side * side
     # + 1: rows begin in different banks of the shared memory
     padded, fetches = width + 1, depth * width // threads
-    of_row, of_outer, a_at = (cuda.jit(device=True)(f) for f in (of_row, of_outer, a_at))
+    functions = of_row, of_outer, a_at, b_at
+    of_row, of_outer, a_at, b_at = (cuda.jit(device=True)(f) for f in functions)
 
     @cuda.jit
-    def kernel(a, b, outers, inners, sizes, y):
-        """Fill width x width elements of y per block.
+    def kernel(a, b, outers, inners, sizes, add, alike, y):
+        """Fill width x width elements of y per block, plus add[i // alike] where alike > 0.
 
         Its threads fetch tiles together, neighbouring threads reading neighbouring elements, then
         multiply them.
@@ -73,7 +79,8 @@ def product(of_row, of_outer, a_at, down_the_rows, block):
                     tile_a[k, r] = a_at(a, row, pair, inner, sizes) if fits else ZERO
                     k, r = n // width, n % width
                     inner, j = first + k, j0 + r
-                    tile_b[k, r] = b[outer, inner, j] if j < J and inner < inners else ZERO
+                    fits = j < J and inner < inners
+                    tile_b[k, r] = b_at(b, outer, inner, j, sizes) if fits else ZERO
                 cuda.syncthreads()
                 for k in range(depth):
                     for r in range(per):
@@ -84,15 +91,15 @@ def product(of_row, of_outer, a_at, down_the_rows, block):
             for s in range(per):
                 i, j = i0 + ty + r * side, j0 + tx + s * side
                 if i < I and j < J:
-                    y[z, i, j] = sums[r, s]
+                    y[z, i, j] = sums[r, s] + add[i // alike, j] if alike else sums[r, s]
 
     return kernel
 
 
 def _matmul(block):
-    """Compile matmul: rows of a times columns of b.
+    """Compile matmul: rows of a times columns of b; sizes: is a, is b transposed in memory.
 
-    Neighbouring threads read neighbouring columns of both.
+    Neighbouring threads read neighbouring columns of both, where they are not.
     """
 
     def of_row(i, sizes):
@@ -102,15 +109,18 @@ def _matmul(block):
         return matrix, 0
 
     def a_at(a, row, matrix, c, sizes):
-        return a[matrix[0], row[0], c]
+        return a[matrix[0], c, row[0]] if sizes[0] else a[matrix[0], row[0], c]
 
-    return product(of_row, of_matrix, a_at, False, block)
+    def b_at(b, matrix, c, j, sizes):
+        return b[matrix, j, c] if sizes[1] else b[matrix, c, j]
+
+    return product(of_row, of_matrix, a_at, b_at, False, block)
 
 
 @cuda.jit(device=True)
 def _pixel(i, sizes):
     """Find pixel i -> n, h, w"""
-    H, W, _, _, _ = sizes
+    H, W = sizes[0], sizes[1]
     return i // (H * W), i // W % H, i % W
 
 
@@ -124,7 +134,7 @@ def _shift(element, sizes):
 @cuda.jit(device=True)
 def _look(x, n, h, w, c, sizes):
     """Read x[n, h, w, c]; outside the image, read 0 or the image repeated."""
-    H, W, _, _, circular = sizes
+    H, W, circular = sizes[0], sizes[1], sizes[4]
     if circular:
         return x[n, h % H, w % W, c]
     return x[n, h, w, c] if 0 <= h < H and 0 <= w < W else ZERO
@@ -133,7 +143,7 @@ def _look(x, n, h, w, c, sizes):
 def _conv2d(block):
     """Compile the convolution: pixels times output channels.
 
-    Neighbouring threads read neighbouring channels, of x and of w.
+    Neighbouring threads read neighbouring channels, of x and of w, unless w is to be turned.
     """
 
     def of_pixel(i, sizes):
@@ -145,7 +155,10 @@ def _conv2d(block):
     def a_at(x, pixel, shift, c, sizes):
         return _look(x, pixel[0], pixel[1] + shift[0], pixel[2] + shift[1], c, sizes)
 
-    return product(of_pixel, of_element, a_at, False, block)
+    def b_at(w, element, c, j, sizes):
+        return w[w.shape[0] - 1 - element, j, c] if sizes[5] else w[element, c, j]
+
+    return product(of_pixel, of_element, a_at, b_at, False, block)
 
 
 def _conv2d_grad_w(block):
@@ -164,17 +177,19 @@ def _conv2d_grad_w(block):
     def a_at(x, weight, line, w, sizes):
         return _look(x, line[0], line[1] + weight[0], w + weight[1], weight[2], sizes)
 
-    return product(of_row, of_line, a_at, True, block)
+    return product(of_row, of_line, a_at, _row_of, True, block)
 
 
 MATMUL, CONV2D, CONV2D_GRAD_W = _matmul(BLOCK), _conv2d(BLOCK), _conv2d_grad_w(BLOCK)
 
 
-def _launch(kernel, a, b, outers, inners, sizes, y):
+def _launch(kernel, a, b, outers, inners, sizes, y, add=None):
+    """Launch a product; add: (R, J), R a divisor of the rows of y, added to these, or None"""
     (side, per, _), (Z, I, J) = BLOCK, y.shape
     if min(I, J, Z):
         blocks = -(-I // (side * per)), -(-J // (side * per)), Z
-        kernel[blocks, (side, side)](a, b, outers, inners, sizes, y)
+        more = (y[0], 0) if add is None else (add, I // add.shape[0])
+        kernel[blocks, (side, side)](a, b, outers, inners, sizes, *more, y)
 
 
 def alike(*arrays):
@@ -192,17 +207,25 @@ def matmul(a, b):
     L = rows if b.ndim == 2 else a.shape[-2]
     y = cuda_array.empty((*a.shape[:-1], O), a.dtype)
     if y.size:
-        _launch(MATMUL, a.nd(-1, L, C), b.nd(-1, C, O), rows // L, C, (), y.nd(-1, L, O))
+        # With one b for all, the rows of all matrices of a lie in a row, unless they are swapped.
+        a, of_a = a.unswapped() if a.ndim == b.ndim else (a, False)
+        b, of_b = b.unswapped()
+        a, b = a.nd(-1, *((C, L) if of_a else (L, C))), b.nd(-1, *((O, C) if of_b else (C, O)))
+        _launch(MATMUL, a, b, rows // L, C, (of_a, of_b), y.nd(-1, L, O))
     return y
 
 
-def conv2d(x, w, padding):
+def conv2d(x, w, padding, add=None):
+    """Convolve as kernels.conv2d does; add: (N, 1, 1, O) or (N, H, W, O), added in the same pass"""
     x, w = alike(x, w)
     (N, H, W, C), K, O = x.shape, len(w), w.shape[-1]
     _require(w.shape[:-1] == (K, K, C) and K % 2 == 1, "conv2d", x, w)
     y = cuda_array.empty((N, H, W, O), x.dtype)
-    sizes, pixels = (H, W, C, K, padding == "circular"), y.nd(1, N * H * W, O)
-    _launch(CONV2D, x.nd(*x.shape), w.nd(K * K, C, O), K * K, C, sizes, pixels)
+    w, turned = w.unturned()
+    sizes, pixels = (H, W, C, K, padding == "circular", turned), y.nd(1, N * H * W, O)
+    add = None if add is None or not add.size else alike(add, x)[0].nd(-1, O)
+    w = w.nd(K * K, *w.shape[2:])
+    _launch(CONV2D, x.nd(*x.shape), w, K * K, C, sizes, pixels, add)
     return y
 
 
