@@ -243,15 +243,11 @@ def add_noise(x0, eps, signal, noise, y):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value, state, says",
     [
-        pytest.param(
-            "fmaf(signal, x0[i], noise * eps[i])",
-            "passed",
-            "its compiler takes it: 64 threads",
-            marks=pytest.mark.slow,
-        ),
+        ("fmaf(signal, x0[i], noise * eps[i])", "passed", "its compiler takes it: 64 threads"),
         ("(signal * x0[i] + noise * eps[i]) * 1.000000001", "failed", "in line 8 of its cell or"),
     ],
 )

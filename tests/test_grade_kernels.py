@@ -124,7 +124,7 @@ RIGHT, SWAPPED = "signal * x0[i] + noise * eps[i]", "noise * x0[i] + signal * ep
 @pytest.mark.parametrize(
     "value, state, says",
     [
-        (RIGHT, "passed", "in numba's simulator"),
+        (RIGHT, "passed", "its compiler takes it: 64 threads a block"),
         (SWAPPED, "failed", "signal and noise are exchanged"),
         ("np.dot(x0, eps)", "failed", "TypeError in line 8"),
     ],

@@ -5,7 +5,7 @@
 Kernels and the types of their arguments are those that the seam's functions launch (test_ptx.py)
 and those of lesson 15. Each row is a kernel in float32, with the largest block that they ask for.
 Threads, bytes of shared memory and registers of a thread are what limits a launch; registers are
-counted where CUDA's assembler and library are at hand, which come with numba-cuda[cu12]. The status
+counted where CUDA's own compiler and assembler are at hand, as with numba-cuda[cu12]. The status
 is 1 where a kernel is refused, too large, or computes in float64. A second table is of answers to
 an exercise, some of them wrong (test_front.py).
 """

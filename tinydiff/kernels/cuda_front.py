@@ -52,7 +52,7 @@ class Look:
 
     refused: (line, why) if it does not compile, else None; threads: of a block, as it is launched;
     shared: bytes of shared memory; float64: lines that compute in float64 though no argument
-    is of that type; registers: of a thread, None where no assembler is at hand
+    is of that type; registers: of a thread, None without CUDA's own compiler
     """
 
     threads: int
@@ -113,7 +113,7 @@ def look(kernel, signature, threads):
     _optimise(module)
     is_double = "float64" in str(types)
     lines = () if is_double else tuple(_lines_in_float64(module, f.__code__.co_firstlineno))
-    return Look(threads, None, shared, lines, _registers(module))
+    return Look(threads, None, shared, lines, _registers(f, types))
 
 
 # --- numba's front end ---
@@ -159,7 +159,6 @@ def _line_of(error, f):
 def _machine():
     """Describe the GPU to LLVM: () -> its target machine"""
     llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
     return llvm.Target.from_triple(TRIPLE).create_target_machine(cpu=PROCESSOR, opt=3)
 
 
@@ -221,48 +220,30 @@ def _outermost(step, places):
     return int(line[1]) if line else 0
 
 
-# --- the assembler ---
+# --- CUDA's own compiler and assembler ---
 
 
-def _registers(module):
-    """Count the registers of a thread -> int, or None without CUDA's assembler and library"""
-    assembler = _tool("bin/ptxas") or shutil.which("ptxas")
-    library = _tool("nvvm/libdevice/libdevice.10.bc")
-    if not assembler or ("@__nv_" in str(module) and not library):
+def _registers(f, types):
+    """Count the registers of a thread -> int, or None where CUDA's toolkit is not at hand"""
+    assembler = _assembler()
+    if not assembler:
         return None
-    module.link_in(_entry(module))
-    if library:
-        module.link_in(llvm.parse_bitcode(Path(library).read_bytes()))
-    for f in module.functions:
-        if not f.is_declaration and f.name != "entry":
-            f.linkage = "internal"
-    _optimise(module)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
-        path.write_text(_machine().emit_assembly(module))
+        try:
+            path.write_text(cuda.compile_ptx(f, types, cc=CAPABILITY)[0])
+        except Exception:  # without libNVVM; numba has many kinds
+            return None
         words = [assembler, "-v", f"-arch={PROCESSOR}", "-o", os.devnull, str(path)]
         done = subprocess.run(words, capture_output=True, text=True)
     used = re.search(r"Used (\d+) registers", done.stderr)
     return int(used[1]) if used else None
 
 
-def _entry(module):
-    """Write what a launch would call: numba's function returns a status, a kernel nothing."""
-    kernel = next(f for f in module.functions if not f.is_declaration)
-    kinds = [str(argument.type) for argument in kernel.arguments]
-    given = ", ".join(f"{kind} %a{k}" for k, kind in enumerate(kinds))
-    return llvm.parse_assembly(
-        f'target triple = "{TRIPLE}"\ntarget datalayout = "{module.data_layout}"\n'
-        f'declare i32 @"{kernel.name}"({", ".join(kinds)})\n'
-        f"define ptx_kernel void @entry({given}) {{\n"
-        f'  call i32 @"{kernel.name}"({given})\n  ret void\n}}\n'
-    )
-
-
 @cache
-def _tool(name):
-    """Find a part of the CUDA toolkit that came with numba-cuda: str -> its path, or None"""
+def _assembler():
+    """Find ptxas, which comes with the toolkit or with numba-cuda: () -> its path, or None"""
     spec = find_spec("nvidia")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        for path in Path(folder).glob(f"*/{name}"):
-            return str(path)
+    folders = (spec.submodule_search_locations or ()) if spec else ()
+    found = [path for folder in folders for path in Path(folder).glob("*/bin/ptxas")]
+    return str(found[0]) if found else shutil.which("ptxas")
