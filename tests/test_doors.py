@@ -83,6 +83,7 @@ def test_the_ends_of_each_range_are_read_right(command, option):
                 assert parsed(command, option, f"{text}x{written}") == (number, number)
             else:
                 got = parsed(command, option, written)
+                got = got[0] if isinstance(got, tuple) else got  # 7 of --seed 7:3
                 assert got == number and type(got) is kind
 
 

@@ -60,7 +60,7 @@ def test_windows_are_seen_from_another_corner_at_each_call(rng):
 
 def test_a_large_image_is_the_repeated_tile_drawn_anew(rng):
     """With a perfect model of one point the motif comes out; the tile lies where it lay."""
-    once = rng.standard_normal((1, 20, 20, 1))
+    once = rng.standard_normal((1, 20, 20, 1), np.float32)
     seen = []
 
     def spy(x, t):

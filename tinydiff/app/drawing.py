@@ -13,7 +13,7 @@ from .progress import Bar
 from .usage import UsageError, pictures_named, require_like, require_memory
 
 PROGRAM = 300e6  # bytes: Python, NumPy, Numba and a network
-HELD = 12  # arrays as large as an image, while it is drawn by windows, and written
+HELD = 6  # arrays as large as an image, while it is drawn by windows, and written
 MOST_VALUES = 1024  # of pictures whose covariance is measured whole; of larger ones its main part
 
 

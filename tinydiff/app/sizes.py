@@ -63,9 +63,11 @@ def say_large(pipe, size, evaluations, needed):
         began = time.perf_counter()
         eps_model(x, t)
         took.append(time.perf_counter() - began)
-    seconds, k = evaluations * min(took), -(-max(size) // WHOLE)
+    seconds = evaluations * min(took)
     lasts = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
     motif = f"a motif of {pipe.model.size} pixels, as it was learned, repeated with variations"
     print(f"{size[0]}x{size[1]}: {motif}; about {lasts}, {needed / 1e9:.1f} GB")
-    larger = f"--size {WHOLE}x{WHOLE} --scale {k} for {k * WHOLE} pixels"
+    less = WHOLE if max(size) <= 2 * WHOLE else 2 * WHOLE
+    k = -(-max(size) // less)
+    larger = f"--size {less}x{less} --scale {k} for {k * less} pixels"
     print(f"for larger motifs, as for print, draw less and enlarge: {larger}")
