@@ -183,25 +183,23 @@ def test_sample_writes_the_chain(trained, tmp_path, capsys, sampler, evaluations
 def test_sample_draws_what_is_asked_for_with_the_average_weights(trained, tmp_path, monkeypatch):
     asked, real = [], Pipeline.draw
 
-    def watch(pipe, labels, rng, sampler, steps, times, w, avoid, size, also):
+    def watch(pipe, labels, rng, sampler, steps, times, w, avoid, size, also, **rest):
         average = checkpoint.load(trained)[0].ema
         drawn_with = np.concatenate([p.ravel() for p in pipe.model.params().values()])
         assert np.array_equal(drawn_with, average)
         asked.append((labels.tolist(), sampler, steps, times, w, avoid.tolist(), size))
-        return real(pipe, labels, rng, sampler, 1, times, w, avoid, size=size, also=also)
+        return real(pipe, labels, rng, sampler, 1, times, w, avoid, size=size, also=also, **rest)
 
     monkeypatch.setattr(Pipeline, "draw", watch)
     assert run("sample", trained, "--n", 3, "--label", 7, "--out", tmp_path / "a.png") == 0
     assert run("sample", trained, "--n", 20, "--out", tmp_path / "a.png") == 0
-    words = (
-        "--guidance 2.5 --avoid digit=1 --sampler heun --times karras --steps 9 --size 8x16".split()
-    )
+    words = "--guidance 2.5 --avoid digit=1 --sampler heun --times karras --steps 9".split()
     words += ["--label", "digit=4", "--out", tmp_path / "a.png"]
     assert run("sample", trained, "--n", 2, *words) == 0
     dropped, in_turn = [10], [[k // 2] for k in range(20)]
     assert asked[0] == ([[7]] * 3, "dpmpp_2m", 12, "snr", 1.0, [dropped] * 3, (8, 8))
     assert asked[1] == (in_turn, "dpmpp_2m", 12, "snr", 1.0, [dropped] * 20, (8, 8))
-    assert asked[2] == ([[4]] * 2, "heun", 9, "karras", 2.5, [[1]] * 2, (8, 16))
+    assert asked[2] == ([[4]] * 2, "heun", 9, "karras", 2.5, [[1]] * 2, (8, 8))
 
 
 DRAWN_WITH = {  # command: the method of Pipeline that draws, and what it is asked for, of all else
@@ -296,26 +294,32 @@ def test_models_that_come_with_tinydiff_are_drawn_by_name(name, channels, tmp_pa
         assert drawn.size[0] > 2 * 8 * 4 and np.ptp(np.asarray(drawn)) > 100
 
 
-def test_a_tile_is_repeated_and_a_panorama_is_wide(trained, tmp_path, capsys):
+def test_tiles_of_what_has_its_place_are_warned_of(trained, tmp_path, capsys):
+    assert run("sample", trained, "--n 1 --steps 2 --tile --out", tmp_path / "a.png") == 0
+    noted = capsys.readouterr().err
+    assert noted.startswith("tiles suit textures such as patterns: of digits, what has its place")
+
+
+def test_a_tile_is_repeated_and_a_panorama_is_wide(tmp_path, capsys):
     """The 3 x 3 repeats are those of the sheet's tiles; without --tile the pixels differ."""
     out = tmp_path / "a.png"
-    assert run("sample", trained, "--n 5 --steps 2 --tile --size 8x16 --out", out) == 0
-    said, noted = capsys.readouterr()
+    words = "--n 5 --steps 2 --tile --size 16x32 --out"
+    assert run("sample", "patterns", words, out) == 0
+    said, _ = capsys.readouterr()
     again = f"{tmp_path / 'a_3x3.png'}: the first 4, each repeated 3 x 3"
     assert said == f"{out}: 5 images\n{again}\n"
-    assert noted.startswith("tiles suit textures such as patterns: of digits, what has its place")
     drawn, repeated = (
         np.asarray(Image.open(tmp_path / name))[::4, ::4, 0] for name in ("a.png", "a_3x3.png")
     )
-    tiles = [drawn[1:9, 1 + 17 * i : 17 + 17 * i] for i in range(5)]
-    assert drawn.shape == (10, 86) and repeated.shape == (32, 212)
+    tiles = [drawn[1:17, 1 + 33 * i : 33 + 33 * i] for i in range(5)]
+    assert drawn.shape == (18, 166) and repeated.shape == (56, 404)
     for i, tile in enumerate(tiles[:4]):
         assert (
-            np.array_equal(repeated[4:28, 4 + 52 * i : 52 + 52 * i], np.tile(tile, (3, 3)))
-            and np.ptp(tile) > 100
+            np.array_equal(repeated[4:52, 4 + 100 * i : 100 + 100 * i], np.tile(tile, (3, 3)))
+            and np.ptp(tile) > 50
         )
-    assert run("sample", trained, "--n", 5, "--steps", 2, "--size", "8x16", "--out", out) == 0
-    assert np.asarray(Image.open(out)).shape[:2] == (40, 344) and not np.array_equal(
+    assert run("sample", "patterns", words.replace("--tile", ""), out) == 0
+    assert np.asarray(Image.open(out)).shape[:2] == (72, 664) and not np.array_equal(
         np.asarray(Image.open(out))[::4, ::4, 0], drawn
     )
 
@@ -846,8 +850,12 @@ train digits --out=
     --out: takes the name of a file or folder, got ''
 sample CKPT --out http://here/a.png
     --out: takes the name of a file or folder, got 'http://here/a.png'
-sample CKPT --size 328x328
-    --size takes at most 102400 pixels: attention looks at all pairs of places; got 328x328
+sample CKPT --size 8x16
+    --size is for models of textures, such as patterns: of digits each thing has its place
+sample patterns --size 5000x16
+    --size: takes a whole number from 1 to 4096, got '5000'
+sample patterns --size 512x512 --sampler heun
+    what is larger than 64x64, is drawn with ddim, not with heun: leave out --sampler
 train digits --resume THERE.npz --out LINKED
     digits.npz could not be written (it is a link to ../THERE.npz, which is not replaced)
 judge digits --steps 1 --out OTHERS
@@ -963,7 +971,7 @@ export none.npz a.npz
 export CKPT FILE/a.npz
     could not be written
 sample CKPT --tile --sampler ddpm
-    --tile draws with ddim, not with ddpm: leave out --sampler
+    is drawn with ddim, not with ddpm: leave out --sampler
 sample CKPT --size 8x
     --size: takes height x width in pixels, as 16x64, got '8x'
 sample CKPT --size 8x8x8
@@ -988,8 +996,8 @@ sample portraits --palette #ff0000 red
     a colour is written as '#rrggbb', such as '#ff8000' for orange; got 'red'
 sample portraits --main-colour #ff00
     a colour is written as '#rrggbb', such as '#ff8000' for orange; got '#ff00'
-sample portraits --palette #ff0000 --size 16x32
-    --palette and --main-colour draw single pictures of the model's own size
+sample patterns --main-colour #ff0000 --size 16x32
+    --about and --main-colour draw single pictures of the model's own size
 sample portraits --pull 2
     --pull is for --palette or --main-colour: name a colour
 sample portraits --main-colour #ff0000 --pull 0

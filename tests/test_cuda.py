@@ -36,6 +36,7 @@ from tinydiff.autodiff import Tensor
 from tinydiff.beyond import learned_schedule, learned_variance
 from tinydiff.data import Dataset
 from tinydiff.design import colour, edit, gatys, restore
+from tinydiff.design import palette as palettes
 from tinydiff.kernels import cpu, cuda, cuda_array, cuda_matmul, cuda_simulator, reference
 from tinydiff.nn import Linear, Module
 from tinydiff.train import Training, denoiser, train
@@ -712,6 +713,10 @@ def palette(rng):
     return drawn(colour.coloured(mix, S8, COVARIANCE, 2, palette=X[0, 0]), rng)
 
 
+def exact_palette(rng):
+    return drawn(palettes.exact(mix, S8, X[0, 0]), rng)
+
+
 def restored(rng):
     gradient = restore.log_p_gradient(S8, X[..., :1], BLUR, 0.5, COVARIANCE)
     return drawn(guide.by_x0_hat(guide.assume_gaussian(mix, S8, COVARIANCE), S8, gradient), rng)
@@ -737,6 +742,7 @@ OTHERS = {
     "edit.translate": lambda rng: edit.translate(mix, half, S8, X, TIMES, keep=np.eye(2, 3)),
     "edit.difference": lambda rng: edit.difference(mix, mix_of_squares, S8, X, 4, rng, 2),
     "palette": palette,
+    "palette, exact": exact_palette,
     "restore": restored,
 }
 

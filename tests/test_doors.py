@@ -83,6 +83,7 @@ def test_the_ends_of_each_range_are_read_right(command, option):
                 assert parsed(command, option, f"{text}x{written}") == (number, number)
             else:
                 got = parsed(command, option, written)
+                got = got[0] if isinstance(got, tuple) else got  # 7 of --seed 7:3
                 assert got == number and type(got) is kind
 
 
@@ -133,9 +134,7 @@ def test_too_little_memory_is_said_before_the_work(monkeypatch, refused, tmp_pat
     monkeypatch.setattr(cmd_train, "memory", lambda: 1e8)
     small = "this machine has 0.0: take a smaller --n or --size"
     assert small in refused("sample", "digits", "--n", 1000, "--out", tmp_path / "a.png")
-    assert small in refused(
-        "sample", "digits", "--n=1", "--size=320x320", "--out", tmp_path / "a.png"
-    )
+    assert small in refused("sample", "patterns", "--size=320x320", "--out", tmp_path / "a.png")
     small = "take a smaller --width, --depth or --batch"
     assert small in refused("train", "digits", "--batch", 65536, "--out", tmp_path)
     assert small in refused("train", "digits", "--width", 1024, "--depth", 16, "--out", tmp_path)

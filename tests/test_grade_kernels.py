@@ -40,9 +40,10 @@ def verdict_of(f):
 def test_a_right_kernel_passes_with_what_it_uses_around_it(capsys):
     """A helper on the device, a constant, another loop and other names than the package's."""
     grade.check(add_noise)
-    first, now, ran = capsys.readouterr().out.splitlines()
+    first, now, ran, card = capsys.readouterr().out.splitlines()
     assert first == "kernels.threads.add_noise: passed"
     assert now.startswith("  now  ") and ran == "  ran      in numba's simulator"
+    assert card.startswith("  gpu      its compiler takes it: 64 threads a block")
     assert cuda_ladder.add_noise is not add_noise
 
 
@@ -123,7 +124,7 @@ RIGHT, SWAPPED = "signal * x0[i] + noise * eps[i]", "noise * x0[i] + signal * ep
 @pytest.mark.parametrize(
     "value, state, says",
     [
-        (RIGHT, "passed", "in numba's simulator"),
+        (RIGHT, "passed", "its compiler takes it: 64 threads a block"),
         (SWAPPED, "failed", "signal and noise are exchanged"),
         ("np.dot(x0, eps)", "failed", "TypeError in line 8"),
     ],
@@ -145,8 +146,8 @@ def test_a_file_is_graded_in_the_simulator_whatever_the_environment_is(
 def test_without_the_simulator_it_cannot_be_graded(tmp_path, monkeypatch):
     """A numba whose part for GPUs is gone, as it will be one day."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['numba.cuda'] = None\n")
-    near = elsewhere.surroundings(True) | {"PYTHONPATH": f"{tmp_path}:{exercises.ROOT}"}
-    monkeypatch.setattr(elsewhere, "surroundings", lambda simulate: near)
+    ours, near = elsewhere.surroundings, {"PYTHONPATH": f"{tmp_path}:{exercises.ROOT}"}
+    monkeypatch.setattr(elsewhere, "surroundings", lambda where: ours(where) | near)
     gone = "import sys\nsys.modules['numba.cuda'] = None\n"
     monkeypatch.setattr(sandbox, "BEGIN", gone + sandbox.BEGIN)
     path = tmp_path / "work.py"
@@ -159,8 +160,12 @@ def test_without_the_simulator_it_cannot_be_graded(tmp_path, monkeypatch):
 
 
 def on_a_gpu(state, *lines):
-    simulated, real = judge.Verdict("f", "passed", (RAN,)), judge.Verdict("f", state, lines)
-    return lambda simulate: simulated if simulate else real
+    seen = {
+        elsewhere.SIMULATOR: judge.Verdict("f", "passed", (RAN,)),
+        elsewhere.COMPILER: judge.Verdict("f", "cannot be graded", (("why", "no compiler"),)),
+        elsewhere.GPU: judge.Verdict("f", state, lines),
+    }
+    return elsewhere.everywhere(ADD_NOISE, seen.get)
 
 
 def with_a_driver(monkeypatch, here=True):
@@ -170,14 +175,14 @@ def with_a_driver(monkeypatch, here=True):
 def test_a_gpu_has_the_last_word(monkeypatch):
     with_a_driver(monkeypatch)
     ran, why = ("ran", "on this GPU: X"), ("why", "2 is not 1")
-    passed = elsewhere.twice(on_a_gpu("passed", ran))
-    failed = elsewhere.twice(on_a_gpu("failed", ran, why))
+    passed, failed = on_a_gpu("passed", ran), on_a_gpu("failed", ran, why)
     both = ("ran", "in numba's simulator, and passed; then on this GPU: X")
+    card = ("gpu", "its compiler was not asked: no compiler")
     assert (passed.state, passed.lines) == ("passed", (both,))
     assert (failed.state, failed.lines) == ("failed", (why, both))
-    assert elsewhere.twice(on_a_gpu("cannot be graded", ("why", "no GPU"))).lines == (RAN,)
+    assert on_a_gpu("cannot be graded", ("why", "no GPU")).lines == (RAN, card)
     with_a_driver(monkeypatch, here=False)
-    assert elsewhere.twice(on_a_gpu("failed")).lines == (RAN,)
+    assert on_a_gpu("failed").lines == (RAN, card)
 
 
 HAS_GPU = cuda_array.SIMULATED or cuda_array.cuda.is_available()
@@ -187,7 +192,7 @@ HAS_GPU = cuda_array.SIMULATED or cuda_array.cuda.is_available()
 @pytest.mark.skipif(HAS_GPU, reason="for machines without a GPU")
 def test_where_numba_cannot_use_the_gpu_the_simulator_decides(monkeypatch):
     with_a_driver(monkeypatch)
-    assert verdict_of(add_noise).lines == (RAN,)
+    assert verdict_of(add_noise).lines[:1] == (RAN,)
 
 
 @pytest.mark.slow

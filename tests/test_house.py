@@ -36,7 +36,7 @@ WINGS = {
 DOORS = {"__init__": {"former"}, "__main__": {"app"}, "grade": {"course"}, "former": set()}
 OUTSIDE = {"numpy", "numba", "llvmlite", "matplotlib", "PIL", "tqdm"}  # all that is ever imported
 OUTSIDE |= {"IPython", "nbconvert", "nbformat", "pygments", "pytest", "_pytest"}
-OUTSIDE |= {"anywidget", "traitlets", "mpi4py"}
+OUTSIDE |= {"anywidget", "traitlets", "mpi4py", "fontTools"}
 
 
 def room(path):

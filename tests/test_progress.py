@@ -114,6 +114,7 @@ DRAWN = {
     "sample digits --n 2 --sampler dpmpp_2m --steps 4 --times snr": 8,
     "sample patterns --n 2 --tile --steps 3 --guidance 2 --label palette=ocean": 12,
     "sample patterns --n 2 --size 16x32 --steps 3": 6,
+    "sample patterns --size 68x72 --steps 2": 10,  # a tile, then two steps of four windows
     "sample patterns --n 2 --steps 3 --palette #ff0000": 6,
     "sample patterns32 --n 2 --steps 2 --size 32x64 --tile": 4,
     "edit portraits p.png --n 2 --steps 5 --mask m.png": 42,

@@ -1,14 +1,18 @@
 """The instrumented simulator: its counts, and the mistakes it reports. Run like test_cuda.py."""
 
+import math
 from importlib import import_module
+from operator import attrgetter
 
 import numpy as np
 import pytest
+from numba.cuda import libdevice
 from test_cuda import few, results, there
 
 from tinydiff import kernels
+from tinydiff.course import exercises
 from tinydiff.kernels import cuda as package
-from tinydiff.kernels import cuda_array, cuda_simulator
+from tinydiff.kernels import cuda_array, cuda_simulator, cuda_stand_ins
 
 cuda = cuda_array.cuda
 why = "set NUMBA_ENABLE_CUDASIM=1: a GPU cannot be watched"
@@ -165,6 +169,74 @@ def test_threads_take_turns_without_being_watched(monkeypatch):
     np.testing.assert_array_equal(y, x[::-1])
     with pytest.raises(RuntimeError, match="turned: a barrier that not all threads of a block"):
         turned[1, 8](x, y, "some")
+
+
+MISSING = ("block_sums", 0), ("block_sums", 1), ("matmul_tiled", 0), ("matmul_tiled", 1)
+
+
+@pytest.mark.parametrize("name, k", MISSING)
+def test_a_missing_barrier_is_found_in_each_of_twenty_runs(name, k, rng):
+    """It shows in who reads what between two barriers. Numbers come out right in most runs."""
+    exercise = exercises.find(name)
+    old, new, sentence = exercise.mutants[k]
+    assert "barrier" in sentence and "is missing" in sentence
+    kernel = exercises.mutant(exercise, old, new)
+    x, y = rng.random(64, dtype=np.float32), np.zeros(64, np.float32)
+    a, c = x.reshape(4, 16), np.zeros((4, 4), np.float32)
+    size, args = ((1, 64), (x, y)) if name == "block_sums" else ((1, (8, 8)), (a, a.T, c))
+    found = [watched(kernel, size, *args).problems() for _ in range(20)]
+    assert all(problems and problems[0].startswith("a race: thread") for problems in found)
+    assert found == 20 * found[:1]
+
+
+@cuda.jit
+def boxed(y):
+    box = cuda.shared.array((4, 32, 33), np.float64)
+    i = cuda.grid(1)
+    box[0, 0, 0] = 1.0
+    if i < y.size:
+        y[i] = 1
+
+
+def test_what_no_gpu_gives_a_block_is_reported(monkeypatch):
+    """Too many threads: they do not run, as on a GPU. Too much shared memory: 33,792 bytes fit."""
+    x, y = np.zeros(2048, np.float32), np.zeros(2048, np.float32)
+    assert watched(every, (2, 1024), x + 1, y, 1).problems() == [] and y.all()
+    (problem,) = watched(every, (1, 2048), x, y, 1).problems()
+    assert problem == "2,048 threads in a block: a GPU takes at most 1,024" and y.all()
+    assert watched(boxed, (1, 1), y).problems() == []
+    monkeypatch.setattr(cuda_simulator, "MOST_SHARED", 4 * 32 * 33 * 8 - 1)
+    (problem,) = watched(boxed, (1, 1), y).problems()
+    assert "33,792 bytes of shared memory with box: a GPU gives a block at most 33,791" in problem
+    simulated = import_module(f"{cuda.__name__}.simulator.kernel")
+    monkeypatch.setattr(simulated.BlockManager, "run", simulated.BlockManager.run)
+    cuda_simulator.take_turns()
+    with pytest.raises(RuntimeError, match="every: 2,048 threads in a block"):
+        every[1, 2048](x, y, 1)
+
+
+@cuda.jit
+def by_libdevice(a, b, y):
+    y[0] = libdevice.fmaf(a[0], b[0], a[1])
+    y[1] = cuda.libdevice.fast_expf(a[0]) * libdevice.rsqrtf(b[0])
+    y[2] = libdevice.roundf(a[1]) + libdevice.remainderf(b[1], a[1]) + libdevice.erff(a[0])
+    y[3] = libdevice.fdiv_rn(a[0], b[1])
+
+
+def test_libdevice_computes_in_the_simulator_too():
+    """Numba's own functions there are empty: each gives None, and the array then holds NaN."""
+    a, b, y = (np.array(v, np.float32) for v in ([0.5, 2.5], [3, 7], [0, 0, 0, 0]))
+    assert watched(by_libdevice, (1, 1), a, b, y).problems() == []
+    second, third = math.exp(0.5) / math.sqrt(3), 3 + math.remainder(7, 2.5) + math.erf(0.5)
+    np.testing.assert_allclose(y, [4.0, second, third, 0.5 / 7], rtol=1e-6)
+    assert type(libdevice.fmaf(a[0], b[0], a[1])) is np.float32
+    assert type(libdevice.exp(0.5)) is np.float64
+
+
+@pytest.mark.parametrize("name", ["syncwarp", "libdevice.normcdff", "libdevice.sincosf"])
+def test_what_the_simulator_lacks_is_refused_in_words(name):
+    with pytest.raises(cuda_stand_ins.OnlyOnGPU, match=f"{name}: a GPU has it, numba's simulator"):
+        attrgetter(name)(import_module(f"{cuda.__name__}.simulator.kernelapi").FakeCUDAModule)()
 
 
 def test_no_kernel_of_the_package_has_a_race(rng):

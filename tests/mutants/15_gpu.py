@@ -158,7 +158,7 @@ MUTANTS = {
             "a.shape[1] else ZERO",
             "if i < a.shape[0] and first + tx < a.shape[1]:\n            tile_a[ty, tx] = "
             "a[i, first + tx]",
-            "outside a its tile keeps what shared memory held, perhaps NaN, and NaN times "
+            "outside a its tile keeps what shared memory held, perhaps NaN; NaN times "
             "0 is NaN: put 0 there",
         ),
         (
@@ -166,7 +166,7 @@ MUTANTS = {
             "b.shape[1] else ZERO",
             "if first + ty < b.shape[0] and j < b.shape[1]:\n            tile_b[ty, tx] = "
             "b[first + ty, j]",
-            "outside b its tile keeps what shared memory held, perhaps NaN, and NaN times "
+            "outside b its tile keeps what shared memory held, perhaps NaN; NaN times "
             "0 is NaN: put 0 there",
         ),
     ],

@@ -52,9 +52,10 @@ def in_ink(result, inks):
     inks = [ink for ink in inks if ink is not None]
     if not inks:
         return result
-    images = result.images
-    bare = np.broadcast_to(np.mean(inks, 0).astype(images.dtype), (*images.shape[:3], 3))
-    return replace(result, bare=bare, alpha=alpha.of_ink(images))
+    images, ink = result.images, np.mean(inks, 0).astype(result.images.dtype)
+    flat = lambda x: np.broadcast_to(ink, (*x.shape[:-1], 3))
+    own = {k: (flat(x), alpha.of_ink(x[None])[0]) for k, (x, _) in result.as_given.items()}
+    return replace(result, bare=flat(images), alpha=alpha.of_ink(images), as_given=own)
 
 
 def _one(args, pipe, drawn, x, clear, paper):

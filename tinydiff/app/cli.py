@@ -49,12 +49,15 @@ RANGES = {  # of numbers: what kind, and from where (fractions: above what) to w
     "--depth": (int, 1, 16),
     "--seed": (int, 0, 2**63 - 1),
     "picture": (int, 0, 10_000_000),  # of a seed
-    "--size": (int, 1, 1024),  # each side
+    "--size": (int, 1, 4096),  # each side
     "--guidance": (float, 0, 100),
     "--strength": (float, 0, 1),
     "--sigma": (float, 1e-4, 10),
     "--pull": (float, 0.01, 100),
+    "--keep": (float, 0.01, 100),
     "--scale": (int, 1, 256),
+    "--colours": (int, 1, 256),
+    "--shares": (float, 0, 100),  # percent, each
     "--lr": (float, 1e-7, 10),
     "--minutes": (float, 0, 100_000),
     "--save-every": (float, 0, 1_000_000),
@@ -174,6 +177,26 @@ def _files(command, path, many_seeds=False):
     command.add_argument("--seed", type=_in_range("--seed"), default=0, help=seed)
 
 
+def _colours(command):
+    """Add the options of the commands that draw in exactly given colours."""
+    palette = (
+        "draw in exactly these colours, as '#1d2b53' '#ff77a8', or those of files: .gpl, .hex, "
+    )
+    palette += ".ase, .aseprite, a picture of at most 256 (default: any)"
+    command.add_argument("--palette", nargs="+", metavar="COLOUR", help=palette)
+    found = "draw in exactly K colours, found in what is drawn freely (default: any number)"
+    command.add_argument("--colours", type=_in_range("--colours"), metavar="K", help=found)
+    dither = "with --palette or --colours: draw freely, and mix the colours pixel by pixel"
+    command.add_argument("--dither", action="store_true", help=dither)
+
+
+def _shares(command):
+    share = "with --palette or --colours: percent of the pixels for each colour, as 60 30 10 "
+    kind = _in_range("--shares")
+    usual = "(default: as it comes)"
+    command.add_argument("--shares", nargs="+", type=kind, metavar="PERCENT", help=share + usual)
+
+
 def _transparent(command):
     clear = "make a plain background transparent, in the files of a folder and in sheets, or, with "
     clear += "a COLOUR, as '#ff00ff', exactly of that one colour (default: as it is drawn)"
@@ -273,6 +296,9 @@ def _sample(sample):
     sample.add_argument("model", metavar="MODEL", help=MODEL)
     label = f"{WISH} (default: all classes in turn, or no labels)"
     sample.add_argument("--label", nargs="+", metavar="WISH", help=label)
+    source = "of emoji: a picture of the subject to draw; without one there are styles alone "
+    source += "(default: none)"
+    sample.add_argument("--source", metavar="PICTURE", help=source)
     avoid = "what guidance leads away from (default: no labels)"
     sample.add_argument("--avoid", nargs="+", metavar="WISH", help=avoid)
     strength = (
@@ -280,7 +306,7 @@ def _sample(sample):
     )
     kind = _in_range("--guidance")
     sample.add_argument("--guidance", type=kind, default=1.0, metavar="W", help=strength)
-    drawn = "number of images (default: 64; 8 with --like)"
+    drawn = "number of images (default: 64; 8 with --like, 1 with --size above 64x64)"
     sample.add_argument("--n", type=_in_range("--n"), help=drawn)
     which = "ddpm visits every step, others --steps of them (default: dpmpp_2m, ddim for tiles)"
     sample.add_argument("--sampler", choices=SAMPLERS, help=which)
@@ -293,15 +319,17 @@ def _sample(sample):
     sample.add_argument("--times", choices=TIMES, help=times)
     tile = "draw tiles that repeat without a seam, for a model of textures such as patterns"
     sample.add_argument("--tile", action="store_true", help=tile)
-    size = (
-        "height and width, in this order, as 16x64: wider than the model's own (default: its own)"
-    )
+    size = "height and width, in this order, as 16x64, for a model of textures: motifs stay as "
+    size += "large as they are, there are more of them; for print see --scale (default: its own)"
     sample.add_argument("--size", type=_size, metavar="HxW", help=size)
-    palette = "draw with these colours only, about: '#1d2b53' '#ff77a8' '#fff1e8' (default: any)"
-    sample.add_argument("--palette", nargs="+", metavar="COLOUR", help=palette)
+    _colours(sample)
+    _shares(sample)
+    about = "keep to --palette only about, as --pull says: mixtures of its colours, too"
+    sample.add_argument("--about", action="store_true", help=about)
     main = "the mean colour to draw around, as '#3060c0' (default: any)"
     sample.add_argument("--main-colour", metavar="COLOUR", help=main)
-    pull = "how closely colours are kept to (default: 1; 3 is close)"
+    pull = "how closely to keep to --main-colour, or to --palette, which then is no longer exact "
+    pull += "(default: 1; 3 is close)"
     sample.add_argument("--pull", type=_in_range("--pull"), metavar="X", help=pull)
     for kind in ("gif", "apng"):
         sample.add_argument(f"--{kind}", action="store_true", help=f"the same as --frames {kind}")
@@ -346,6 +374,7 @@ def _edit(edit):
     drawn = "number of results (default: 8, with --change 1)"
     says = [f"{USUAL[f'edit {how}'][1]} with {how}" for how in ("--mask", "--change")]
     _n_and_steps(edit, None, drawn, f"{USUAL['edit --restore'][1]}, {', '.join(says)}")
+    _colours(edit)
     back = (
         "put what is drawn back into each picture at its own size, as blocks; the rest of it stays"
     )
@@ -368,10 +397,19 @@ def _restyle(restyle):
     restyle.add_argument("--way", choices=WAYS, default="source", help=ways + noise)
     strength = "of --way inversion or noise: how much is drawn anew, above 0 up to 1 (default: 0.7)"
     restyle.add_argument("--strength", type=_in_range("--strength"), help=strength)
+    keep = "how closely the picture's colours and outline are held: 1 loosely, 10 as they are; the "
+    keep += "closer, the less of the style (default: not at all)"
+    restyle.add_argument("--keep", type=_in_range("--keep"), metavar="X", help=keep)
+    fill = (
+        "the colour of what a sketch's lines enclose, as '#d03030' (default: none, the network's)"
+    )
+    restyle.add_argument("--fill", metavar="COLOUR", help=fill)
     model = "a file that `train emoji` wrote (default: the one that comes with tinydiff)"
     restyle.add_argument("--model", default="emoji", help=model)
     _guidance(restyle, None, "(default: 1.5; 2 for --way inversion or noise)")
     _n_and_steps(restyle, 8, "number of results (default: 8)", USUAL["restyle"][1])
+    _colours(restyle)
+    _shares(restyle)
     _transparent(restyle)
     _files(restyle, "out/restyle.png")
 
@@ -387,7 +425,13 @@ def _alphabet(alphabet):
     model = "a file that `train typefaces` wrote (default: the one that comes with tinydiff)"
     alphabet.add_argument("--model", default="typefaces", help=model)
     _guidance(alphabet)
-    _n_and_steps(alphabet, 4, "number of alphabets (default: 4)", USUAL["alphabet"][1])
+    drawn = "number of alphabets (default: 4; 1 with --font)"
+    _n_and_steps(alphabet, None, drawn, USUAL["alphabet"][1])
+    font = "also write a font into the folder --out: ttf, outlines around the pixels; fnt, a strip "
+    font += "of pictures and BMFont's table (default: none)"
+    alphabet.add_argument("--font", nargs="+", choices=("ttf", "fnt"), metavar="KIND", help=font)
+    sharp = "letters of black and white alone, without greys, in files and in the strip"
+    alphabet.add_argument("--one-bit", action="store_true", help=sharp)
     _files(alphabet, "out/alphabet.png")
 
 

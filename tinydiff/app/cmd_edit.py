@@ -10,7 +10,7 @@ from ..design import edit, masks, restore
 from ..design.picture import Given, open_whole, paste
 from ..design.pipeline import Pipeline
 from ..design.upright import seen
-from . import batch, clear, drawing, judges, known, reached, results
+from . import batch, clear, colours, drawing, judges, known, reached, results
 from .cli import HOLE, RESTORE, USUAL
 from .usage import UsageError, require_memory
 
@@ -35,6 +35,8 @@ def cmd_edit(args):
     """Run `edit`: args from the parser -> None; writes args.n edits of each picture"""
     pipe = Pipeline.load(args.model)
     _require_one_edit(args)
+    colours.require_fitting(args)
+    palette = colours.given(args, pipe.model.out)
     n, key = _n(args), clear.require(args, pipe)
     given = batch.sources(args.images)
     sources = batch.chosen(args, given, n)
@@ -52,17 +54,24 @@ def cmd_edit(args):
     print(*lines, sep="\n", end="\n" * bool(lines))
     _warn(args, pipe, edits)
     draws, each = n * args.tries, _evaluations_of_edit(args, pipe, steps, w)
-    bar, pipe = drawing.with_bar(pipe, len(edits) * draws * each)
+    bar, pipe = drawing.with_bar(pipe, len(edits) * draws * each * colours.passes(args))
+
+    def draw(also):
+        drawn = _drawing(args, pipe, draws, steps, w, A, cov, also)
+        chain = batch.in_pieces(args, pipe, edits, draws, drawn)
+        for k, one in enumerate(edits):
+            if args.change and np.array_equal(one.labels, one.wanted):
+                chain[-1][k * draws : (k + 1) * draws] = one.x
+        return chain
+
     with bar:
-        draw = _drawing(args, pipe, draws, steps, w, A, cov)
-        chain = batch.in_pieces(args, pipe, edits, draws, draw)
+        papers = colours.papers([one.given for one in edits])
+        chain, palette, _ = colours.draw(args, pipe, palette, draw, papers=papers)
     drawing.require_finite(args.model, chain[-1])
-    for k, one in enumerate(edits):
-        if args.change and np.array_equal(one.labels, one.wanted):
-            chain[-1][k * draws : (k + 1) * draws] = one.x
     names = [name for one in edits for name in drawing.names_of(one.source.name, args.seed, n)]
     best, told = reached.kept(args, read, asked, chain[-1], names, _advice(args))
     result = _result(args, pipe, given, edits, n, [x[best] for x in chain], told)
+    result = replace(result, palette=palette)
     papers = [(one.x, one.opaque, one.given.paper) for one in edits]
     result = clear.cleared(args, pipe, result, key, papers)
     results.write(args, _pasted(result, edits, n) if args.paste else result)
@@ -192,7 +201,7 @@ def _shown(pipe, one, alone):
 # --- drawing ---
 
 
-def _drawing(args, pipe, n, steps, w, A, cov):
+def _drawing(args, pipe, n, steps, w, A, cov, also):
     """Make the function that edits some pictures n times each: list of _Edit, rng -> see _edited"""
 
     def draw(part, rng):
@@ -200,12 +209,12 @@ def _drawing(args, pipe, n, steps, w, A, cov):
         x, labels = each(one.given.x for one in part), each([one.labels] for one in part)
         wanted = each([one.wanted] for one in part)
         keep = each(~one.anew for one in part) if args.mask else None
-        return _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted)
+        return _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted, also)
 
     return draw
 
 
-def _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted):
+def _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted, also):
     """Edit pictures x (N, h, w, c), each with a row of labels, as `edit` was asked to
 
     -> list of (N, H, W, C), x_T .. x_0
@@ -213,10 +222,11 @@ def _edited(args, pipe, x, labels, rng, steps, w, A, cov, keep, wanted):
     how = _usual_of_edit(args)[2]
     if args.restore:
         sigma_y = args.sigma or RESTORE[args.restore]
-        return pipe.restore(labels, x, A, sigma_y, cov, rng, steps, w, how, whole=True)
+        return pipe.restore(labels, x, A, sigma_y, cov, rng, steps, w, how, True, also)
     if args.change:
-        return pipe.change(x, labels, wanted, rng, w, steps, whole=True)
+        return pipe.change(x, labels, wanted, rng, w, steps, True, also)
     eps_model, times, s = pipe.eps_model(labels, w), pipe.grid(steps, how), pipe.s
+    eps_model = also(eps_model) if also else eps_model
     if args.mask:
         options = {"rounds": args.rounds or 5, "wide": True}
         chain = edit.inpaint(eps_model, s, x, keep, rng, times, clip=1.0, **options)
@@ -256,13 +266,14 @@ def _pasted(result, edits, n):
     drawn = result.images if result.bare is None else result.bare
     for k, one in enumerate(edits):
         part, paper = slice(k * n, (k + 1) * n), one.given.paper
-        colours = np.broadcast_to(drawn[part], (*drawn[part].shape[:3], 3))
-        opaque = np.ones_like(colours[..., :1])
+        rgb = np.broadcast_to(drawn[part], (*drawn[part].shape[:3], 3))
+        opaque = np.ones_like(rgb[..., :1])
         if result.alpha is not None:
             opaque = to_float(result.alpha[part, ..., None])
         whole = np.dstack(open_whole(one.source.path))
-        changed = np.abs(result.images[part] - one.x).max(-1) > 1e-4
-        back = paste(whole, np.concatenate([colours, opaque], -1), changed, one.given.box)
+        x = one.x if result.palette is None else colours.nearest(one.x, result.palette)
+        changed = np.abs(result.images[part] - x).max(-1) > 1e-4
+        back = paste(whole, np.concatenate([rgb, opaque], -1), changed, one.given.box)
         on_paper = lambda x, paper=paper: paper + (x[..., :3] - paper) * (x[..., 3:] + 1) / 2
         before[f"given {one.source.name}"] = on_paper(whole)
         images, bare = [*images, *on_paper(back)], [*bare, *back[..., :3]]

@@ -1,11 +1,14 @@
 """The commands `restyle` and `alphabet`, whose networks look at what they are given."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 
 from .. import data
 from ..design.picture import ink_of, open_given, open_letter
 from ..design.pipeline import Pipeline, evaluations
-from . import batch, clear, drawing, results
+from . import batch, clear, colours, drawing, fonts, keeping, results
 from .cli import USUAL
 from .usage import UsageError
 
@@ -36,6 +39,8 @@ def cmd_restyle(args):
         raise UsageError(f"--way inversion needs --from, {which}")
     if args.strength and args.way == "source":
         raise UsageError("--strength is for --way inversion or noise")
+    colours.require_fitting(args)
+    palette, fill = colours.given(args, pipe.model.out), keeping.fill(args)
     drawing.require_room(pipe, args.n)
     n, key, given = args.n, clear.require(args, pipe), batch.sources(args.images)
     sources = batch.chosen(args, given, n)
@@ -43,23 +48,31 @@ def cmd_restyle(args):
     batch.require(args, sources, names)
     size, channels = pipe.model.size, pipe.model.out
     opened, left_out = batch.read(sources, lambda one: (one, open_given(one.path, size, channels)))
-    print("\n".join(given.said for _, given in opened))
+    shown = np.concatenate([given.x for _, given in opened])
+    print(*(given.said for _, given in opened), *keeping.doubts(shown, fill), sep="\n")
     w = args.guidance or (1.5 if args.way == "source" else 2.0)
     strength, each = args.strength or 0.7, 1 if w == 1 else 2
     work = steps * each
     if args.way != "source":
         work = pipe.steps_below(strength, steps) * (each + 2 * (args.way == "inversion"))
-    bar, pipe = drawing.with_bar(pipe, len(opened) * n * work)
+    holding = keeping.further(args, pipe)
+    bar, pipe = drawing.with_bar(pipe, len(opened) * n * work * colours.passes(args))
 
-    def restyled(part, rng):
+    def restyled(part, rng, also=None):
         images = np.repeat(np.concatenate([given.x for _, given in part]), n, axis=0)
+        images = keeping.shown(images, fill)
+        also = holding(images, also)
         how = args.way, args.of, steps, w, strength, sampler
-        return pipe.restyle(images, args.to, rng, *how, whole=True)
+        return pipe.restyle(images, args.to, rng, *how, whole=True, also=also)
 
     with bar:
-        chain = batch.in_pieces(args, pipe, opened, n, restyled)
+        ours = lambda also: batch.in_pieces(args, pipe, opened, n, partial(restyled, also=also))
+        papers = colours.papers([given for _, given in opened])
+        chain, palette, told = colours.draw(args, pipe, palette, ours, papers=papers)
     drawing.require_finite(args.model, chain[-1])
-    result = _restyled(args, given, opened, chain)
+    for line in told + keeping.strayed(args, np.repeat(shown, n, axis=0), chain[-1]):
+        print(line)
+    result = replace(_restyled(args, given, opened, chain), palette=palette)
     papers = [(given.x, given.alpha, given.paper) for _, given in opened]
     results.write(args, clear.cleared(args, pipe, result, key, papers))
     batch.finish(sources, left_out)
@@ -89,9 +102,12 @@ def cmd_alphabet(args):
         pipe.labels["letter"],
         pipe.model.size,
     )
+    args.n = args.n or (1 if args.font else 4)
     names = [f"{k}{c}" for k in _numbered(args.n) for c in letters]
     results.require(args, names, *(word.partition("=")[2] for word in args.known))
+    fonts.require(args)
     known = _known_letters(args, letters, size)
+    own = fonts.own(args, letters, size)
     given = np.zeros((len(letters), size, size, 1), np.float32)
     for i, letter in enumerate(letters):
         given[i] = known.get(letter, 0)
@@ -108,8 +124,12 @@ def cmd_alphabet(args):
     before = {f"given {c}": x for c, x in zip(letters, given, strict=True)}
     drawn = chain[-1], names, says, words, len(given), 3
     inks = [ink_of(path) for _, _, path in (word.partition("=") for word in args.known) if path]
-    result = results.Result(*drawn, before=before, chain=chain)
-    results.write(args, clear.in_ink(result, inks))
+    result = results.Result(
+        *drawn, before=before, chain=chain, as_given=fonts.as_given(args, letters, own)
+    )
+    result = clear.in_ink(fonts.sharp(args, result), inks)
+    results.write(args, result)
+    fonts.write(args, letters, chain[-1], own)
 
 
 def _numbered(n):

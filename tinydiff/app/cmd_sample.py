@@ -9,12 +9,10 @@ from .. import plot
 from ..collect.source import number
 from ..design import colour, edit
 from ..design.pipeline import Pipeline, evaluations
-from . import clear, drawing, known, picked, reached, results, together
+from . import clear, colours, drawing, keeping, known, picked, reached, results, sizes, together
 from .cli import STEPS, USUAL
 from .usage import UsageError, require_output
 
-LARGEST = 320 * 320  # pixels: more take seconds per step, which nothing can interrupt
-NOT_TEXTURES = ("digits", "fashion", "portraits")  # what they show has its place in the picture
 LIKE = 0.4  # of T: how much of the picture of --like is drawn anew
 
 
@@ -22,33 +20,37 @@ LIKE = 0.4  # of T: how much of the picture of --like is drawn anew
 def cmd_sample(args):
     """Run `sample`: args from the parser -> None; writes a picture of args.n images"""
     pipe = Pipeline.load(args.model)
+    size = sizes.size_of(args, pipe)
+    sizes.if_large(args, size)
     _require_fitting(args)
-    way, size = _sampler(args, pipe), _size(args, pipe)
+    way = _sampler(args, pipe)
     rows = [drawing.labels_of(pipe, words) for words in (args.label, args.avoid)]
     asked = reached.Asked(pipe.labels, *rows)
     read = reached.reader(args, pipe, asked, size)
     where = picked.places(args.seed, args.picks, args.n or (8 if args.like else 64), args.tries)
     also, key = _colours(args, pipe), clear.require(args, pipe)
+    palette = colours.given(args, pipe.model.out)
     names = [f"{Path(args.model).stem}_{seed}-{k:03}" for seed, k in where[:: args.tries]]
-    results.require(args, names, *picked.files(args.like))
-    beside = _beside(args, pipe)
+    results.require(args, names, *picked.files(args.like), *filter(None, [args.source]))
+    beside = _beside(args, pipe, size)
     kept, animated = pipe.s.T if way[0] == "ddpm" else way[1], bool(results.animations(args))
-    drawing.require_room(pipe, len(where), kept, size, animated)
-    like = _like(args, pipe)
+    needed = drawing.require_room(pipe, len(where), kept, size, animated)
+    like = _like(args, pipe) if args.like else keeping.source_of(args, pipe)
     labels, avoid = (np.tile(row, (len(where), 1)) for row in rows)
     if not args.label and len(pipe.labels) == 1:
         labels = np.arange(len(names)).repeat(args.tries)[:, None]
         labels = labels * pipe.model.classes[0] // len(names)
-    team = together.team()
     together.require_enough(len(where), "--n")
-    mine = team.part(len(where))
-    bar, pipe = drawing.with_bar(pipe, len(where[mine]) * _evaluations(args, pipe, way))
-    with bar:
-        each = where[mine], labels[mine], avoid[mine]
-        chain = [team.gather(x) for x in _in_pieces(args, pipe, *each, way, size, also, like)]
-    if team.rank:
+    if sizes.is_large(size):
+        work = len(where) * _evaluations(args, pipe, way, size) * colours.passes(args)
+        sizes.say_large(pipe, size, work, needed)
+    how = way, size, also, like
+    chain, palette, redrawn = _drawn(args, pipe, palette, where, labels, avoid, *how)
+    if together.team().rank:
         return
     drawing.require_finite(args.model, chain[-1])
+    for line in redrawn:
+        print(line)
     advice = ["more --strength"] if args.like else []
     best, told = reached.kept(args, read, asked, chain[-1], names, advice)
     says = [
@@ -56,7 +58,7 @@ def cmd_sample(args):
     ]
     columns = min(len(names), max(1, 16 * pipe.model.size // size[1]))
     drawn = chain[-1][best], names, says, number(len(names), "image"), columns
-    result = results.Result(*drawn, chain=[x[best] for x in chain])
+    result = results.Result(*drawn, chain=[x[best] for x in chain], palette=palette)
     results.write(args, clear.cleared(args, pipe, result, key))
     if beside:
         _write_wall(result.images, beside)
@@ -69,13 +71,13 @@ def _says(args, pipe, place, row):
     return {"seed": f"{seed}:{number}" if alone else f"{seed}", "labels": drawing.said(pipe, row)}
 
 
-def _beside(args, pipe):
+def _beside(args, pipe, size):
     """Name the picture that shows tiles repeated, None where there is none -> Path or None"""
     beside = None
-    if args.tile and not results.into_folder(args):
+    if args.tile and not sizes.is_large(size) and not results.into_folder(args):
         beside = args.out.with_stem(f"{args.out.stem}_3x3")
         require_output(beside)
-    if args.tile and pipe.dataset in NOT_TEXTURES:
+    if args.tile and pipe.dataset in sizes.NOT_TEXTURES:
         why = "what has its place in a picture fades in a tile"
         print(f"tiles suit textures such as patterns: of {pipe.dataset}, {why}", file=sys.stderr)
     return beside
@@ -97,19 +99,44 @@ def _like(args, pipe):
     return x
 
 
-def _evaluations(args, pipe, way):
+def _evaluations(args, pipe, way, size):
     """Count how often the network is evaluated for one picture -> int"""
     if args.like:
         below = pipe.steps_below(args.strength or LIKE, *way[1:])
         return below * (1 if args.guidance == 1 else 2)
-    return evaluations(pipe.s, *way[:2], args.guidance)
+    once = evaluations(pipe.s, *way[:2], args.guidance)
+    return sizes.evaluations_of(pipe, size, *way[1:], once) if sizes.is_large(size) else once
+
+
+def _drawn(args, pipe, palette, where, labels, avoid, way, size, also, like):
+    """Draw all pictures, each process a part of them -> what colours.draw gives
+
+    where: of each its seed and number; of those that are drawn anew it is changed
+    """
+    team = together.team()
+    mine = team.part(len(where))
+    work = len(where[mine]) * _evaluations(args, pipe, way, size) * colours.passes(args)
+    bar, pipe = drawing.with_bar(pipe, work)
+
+    def draw(exact, places, rows):
+        how = way, size, _both(also, exact), like
+        return _in_pieces(args, pipe, places, labels[rows], avoid[rows], *how)
+
+    def again(lost, attempt, exact):
+        for i in lost:
+            where[i] = where[i][0], where[i][1] + picked.FURTHER * args.tries
+        return draw(exact, [where[i] for i in lost], lost)
+
+    with bar:
+        ours = lambda exact: [team.gather(x) for x in draw(exact, where[mine], mine)]
+        return colours.draw(args, pipe, palette, ours, again)
 
 
 def _in_pieces(args, pipe, where, labels, avoid, way, size, also, like):
     """Draw pictures, some at a time, those of one seed together.
 
     where: of each its seed and number, see picked.places; labels, avoid: of each a row; way:
-    sampler, steps, times; like: (1, H, W, C), what is redrawn, or None
+    sampler, steps, times; like: (1, H, W, C), what is redrawn, or the source, or None
     -> list of (N, H, W, C), x_T .. x_0 where an animation is asked for, else x_0 alone
     """
     chains, order = [], []
@@ -118,8 +145,7 @@ def _in_pieces(args, pipe, where, labels, avoid, way, size, also, like):
         def draw(numbers, rng, rows=rows):
             at = [rows[k] for k in numbers]
             each = labels[at], avoid[at]
-            chain = _chain(args, pipe, *each, rng, way, size, also, like)
-            return chain if results.animations(args) else chain[-1:]
+            return _chain(args, pipe, *each, rng, way, size, also, like)
 
         chains.append(pipe.in_pieces(draw, list(rows), seed, size))
         order += rows.values()
@@ -127,17 +153,21 @@ def _in_pieces(args, pipe, where, labels, avoid, way, size, also, like):
 
 
 def _chain(args, pipe, labels, avoid, rng, way, size, also, like):
-    """Draw an image for each row of labels -> list of (N, H, W, C), x_T .. x_0"""
-    w = args.guidance
+    """Draw an image for each row of labels -> see _in_pieces"""
+    w, whole = args.guidance, bool(results.animations(args))
+    x0 = None if like is None else np.repeat(like, len(labels), axis=0)
     if args.tile:
-        return pipe.tile(labels, rng, *way[1:], w, avoid, size)
-    if like is None:
-        return pipe.draw(labels, rng, *way, w, avoid, size=size, also=also)
-    eps_model, x0 = pipe.eps_model(labels, w, avoid), np.repeat(like, len(labels), axis=0)
+        return pipe.tile(labels, rng, *way[1:], w, avoid, size, also, whole)
+    if not args.like:
+        how = {"source": x0, "size": size, "also": also, "whole": whole}
+        avoid = None if args.source and not args.avoid else avoid  # see Pipeline.eps_model
+        return pipe.draw(labels, rng, *way, w, avoid, **how)
+    eps_model = pipe.eps_model(labels, w, avoid)
     eps_model, times = also(eps_model) if also else eps_model, pipe.grid(*way[1:])
     strength = args.strength or LIKE
     chain = edit.image_to_image(eps_model, pipe.s, x0, strength, rng, times, clip=1.0)
-    return [np.asarray(x) for x in chain]
+    chain = [np.asarray(x) for x in chain]
+    return chain if whole else chain[-1:]
 
 
 def _sampler(args, pipe):
@@ -158,10 +188,15 @@ def _require_fitting(args):
     if args.sampler == "ddpm" and args.times:
         raise UsageError("--times is for the other samplers; ddpm visits every step")
     if args.tile and args.sampler not in (None, "ddim"):
-        raise UsageError(f"--tile draws with ddim, not with {args.sampler}: leave out --sampler")
+        what = "--tile, and what is larger than 64x64, is drawn with ddim"
+        raise UsageError(f"{what}, not with {args.sampler}: leave out --sampler")
     if (args.gif or args.apng) and args.out.suffix in (".gif", ".apng"):
         give = f"give --out {args.out.with_suffix('.png')}"
         raise UsageError(f"--gif and --apng write the chain beside the picture: {give}")
+    if args.like and args.source:
+        raise UsageError("--source is redrawn in a style, --like as it is: leave out one of them")
+    if args.source and args.tile:
+        raise UsageError("--source is a subject, and --tile is for textures: leave out one of them")
     if args.like and (args.tile or args.size or args.sampler):
         what = "--like redraws a picture of the model's own size with ddim"
         raise UsageError(f"{what}: leave out --tile, --size and --sampler")
@@ -170,38 +205,32 @@ def _require_fitting(args):
     if args.picks and args.n:
         why = "several seeds, or SEED:PICTURE, draw one picture each"
         raise UsageError(f"{why}: leave out --n")
+    colours.require_fitting(args)
     if args.pull and not (args.palette or args.main_colour):
         raise UsageError("--pull is for --palette or --main-colour: name a colour")
 
 
-def _size(args, pipe):
-    """Check --size -> (H, W), the model's own without it"""
-    own, unit = pipe.model.size, pipe.model.divisor
-    size = args.size or (own, own)
-    if min(size) < own or any(side % unit for side in size):
-        takes = f"sides of at least {own}, as the model was trained with, divisible by {unit}"
-        raise UsageError(f"--size takes {takes}; got {size[0]}x{size[1]}")
-    if size[0] * size[1] > LARGEST:
-        takes = f"at most {LARGEST} pixels: attention looks at all pairs of places"
-        raise UsageError(f"--size takes {takes}; got {size[0]}x{size[1]}")
-    return size
-
-
 def _colours(args, pipe):
-    """Read --palette, --main-colour and --pull -> further guidance for Pipeline.draw, or None"""
-    if not (args.palette or args.main_colour):
+    """Read --main-colour, --palette --about and --pull -> guidance for Pipeline.draw, or None"""
+    about = colours.loosely(args)
+    if not (about or args.main_colour):
         return None
+    palette = colours.read(args.palette) / 127.5 - 1 if about else None
     try:
-        palette = [colour.parse(text) for text in args.palette or []] or None
         main = colour.parse(args.main_colour) if args.main_colour else None
     except ValueError as e:
         raise UsageError(str(e)) from None
-    own = "--palette and --main-colour draw single pictures of the model's own size"
+    own = "--about and --main-colour draw single pictures of the model's own size"
     if args.tile or args.size:
         raise UsageError(f"{own}: leave out --tile and --size")
-    if pipe.model.out != 3:
-        suited = "--palette and --main-colour are for models of colour pictures"
-        raise UsageError(f"{args.model} draws in grey: {suited}")
+    colours.require_coloured(args, pipe.model.out)
     cov = drawing.covariance(args, pipe) if args.main_colour else drawing.variance(args, pipe)
     wanted = pipe.s, cov, pipe.model.size, palette, main, args.pull or 1.0
     return lambda eps_model: colour.coloured(eps_model, *wanted)
+
+
+def _both(first, then):
+    """Join two functions from eps_model to eps_model, or None: first the one, then the other."""
+    if first and then:
+        return lambda eps_model: then(first(eps_model))
+    return first or then

@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 
 from ..design import restore
+from ..design.large import window
 from ..design.picture import open_given
 from ..design.pipeline import PER_PIXEL, parse_labels
 from . import own
 from .progress import Bar
 from .usage import UsageError, pictures_named, require_like, require_memory
 
+PROGRAM = 300e6  # bytes: Python, NumPy, Numba and a network
+HELD = 6  # arrays as large as an image, while it is drawn by windows, and written
 MOST_VALUES = 1024  # of pictures whose covariance is measured whole; of larger ones its main part
 
 
@@ -34,16 +37,25 @@ def labels_of(pipe, words):
 
 
 def require_room(pipe, n, steps=0, size=None, animated=True):
-    """Refuse to draw n images if they, and the steps on the way, need too much memory.
+    """Refuse to draw n images if they, and the steps on the way, need too much memory -> bytes"""
+    less = "--n or --size" if size else "--n"
+    needed = PROGRAM + memory_of(pipe, n, steps, size, animated)
+    require_memory(needed, less)
+    return needed
 
-    Of those that are drawn at once all steps are kept, of the others if they are animated.
+
+def memory_of(pipe, n, steps=0, size=None, animated=True):
+    """Estimate the memory that drawing n images takes beside the program itself -> bytes
+
+    Of those that are drawn at once all steps are kept, of the others if they are animated; of large
+    ones, which are drawn by windows, only if they are.
     """
     H, W = size or (pipe.model.size, pipe.model.size)
-    inside, image = PER_PIXEL * pipe.model.width, 4 * pipe.model.out
+    h, w = window(size) or (H, W)
     at_once = len(pipe.pieces(range(n), size)[0]) if steps else n
-    kept = (n if animated else at_once) * steps + 2 * n
-    less = "--n or --size" if size else "--n"
-    require_memory(H * W * (at_once * inside + kept * image), less)
+    kept = (n if animated else 0 if window(size) else at_once) * steps + 2 * n
+    kept += HELD if window(size) else 0
+    return h * w * at_once * PER_PIXEL * pipe.model.width + H * W * kept * 4 * pipe.model.out
 
 
 def require_finite(name, *drawn):

@@ -42,6 +42,8 @@ class Result:
     with it, where images lie on paper, or None; palette: (K, 3) uint8, the only colours that there
     are, None = any; film: name of one animation that shows the images one by one, "" = of each its
     chain
+    as_given: {k: (h, w, C) and alpha (h, w) uint8 or None}, what stands for image k among single
+    pictures, whatever --scale is: it was not drawn, and has a size of its own
     """
 
     images: np.ndarray
@@ -58,6 +60,7 @@ class Result:
     bare: np.ndarray | None = None
     palette: np.ndarray | None = None
     film: str = ""
+    as_given: dict = field(default_factory=dict)
 
 
 def into_folder(args):
@@ -261,6 +264,8 @@ def _meta(name, sheet, scale):
 
 
 def _picture(result, k, scale):
+    if k in result.as_given:
+        return _as_picture(*result.as_given[k], result.palette, 1)
     alpha = None if result.alpha is None else result.alpha[k]
     images = result.images if result.bare is None else result.bare
     return _as_picture(images[k], alpha, result.palette, scale)

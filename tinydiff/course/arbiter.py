@@ -5,7 +5,7 @@
     arbiter     notes what the tests ask of the reference, forks the candidate, waits for it; it
                 runs nothing of the student's
     candidate   forgets the reference, builds the student's function, runs the tests on it, and
-                then answers some of the noted calls once more
+                then answers some of the noted calls once more; or compiles it, see compiled.py
 
 The arbiter believes "passed" only if these answers are right, too, and by them it names a slip. So
 whoever tampers with the tests, or with the candidate's word, still has to compute what was asked.
@@ -37,7 +37,7 @@ try:
 except ImportError:  # Windows
     resource = None
 
-from . import diagnosis, elsewhere
+from . import compiled, diagnosis, elsewhere
 from .calls import Raised, attempt, launched
 from .exercises import exercises, in_handout, in_place, mutant, original, put
 from .handed_in import counts
@@ -85,21 +85,26 @@ def serve(job, forget):
         """Called by pytest, once it has collected the tests."""
         if forks and not in_handout():
             _load(asked)
-            kept.update(_names_kept(items))
+            kept.update({} if compiles else _names_kept(items))
             forget()
         _write(channel, READY)
         for exercise, own in items.items():
             desk = _Desk(exercise, own, submissions, job, forks, kept)
             say(exercise, desk.apart(channel) if forks else desk.here())
 
-    kept = {}
-    why = elsewhere.missing() if any(e.on_gpu for e in asked) else None
+    kept, compiles = {}, job["compiles"]
+    missing = compiled.missing if compiles else elsewhere.missing
+    why = missing() if any(e.on_gpu for e in asked) else None
     forks = job["forks"] and hasattr(os, "fork")
     for e in exercises():
         if not _is_heavy(e) or (e in asked and not why):
             e.module  # noqa: B018  loaded now, while the reference is there
-    missing = dict.fromkeys(asked, why) if why else with_tests(asked, one_by_one)
-    for exercise, why in missing.items():
+    without = dict.fromkeys(asked, why) if why else {}
+    if compiles and not why:
+        one_by_one({e: [] for e in asked})  # no test is run
+    elif not why:
+        without = with_tests(asked, one_by_one)
+    for exercise, why in without.items():
         say(exercise, Verdict(exercise.name, "cannot be graded", (("why", why),)))
 
 
@@ -158,6 +163,8 @@ class _Desk:
         self.seconds, self.forks, self.kept = job["seconds"], forks, kept
         self.beside = job["beside"] | counts(submissions, exercise).beside
         self.has_reference = forks and not in_handout()
+        self.compiles = job["compiles"]
+        self.asks = self.has_reference and not self.compiles
 
     def apart(self, channel):
         """Fork an arbiter and wait for what it says: -> Verdict"""
@@ -196,13 +203,13 @@ class _Desk:
         _write(out, (json.dumps(_as_json(self.exercise, verdict)) + "\n").encode())
 
     def _verdict(self, out):
-        noted = self._note() if self.has_reference else {}
+        noted = self._note() if self.asks else {}
         if isinstance(noted, Verdict):
             return noted
         memory, work = _killed_for_memory(), lambda report: self._candidate(report, noted)
         with _folder(self.beside), _forked(work, closed=[out]) as child:
             text = child.line(self.seconds)
-            rest = child.line(self.seconds) if text and self.has_reference else b""
+            rest = child.line(self.seconds) if text and self.asks else b""
         try:
             said = json.loads(text)
             verdict, test = from_json(self.exercise, said), str(said["test"])
@@ -213,7 +220,7 @@ class _Desk:
             if _killed_for_memory() > memory:
                 return self._cannot("the machine ran out of memory: grade it again")
             return self._failed(f"it ended the process{signal_name(child.code)}")
-        if not self.has_reference:
+        if not self.asks:
             return verdict
         answers = _outcomes(rest)
         if verdict.state == "passed":
@@ -292,7 +299,7 @@ class _Desk:
         def say(verdict, test):
             line = _as_json(self.exercise, verdict) | {"test": test}
             _write(report, (json.dumps(line) + "\n").encode())
-            if self.has_reference and verdict.state in ("passed", "failed"):
+            if self.asks and verdict.state in ("passed", "failed"):
                 asked.extend(noted.get(test, []))
                 asked.extend(call.shaken() for call in asked[:] if test != CONFIRM)
 
@@ -328,12 +335,12 @@ class _Desk:
 
     def _tried(self, submission, generous, tried, used):
         """Build the function, add it to `tried`, test it: -> Verdict, name of the failed test"""
-        exercise, before = self.exercise, guard(self.items[0])
+        exercise, before = self.exercise, guard(self.items[0]) if self.items else []
         tried.append(None)
         try:
             f = tried[-1] = submission.build(exercise.function, generous)
         except Unreadable as error:
-            return self._failed(str(error)), ""
+            return (self._cannot if self.compiles else self._failed)(str(error)), ""
         if in_handout():
             _note_calls_within(f, exercise, used)
         if tampered := restore(before):
@@ -342,6 +349,8 @@ class _Desk:
         if not callable(f):
             why = f"{exercise.function} is a {type(f).__name__}, not a function"
             return Verdict(exercise.name, "not attempted", (("why", why),)), ""
+        if self.compiles:
+            return compiled.verdict(exercise, f), ""
         trial = Trial(exercise, explains=not self.has_reference)
         verdict = trial.verdict(self.items, f)
         lines = [(head, submission.explained(text)) for head, text in verdict.lines]

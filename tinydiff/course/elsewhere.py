@@ -1,4 +1,4 @@
-"""GPU kernels judged in a Python of their own: in numba's simulator, then on a GPU, if any."""
+"""GPU kernels judged in Pythons of their own: numba's simulator, its compiler, a GPU if any."""
 
 import ast
 import base64
@@ -15,6 +15,7 @@ import tempfile
 import textwrap
 from pathlib import Path
 
+from . import compiled
 from .exercises import ROOT, exercises
 from .judge import note_calls, run_tests
 from .verdict import Verdict, in_order
@@ -22,27 +23,33 @@ from .verdict import Verdict, in_order
 PATIENCE = 60  # seconds for a kernel in a process of its own
 
 
-def twice(judge_once):
-    """Grade a kernel in the simulator and, if it passes, on a GPU if there is one.
+SIMULATOR, COMPILER, GPU = "simulator", "compiler", "GPU"  # what judges a kernel
 
-    judge_once: function of simulate, bool -> Verdict; -> Verdict
+
+def everywhere(exercise, judge_once):
+    """Grade a kernel in the simulator, by a GPU's compiler and, if it passes, on a GPU if any.
+
+    judge_once: function of SIMULATOR, COMPILER or GPU -> Verdict; -> Verdict
     """
-    first = judge_once(True)
-    if first.state != "passed" or not shutil.which("nvidia-smi"):
+    first = compiled.joined(exercise, judge_once(SIMULATOR), judge_once(COMPILER))
+    if first.state == "failed" or not shutil.which("nvidia-smi"):
         return first
-    second = judge_once(False)
+    second = judge_once(GPU)
     if second.state == "cannot be graded":
         return first
-    here = dict(second.lines).get("ran", "on a GPU")
-    ran = ("ran", f"{dict(first.lines)['ran']}, and passed; then {here}")
+    here, there = dict(first.lines).get("ran"), dict(second.lines).get("ran", "on a GPU")
+    ran = ("ran", f"{here}, and passed; then {there}" if first.state == "passed" else there)
     others = [line for line in second.lines if line[0] != "ran"]
     return Verdict(second.exercise, second.state, in_order([ran, *others]), second.seconds)
 
 
-def surroundings(simulate):
-    """List what the environment of a process that judges a kernel adds: bool -> dict"""
+def surroundings(where):
+    """List what the environment of a process that judges a kernel adds.
+
+    where: SIMULATOR, COMPILER, GPU or None, for what is no kernel -> dict
+    """
     return {
-        "NUMBA_ENABLE_CUDASIM": str(int(simulate)),
+        "NUMBA_ENABLE_CUDASIM": str(int(where == SIMULATOR)),
         "PYTHONPATH": str(ROOT),
         "MPLBACKEND": "agg",
         "TINYDIFF_KERNELS": "reference",
@@ -52,7 +59,7 @@ def surroundings(simulate):
 def missing():
     """Say why a kernel cannot be graded in this process: () -> str, or None if it can"""
     try:
-        from ..kernels import cuda_array
+        from ..kernels import cuda_array, cuda_simulator  # noqa: F401  with its stand-ins
 
         cuda_array.require()
     except (ImportError, RuntimeError) as error:
@@ -61,14 +68,14 @@ def missing():
         return f"numba's CUDA simulator is missing ({error}): pip install numba-cuda"
 
 
-def judge_elsewhere(exercise, functions, simulate):
+def judge_elsewhere(exercise, functions, where):
     """Have a fresh Python judge functions, which travel there as their sources.
 
-    exercise: Exercise; functions: list; simulate: bool, or on the GPU -> list of Verdicts
+    exercise: Exercise; functions: list; where: SIMULATOR, COMPILER or GPU -> list of Verdicts
     """
     try:
         job = {"exercise": exercise.name, "functions": [_packed(f) for f in functions]}
-        answer = _ask(job, simulate, PATIENCE * len(functions))
+        answer = _ask(job, where, PATIENCE * len(functions))
         return [
             Verdict(name, state, tuple(map(tuple, lines)), seconds)
             for name, state, lines, seconds in answer
@@ -85,18 +92,18 @@ def judge_elsewhere(exercise, functions, simulate):
 
 def note_calls_elsewhere(exercise):
     """Have a fresh Python note what is known of an exercise, as judge.note_calls does -> dict"""
-    return _ask({"exercise": exercise.name}, True, 10 * PATIENCE)
+    return _ask({"exercise": exercise.name}, SIMULATOR, 10 * PATIENCE)
 
 
-def _ask(job, simulate, seconds):
-    """Start a fresh Python that does a job: dict, bool, limit in seconds -> what it answers"""
+def _ask(job, where, seconds):
+    """Start a fresh Python that does a job: dict, where, limit in seconds -> what it answers"""
     code = "from tinydiff.course import elsewhere; elsewhere._answer()"
-    environment = os.environ | surroundings(simulate)
+    environment = os.environ | surroundings(where)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         subprocess.run(
             [sys.executable, "-c", code],
-            input=json.dumps(job | {"report": str(report)}).encode(),
+            input=json.dumps(job | {"where": where, "report": str(report)}).encode(),
             capture_output=True,
             cwd=folder,
             env=environment,
@@ -111,14 +118,19 @@ def _ask(job, simulate, seconds):
 
 def _answer():
     """Do the job on stdin: judge functions, or note what is known of an exercise."""
-    job, why = json.loads(sys.stdin.read()), missing()
+    job = json.loads(sys.stdin.read())
     exercise = next(e for e in exercises() if e.name == job["exercise"])
+    compiles = job["where"] == COMPILER
     if "functions" not in job:
         answer = note_calls(exercise)
-    elif why:
+    elif why := compiled.missing() if compiles else missing():
         answer = [(exercise.name, "cannot be graded", (("why", why),), 0.0)] * len(job["functions"])
     else:
-        verdicts = run_tests(exercise, [_unpacked(bag) for bag in job["functions"]])
+        functions = [_unpacked(bag) for bag in job["functions"]]
+        if compiles:
+            verdicts = [compiled.verdict(exercise, f) for f in functions]
+        else:
+            verdicts = run_tests(exercise, functions)
         answer = [(v.exercise, v.state, v.lines, v.seconds) for v in verdicts]
     Path(job["report"]).write_text(json.dumps(answer), encoding="utf-8")
 
@@ -139,6 +151,8 @@ def _packed(f, inside=()):
         value = around.get(name)
         if inspect.ismodule(value):
             bag["modules"][name] = value.__name__
+        elif inspect.isfunction(value) and value.__module__.startswith("numba."):
+            bag["values"][name] = base64.b64encode(pickle.dumps(value)).decode()  # by its name
         elif inspect.isfunction(inspect.unwrap(value)):
             bag["functions"][name] = _packed(value, (*inside, f.__name__))
         elif name in around:

@@ -239,8 +239,8 @@ def judge(exercise, f, here=False):
     except (OSError, TypeError, SyntaxError):
         pass  # a function without a source file was written by somebody
     if exercise.on_gpu and not here:
-        once = lambda simulate: elsewhere.judge_elsewhere(exercise, [f], simulate)[0]
-        return elsewhere.twice(once)
+        once = lambda where: elsewhere.judge_elsewhere(exercise, [f], where)[0]
+        return elsewhere.everywhere(exercise, once)
     return run_tests(exercise, [f])[0]
 
 
@@ -250,7 +250,7 @@ judge_required = judge  # required.py, which uses this module, puts its own here
 def judge_all(exercise, functions):
     """Grade several functions, each up to its first failure: -> list of Verdicts"""
     if exercise.on_gpu:
-        return elsewhere.judge_elsewhere(exercise, functions, True)
+        return elsewhere.judge_elsewhere(exercise, functions, elsewhere.SIMULATOR)
     return run_tests(exercise, functions)
 
 

@@ -261,14 +261,15 @@ class Sandbox:
         while any([_kill(pid) for pid in _marked(self.mark)]):
             time.sleep(0.01)
 
-    def send(self, names, submissions, beside, seconds, forks):
+    def send(self, names, submissions, beside, seconds, forks, compiles=False):
         """Give it its work: names of exercises, Submissions, other files, limit for each.
 
-        forks: have an arbiter and a candidate for each
+        forks: have an arbiter and a candidate for each; compiles: see compiled.py, no test is run
         """
         parts = [(str(s.path.name), s.cells, getattr(s, "beside", {})) for s in submissions]
         job = {"exercises": names, "submissions": parts, "beside": beside, "seconds": seconds}
         job |= {"tree": _tree(), "data": str(ROOT / "data"), "forks": forks}
+        job |= {"compiles": compiles}
         with suppress(BrokenPipeError):
             pickle.dump(job, self.process.stdin)
             self.process.stdin.close()

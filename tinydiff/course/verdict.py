@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from html import escape
 
 # what helps most comes first
-ORDER = "slip why called came expected reread now lesson ran test".split()
+ORDER = "slip why called came expected reread now lesson ran gpu test".split()
 PAPER, INK, GREY = "#fafafa", "#1f1f1f", "#595959"  # a card of its own: read in every theme
 COLOURS = {"passed": "#1b6e33", "failed": "#b3261e"}  # others: GREY
 MARKS = {"passed": "\u2713 ", "failed": "\u2717 "}  # never by colour alone

@@ -118,8 +118,8 @@ def grade_student(submissions, exercises, seconds=SECONDS, beside=None, tick=lam
         results[e] = Result(e, counts(submissions, e), verdict)
         tick(results[e])
 
-    for simulates, asked in left.items():
-        _grade_in_sandboxes(submissions, asked, simulates, seconds, beside or {}, done)
+    for on_gpu, asked in left.items():
+        _grade_in_sandboxes(submissions, asked, on_gpu, seconds, beside or {}, done)
     return excused([results[e] for e in exercises])
 
 
@@ -135,7 +135,7 @@ def grade_sent(submissions, names, seconds, beside):
 
 
 def _at_once(submissions, exercise):
-    """Grade what needs no sandbox: -> Result or None; whether it needs the simulator"""
+    """Grade what needs no sandbox: -> Result or None; whether it is a kernel"""
     try:
         submission, name = counts(submissions, exercise), exercise.function
         if submission is None:
@@ -152,30 +152,32 @@ def _at_once(submissions, exercise):
     return Result(exercise, submission, Verdict(exercise.name, state, why)), False
 
 
-def _grade_in_sandboxes(submissions, asked, simulates, seconds, beside, done):
-    """Grade exercises of one kind, GPU kernels also on a GPU, if there is one and they pass."""
-    if not simulates:
-        for e, verdict in _verdicts(submissions, asked, False, seconds, beside):
+def _grade_in_sandboxes(submissions, asked, on_gpu, seconds, beside, done):
+    """Grade exercises of one kind, GPU kernels everywhere that elsewhere.py knows."""
+    if not on_gpu:
+        for e, verdict in _verdicts(submissions, asked, None, seconds, beside):
             done(e, verdict)
         return
-    first = dict(_verdicts(submissions, asked, True, seconds, beside))
+    both = (elsewhere.SIMULATOR, elsewhere.COMPILER)
+    seen = {where: dict(_verdicts(submissions, asked, where, seconds, beside)) for where in both}
     for e in asked:
-        again = lambda: dict(_verdicts(submissions, [e], False, seconds, beside))[e]
-        done(e, elsewhere.twice(lambda simulate: first[e] if simulate else again()))
+        again = lambda where: dict(_verdicts(submissions, [e], where, seconds, beside))
+        once = lambda where: seen[where][e] if where in seen else again(where)[e]
+        done(e, elsewhere.everywhere(e, once))
 
 
-def _verdicts(submissions, asked, simulates, seconds, beside):
+def _verdicts(submissions, asked, where, seconds, beside):
     """Have a sandbox grade exercises; if it does not last, another one the rest.
 
-    -> yields (Exercise, Verdict) in some order, each once
+    where: as of elsewhere.surroundings -> yields (Exercise, Verdict) in some order, each once
     """
     left, began = {e.name: e for e in asked}, True
     while left and not _is_stopped():
         names = list(left) if FORKS else list(left)[:1]
         tried, began = began, False
         try:
-            with Sandbox(elsewhere.surroundings(simulates), _folders(submissions)) as box:
-                box.send(names, submissions, beside, seconds, FORKS)
+            with Sandbox(elsewhere.surroundings(where), _folders(submissions)) as box:
+                box.send(names, submissions, beside, seconds, FORKS, where == elsewhere.COMPILER)
                 for _ in range(len(names) + 1):
                     said = box.line(seconds if began and not FORKS else START + 5 * seconds)
                     if "ready" in said:

@@ -12,6 +12,7 @@ from .cells import grid, largest, reduce, start
 from .upright import in_srgb, upright
 
 LARGEST_ART = 4_000_000  # pixels of a picture in which enlarged pixels are looked for
+OWN = 256  # pixels a side, to which a letter keeps its own size
 FAINT = 32  # of 255: what differs less from its background is no letter
 
 
@@ -205,7 +206,7 @@ def open_letter(path, size):
     """Read a user's picture of a letter, in any two colours, as white on black.
 
     What most of its border is, is the background.
-    path: see upright, read as open_image does; size: pixels per side
+    path: see upright, read as open_image does; size: pixels per side, None = its own, up to OWN
     -> x (1, H, W, 1) float32 in [-1, 1], a line that says what was done to it
     Raises OSError as upright does, ValueError where nothing stands out.
     """
@@ -218,6 +219,7 @@ def open_letter(path, size):
     if high - low < FAINT:
         raise ValueError(f"{path} shows no letter: all of it is nearly of one grey")
     share = Image.fromarray(np.clip((grey - low) / (high - low), 0, 1))
+    size = size or min(picture.width, OWN)
     share = np.asarray(share.resize((size, size), Image.Resampling.BOX))
     done += [f"scaled to {size} x {size}"] if picture.size != (size, size) else []
     done += [f"greys {low:.0f} to {high:.0f} made 0 to 255"] if (low, high) != (0, 255) else []

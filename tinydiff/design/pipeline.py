@@ -7,6 +7,7 @@
 The command line, evaluation and the lessons all draw with this.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from ..schedule import Schedule
 from ..streams import Streams
 from ..train import denoiser
 from ..unet import UNet, circular
-from . import edit, paired, restore
+from . import edit, large, paired, restore
 
 SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")  # functions of sample.py
 TIMES = ("even", "quadratic", "snr", "karras")  # grids of sample.py: even_times, ...
@@ -83,11 +84,16 @@ def evaluations(s, sampler, steps, w=1.0):
     return count if w == 1 else 2 * count
 
 
+def _and(also, eps_model):
+    """Guide an eps_model further, if also, a function from eps_model to eps_model, is not None."""
+    return also(eps_model) if also else eps_model
+
+
 def _end(chain, whole):
     """Give the last of a sampler's steps, (N, H, W, C), or the whole chain as a list of these."""
     if whole:
         return [np.asarray(x) for x in chain]
-    *_, x = chain
+    (x,) = deque(chain, maxlen=1)
     return np.asarray(x)
 
 
@@ -179,23 +185,26 @@ class Pipeline:
         source=None,
         size=None,
         also=None,
+        whole=True,
     ):
         """Draw one image for each row of labels, with x0_hat clipped to [-1, 1].
+
 
         labels: (N, number of labels) ints; sampler: a name in SAMPLERS (ddim with eta = 0);
         steps: of the sampler, ddpm takes all T; times: a name in TIMES; w, avoid, interval, source:
         see eps_model; size: (H, W), None = the model's own; also: further guidance, a function
-        from eps_model to eps_model -> list of (N, H, W, C), x_T .. x_0
+        from eps_model to eps_model; whole: whether all steps are kept
+        -> list of (N, H, W, C), x_T .. x_0, or x_0 alone
         """
         eps_model = self.eps_model(labels, w, avoid, interval, source)
-        eps_model = also(eps_model) if also else eps_model
+        eps_model = _and(also, eps_model)
         shape = self._shape(labels, size)
         if sampler == "ddpm":
             chain = sample.ddpm(eps_model, self.s, shape, rng, clip=1.0)
         else:
             grid = self.grid(steps, times)
             chain = getattr(sample, sampler)(eps_model, self.s, shape, rng, times=grid, clip=1.0)
-        return [np.asarray(x) for x in chain]  # copied from the GPU, if the kernels run there
+        return _end(chain, True) if whole else [_end(chain, False)]
 
     def pieces(self, pictures, size=None, most=None):
         """Cut a list of pictures into pieces to draw one after another, in bounded memory.
@@ -203,9 +212,9 @@ class Pipeline:
         pictures: sequence of N ints; size: (H, W), None = the model's own; most: in a piece, at
         most, None = as many as TOGETHER bytes take -> list of such sequences
         """
-        H, W = size or (self.model.size, self.model.size)
+        H, W = large.window(size) or size or (self.model.size, self.model.size)
         fit = max(1, TOGETHER // (PER_PIXEL * self.model.width * H * W))
-        n = min(fit, most or fit)
+        n = 1 if large.window(size) else min(fit, most or fit)
         return [pictures[i : i + n] for i in range(0, len(pictures), n)]
 
     def in_pieces(self, draw, pictures, seed, size=None, most=None):
@@ -217,32 +226,64 @@ class Pipeline:
         chains = [draw(rows, Streams(seed, rows)) for rows in self.pieces(pictures, size, most)]
         return [np.concatenate(x) for x in zip(*chains, strict=True)]
 
-    def tile(self, labels, rng, steps=50, times="even", w=1.0, avoid=None, size=None):
+    def tile(
+        self,
+        labels,
+        rng,
+        steps=50,
+        times="even",
+        w=1.0,
+        avoid=None,
+        size=None,
+        also=None,
+        whole=True,
+    ):
         """Draw images that repeat without a seam, with ddim.
 
-        edit.tile shifts them at each step, and the network sees the image as a tile (unet.circular)
-        labels, steps, times, w, avoid, size: as in `draw` -> list of (N, H, W, C), x_T .. x_0
+        edit.tile shifts them at each step, and the network sees the image as a tile, by
+        unet.circular; large ones: large.spread, which sees windows
+        labels, steps, times, w, avoid, size, also, whole: as in `draw` -> as `draw`
         """
-        eps_model, grid = self.eps_model(labels, w, avoid), self.grid(steps, times)
+        eps_model, grid = _and(also, self.eps_model(labels, w, avoid)), self.grid(steps, times)
+        if large.window(size):
+            small = [large.period(side, self.model.size, self.model.divisor) for side in size]
+            (once,) = self.tile(labels, rng, steps, times, w, avoid, small, also, False)
+            chain = large.spread(eps_model, self.s, once, size, rng, grid, clip=1.0)
+            return _end(chain, True) if whole else [_end(chain, False)]
         with circular(self.model):
             shape = self._shape(labels, size)
-            return list(edit.tile(eps_model, self.s, shape, rng, grid, clip=1.0))
+            chain = edit.tile(eps_model, self.s, shape, rng, grid, clip=1.0)
+            return _end(chain, True) if whole else [_end(chain, False)]
 
-    def change(self, x0, before, after, rng, w=2.0, steps=20, whole=False):
+    def change(self, x0, before, after, rng, w=2.0, steps=20, whole=False, also=None):
         """Change images from one set of labels to another and leave the rest as it is.
 
         edit.change over 0.8 T and those of even_times(s, steps) below it, drawn with guidance w,
         x0_hat clipped to [-1, 1]
-        x0: (N, H, W, C); before, after: (N, number of labels) ints; whole: see `_end`
+        x0: (N, H, W, C); before, after: (N, number of labels) ints; whole: see `_end`; also: as in
+        `draw`, for what is drawn, not for finding what changes
         -> (N, H, W, C), x0 where the model sees nothing to change
         Source: Couairon et al. 2023 (DiffEdit); 0.8 was chosen on 100 of the pairs of
         data.load_edits.
         """
         s, models = self.s, (self.eps_model(before), self.eps_model(after))
-        guided, times = self.eps_model(after, w), self._from(0.8, steps)
+        guided, times = _and(also, self.eps_model(after, w)), self._from(0.8, steps)
         return _end(edit.change(*models, s, x0, rng, times, guided, clip=1.0), whole)
 
-    def restore(self, labels, y, A, sigma_y, cov, rng, steps=50, w=1.0, times="even", whole=False):
+    def restore(
+        self,
+        labels,
+        y,
+        A,
+        sigma_y,
+        cov,
+        rng,
+        steps=50,
+        w=1.0,
+        times="even",
+        whole=False,
+        also=None,
+    ):
         """Draw what a degraded picture may have been, once for each row of labels.
 
         ddim with eta = 1 over so many times, a name in TIMES, x0_hat clipped to [-1, 1], guided by
@@ -253,7 +294,8 @@ class Pipeline:
         """
         believed = guide.assume_gaussian(self.eps_model(labels, w), self.s, cov)
         gradient = restore.log_p_gradient(self.s, y, A, sigma_y, cov)
-        eps_model, times = guide.by_x0_hat(believed, self.s, gradient), self.grid(steps, times)
+        eps_model = _and(also, guide.by_x0_hat(believed, self.s, gradient))
+        times = self.grid(steps, times)
         shape = self._shape(labels)
         chain = sample.ddim(eps_model, self.s, shape, rng, times, eta=1.0, clip=1.0)
         return _end(chain, whole)
@@ -270,6 +312,7 @@ class Pipeline:
         strength=0.7,
         sampler="ddim",
         whole=False,
+        also=None,
     ):
         """Draw images in another style, in one of three ways, of which two need no pairs.
 
@@ -290,13 +333,13 @@ class Pipeline:
         s, times = self.s, self.grid(steps)
         if way == "source":
             labels = np.full((len(images), 1), self.labels["style"].index(to))
-            chain = self.draw(labels, rng, sampler, steps, w=w, source=images)
+            chain = self.draw(labels, rng, sampler, steps, w=w, source=images, also=also)
         elif way == "inversion":
             times = self._from(strength, steps)
-            there, back = in_style(of), in_style(to, w)
+            there, back = in_style(of), _and(also, in_style(to, w))
             chain = edit.translate(there, back, s, images, times, rounds=2, clip=1.0)
         else:
-            eps_model = in_style(to, w)
+            eps_model = _and(also, in_style(to, w))
             chain = edit.image_to_image(eps_model, s, images, strength, rng, times, clip=1.0)
         return _end(chain, whole)
 

@@ -25,6 +25,9 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 # Threads per block; maximum number of blocks; how many elements one thread adds up. In the
 # simulator each thread is a Python thread: few of them, yet several per block and several blocks.
 THREADS, BLOCKS, ADDS = (4, 2, 3) if SIMULATED else (256, 4096, 64)
+# What a GPU gives a block at most, any since 2014: threads; bytes of shared memory of fixed size.
+# Source: CUDA C++ Programming Guide, technical specifications per compute capability.
+MOST_THREADS, MOST_SHARED = 1024, 48 << 10
 ONE, ZERO = np.float32(1), np.float32(0)
 for settings in (config, getattr(getattr(cuda, "core", None), "config", config)):
     settings.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small arrays are legitimate; numba-cuda has its own

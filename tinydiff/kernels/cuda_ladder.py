@@ -10,6 +10,15 @@ from .cuda_array import ZERO, cuda
 BLOCK = 64  # threads per block in block_sums: a power of 2
 TILE = 8  # side of a tile, and threads along each side of a block
 
+# How each is launched: types of its arguments, as numba writes them, and threads per block.
+VECTOR, MATRIX = "float32[::1]", "float32[:, ::1]"
+LAUNCHES = {
+    "add_noise": (f"void({VECTOR}, {VECTOR}, float32, float32, {VECTOR})", 64),
+    "block_sums": (f"void({VECTOR}, {VECTOR})", BLOCK),
+    "matmul_naive": (f"void({MATRIX}, {MATRIX}, {MATRIX})", TILE * TILE),
+    "matmul_tiled": (f"void({MATRIX}, {MATRIX}, {MATRIX})", TILE * TILE),
+}
+
 
 @cuda.jit
 def add_noise(x0, eps, signal, noise, y):
@@ -17,7 +26,7 @@ def add_noise(x0, eps, signal, noise, y):
 
     y[i] = signal x0[i] + noise eps[i],  i = cuda.grid(1)
     So neighbouring threads read and write neighbouring elements. There may be more threads than
-    elements: the surplus threads do nothing.
+    elements: the surplus threads do nothing. Everything is computed in float32.
     x0, eps, y: (n,); signal, noise: numbers -> None, y is filled
     """
     i = cuda.grid(1)
@@ -33,7 +42,7 @@ def block_sums(x, y):
     Thread t writes element cuda.grid(1) of x, or 0 beyond its end, to place t of a shared array of
     BLOCK elements. Then for half = BLOCK / 2, BLOCK / 4, ..., 1: threads t < half add place
     t + half to place t. Finally thread 0 writes place 0 to y. There is a barrier, for all threads,
-    after the first write and after every halving.
+    after the first write and after every halving. Everything is computed in float32.
     x: (n,), y: (blocks,) -> None, y is filled
     """
     t, i = cuda.threadIdx.x, cuda.grid(1)
@@ -73,7 +82,8 @@ def matmul_tiled(a, b, y):
     is taken in stretches of TILE. For each, every thread of the block fetches one element of a and
     one of b into shared TILE x TILE arrays (0 outside a or b), so that neighbouring threads read
     neighbouring elements; then it adds TILE products of elements from there. There is a barrier,
-    for all threads, after fetching and after adding. Only threads inside y write.
+    for all threads, after fetching and after adding. Only threads inside y write. Everything is
+    computed in float32: a sum begins with ZERO, since Python's 0 and 0.0 would make it float64.
     a: (L, C), b: (C, O), y: (L, O) -> None, y is filled
     """
     j, i = cuda.grid(2)

@@ -5,9 +5,10 @@
     seen.count("a"), seen.sectors("a"), seen.problems()
 
 Threads run one at a time, always in the same order. What a GPU would not report is reported here:
-an access outside an array, a missing barrier, a barrier that not all threads reach. `take_turns`
-has threads run in that order without recording anything, ten times as fast as numba lets them.
-It needs NUMBA_ENABLE_CUDASIM=1, set before numba is imported.
+an access outside an array, a missing barrier, a barrier that not all threads reach, a block larger
+than a GPU's. What numba's simulator lacks, cuda_stand_ins.py brings once this is imported.
+`take_turns` has threads run in that order without recording anything, ten times as fast as numba
+lets them. It needs NUMBA_ENABLE_CUDASIM=1, set before numba is imported.
 """
 
 import ast
@@ -23,7 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .cuda_array import SIMULATED, cuda
+from . import cuda_stand_ins
+from .cuda_array import MOST_SHARED, MOST_THREADS, SIMULATED, cuda
 
 WARP = 32  # threads that take each step together
 SECTOR = 32  # bytes: memory is read and written in pieces of this size, 8 values of float32
@@ -281,6 +283,10 @@ def _shared(seen, shape, dtype):
         dtype = np.dtype(getattr(dtype, "name", dtype))  # or one of numba's
         unwritten = np.nan if dtype.kind == "f" else 999_999
         boxes[line, call] = _Watched(name, np.full(shape, unwritten, dtype), seen)
+        used = sum(box.values.nbytes for box in boxes.values())
+        if used > MOST_SHARED:
+            most = f"a GPU gives a block at most {MOST_SHARED:,}"
+            seen.reported.append(f"{used:,} bytes of shared memory with {name}: {most}")
     return boxes[line, call]
 
 
@@ -331,12 +337,17 @@ def _thread_class(base):
 def _in_turn(report):
     """Make the method that runs a block: its threads in turn, each up to its next barrier.
 
-    report: called with the block's manager and a sentence where not all threads reach a barrier
+    report: called with the block's manager and a sentence where the block is too large, and then is
+    not run, or where not all threads reach a barrier
     """
     _, simulated = _numbas()
     Thread = _thread_class(simulated.BlockThread)
 
     def run(manager, block, *args):
+        asked = int(np.prod(manager._block_dim))
+        if asked > MOST_THREADS:
+            report(manager, f"{asked:,} threads in a block: a GPU takes at most {MOST_THREADS:,}")
+            return
         points = sorted(np.ndindex(*manager._block_dim), key=lambda point: point[::-1])
         f = partial(manager._f, *args)
         threads = [Thread(f, manager, block, point, False).ready() for point in points]
@@ -370,3 +381,7 @@ def _split(threads, waiting):
         f"a barrier that not all threads of a block reach: {pair}; "
         "what a GPU does then is undefined"
     )
+
+
+if SIMULATED:
+    cuda_stand_ins.install(cuda, next(_numbas()))
