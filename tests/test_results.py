@@ -149,6 +149,8 @@ def write(path, **texts):
         ({}, "does not say how it was drawn"),
         ({"Command": "python -m tinydiff sample digits", "Number": "x"}, "does not say how"),
         ({"Command": "python -m tinydiff train digits"}, "`again` takes python -m tinydiff, then"),
+        ({"Command": "python -m tinydiff sample --help"}, "`again` takes python -m tinydiff, then"),
+        ({"Command": "python -m tinydiff sample digits", "Number": "9" * 5000}, "does not say how"),
         ({"Command": "python -m other sample digits"}, "`again` takes python -m tinydiff, then"),
         ({"Command": "python -m tinydiff sample 'digits"}, "`again` takes python -m tinydiff"),
         ({"Command": "python -m tinydiff sample none.npz"}, "none.npz cannot be read"),
@@ -188,3 +190,62 @@ def test_indexed_pictures_have_these_colours_alone(tmp_path):
     assert np.array_equal(pixels(tmp_path / "a.png", "RGBA")[..., 3], alpha)
     rgba = results._as_picture(image, alpha, None, 1)
     assert rgba.mode == "RGBA" and np.array_equal(np.asarray(rgba)[..., 3], alpha)
+
+
+@pytest.mark.parametrize("how", [("--scale", 2, "--n", 1), ("--sheet", "--n", 2)])
+def test_an_animation_comes_beside_any_picture(how, tmp_path):
+    sample = ("sample", "digits", "--steps", 2, *how, "--frames", "gif", "apng")
+    assert run(*sample, "--out", tmp_path / "x.png") == 0
+    for kind in ("gif", "apng"):
+        with Image.open(tmp_path / f"x.{kind}") as film:
+            assert film.n_frames == 3
+
+
+def test_again_refuses_what_was_made_of_another_picture(picture, tmp_path, capsys):
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for name in ("b.png", "c.png"):
+        (faces / name).write_bytes(picture.read_bytes())
+    edit = ("edit", "portraits", faces, "--strength", 0.4, "--steps", 2, "--n", 1)
+    assert run(*edit, "--out", tmp_path / "drawn") == 0
+    drawn = tmp_path / "drawn" / "b.png"
+    assert run("again", drawn, "--out", tmp_path / "x.png") == 0
+    (faces / "a.png").write_bytes(picture.read_bytes())
+    assert run("again", drawn, "--out", tmp_path / "y.png") == 2
+    assert "made of b.png, in whose place there is a.png" in capsys.readouterr().err
+    assert not (tmp_path / "y.png").exists()
+
+
+def test_what_is_read_is_never_replaced(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (2, 1), "red").save("colours.png")
+    before = (tmp_path / "colours.png").read_bytes()
+    one = ("sample", "portraits", "--n", 1, "--steps", 1, "--palette", "colours.png")
+    assert run(*one, "--out", "colours.png") == 2
+    assert "is read by this command" in capsys.readouterr().err
+    assert (tmp_path / "colours.png").read_bytes() == before
+
+
+def test_a_picture_called_sheet_and_a_sheet_do_not_meet(picture, tmp_path, capsys):
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for name in ("sheet.png", "z.png"):
+        (faces / name).write_bytes(picture.read_bytes())
+    edit = ("edit", "portraits", faces, "--strength", 0.4, "--steps", 2, "--n", 1, "--sheet")
+    assert run(*edit, "--out", tmp_path / "drawn") == 2
+    assert "two results would be called" in capsys.readouterr().err
+
+
+def test_a_picture_of_a_seed_alone_has_the_label_that_it_has_among_all(tmp_path):
+    assert run("sample", "digits", "--steps", 1, "--out", tmp_path / "all") == 0
+    assert run("sample", "digits", "--steps", 1, "--seed", "0:40", "--out", tmp_path / "one") == 0
+    (one,) = (tmp_path / "one").iterdir()
+    assert texts(one)["Labels"] == texts(tmp_path / "all" / "digits_0-040.png")["Labels"]
+
+
+def test_no_home_folder_in_any_word(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["alphabet", f"A={tmp_path}/a.png", f"--like={tmp_path}/x.png", "--label", "a=b/c"]
+    said = results.command(words)
+    assert str(tmp_path) not in said and "A=~/a.png" in said and "a=b/c" in said
+    assert results._placed(f"{tmp_path}/mine.npz") == "~/mine.npz"

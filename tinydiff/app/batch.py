@@ -44,7 +44,7 @@ def sources(paths):
 def _in_folder(path):
     said = []
     listed, others = folder.listed(path, said)
-    files = [file for file in listed if not file.with_suffix(".json").exists()]
+    files = [file for file in listed if not _is_sheet(file)]
     if len(files) < len(listed):  # what `sample --sheet` wrote beside its pictures
         others = [other for other in others if other.suffix != ".json"]
         said.append(f"{path}: left out, as sheets: {number(len(listed) - len(files), 'picture')}")
@@ -55,6 +55,15 @@ def _in_folder(path):
     if not files:
         raise UsageError(f"{path} has no pictures: give PNG or JPEG")
     return files
+
+
+def _is_sheet(file):
+    """Tell whether a JSON beside a picture says where others lie in it -> bool"""
+    beside = file.with_suffix(".json")
+    try:
+        return beside.exists() and b'"frames"' in beside.read_bytes()
+    except OSError:
+        return False
 
 
 def chosen(args, given, n):

@@ -160,8 +160,8 @@ def _files(command, path, many_seeds=False):
     command.add_argument("--scale", type=_in_range("--scale"), metavar="K", help=scale)
     sheet = "write all as one sheet without gaps, and a .json of where each is, as Aseprite does"
     command.add_argument("--sheet", action="store_true", help=sheet)
-    frames = "also write how it was drawn, step by step, as animations of these kinds: gif (256 "
-    frames += "colours), apng, webp (default: none)"
+    frames = "also write how it was drawn, step by step (between: the way there and back), as "
+    frames += "animations of these kinds: gif (256 colours), apng, webp (default: none)"
     kinds = ("gif", "apng", "webp")
     command.add_argument("--frames", nargs="+", choices=kinds, metavar="KIND", help=frames)
     force = "replace pictures that are in the folder already"
@@ -456,7 +456,7 @@ def _labels(labels):
 
 
 def _again(again):
-    drawn = "a PNG that a command wrote into a folder, or with --sheet or --scale"
+    drawn = "a PNG that a command wrote into a folder, with --sheet, or alone with --scale"
     again.add_argument("file", type=_file, metavar="FILE", help=drawn)
     out = "picture to write (default: out/again.png)"
     again.add_argument("--out", type=_file, default=Path("out/again.png"), help=out)

@@ -1,6 +1,7 @@
 """The command `again`: draw once more what a picture says of itself."""
 
 import os
+import re
 import shlex
 import sys
 from importlib import import_module
@@ -24,7 +25,10 @@ def cmd_again(args):
     again.out, again.kernels = args.out, args.kernels
     again.sheet = "Number" not in said
     again.only = [int(said["Number"])] if "Number" in said else None
-    print(said["Command"], file=sys.stderr)
+    again.was_of = said.get("Source")
+    if getattr(again, "font", None):
+        again.font, again.n = None, again.n or 1  # one alphabet, without its font
+    print("".join(c if c.isprintable() else "?" for c in said["Command"]), file=sys.stderr)
     module = import_module(f".{COMMANDS[again.command]}", __package__)
     return getattr(module, f"cmd_{again.command}")(again)
 
@@ -34,8 +38,8 @@ def _texts(path):
     with opened(path) as picture:
         picture.load()
         texts = dict(getattr(picture, "text", {}))
-    if "Command" not in texts or not texts.get("Number", "0").isdecimal():
-        has = "only what is written into a folder, with --sheet or with --scale says that"
+    if "Command" not in texts or not re.fullmatch("[0-9]{1,7}", texts.get("Number", "0")):
+        has = "only what is written into a folder, with --sheet, or alone with --scale says that"
         raise UsageError(f"{path} does not say how it was drawn: {has}")
     return texts
 
@@ -46,10 +50,12 @@ def _as_typed(path, command):
         words = shlex.split(command)
     except ValueError:
         words = []
-    if words[:3] != ["python", "-m", "tinydiff"] or words[3:4] not in [[name] for name in DRAWS]:
+    draws = words[:3] == ["python", "-m", "tinydiff"] and words[3:4] in [[name] for name in DRAWS]
+    if not draws or {"-h", "--help"} & set(words):
         known = f"python -m tinydiff, then {', '.join(DRAWS)}"
         raise UsageError(f"{path} was drawn by {command[:80]!r}; `again` takes {known}")
-    words = [os.path.expanduser(word) if word.startswith("~/") else word for word in words[3:]]
+    home = os.path.expanduser("~")
+    words = [re.sub("(^|=)~/", lambda m: f"{m[1]}{home}/", word) for word in words[3:]]
     args = parser().parse_args(words)
     args.typed = words
     return args

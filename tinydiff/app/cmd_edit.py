@@ -43,7 +43,7 @@ def cmd_edit(args):
     steps = drawing.steps_of(args, pipe, _usual_of_edit(args)[1])
     w = args.guidance or (2.0 if args.change else 1.0)
     names = [name for one in sources for name in drawing.names_of(one.name, args.seed, n)]
-    batch.require(args, sources, names, args.mask)
+    batch.require(args, sources, names, args.mask, *colours.files(args))
     drawing.require_room(pipe, n * args.tries)
     asked = reached.wished(pipe, drawing.labels_of(pipe, args.change or args.label))
     read = reached.reader(args, pipe, asked)

@@ -45,7 +45,7 @@ def cmd_restyle(args):
     n, key, given = args.n, clear.require(args, pipe), batch.sources(args.images)
     sources = batch.chosen(args, given, n)
     names = [name for one in sources for name in drawing.names_of(one.name, args.seed, n)]
-    batch.require(args, sources, names)
+    batch.require(args, sources, names, *colours.files(args))
     size, channels = pipe.model.size, pipe.model.out
     opened, left_out = batch.read(sources, lambda one: (one, open_given(one.path, size, channels)))
     shown = np.concatenate([given.x for _, given in opened])

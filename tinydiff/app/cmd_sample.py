@@ -31,15 +31,14 @@ def cmd_sample(args):
     also, key = _colours(args, pipe), clear.require(args, pipe)
     palette = colours.given(args, pipe.model.out)
     names = [f"{Path(args.model).stem}_{seed}-{k:03}" for seed, k in where[:: args.tries]]
-    results.require(args, names, *picked.files(args.like), *filter(None, [args.source]))
+    results.require(args, names, *picked.files(args.like), *_read(args))
     beside = _beside(args, pipe, size)
     kept, animated = pipe.s.T if way[0] == "ddpm" else way[1], bool(results.animations(args))
     needed = drawing.require_room(pipe, len(where), kept, size, animated)
     like = _like(args, pipe) if args.like else keeping.source_of(args, pipe)
     labels, avoid = (np.tile(row, (len(where), 1)) for row in rows)
     if not args.label and len(pipe.labels) == 1:
-        labels = np.arange(len(names)).repeat(args.tries)[:, None]
-        labels = labels * pipe.model.classes[0] // len(names)
+        labels = _in_turn(args, pipe, len(names)).repeat(args.tries)[:, None]
     together.require_enough(len(where), "--n")
     if sizes.is_large(size):
         work = len(where) * _evaluations(args, pipe, way, size) * colours.passes(args)
@@ -62,6 +61,22 @@ def cmd_sample(args):
     results.write(args, clear.cleared(args, pipe, result, key))
     if beside:
         _write_wall(result.images, beside)
+
+
+def _read(args):
+    """Name the files that are read, and must not be replaced -> list"""
+    return [*filter(None, [args.source]), *colours.files(args)]
+
+
+def _in_turn(args, pipe, n):
+    """Choose the values of the only label, each as often: -> (n,) ints
+
+    Of a picture that is drawn alone, as 7:3, the one that it has among 64, which is the usual n.
+    """
+    numbers = [number for _, number in args.picks or []]
+    if any(numbers):
+        return np.array([k % 64 for k in numbers]) * pipe.model.classes[0] // 64
+    return np.arange(n) * pipe.model.classes[0] // n
 
 
 def _says(args, pipe, place, row):

@@ -55,6 +55,11 @@ def given(args, channels):
     return read(args.palette)
 
 
+def files(args):
+    """Name the files among the words of --palette, which are read -> list of str"""
+    return [word for word in args.palette or [] if Path(word).is_file()]
+
+
 def read(words):
     """Read colours, and files of colours -> (K, 3) uint8, in order, all different"""
     found = np.concatenate([_read(word) for word in words])

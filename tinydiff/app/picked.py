@@ -79,7 +79,10 @@ def _listed(path, within):
     if not beside.is_file():
         return []
     try:
-        frames = json.loads(beside.read_text(encoding="utf-8"))["frames"]
+        found = json.loads(beside.read_text(encoding="utf-8"))
+        if "frames" not in found:
+            return []  # it is about something else
+        frames = found["frames"]
         drawn = [each for each in frames if "data" in each] or frames
         sides = [[each["frame"][key] for key in "xywh"] for each in drawn]
         boxes = [(x, y, x + w, y + h) for x, y, w, h in sides]

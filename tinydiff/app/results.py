@@ -79,7 +79,7 @@ def require(args, names, *inputs, film=""):
 
     names: of the pictures to come; inputs: files that the command reads, and must not replace;
     film: see Result
-    Raises UsageError; a file of an earlier result is only replaced as --force asks.
+    Raises UsageError; what lies in a folder already is only replaced as --force asks.
     """
     if not into_folder(args):
         require_picture(args.out, *inputs)
@@ -93,6 +93,8 @@ def require(args, names, *inputs, film=""):
         instead = "give a folder, or for one picture a name that ends in .png"
         raise UsageError(f"--out {args.out} is {kind}: {instead}")
     paths = [path for _, path in _files(args, names, film)]
+    if twice := next((path for k, path in enumerate(paths) if path in paths[:k]), None):
+        raise UsageError(f"two results would be called {twice}: leave out --sheet, or rename one")
     for path in paths:
         require_output(path, inputs)
     if not args.force and (there := next((path for path in paths if path.exists()), None)):
@@ -104,14 +106,19 @@ def write(args, result):
     chosen = range(len(result.names)) if args.only is None else args.only
     if missing := [k for k in chosen if k >= len(result.names)]:
         raise UsageError(f"that command has no picture {missing[0]}")
+    was = getattr(args, "was_of", None)  # of `again`
+    if was and (now := result.says[chosen[0]].get("source")) != was:
+        raise UsageError(f"this was made of {was}, in whose place there is {now} now: put it back")
     if into_folder(args):
         _write_folder(args, result, chosen)
     elif args.sheet:
         _write_sheet(args, result, args.out)
+        _write_chain(args, result, result.chain, args.scale or 1)
     elif args.only is not None or (args.scale and len(result.names) == 1):
-        (k,) = chosen
-        path = _save(_picture(result, k, args.scale or 1), args.out, _texts(args, result, k))
+        (k,), scale = chosen, args.scale or 1
+        path = _save(_picture(result, k, scale), args.out, _texts(args, result, k))
         print(f"{path}: {result.names[k]}")
+        _write_chain(args, result, [x[k : k + 1] for x in result.chain or []], scale, gap=0)
     else:
         _write_overview(args, result)
 
@@ -152,11 +159,16 @@ def _write_overview(args, result):
     if getattr(args, "transparent", None) and result.alpha is not None:
         sheet = _clear_overview(result, first, after, columns, zoom)
     print(f"{plot.save_png(sheet, args.out)}: {result.words}")
+    _write_chain(args, result, [_grouped(result, first, x) for x in result.chain or []], zoom)
+
+
+def _write_chain(args, result, steps, zoom, gap=1):
+    """Write the steps of a sampler, list of (N, H, W, C), as animations beside --out x.png"""
     if result.film:
         return _write_film(args, result, args.out, zoom)
     for kind in animations(args):
-        steps = [_grouped(result, first, x) for x in result.chain]
-        frames, path, less = plot.frames(steps, columns, zoom), args.out.with_suffix(f".{kind}"), ""
+        frames, less = plot.frames(steps, result.columns, zoom, gap=gap), ""
+        path = args.out.with_suffix(f".{kind}")
         with Bar(len(frames), "writing the animation", "pictures") as bar:
             ANIMATIONS[kind](frames, path, **({"tick": bar.tick} if kind == "gif" else {}))
         if kind == "gif" and not plot.fits_gif(frames):
@@ -310,7 +322,7 @@ def _save(picture, path, texts):
 
 def _texts(args, result, k=None):
     """Say how a picture, or with k = None a sheet, was drawn: {keyword of a PNG text: text}"""
-    model = getattr(args, "model", "")
+    model = _placed(getattr(args, "model", ""))
     texts = {"Software": f"tinydiff {__version__}", "Command": command(args.typed), "Model": model}
     if k is None:
         return texts | {"Seed": str(args.seed)}
@@ -319,6 +331,11 @@ def _texts(args, result, k=None):
 
 def command(words):
     """Write a command line down, for a file that may be shared: no one's home folder is in it."""
-    known = lambda word: Path(word).is_absolute() and own.place(word).startswith("~/")
-    where = lambda word: own.place(word) if known(word) else word
-    return shlex.join(["python", "-m", "tinydiff", *map(where, words)])
+    return shlex.join(["python", "-m", "tinydiff", *map(_placed, words)])
+
+
+def _placed(word):
+    """Write ~ for the home folder where a word is a path, or ends in one, as A=/home/me/a.png"""
+    before, sign, path = word.rpartition("=")
+    home = Path(path).is_absolute() and own.place(path).startswith("~/")
+    return before + sign + own.place(path) if home else word
