@@ -153,7 +153,9 @@ def _out_and_seed(command, path, what="picture to write"):
 def _files(command, path, many_seeds=False):
     """Add the options of all commands that draw: where to, and as what."""
     command.set_defaults(only=None)
-    where = f"picture to write, x.png, or a folder for single pictures (default: {path})"
+    where = (
+        f"picture to write, or replace, x.png, or a folder for single pictures (default: {path})"
+    )
     command.add_argument("--out", type=_path, default=Path(path), metavar="OUT", help=where)
     scale = "each pixel becomes K x K, without blur (default: 1 in a folder and with --sheet, else "
     scale += "for looking at)"

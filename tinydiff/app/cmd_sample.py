@@ -89,7 +89,8 @@ def _says(args, pipe, place, row):
 def _beside(args, pipe, size):
     """Name the picture that shows tiles repeated, None where there is none -> Path or None"""
     beside = None
-    if args.tile and not sizes.is_large(size) and not results.into_folder(args):
+    whole = args.only is None and not results.into_folder(args)
+    if args.tile and whole and not sizes.is_large(size):
         beside = args.out.with_stem(f"{args.out.stem}_3x3")
         require_output(beside)
     if args.tile and pipe.dataset in sizes.NOT_TEXTURES:

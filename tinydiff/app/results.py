@@ -208,7 +208,8 @@ def _write_film(args, result, path, zoom):
 def _write_sheet(args, result, path):
     """Write all pictures as one, without gaps, and beside it a JSON that says where each lies."""
     scale = args.scale or 1
-    pictures = [_as_picture(x, None, None, scale) for x in result.before.values()]
+    holes = {name: x for name, x in result.before.items() if _is_hole(name)}
+    pictures = [_as_picture(x, None, None, scale) for x in holes.values()]
     pictures += [_picture(result, k, scale) for k in range(len(result.names))]
     w, h = (max(sides) for sides in zip(*(p.size for p in pictures), strict=True))
     columns = math.ceil(math.sqrt(len(pictures)))
@@ -221,11 +222,16 @@ def _write_sheet(args, result, path):
         places.append((k % columns * w, k // columns * h, *picture.size))
         sheet.paste(picture.convert(sheet.mode) if sheet.mode != "P" else picture, places[-1][:2])
     _save(sheet, path, _texts(args, result))
-    names, says = [*result.before, *result.names], [{}] * len(result.before) + result.says
+    names, says = [*holes, *result.names], [{}] * len(holes) + result.says
     frames = [_frame(*each) for each in zip(names, places, says, strict=True)]
     text = json.dumps({"frames": frames, "meta": _meta(path.name, sheet, scale)}, indent=1)
     beside = write_whole(path.with_suffix(".json"), lambda f: f.write(text.encode() + b"\n"))
     print(f"{path}, {beside.name}: {number(len(frames), 'frame')} of {w} x {h}")
+
+
+def _is_hole(name):
+    """Tell originals with a hole, which a sheet shows, from whole ones, by their names -> bool"""
+    return name.startswith("hole of ")
 
 
 def _blank(result, size):
@@ -234,7 +240,7 @@ def _blank(result, size):
     size: width, height
     """
     clear = result.alpha is not None
-    if result.palette is None or result.before:
+    if result.palette is None or any(map(_is_hole, result.before)):
         return Image.new("RGBA" if clear else "RGB", size, (0, 0, 0, 0) if clear else "white")
     sheet = Image.new("P", size, len(result.palette) if clear else 0)
     _colour(sheet, result.palette, clear)
@@ -244,7 +250,9 @@ def _blank(result, size):
 def _frame(name, place, says):
     """Say where a picture lies in a sheet, as Aseprite does with --format json-array -> dict"""
     x, y, w, h = place
-    data = {"data": " ".join(f"{key}: {text}" for key, text in says.items())} if says else {}
+    data = (
+        {"data": " ".join(f"{key}: {text}" for key, text in says.items() if text)} if says else {}
+    )
     return {
         "filename": name,
         "frame": {"x": x, "y": y, "w": w, "h": h},
@@ -253,7 +261,7 @@ def _frame(name, place, says):
         "spriteSourceSize": {"x": 0, "y": 0, "w": w, "h": h},
         "sourceSize": {"w": w, "h": h},
         "duration": 100,
-        **data,
+        **({"data": said} if said else {}),
     }
 
 
