@@ -26,3 +26,29 @@ def test_the_key_is_the_last_colour_of_the_palette(sprite, tmp_path):
         assert picture.mode == "P" and picture.getpalette() == [*BLUE, *ORANGE, *KEY]
         rgb = np.asarray(picture.convert("RGB"))
     assert (rgb[0] == KEY).all() and (rgb[8, 8] == ORANGE).all()
+
+
+@pytest.fixture
+def full(tmp_path):
+    """Write a palette of 256 colours, which fill an indexed picture -> Path"""
+    (tmp_path / "full.hex").write_text("".join(f"{i:02x}{i:02x}00\n" for i in range(256)))
+    return tmp_path / "full.hex"
+
+
+@pytest.mark.parametrize("source", [False, True])
+def test_transparency_needs_room_in_a_palette(source, sprite, full, tmp_path, capsys):
+    """Refused before the work, whether --transparent asks for it or the picture has it."""
+    draw = ("edit", "portraits", sprite) if source else ("sample", "patterns")
+    also = ("--strength", 0.3) if source else ("--transparent",)
+    for colours in (("--palette", full), ("--colours", 256)):
+        words = (*draw, *colours, "--n", 1, "--steps", 2, "--out", tmp_path / "o", *also)
+        assert run(*words) == 2 and not (tmp_path / "o").exists()
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert "256 colours fill an indexed picture" in said and "room for 255" in said
+
+
+def test_a_full_palette_is_taken_without_transparency(full, tmp_path):
+    words = ("--palette", full, "--n", 1, "--steps", 2, "--out", tmp_path / "o")
+    assert run("sample", "patterns", *words) == 0
+    with Image.open(tmp_path / "o" / "patterns_0-000.png") as picture:
+        assert len(picture.getpalette()) == 3 * 256
