@@ -52,3 +52,11 @@ def test_a_full_palette_is_taken_without_transparency(full, tmp_path):
     assert run("sample", "patterns", *words) == 0
     with Image.open(tmp_path / "o" / "patterns_0-000.png") as picture:
         assert len(picture.getpalette()) == 3 * 256
+
+
+def test_an_edit_with_a_key_colour_is_not_pasted(sprite, tmp_path, capsys):
+    words = ("edit", "portraits", sprite, "--strength", 0.3, "--n", 1, "--steps", 2, "--paste")
+    assert run(*words, "--transparent", "#ff00ff", "--out", tmp_path / "o") == 2
+    said = capsys.readouterr().err
+    assert "no key colour" in said and said.count("\n") == 1 and not (tmp_path / "o").exists()
+    assert run(*words, "--transparent", "--out", tmp_path / "o") == 0
