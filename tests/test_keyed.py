@@ -1,9 +1,15 @@
 """Exact colours with transparency: a key colour joins the palette, which leaves room for it."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
 from test_cli import run
+
+from tinydiff.app import results
+from tinydiff.data import to_float
+from tinydiff.design import palette
 
 BLUE, ORANGE, KEY = (20, 33, 61), (252, 163, 17), (255, 0, 255)
 
@@ -60,3 +66,18 @@ def test_an_edit_with_a_key_colour_is_not_pasted(sprite, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "no key colour" in said and said.count("\n") == 1 and not (tmp_path / "o").exists()
     assert run(*words, "--transparent", "--out", tmp_path / "o") == 0
+
+
+def test_the_nearest_of_many_colours_needs_little_memory(rng):
+    """All rows at once would be 67 MB for `nearest`, and 400 MB for an indexed picture."""
+    colours = rng.integers(256, size=(256, 3)).astype(np.uint8)
+    pixels = rng.integers(256, size=(256, 256, 3)).astype(np.uint8)
+    tracemalloc.start()
+    picture = results._as_picture(to_float(pixels), None, colours, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 15e6
+    some = pixels[250:].astype(int)
+    away = ((some[..., None, :] - colours) ** 2).sum(-1)
+    assert np.array_equal(np.asarray(picture)[250:], away.argmin(-1))  # the first of equals
+    assert np.array_equal(palette.nearest(some[None], colours)[0], away.argmin(-1))
