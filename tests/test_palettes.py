@@ -163,6 +163,8 @@ TWO = [[20, 33, 61], [252, 163, 17]]
 FILES = {
     "a.gpl": (GPL.encode(), TWO),
     "alpha.gpl": (b"GIMP Palette\nChannels: RGBA\n1 2 3 0 clear\n20 33 61 255 ink\n", TWO[:1]),
+    "bom.gpl": (b"\xef\xbb\xbf" + GPL.encode(), TWO),
+    "bom.hex": (b"\xef\xbb\xbf14213d\nFCA311\n", TWO),
     "a.hex": (b"14213d\r\nFCA311\r\n", TWO),
     "sprite.ase": (sprite(LAYER, chunk(0x2019, PALETTE_CHUNK)), [*TWO, [0, 0, 0]]),
     "old.aseprite": (sprite(chunk(4, OLD_CHUNK)), TWO),
@@ -196,6 +198,10 @@ BAD = {
     ),
     "shorter.aseprite": (sprite(struct.pack("<IH", 9, 4) + OLD_CHUNK), "is damaged: it ends"),
     "huge.aseprite": (sprite(chunk(0x2019, HUGE_CHUNK)), "is damaged: a palette of 65,537 colours"),
+    "nan.ase": (
+        adobe((b"RGB ", [0, float("nan"), 1])),
+        "is damaged: a colour is not a finite number",
+    ),
     "none.gpl": (b"GIMP Palette\n# 1 2 3\n", "holds no colours"),
     "bad.gpl": (b"GIMP Palette\n 1 2 300\n", r"has a colour \(1, 2, 300\)"),
     "bad.hex": (b"14213d\nhello\n", "has a line 'hello': each is six hexadecimal digits"),

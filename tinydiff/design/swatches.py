@@ -9,6 +9,8 @@
 Each is read as (K, 3) uint8, K <= MOST, without repetitions, in the file's order.
 """
 
+import codecs
+import math
 import re
 import struct
 from pathlib import Path
@@ -35,7 +37,7 @@ def read(path):
     path = Path(path)
     require_file(path)
     with open(path, "rb") as f:
-        start = f.read(LONGEST)
+        start = f.read(LONGEST).removeprefix(codecs.BOM_UTF8)
     try:
         if start[4:6] == b"\xe0\xa5":
             colours = _aseprite(start)
@@ -142,6 +144,8 @@ def _adobe(data):
                 raise ValueError(f"holds {space.strip()} colours: save them as RGB")
             count = 3 if space == "RGB " else 1
             values = struct.unpack_from(f">{count}f", data, at + 12 + letters)
+            if not all(map(math.isfinite, values)):
+                raise ValueError("is damaged: a colour is not a finite number")
             eight_bits = [round(255 * min(max(v, 0.0), 1.0)) for v in values]
             colours.append(tuple(eight_bits * (3 // count)))
         at += 6 + length
