@@ -63,6 +63,15 @@ def test_letters_stand_on_a_line_and_keep_their_own_pixels(rng):
     assert by_letter["B"].ink.shape[1] == 20 and by_letter["B"].left == by_letter["A"].left == 4
 
 
+def test_letters_that_no_whole_factor_fits_are_found():
+    """45 pixels stay beside 64, 40 are doubled beside them: 0.70 and 1.25 of their size."""
+    ink = {c: np.full((S, S), 255, np.uint8) for c, S in {"A": 64, "B": 45, "C": 40}.items()}
+    off = font.misfits(ink, 64)
+    assert set(off) == {"B", "C"} and np.allclose([off["B"], off["C"]], [45 / 64, 80 / 64])
+    made = {g.letter: (g.right - g.left) / 64 for g in font.of_letters("x", ink).glyphs}
+    assert made == {"A": 1} | off
+
+
 def test_greys_stay_where_they_are_asked_for():
     ink = np.zeros((8, 8), np.uint8)
     ink[2:6, 2:6], ink[2, 2] = 255, 100
@@ -171,6 +180,14 @@ def test_an_alphabet_becomes_files_and_a_font(a, tmp_path, capsys):
     assert strip.mode == "LA" and f"scaleW={strip.width} scaleH={strip.height}" in table
     page = ImageFont.truetype(out / "Oak.ttf", 48)
     assert page.getbbox("A", anchor="ls")[1] == -36 and page.getlength("A") == 12 + 6
+
+
+def test_a_letter_that_does_not_fit_the_em_is_named(a, tmp_path, capsys):
+    Image.open(tmp_path / "a.png").crop((1, 0, 46, 45)).save(tmp_path / "b.png")
+    words = ("--font", "fnt", "--steps", 2, "--out", tmp_path / "Oak")
+    assert run("alphabet", a, f"B={tmp_path / 'b.png'}", *words) == 0
+    said = capsys.readouterr().err
+    assert "B 0.94 times" in said and "divides its 48 pixels" in said and "A " not in said
 
 
 def font_letters():

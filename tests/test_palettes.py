@@ -156,12 +156,15 @@ PALETTE_CHUNK = struct.pack("<III8x", 4, 0, 3) + struct.pack("<HBBBB", 0, 1, 2, 
 PALETTE_CHUNK += struct.pack("<HBBBBH3s", 1, 20, 33, 61, 255, 3, b"ink")
 PALETTE_CHUNK += struct.pack("<HBBBB", 0, 252, 163, 17, 255) + struct.pack("<HBBBB", 0, 0, 0, 0, 9)
 OLD_CHUNK = struct.pack("<HBBBBBBBB", 1, 0, 2, 20, 33, 61, 252, 163, 17)
+HUGE_CHUNK = struct.pack("<III8x", 1, 0, 65_536) + struct.pack("<HBBBB", 0, 1, 2, 3, 255) * 65_537
 LAYER = chunk(0x2004, b"\0" * 18)
 GPL = "GIMP Palette\nName: x\nColumns: 2\n#\n 20  33  61\tink\n252 163  17\n 20 33 61 again\n"
 TWO = [[20, 33, 61], [252, 163, 17]]
 FILES = {
     "a.gpl": (GPL.encode(), TWO),
     "alpha.gpl": (b"GIMP Palette\nChannels: RGBA\n1 2 3 0 clear\n20 33 61 255 ink\n", TWO[:1]),
+    "bom.gpl": (b"\xef\xbb\xbf" + GPL.encode(), TWO),
+    "bom.hex": (b"\xef\xbb\xbf14213d\nFCA311\n", TWO),
     "a.hex": (b"14213d\r\nFCA311\r\n", TWO),
     "sprite.ase": (sprite(LAYER, chunk(0x2019, PALETTE_CHUNK)), [*TWO, [0, 0, 0]]),
     "old.aseprite": (sprite(chunk(4, OLD_CHUNK)), TWO),
@@ -189,6 +192,16 @@ BAD = {
     "cmyk.ase": (adobe((b"CMYK", [0, 0, 0, 1])), "holds CMYK colours: save them as RGB"),
     "cut.ase": (adobe((b"RGB ", [1, 1, 1]))[:-8], "is damaged: it ends before its last colour"),
     "cut.aseprite": (sprite(chunk(0x2019, PALETTE_CHUNK))[:-3], "is damaged"),
+    "short.aseprite": (
+        sprite(struct.pack("<IH", 26, 0x2019) + PALETTE_CHUNK, LAYER),
+        "is damaged: it ends before its last colour",
+    ),
+    "shorter.aseprite": (sprite(struct.pack("<IH", 9, 4) + OLD_CHUNK), "is damaged: it ends"),
+    "huge.aseprite": (sprite(chunk(0x2019, HUGE_CHUNK)), "is damaged: a palette of 65,537 colours"),
+    "nan.ase": (
+        adobe((b"RGB ", [0, float("nan"), 1])),
+        "is damaged: a colour is not a finite number",
+    ),
     "none.gpl": (b"GIMP Palette\n# 1 2 3\n", "holds no colours"),
     "bad.gpl": (b"GIMP Palette\n 1 2 300\n", r"has a colour \(1, 2, 300\)"),
     "bad.hex": (b"14213d\nhello\n", "has a line 'hello': each is six hexadecimal digits"),

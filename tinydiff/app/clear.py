@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..collect.source import number
+from ..data import to_uint8
 from ..design import alpha, colour
+from . import colours
 from .usage import UsageError
 
 SMOOTH = ("fashion", "emoji")  # sets that are no pixel art
@@ -32,6 +34,7 @@ def cleared(args, pipe, result, key=None, sources=()):
 
     key: see `require`; sources: M pictures, each with N / M edits among the images, each as
     x (1, H, W, C), alpha (H, W) uint8 or None, paper: see design.alpha.carried -> Result
+    Where there is a palette, the key colour becomes its last.
     """
     sources = sources or [(None, None, 1)]
     if args.transparent is None and all(clear is None for _, clear, _ in sources):
@@ -39,9 +42,12 @@ def cleared(args, pipe, result, key=None, sources=()):
     parts = np.split(result.images, len(sources))
     both = [_one(args, pipe, part, *source) for part, source in zip(parts, sources, strict=True)]
     bare, clear = (np.concatenate(halves) for halves in zip(*both, strict=True))
-    if key is not None:
-        return replace(result, images=alpha.on_colour(bare, clear, key))
-    return replace(result, bare=bare, alpha=clear)
+    if key is None:
+        return replace(result, bare=bare, alpha=clear)
+    own = result.palette
+    if own is not None:
+        bare, own = colours.nearest(bare, own), np.concatenate([own, to_uint8(key)[None]])
+    return replace(result, images=alpha.on_colour(bare, clear, key), palette=own)
 
 
 def in_ink(result, inks):

@@ -313,6 +313,9 @@ def _require_one_edit(args):
         raise UsageError(
             "--paste is for edits at the picture's own size: leave out --restore and --frames"
         )
+    if args.paste and args.transparent not in (None, True):
+        why = "--paste keeps the picture around the edit, which has no key colour"
+        raise UsageError(f"{why}: give --transparent without a colour, or leave out --paste")
     if args.sigma and not args.restore:
         raise UsageError("--sigma is for --restore: it says how noisy the picture is")
 

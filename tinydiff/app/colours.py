@@ -27,6 +27,8 @@ def require_fitting(args):
             raise UsageError(f"{option} is for exact colours: leave out --about and --pull")
     if shares and args.dither:
         raise UsageError("--shares is met by choosing colours, --dither by mixing them: choose one")
+    if args.colours and args.transparent is not None:
+        _require_room(args.colours, 1)
     if shares and abs(sum(shares) - 100) > 1:
         raise UsageError(f"--shares takes percentages that add up to 100; got {sum(shares):g}")
 
@@ -52,7 +54,9 @@ def given(args, channels):
     if not args.palette or loosely(args):
         return None
     require_coloured(args, channels)
-    return read(args.palette)
+    colours = read(args.palette)
+    _require_room(len(colours), int(args.transparent is not None))
+    return colours
 
 
 def files(args):
@@ -67,6 +71,13 @@ def read(words):
     if len(found) > swatches.MOST:
         raise UsageError(f"--palette has {len(found)} colours; it takes at most {swatches.MOST}")
     return found
+
+
+def _require_room(K, more):
+    """Refuse K colours where as many more, of what is transparent, do not fit beside them."""
+    if K + more > swatches.MOST:
+        most = f"with transparency there is room for {swatches.MOST - more}"
+        raise UsageError(f"{number(K, 'colour')} fill an indexed picture; {most}: give fewer")
 
 
 def _read(word):
@@ -104,6 +115,7 @@ def draw(args, pipe, colours, ours, again=None, papers=()):
     stay; papers: greys that may be drawn, too
     -> list of (N, H, W, C), x_T .. x_0; the colours, as an indexed picture has them; what to say
     """
+    _require_room(args.colours or (0 if colours is None else len(colours)), len(papers))
     if args.colours:
         free = ours(None)[-1]
         drawing.require_finite(args.model, free)

@@ -1,6 +1,7 @@
 """Alphabets as fonts, beside their letters: what --font and --one-bit of `alphabet` ask for."""
 
 import re
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -81,6 +82,7 @@ def write(args, letters, images, own):
         return
     drawn, given = images.shape[1], {letter: to_uint8(x[..., 0]) for letter, x in own.items()}
     k = max([args.scale or 1, *(round(len(ink) / drawn) for ink in given.values())])
+    _warn(given, k * drawn)
     alphabets = np.split(to_uint8(images[..., 0]), args.n)
     for (name, paths), inks in zip(_files(args), alphabets, strict=True):
         inks = dict(zip(letters, inks, strict=True)) | given
@@ -98,6 +100,15 @@ def write(args, letters, images, own):
         print(f"{', '.join(map(str, paths.values()))}: {made.em} pixels to the em{lacks}")
     if k > 1:
         print(f"in the font a drawn letter is {k} x {drawn} pixels a side, {k * drawn}")
+
+
+def _warn(given, em):
+    """Say which given letters, {letter: (S, S)}, come out larger or smaller than the others."""
+    off = [f"{c} {size:.2f} times" for c, size in font.misfits(given, em).items()]
+    if off:
+        which = f"not as large as the other letters in the font: {', '.join(off)}"
+        advice = f"give pictures whose side divides its {em} pixels"
+        print(f"{which}, as pixels stay whole; {advice}", file=sys.stderr)
 
 
 def _write_strip(made, paths):

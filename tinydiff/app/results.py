@@ -18,6 +18,7 @@ from PIL import Image, PngImagePlugin
 from .. import __version__, plot
 from ..collect.source import number
 from ..data import to_uint8
+from ..design.palette import nearest
 from ..files import KINDS, write_whole
 from . import own
 from .progress import Bar
@@ -299,7 +300,8 @@ def _as_picture(image, alpha, palette, scale):
     large = lambda a: a.repeat(scale, 0).repeat(scale, 1)
     pixels = to_uint8(image)
     if palette is not None:
-        index = ((pixels[..., None, :].astype(int) - palette) ** 2).sum(-1).argmin(-1)
+        rgb = pixels.repeat(3 // pixels.shape[-1], -1)
+        index = nearest(rgb[None].astype(np.float32), palette)[0]  # of whole numbers: exact
         if alpha is not None:
             index = np.where(alpha >= 128, index, len(palette))
         picture = Image.fromarray(large(index.astype(np.uint8)))

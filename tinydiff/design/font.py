@@ -2,7 +2,8 @@
 
 A glyph is drawn in a square frame, all frames of an alphabet stand for the same square of the page,
 the em, and share a baseline. Where letters have frames of different sizes, the small ones are
-enlarged by a whole factor, so that the pixels of both stay pixels.
+enlarged by a whole factor, so that the pixels of both stay pixels: the nearest one where none
+brings a frame to the em, see `misfits`.
 """
 
 import io
@@ -81,12 +82,25 @@ def of_letters(name, letters, em=None, crisp=True):
             continue
         rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
         ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        pixel, frame = max(1, round(em / len(seen))), em / len(seen)
+        pixel, frame = _pixel(em, seen), em / len(seen)
         glyphs.append(Glyph(letter, ink, round(columns[0] * frame), round(rows[0] * frame), pixel))
     if not glyphs:
         raise ValueError("no letter has any ink")
     standing = [g.bottom for g in glyphs if g.letter not in DESCENDING] or [glyphs[0].bottom]
     return Font(name, em, int(np.median(standing)), max(1, round(em / 8)), glyphs)
+
+
+def misfits(letters, em):
+    """Find letters whose frame no whole factor brings to the em, in pixels.
+
+    letters: {character: (S, S) ink} -> {character: how large it is drawn, 1 = as the others}
+    """
+    return {c: _pixel(em, ink) * len(ink) / em for c, ink in letters.items() if em % len(ink)}
+
+
+def _pixel(em, ink):
+    """Choose how many pixels of the em a pixel of a letter has along each side -> int"""
+    return max(1, round(em / len(ink)))
 
 
 # --- a strip of pictures ---

@@ -16,6 +16,7 @@ HARD = 0.02  # variance left in x0_hat below which a pixel is of one colour
 AGREE = 1.0  # log odds for the colour of all four neighbours
 FEW = 4  # colours that are all wanted in each picture; of larger palettes two are
 START = {True: 0.6, False: 0.2}  # share of T at which the choice begins: of FEW colours, of more
+STRIP = 1 << 20  # numbers that are held at once, to find which colour is nearest
 SEEN = 0.01  # of a picture's pixels, at least, have a colour that it shows
 
 
@@ -85,7 +86,13 @@ def nearest(images, palette):
     images: (N, H, W, C); palette: (K, C), K <= 256 -> (N, H, W) uint8
     """
     palette = np.asarray(palette, images.dtype)
-    return (images @ palette.T - (palette**2).sum(-1) / 2).argmax(-1).astype(np.uint8)
+    index = np.empty(images.shape[:3], np.uint8)
+    rows = max(1, STRIP // (images.shape[2] * len(palette)))
+    for x, chosen in zip(images, index, strict=True):
+        for i in range(0, len(x), rows):
+            closeness = x[i : i + rows] @ palette.T - (palette**2).sum(-1) / 2
+            chosen[i : i + rows] = closeness.argmax(-1)
+    return index
 
 
 def dithered(images, palette):

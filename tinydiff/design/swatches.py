@@ -9,6 +9,8 @@
 Each is read as (K, 3) uint8, K <= MOST, without repetitions, in the file's order.
 """
 
+import codecs
+import math
 import re
 import struct
 from pathlib import Path
@@ -20,6 +22,7 @@ from .picture import upright
 
 MOST = 256  # colours of an indexed picture
 LONGEST = 1 << 26  # bytes of a file of colours
+ENTRIES = 1 << 16  # of the palette of a sprite, at most
 GPL_LINE = re.compile(r"\s*(\d{1,3})\s+(\d{1,3})\s+(\d{1,3})(\s.*)?")
 HEX_LINE = re.compile(r"#?([0-9a-fA-F]{6})")
 
@@ -34,7 +37,7 @@ def read(path):
     path = Path(path)
     require_file(path)
     with open(path, "rb") as f:
-        start = f.read(LONGEST)
+        start = f.read(LONGEST).removeprefix(codecs.BOM_UTF8)
     try:
         if start[4:6] == b"\xe0\xa5":
             colours = _aseprite(start)
@@ -93,17 +96,19 @@ def _aseprite(data):
     for _ in range(many or older):
         size, kind = struct.unpack_from("<IH", data, at)
         if kind == 0x2019:
-            colours |= _new_palette(data, at + 6)
+            colours |= _new_palette(data[at + 6 : at + size])
         elif kind == 0x0004:
-            old = _old_palette(data, at + 6)
+            old = _old_palette(data[at + 6 : at + size])
         at += max(size, 6)
     rgba = [colours[k] for k in sorted(colours)]
     return [(r, g, b) for r, g, b, a in rgba if a] or old
 
 
-def _new_palette(data, at):
-    _, first, last = struct.unpack_from("<III", data, at)
-    at, colours = at + 20, {}
+def _new_palette(data):
+    _, first, last = struct.unpack_from("<III", data)
+    if last - first >= ENTRIES:
+        raise ValueError(f"is damaged: a palette of {last - first + 1:,} colours")
+    at, colours = 20, {}
     for k in range(first, last + 1):
         named, *colours[k] = struct.unpack_from("<HBBBB", data, at)
         at += 6
@@ -112,9 +117,8 @@ def _new_palette(data, at):
     return colours
 
 
-def _old_palette(data, at):
-    (packets,), colours = struct.unpack_from("<H", data, at), []
-    at += 2
+def _old_palette(data):
+    (packets,), at, colours = struct.unpack_from("<H", data), 2, []
     for _ in range(packets):
         count = data[at + 1] or 256
         colours += [tuple(data[i : i + 3]) for i in range(at + 2, at + 2 + 3 * count, 3)]
@@ -140,6 +144,8 @@ def _adobe(data):
                 raise ValueError(f"holds {space.strip()} colours: save them as RGB")
             count = 3 if space == "RGB " else 1
             values = struct.unpack_from(f">{count}f", data, at + 12 + letters)
+            if not all(map(math.isfinite, values)):
+                raise ValueError("is damaged: a colour is not a finite number")
             eight_bits = [round(255 * min(max(v, 0.0), 1.0)) for v in values]
             colours.append(tuple(eight_bits * (3 // count)))
         at += 6 + length
