@@ -188,7 +188,9 @@ def test_every_kernel_of_the_package_is_taken_and_computes_in_float32():
 # --- one verdict of two ---
 
 RAN = ("ran", "in numba's simulator")
-REFUSED = ("why", "in line 3 of its cell or file: no")
+REFUSED = ("gpu", "in line 3 of its cell or file: no")
+LATE = ("why", "it did not finish within 5 seconds: is there an endless loop?")
+ENDED = ("why", "it ended the process: Segmentation fault")
 
 
 @pytest.mark.parametrize(
@@ -197,6 +199,9 @@ REFUSED = ("why", "in line 3 of its cell or file: no")
         (("passed", RAN), ("passed", ("gpu", "64 threads")), "passed", "takes it: 64 threads"),
         (("passed", RAN), ("failed", REFUSED), "failed", "why      in line 3"),
         (("passed", RAN), ("cannot be graded", ("why", "gone")), "passed", "asked: gone"),
+        (("passed", RAN), ("failed", LATE), "passed", "answer (it did not finish within 5 seconds)"),
+        (("passed", RAN), ("failed", ENDED), "passed", "answer (it ended the process: Segm"),
+        (("passed", RAN), ("not attempted", ("why", "an int")), "failed", "why      an int"),
         (("failed", ("slip", "x")), ("passed", ("gpu", "64")), "failed", "slip     x"),
         (("failed", ("slip", "x")), ("failed", REFUSED), "failed", "says: in line 3"),
         (("not attempted",), ("not attempted",), "not attempted", ""),
