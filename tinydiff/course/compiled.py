@@ -34,6 +34,8 @@ def verdict(exercise, f):
         return Verdict(exercise.name, "failed", (("gpu", "it is no kernel"),))
     try:
         seen = cuda_front.look(f, *cuda_ladder.LAUNCHES[exercise.function])
+    except cuda_front.NumbaFault as error:
+        return Verdict(exercise.name, "cannot be graded", (("why", str(error)),))
     except Exception as error:  # LLVM's, about what numba wrote
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         return Verdict(exercise.name, "cannot be graded", (("why", why),))
