@@ -971,6 +971,23 @@ def test_a_file_of_another_time_is_another_file(tmp_path):
     assert cache.key(collection.find(tmp_path / "a.npy"), None, None) != before
 
 
+def test_no_model_has_a_file_read_outside_the_folder_of_kept_sets(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    x = data.Pixels(sprites(20))
+    dataset = data.Dataset("a", x, x, np.zeros((20, 0), int), np.zeros((20, 0), int), {})
+    names = ["../../secret", str(tmp_path / "secret"), "../sets/" + "a" * 64, "A" * 64]
+    for name in ["a" * 64, *names]:
+        cache.save(name, dataset, [], {})
+        os.utime(cache.folder() / f"{name}.npz", (1, 1))
+    assert cache.load("a" * 64)
+    os.utime(cache.folder() / f"{'a' * 64}.npz", (1, 1))
+    for name in names:
+        assert cache.load(name) is None, name
+        assert (cache.folder() / f"{name}.npz").stat().st_mtime == 1
+    for name in ("", "a" * 64 + "\n", None, 7, ["a" * 64]):
+        assert cache.load(name) is None
+
+
 def test_the_oldest_sets_make_room(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(cache, "MOST", 60_000)

@@ -299,6 +299,28 @@ def test_views_of_views_are_one_copy(rng, monkeypatch):
     assert np.array_equal(np.asarray(z.swapaxes(0, 1)), np.asarray(z).T)
 
 
+def test_views_follow_their_array_until_they_are_used(rng):
+    before, after = (rng.standard_normal((2, 3), dtype=np.float32) for _ in range(2))
+    views = [lambda w: w.swapaxes(0, 1), lambda w: w[:, ::-1], lambda w: w[:, 1]]
+    for view in views:
+        w = cuda_array.array(before)
+        used, unused, written = view(w), view(w), view(w)
+        used + 1
+        written[:] = np.zeros(written.shape, np.float32)
+        np.testing.assert_array_equal(w, before)
+        w[:] = after
+        np.testing.assert_array_equal(used, view(before))
+        np.testing.assert_array_equal(unused, view(after))
+        np.testing.assert_array_equal(written, 0)
+        w[:] = before
+        np.testing.assert_array_equal(unused, view(after))
+    w = cuda_array.array(before)
+    rows, flat = w[1:], w.reshape(-1)
+    rows[:] = after[1:]
+    np.testing.assert_array_equal(w[1], after[1])
+    np.testing.assert_array_equal(flat[3:], after[1])
+
+
 def test_products_read_swapped_and_turned_arrays_where_they_lie(rng, monkeypatch):
     a, b, c = (rng.standard_normal(n, dtype=np.float32) for n in ((2, 5, 3), (2, 5, 4), (6, 3)))
     x, w = (rng.standard_normal(n, dtype=np.float32) for n in ((1, 4, 3, 5), (3, 3, 2, 5)))

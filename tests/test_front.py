@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from numba.cuda import libdevice
 
@@ -20,6 +21,7 @@ from tinydiff.kernels import cuda_array, cuda_ladder
 cuda = cuda_array.cuda
 ADD_NOISE = exercises.find("add_noise")
 HALF, NEARLY_ONE = 0.5, 1 + 1e-9  # of Python: float64
+FAR = np.float32(1e6)
 
 
 @cuda.jit
@@ -112,8 +114,26 @@ def exact_halves(x0, eps, signal, noise, y):
         y[i] += eps[i] ** 2
 
 
+@cuda.jit
+def least_and_most(x0, eps, signal, noise, y):
+    i = cuda.grid(1)
+    if i < y.size:
+        y[i] = max(min(signal * x0[i] + noise * eps[i], FAR), -FAR)
+
+
+@cuda.jit
+def most_of_a_pair(x0, eps, signal, noise, y):
+    y[0] = max((signal * x0[0], noise * eps[0]))
+
+
+@cuda.jit
+def too_many_arguments(x0, eps, signal, noise, y):
+    y[0] = nearly(x0[0], signal)
+
+
 KERNELS = [run_time_shape, too_much_shared, float64_accumulator, float64_constant]
 KERNELS += [float64_in_a_helper, list_that_grows, catches, libdevice_call, of_a_warp, exact_halves]
+ANSWERS = [least_and_most, most_of_a_pair, too_many_arguments]
 
 
 def first_line(kernel):
@@ -158,6 +178,15 @@ def test_what_a_gpu_refuses_or_does_slowly_is_found_with_its_line(kernel, looks)
     assert all(why in sentence for _, sentence in problems)
 
 
+def test_what_numba_itself_gets_wrong_is_no_fault_of_the_kernel(looks):
+    """Numba 0.68's own compiler for GPUs cannot compile min and max, numba-cuda can."""
+    for seen in (looks["least_and_most"], looks["most_of_a_pair"]):
+        is_told = "cannot compile min and max" in seen.get("why", "")
+        assert (seen["state"], is_told) in [("passed", False), ("cannot be graded", True)], seen
+    wrong = looks["too_many_arguments"]
+    assert wrong["state"] == "failed" and "Signature mismatch" in wrong["gpu"]
+
+
 def test_the_limits_of_a_launch(looks):
     """The same kernel, launched with the largest block and with twice as many threads."""
     right, large = looks["libdevice_call"], looks["2,048 threads"]
@@ -188,7 +217,9 @@ def test_every_kernel_of_the_package_is_taken_and_computes_in_float32():
 # --- one verdict of two ---
 
 RAN = ("ran", "in numba's simulator")
-REFUSED = ("why", "in line 3 of its cell or file: no")
+REFUSED = ("gpu", "in line 3 of its cell or file: no")
+LATE = ("why", "it did not finish within 5 seconds: is there an endless loop?")
+ENDED = ("why", "it ended the process: Segmentation fault")
 
 
 @pytest.mark.parametrize(
@@ -197,6 +228,9 @@ REFUSED = ("why", "in line 3 of its cell or file: no")
         (("passed", RAN), ("passed", ("gpu", "64 threads")), "passed", "takes it: 64 threads"),
         (("passed", RAN), ("failed", REFUSED), "failed", "why      in line 3"),
         (("passed", RAN), ("cannot be graded", ("why", "gone")), "passed", "asked: gone"),
+        (("passed", RAN), ("failed", LATE), "passed", "it did not finish within 5 seconds): what"),
+        (("passed", RAN), ("failed", ENDED), "passed", "answer (it ended the process: Segm"),
+        (("passed", RAN), ("not attempted", ("why", "an int")), "failed", "why      an int"),
         (("failed", ("slip", "x")), ("passed", ("gpu", "64")), "failed", "slip     x"),
         (("failed", ("slip", "x")), ("failed", REFUSED), "failed", "says: in line 3"),
         (("not attempted",), ("not attempted",), "not attempted", ""),
@@ -286,7 +320,9 @@ def _looks():
     tried["2,048 threads"] = (libdevice_call, size[0], 2048)
     found = {name: cuda_front.look(*each) for name, each in tried.items()}
     plain = lambda look: dataclasses.asdict(look) | {"problems": look.problems()}
-    return {name: plain(look) for name, look in found.items()}
+    answers = {kernel: compiled.verdict(ADD_NOISE, kernel) for kernel in ANSWERS}
+    told = {k.py_func.__name__: {"state": v.state} | dict(v.lines) for k, v in answers.items()}
+    return {name: plain(look) for name, look in found.items()} | told
 
 
 if __name__ == "__main__":

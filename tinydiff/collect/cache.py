@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,11 +49,13 @@ def key(source, size, grid):
 
 
 def load(name):
-    """Read a kept set: name as `key` gives it
+    """Read a kept set: name as `key` gives it, or as a model's file says that it did
 
     -> data.Dataset (M, H, W, C), what was said of it, its fit.Plan as fields; None where it is
-    not kept, or cannot be read.
+    not kept, or cannot be read, or where the name is another: it could lead out of the folder.
     """
+    if not (isinstance(name, str) and re.fullmatch("[0-9a-f]{64}", name)):
+        return None
     try:
         path = folder() / f"{name}.npz"
         with np.load(path, allow_pickle=False) as f:

@@ -11,6 +11,7 @@ from .diagnosis import reread
 from .verdict import Verdict, in_order
 
 ONLY_ON_GPU = "OnlyOnGPU"  # the error's name, see kernels/cuda_stand_ins.py
+LOOP = ": is there an endless loop?"  # what a process that is late seems to have: no compiler has
 
 
 def missing():
@@ -23,13 +24,18 @@ def missing():
 
 
 def verdict(exercise, f):
-    """Compile a student's kernel as the tests launch it: Exercise, function -> Verdict"""
+    """Compile a student's kernel as the tests launch it: Exercise, function -> Verdict
+
+    What the compiler says stands in its line "gpu", which a process that was ended lacks.
+    """
     from ..kernels import cuda_front, cuda_ladder  # here, since they load Numba
 
     if not launched(f):
-        return Verdict(exercise.name, "failed", (("why", "it is no kernel"),))
+        return Verdict(exercise.name, "failed", (("gpu", "it is no kernel"),))
     try:
         seen = cuda_front.look(f, *cuda_ladder.LAUNCHES[exercise.function])
+    except cuda_front.NumbaFault as error:
+        return Verdict(exercise.name, "cannot be graded", (("why", str(error)),))
     except Exception as error:  # LLVM's, about what numba wrote
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         return Verdict(exercise.name, "cannot be graded", (("why", why),))
@@ -37,7 +43,7 @@ def verdict(exercise, f):
     if not found:
         return Verdict(exercise.name, "passed", (("gpu", str(seen)),))
     others = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return Verdict(exercise.name, "failed", (("why", found[0] + others),))
+    return Verdict(exercise.name, "failed", (("gpu", found[0] + others),))
 
 
 def _where(line):
@@ -47,10 +53,13 @@ def _where(line):
 def joined(exercise, simulated, compiled):
     """Join what the simulator and the compiler have found: Exercise, two Verdicts -> Verdict"""
     lines, found = dict(simulated.lines), dict(compiled.lines)
-    told = found.get("gpu") or found.get("why", "")
+    told, why = found.get("gpu", ""), found.get("why", "")
     takes = f"its compiler takes it: {told}"
     if compiled.state == "cannot be graded":
-        return _with(simulated, f"its compiler was not asked: {told}")
+        return _with(simulated, f"its compiler was not asked: {why}")
+    if compiled.state == "failed" and not told:  # a slow machine, perhaps, or a fault in LLVM
+        ended = f"its compiler gave no answer ({why.removesuffix(LOOP)})"
+        return _with(simulated, f"{ended}: what the simulator found counts")
     if compiled.state == "passed":
         if simulated.state == "failed" and lines.get("why", "").startswith(ONLY_ON_GPU):
             why = f"{lines['why']}: grade it where there is a GPU, or do without"
@@ -62,7 +71,7 @@ def joined(exercise, simulated, compiled):
         return _with(simulated, f"its compiler says: {told}") if told else simulated
     ran = f"{lines['ran']}, and passed; but not past the compiler of a GPU"
     kept = [line for line in simulated.lines if line[0] != "ran"]
-    new = [("why", told), ("ran", ran), *reread(exercise)]
+    new = [("why", told or why), ("ran", ran), *reread(exercise)]
     return replace(simulated, state="failed", lines=in_order([*kept, *new]))
 
 

@@ -242,7 +242,8 @@ class Array:
     What it has means the same as in NumPy; anything else is an error, not a hidden copy.
     shape: tuple; flat: its memory as a kernel takes it, (size,), contiguous, last axis fastest.
     np.asarray(x) copies it to the host. reshape, and slices of the first axis, share memory; other
-    slices and swapaxes copy, when a kernel first wants them: several in a row are one copy.
+    slices and swapaxes copy, when a kernel first wants them: several in a row are one copy. Until
+    then they follow the array, as NumPy's views do; what is written to them does not reach it.
     walk: of such a copy to be made: the first of its elements in `base`, and their steps, or None
     """
 

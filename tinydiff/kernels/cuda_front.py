@@ -24,7 +24,7 @@ from traceback import walk_tb
 from types import SimpleNamespace
 
 import llvmlite.binding as llvm
-from numba import void
+from numba import __version__, void
 from numba.core import sigutils
 
 from .cuda_array import MOST_SHARED, MOST_THREADS, SIMULATED, cuda
@@ -44,6 +44,10 @@ SLOW = (
     "this is computed in float64, on many GPUs 32 or 64 times slower: a Python number makes it so, "
     "or / between whole numbers; begin a sum with ZERO, and write np.float32(0.3) for 0.3"
 )
+
+
+class NumbaFault(Exception):
+    """Numba cannot compile what is right"""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ def look(kernel, signature, threads):
 
     kernel: what cuda.jit made, or the function below it; signature: its arguments' types, as
     "void(float32[::1])" or a tuple of numba's types; threads: in a block -> Look
+    Raises NumbaFault if it uses min or max, and this numba cannot compile these.
     """
     f = getattr(kernel, "py_func", kernel)
     types, _ = sigutils.normalize_signature(signature)
@@ -107,6 +112,8 @@ def look(kernel, signature, threads):
     try:
         done = compile_cuda(f, void, types, cc=CAPABILITY, lineinfo=True)
     except Exception as error:  # numba has many kinds
+        if _is_of_min_or_max(error):
+            raise NumbaFault(f"numba {__version__} cannot compile min and max for a GPU") from None
         return Look(threads, _refusal(error, f))
     module = _linked(done.library.get_llvm_str())
     shared = sum(map(_size, module.global_variables))
@@ -128,6 +135,19 @@ def _prepared():
     kind = dispatcher.CUDADispatcher  # @cuda.jit("void(...)") would have it load the kernel, too
     kind.compile = kind.disable_compile = lambda *_: None
     return compiler.compile_cuda
+
+
+def _is_of_min_or_max(error):
+    """Say whether numba cannot compile its own min or max, as 0.68 cannot: error -> bool
+
+    It takes ol_min(*x), in numba/cpython/builtins.py, for a function of one argument, and then
+    cannot compile min(a, b); nor min((a, b)), where the pair seems to be its first number.
+    """
+    frame = [frame for frame, _ in walk_tb(error.__traceback__)][-1]
+    compiled = getattr(frame.f_locals.get("state"), "func_id", None)
+    function = getattr(compiled, "func_qualname", frame.f_code.co_name)
+    own = ("ol_min.", "ol_max.", "min_vararg", "max_vararg")
+    return type(error) is TypeError and function.startswith(own)
 
 
 def _refusal(error, f):
