@@ -10,6 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from tinydiff import data, plot
 from tinydiff.app import cli, results
+from tinydiff.app.usage import UsageError
 
 FACE = ("sample", "portraits", "--n", "3", "--steps", "2", "--label", "hat=red", "--seed", "4")
 
@@ -249,3 +250,11 @@ def test_no_home_folder_in_any_word(monkeypatch, tmp_path):
     said = results.command(words)
     assert str(tmp_path) not in said and "A=~/a.png" in said and "a=b/c" in said
     assert results._placed(f"{tmp_path}/mine.npz") == "~/mine.npz"
+
+
+def test_a_palette_that_is_full_is_refused_in_a_line():
+    palette = np.arange(768).reshape(256, 3).astype(np.uint8)
+    image, clear = data.to_float(palette[None, :4]), np.zeros((1, 4), np.uint8)
+    assert results._as_picture(image, None, palette, 1).mode == "P"
+    with pytest.raises(UsageError, match="room for 255"):
+        results._as_picture(image, clear, palette, 1)

@@ -251,9 +251,7 @@ def _blank(result, size):
 def _frame(name, place, says):
     """Say where a picture lies in a sheet, as Aseprite does with --format json-array -> dict"""
     x, y, w, h = place
-    data = (
-        {"data": " ".join(f"{key}: {text}" for key, text in says.items() if text)} if says else {}
-    )
+    said = " ".join(f"{key}: {text}" for key, text in says.items() if text)
     return {
         "filename": name,
         "frame": {"x": x, "y": y, "w": w, "h": h},
@@ -314,6 +312,9 @@ def _as_picture(image, alpha, palette, scale):
 
 def _colour(picture, palette, clear):
     """Give a picture of indices its colours; clear: one more index, the last, is transparent."""
+    if len(palette) + clear > 256:
+        full = f"{len(palette)} colours fill an indexed picture"
+        raise UsageError(f"{full}; with transparency there is room for 255")
     picture.putpalette(np.asarray(palette, np.uint8).tobytes() + bytes(3 * clear))
     if clear:
         picture.info["transparency"] = len(palette)
