@@ -898,4 +898,4 @@ def test_the_command_line_draws_there(tmp_path, capsys):
     asked = ["--kernels", "cuda", "sample", model, *"--n 1 --steps 1 --out".split(), str(picture)]
     assert cli.main(asked) == 0, capsys.readouterr().err
     assert ": 1 image\n" in capsys.readouterr().out and picture.exists()
-    assert cuda_array.traffic["out"] == 2  # x_T and x_0, to be shown
+    assert cuda_array.traffic["out"] == 1  # x_0, to be shown
