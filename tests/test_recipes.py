@@ -1,5 +1,6 @@
 """The designers' page: each command runs as it stands there, and writes what the page shows."""
 
+import numpy as np
 import pytest
 import recipes
 from PIL import Image
@@ -32,4 +33,7 @@ def test_each_recipe_writes_what_its_picture_shows(tmp_path, monkeypatch):
     for title, commands, name, shown in recipes.recipes(PAGE):
         recipes.run(commands)
         with Image.open(recipes.PICTURES / name) as committed:
-            assert recipes.composed(shown, folder).size == committed.size, title
+            now, then = recipes.composed(shown, folder), committed.convert("RGB")
+        assert now.size == then.size, title
+        apart = np.abs(np.asarray(now, int) - np.asarray(then, int)).mean()
+        assert apart < 5, f"{title}: python tests/recipes.py draws its picture anew"

@@ -28,17 +28,7 @@ def cmd_restyle(args):
     pipe = _pipeline_for(args, "style", "emoji")
     sampler, usual, _ = USUAL["restyle" if args.way == "source" else "restyle --way"]
     steps, styles = drawing.steps_of(args, pipe, usual), pipe.labels["style"]
-    for option, name in (("--to", args.to), ("--from", args.of)):
-        if name is not None and name not in styles:
-            raise UsageError(f"{option}: no style {name!r}; there are: {', '.join(styles)}")
-    if args.of and args.way != "inversion":
-        why = "the other ways don't ask what style a picture has"
-        raise UsageError(f"--from is for --way inversion; {why}")
-    if args.way == "inversion" and not args.of:
-        which = f"the style of the picture: {', '.join(styles)}"
-        raise UsageError(f"--way inversion needs --from, {which}")
-    if args.strength and args.way == "source":
-        raise UsageError("--strength is for --way inversion or noise")
+    _require_fitting(args, styles)
     colours.require_fitting(args)
     palette, fill = colours.given(args, pipe.model.out), keeping.fill(args)
     drawing.require_room(pipe, args.n)
@@ -76,6 +66,21 @@ def cmd_restyle(args):
     papers = [(given.x, given.alpha, given.paper) for _, given in opened]
     results.write(args, clear.cleared(args, pipe, result, key, papers))
     batch.finish(sources, left_out)
+
+
+def _require_fitting(args, styles):
+    """Refuse styles that the model does not have, and options that do not go together."""
+    for option, name in (("--to", args.to), ("--from", args.of)):
+        if name is not None and name not in styles:
+            raise UsageError(f"{option}: no style {name!r}; there are: {', '.join(styles)}")
+    if args.of and args.way != "inversion":
+        why = "the other ways don't ask what style a picture has"
+        raise UsageError(f"--from is for --way inversion; {why}")
+    if args.way == "inversion" and not args.of:
+        which = f"the style of the picture: {', '.join(styles)}"
+        raise UsageError(f"--way inversion needs --from, {which}")
+    if args.strength and args.way == "source":
+        raise UsageError("--strength is for --way inversion or noise")
 
 
 def _restyled(args, sources, opened, chain):

@@ -7,7 +7,7 @@ of a source decide what a network makes of its colours and edges; `keeping` hold
 import numpy as np
 
 from .. import guide
-from . import restore
+from . import alpha, restore
 
 PAPER = 0.6  # in [-1, 1]: where all channels are lighter there is paper
 GREY = 0.1  # a pixel's channels are as near to its mean where it has no colour
@@ -21,18 +21,8 @@ def enclosed(images):
 
     images: (N, H, W, C) -> (N, H, W) bool
     """
-    paper = np.pad(images.min(-1) > PAPER, ((0, 0), (1, 1), (1, 1)), constant_values=True)
-    reached = np.zeros_like(paper)
-    reached[:, 0] = True
-    while True:
-        spread = reached.copy()
-        for axis in (1, 2):
-            for step in (1, -1):
-                spread |= np.roll(reached, step, axis)
-        spread &= paper
-        if np.array_equal(spread, reached):
-            return (paper & ~reached)[:, 1:-1, 1:-1]
-        reached = spread
+    paper = images.min(-1) > PAPER
+    return paper & ~alpha.reached(paper, alpha.border(paper.shape))
 
 
 def is_sketch(images):
